@@ -1,0 +1,51 @@
+# Everything runs in .venv, made here from the pinned versions of constraints.txt; the system Python stays as it is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint format nano clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "longclip needs Python 3.11 or newer; this is " + sys.version.split()[0] + " — say which one: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing longclip into $(VENV) (a few minutes the first time) …"
+	$(PIP) install -c constraints.txt torch
+	$(PIP) install -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@echo "installing the test tools …"
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	# Parity oracles whose metadata asks for torchvision, which longclip never installs.
+	$(PIP) install -c constraints.txt --no-deps open_clip_torch timm
+	@touch $@
+
+setup: $(VENV)/installed-dev  ## make .venv with everything in it
+
+demo: $(VENV)/installed  ## the main job on the embedded scenes: stretch, fine-tune, measure, report
+	$(BIN)/longclip demo --out runs/demo
+
+test: $(VENV)/installed-dev  ## all tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/installed-dev  ## all tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed-dev  ## let ruff put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove .venv and caches (runs/ stays)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -1,0 +1,65 @@
+"""Any CLIP in, a stock CLIP with long text out.
+
+Importing this package is cheap: torch and everything else heavy is loaded on first use of a name.
+"""
+
+from typing import TYPE_CHECKING
+
+from longclip._lazy import lazy_exports
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from longclip import (
+        checkpoints,
+        data,
+        evaluation,
+        inputs,
+        model,
+        objectives,
+        scenes,
+        training,
+    )
+    from longclip.inputs import tokenize
+    from longclip.model import CLIP, load, save
+    from longclip.model.stretch import stretch
+
+_EXPORTS = {
+    "CLIP": "model",
+    "load": "model",
+    "save": "model",
+    "stretch": "model.stretch",
+    "tokenize": "inputs",
+    **dict.fromkeys(
+        (
+            "checkpoints",
+            "data",
+            "evaluation",
+            "inputs",
+            "model",
+            "objectives",
+            "scenes",
+            "training",
+        ),
+        "",
+    ),
+}
+
+__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
+
+__all__ = [
+    "CLIP",
+    "__version__",
+    "checkpoints",
+    "data",
+    "evaluation",
+    "inputs",
+    "load",
+    "model",
+    "objectives",
+    "save",
+    "scenes",
+    "stretch",
+    "tokenize",
+    "training",
+]

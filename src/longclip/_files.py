@@ -1,0 +1,68 @@
+"""Files and directories that are either wholly written or not there at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place when the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def atomic_directory(path: str | Path, *, marker: str) -> Iterator[Path]:
+    """A temporary directory that takes the place of `path` when the block ends without an error.
+
+    An existing `path` is replaced only where it is empty or holds the file `marker`, which shows
+    that it is a directory of the kind about to be written; anything else raises `FileExistsError`.
+    """
+    path = Path(path)
+    if path.exists() and not _replaceable(path, marker):
+        raise FileExistsError(
+            f"{path} exists and holds no {marker}, so it is not overwritten; "
+            "name a new directory or remove this one"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        new = work / "new"
+        new.mkdir()
+        yield new
+        if path.exists():
+            path.rename(work / "old")
+        new.rename(path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _replaceable(path: Path, marker: str) -> bool:
+    return path.is_dir() and ((path / marker).is_file() or not any(path.iterdir()))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

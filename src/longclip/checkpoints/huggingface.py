@@ -1,0 +1,98 @@
+"""The Hugging Face directory layout: config.json and safetensors, whole or in shards."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from longclip._files import write_text
+
+CONFIG = "config.json"
+PREPROCESSOR = "preprocessor_config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read; the message names the file and what to do."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """One JSON object.
+
+    Raises:
+        CheckpointError: if the file is missing, is not JSON, or is not an object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path} is missing: a model directory holds {CONFIG} and {WEIGHTS}"
+        ) from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is not valid JSON ({error}); fetch it again") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} holds a {type(values).__name__}, expected a JSON object")
+    return values
+
+
+def read_weights(directory: Path) -> dict[str, Tensor]:
+    """All tensors of a model directory, memory-mapped, on the CPU.
+
+    Raises:
+        CheckpointError: if there are no safetensors, or a file is truncated or leads outside.
+    """
+    if (directory / WEIGHTS).is_file():
+        return _read_file(directory / WEIGHTS)
+    if (directory / INDEX).is_file():
+        shards = set(read_json(directory / INDEX).get("weight_map", {}).values())
+        return {
+            name: tensor
+            for shard in sorted(shards)
+            for name, tensor in _read_file(_inside(directory, shard)).items()
+        }
+    raise CheckpointError(
+        f"{directory} has neither {WEIGHTS} nor {INDEX}; "
+        "save the model with safe serialization (safetensors)"
+    )
+
+
+def write_weights(directory: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write all tensors to one safetensors file."""
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(contiguous, directory / WEIGHTS, metadata={"format": "pt"})
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write one JSON object, for people to read."""
+    write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing though the index names it") from None
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path} is not a complete safetensors file ({error}); fetch or copy it again"
+        ) from None
+
+
+def _inside(directory: Path, shard: str) -> Path:
+    if Path(shard).name != shard:
+        raise CheckpointError(
+            f"{directory / INDEX} names the shard {shard!r}, which is not a plain file name beside "
+            "it; such an index is refused"
+        )
+    return directory / shard
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`float32` for torch.float32."""
+    return str(dtype).removeprefix("torch.")

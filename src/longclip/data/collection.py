@@ -1,0 +1,50 @@
+"""What a collection of captioned or labelled images looks like to the rest of the house."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Captions:
+    """The texts of one image.
+
+    `short` holds sentences, `long` whole descriptions. Either may be empty: where `long` is, the
+    short captions joined are the long text; where `short` is, the first sentence of the long one
+    is the short text (see `longclip.data.captions`).
+    """
+
+    short: tuple[str, ...] = ()
+    long: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """One zero-shot task: `targets[i]` is the index into `classes` of image i."""
+
+    name: str
+    classes: tuple[str, ...]
+    targets: tuple[int, ...]
+
+
+class Collection(Protocol):
+    """Images with captions, labels, or both. Items are pure functions of their index."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it, for example `scenes/test`."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def image(self, index: int) -> Image.Image:
+        """The decoded RGB picture; raises `longclip.inputs.ImageError` where there is none."""
+        ...
+
+    def captions(self, index: int) -> Captions: ...
+
+    def label_sets(self) -> Sequence[LabelSet]:
+        """The classification tasks that these images come with; empty where there are none."""
+        ...

@@ -1,0 +1,45 @@
+"""The embedded scenes as a Collection."""
+
+from collections.abc import Sequence
+
+from PIL import Image
+
+from longclip import scenes
+from longclip.data.collection import Captions, LabelSet
+
+
+class ScenesCollection:
+    """Scenes of one split, drawn when asked for.
+
+    Args:
+        split: train, val, test (groups that share a summary and differ in late details) or
+            test-short (all summaries differ).
+        size: how many; the split's default where None.
+        image_size: pixels, square.
+    """
+
+    def __init__(self, split: str, size: int | None = None, image_size: int = 128) -> None:
+        self.name = f"scenes/{split}"
+        self.split = split
+        self.image_size = image_size
+        self._size = scenes.split_size(split) if size is None else size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def image(self, index: int) -> Image.Image:
+        """Draw one scene."""
+        return scenes.draw(scenes.make_scene(self.split, index), self.image_size)
+
+    def captions(self, index: int) -> Captions:
+        """Its short captions, the summary first, and its description."""
+        scene = scenes.make_scene(self.split, index)
+        return Captions(scenes.short_captions(scene), (scenes.describe(scene),))
+
+    def label_sets(self) -> Sequence[LabelSet]:
+        """Time of day, landmark and the like, from the scene graphs."""
+        found = [scenes.labels(scenes.make_scene(self.split, i)) for i in range(len(self))]
+        return [
+            LabelSet(task, classes, tuple(classes.index(labels[task]) for labels in found))
+            for task, classes in scenes.CLASSES.items()
+        ]

@@ -1,0 +1,159 @@
+"""Parquet, JSON-lines and image folders, read through Hugging Face `datasets`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from longclip.data.collection import Captions, LabelSet
+from longclip.inputs import ImageError, decode_image
+
+
+class DataError(ValueError):
+    """Data that cannot be read; the message names the path and what to do."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns mean what; None looks for the usual names."""
+
+    image: str | None = None
+    """Pictures (embedded, or paths relative to the file): image, file_name, path."""
+    short: str | None = None
+    """Short captions, one or a list: short, captions, caption, sentences, text."""
+    long: str | None = None
+    """Long descriptions, one or a list: long, long_caption, description."""
+    label: str | None = None
+    """Class names or class numbers: label."""
+
+
+_USUAL = {
+    "image": ("image", "file_name", "path"),
+    "short": ("short", "captions", "caption", "sentences", "text"),
+    "long": ("long", "long_caption", "description"),
+    "label": ("label",),
+}
+
+
+class Table:
+    """A `datasets` table as a Collection."""
+
+    def __init__(self, name: str, rows: Any, root: Path, columns: Columns) -> None:
+        self.name = name
+        self._root = root
+        self._columns = {role: _find(name, rows, role, columns) for role in _USUAL}
+        image = self._columns["image"]
+        if image is None:
+            raise DataError(
+                f"{name} has no image column among {', '.join(rows.column_names)}; "
+                "say which one it is with --image-column"
+            )
+        self._rows = _undecoded(rows, image)
+        self._texts = rows.select_columns(
+            [self._columns[role] for role in ("short", "long") if self._columns[role]]
+        )
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def image(self, index: int) -> Image.Image:
+        """Decode the picture of one row."""
+        value = self._rows[index][self._columns["image"]]
+        if isinstance(value, Mapping) and value.get("bytes"):
+            return self._decode(value["bytes"], index)
+        path = value.get("path") if isinstance(value, Mapping) else value
+        if not isinstance(path, str):
+            raise ImageError(f"{self.name}, row {index}: no picture ({value!r})")
+        return self._decode(self._root / path, index)
+
+    def captions(self, index: int) -> Captions:
+        """The texts of one row; empty ones are left out."""
+        row = self._texts[index] if self._texts.column_names else {}
+        return Captions(
+            *(_strings(row.get(self._columns[role] or "")) for role in ("short", "long"))
+        )
+
+    def label_sets(self) -> Sequence[LabelSet]:
+        """The label column, if there is one; class names are in order of their number or name."""
+        column = self._columns["label"]
+        if column is None:
+            return ()
+        feature, values = self._rows.features[column], self._rows[column]
+        if hasattr(feature, "names"):
+            return (LabelSet(column, tuple(feature.names), tuple(values)),)
+        classes = sorted({str(value) for value in values})
+        number = {name: i for i, name in enumerate(classes)}
+        return (LabelSet(column, tuple(classes), tuple(number[str(v)] for v in values)),)
+
+    def _decode(self, source: Path | bytes, index: int) -> Image.Image:
+        try:
+            return decode_image(source)
+        except ImageError as error:
+            raise ImageError(f"{self.name}, row {index}: {error}") from None
+
+
+def open_table(path: Path, columns: Columns) -> Table:
+    """Open a .parquet or .jsonl file, or a folder of pictures.
+
+    A folder holds sub-folders named after classes, or a metadata.jsonl / metadata.csv with a
+    `file_name` column, as `datasets` defines an image folder.
+
+    Raises:
+        DataError: if it is missing, of another kind, unreadable, or has no pictures.
+    """
+    try:
+        import datasets
+    except ModuleNotFoundError:
+        raise DataError(
+            f"reading {path} takes the `datasets` library: pip install 'longclip[train]'"
+        ) from None
+    if not path.exists():
+        raise DataError(f"no data {str(path)!r}: neither a file, a folder nor `scenes`")
+    kind, where = _kind(path)
+    datasets.disable_progress_bars()
+    try:
+        rows = datasets.load_dataset(kind, **where, split="train")
+    except Exception as error:
+        # `datasets` wraps what went wrong in exceptions of its own, many deep.
+        cause = error.__cause__ or error
+        raise DataError(f"{path} cannot be read as {kind}: {cause}") from error
+    root = path if path.is_dir() else path.parent
+    name = f"{path.parent.name}/{path.stem}" if path.is_file() else path.name
+    return Table(name, rows, root, columns)
+
+
+def _kind(path: Path) -> tuple[str, dict[str, str]]:
+    if path.is_dir():
+        return "imagefolder", {"data_dir": str(path)}
+    kinds = {".parquet": "parquet", ".jsonl": "json", ".json": "json"}
+    if path.suffix not in kinds:
+        raise DataError(
+            f"{path} is not data longclip reads: a .parquet or .jsonl file, or a folder of pictures"
+        )
+    return kinds[path.suffix], {"data_files": str(path)}
+
+
+def _undecoded(rows: Any, column: str) -> Any:
+    import datasets
+
+    if isinstance(rows.features[column], datasets.Image):
+        return rows.cast_column(column, datasets.Image(decode=False))
+    return rows
+
+
+def _find(name: str, rows: Any, role: str, columns: Columns) -> str | None:
+    wanted = getattr(columns, role)
+    if wanted is None:
+        return next((usual for usual in _USUAL[role] if usual in rows.column_names), None)
+    if wanted not in rows.column_names:
+        raise DataError(
+            f"{name} has no column {wanted!r}; its columns are {', '.join(rows.column_names)}"
+        )
+    return str(wanted)
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    values = value if isinstance(value, list | tuple) else [value]
+    return tuple(text for text in values if isinstance(text, str) and text.strip())

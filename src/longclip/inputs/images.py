@@ -1,0 +1,144 @@
+"""Image files of every kind to plain 8-bit RGB, or to an error that says what is wrong."""
+
+import io
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+MAX_PIXELS = 100_000_000
+ORIENTATION_TAG = 0x0112
+# How to turn a picture upright, by the value of its EXIF orientation; 1 is upright.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class ImageError(ValueError):
+    """A picture that cannot be used; the message names it, the reason and the remedy."""
+
+
+def decode_image(
+    source: str | Path | bytes | Image.Image, *, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """The picture in mode RGB, upright, without metadata.
+
+    EXIF orientation is applied; transparency is put on white, as viewers show it; 16 bits are
+    scaled to 8; of an animation the first frame is taken. The width and height that the file claims
+    are checked before any pixel is decoded. An image that is passed in is never changed.
+
+    Args:
+        source: a path, the bytes of an image file, or an open image.
+        max_pixels: the largest width · height to accept. Pillow refuses very large files on its
+            own (`PIL.Image.MAX_IMAGE_PIXELS`), whatever is given here.
+
+    Raises:
+        ImageError: if the file is missing, empty, no image, truncated or too large.
+    """
+    if isinstance(source, Image.Image):
+        return _upright_rgb(source, "the image", max_pixels)
+    if isinstance(source, bytes):
+        return _decode_file(io.BytesIO(source), f"the image of {len(source)} bytes", max_pixels)
+    try:
+        with Path(source).open("rb") as file:
+            return _decode_file(file, str(source), max_pixels)
+    except FileNotFoundError as error:
+        raise ImageError(f"{source}: there is no such file; check the path") from error
+    except OSError as error:
+        raise ImageError(
+            f"{source}: the file cannot be opened ({error.strerror}); check the path and its rights"
+        ) from error
+
+
+def _decode_file(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
+    try:
+        if not file.read(1):
+            raise ImageError(f"{name}: the file is empty; fetch it again or leave it out")
+        file.seek(0)
+        with Image.open(file) as image:
+            return _upright_rgb(image, name, max_pixels)
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{name}: not an image that Pillow can read; convert it to JPEG or PNG, or leave it out"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"{name}: too large to be decoded safely: {error}; scale it down, or raise "
+            "PIL.Image.MAX_IMAGE_PIXELS and max_pixels if you trust it"
+        ) from error
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # decoders fail on broken files in whatever way they happen to
+        raise _broken(name, error) from error
+
+
+def _upright_rgb(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name}: {width} x {height} pixels are more than the {max_pixels:,} allowed; "
+            "scale it down, or raise max_pixels"
+        )
+    if width * height == 0:
+        raise ImageError(f"{name}: {width} x {height} has no pixels; leave it out")
+    try:
+        image.load()
+    except MemoryError:
+        raise
+    except Exception as error:  # as above: an image that was opened elsewhere comes in here
+        raise _broken(name, error) from error
+    rgb = _to_rgb(image, name)
+    turn = UPRIGHT.get(_orientation(image))
+    if turn is not None:
+        rgb = rgb.transpose(turn)
+    if rgb.info:  # else it would be turned again when it is decoded again
+        rgb = rgb.copy()
+        rgb.info = {}
+    return rgb
+
+
+def _broken(name: str, error: Exception) -> ImageError:
+    return ImageError(
+        f"{name}: the image data are damaged or cut off ({error}); fetch it again or leave it out"
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION_TAG, 1))
+    except Exception:  # a picture with broken metadata is still a picture
+        return 1
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):  # Pillow's own conversion would clip at 255
+        image = _scaled_to_8_bits(image, name)
+    if image.mode == "F":
+        raise ImageError(
+            f"{name}: floating-point pixels have no defined white; convert it to 8 or 16 bits"
+        )
+    if image.has_transparency_data:
+        picture = Image.new("RGBA", image.size, "white")
+        picture.alpha_composite(image.convert("RGBA"))
+        return picture.convert("RGB")
+    return image.convert("RGB")
+
+
+def _scaled_to_8_bits(image: Image.Image, name: str) -> Image.Image:
+    # Mode I is 32 bits wide, but what files put into it are 16-bit values.
+    values = np.asarray(image).astype(np.int32)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise ImageError(
+            f"{name}: pixel values from {values.min()} to {values.max()} do not fit into 16 bits; "
+            "convert it to 8 or 16 bits"
+        )
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))

@@ -1,0 +1,143 @@
+"""CLIP's image preprocessing on Pillow and numpy.
+
+The published weights were trained and evaluated on torchvision's transforms of Pillow images, which
+are Pillow's bicubic filter and a little integer arithmetic. Both are repeated here to the pixel.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from longclip.inputs.images import ImageError, decode_image
+
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+# A sliver of 1 x 50,000 pixels would be enlarged to gigabytes before its centre is cut out.
+MAX_RESIZED_PIXELS = 50_000_000
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Resize, centre crop and normalization of one CLIP.
+
+    Attributes:
+        image_size: side of the square that the image tower sees, in pixels.
+        mean: mean per channel (R, G, B) of pixels scaled to 0 … 1.
+        std: standard deviation per channel of the same.
+    """
+
+    image_size: int = 224
+    mean: tuple[float, float, float] = OPENAI_MEAN
+    std: tuple[float, float, float] = OPENAI_STD
+
+    def __post_init__(self) -> None:
+        if self.image_size < 1:
+            raise ValueError(f"image_size is {self.image_size}; it must be at least 1 pixel")
+        if len(self.mean) != 3 or len(self.std) != 3:
+            raise ValueError(
+                f"mean {self.mean} and std {self.std} need three values each (R, G, B)"
+            )
+        if min(self.std) <= 0:
+            raise ValueError(f"std is {self.std}; every value must be above 0")
+
+    def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """The centre of the picture, uint8 [image_size, image_size, 3].
+
+        The short side is resized to `image_size` with Pillow's bicubic filter. Pictures that are
+        not plain RGB go through `decode_image` first.
+
+        Raises:
+            ImageError: if the picture cannot be used, or is a thousand times longer than wide.
+        """
+        image = decode_image(image)
+        width, height = self._resized(*image.size)
+        if width * height > MAX_RESIZED_PIXELS:
+            raise ImageError(
+                f"an image of {image.width} x {image.height} pixels is too narrow for a square "
+                "crop; leave it out"
+            )
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+        # Python rounds halves to even, and so does torchvision here; transformers rounds down.
+        left = round((width - self.image_size) / 2)
+        top = round((height - self.image_size) / 2)
+        return np.asarray(image.crop((left, top, left + self.image_size, top + self.image_size)))
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """What the image tower takes, for one picture: float32 [3, image_size, image_size]."""
+        pixels_HWC = torch.from_numpy(self.pixels(image).copy())
+        return self.normalize(pixels_HWC.permute(2, 0, 1)[None])[0]
+
+    def normalize(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
+        """Uint8 [N, 3, H, W] to float32 [N, 3, H, W] on the same device: (x / 255 − mean) / std."""
+        if pixels_NCHW.dtype != torch.uint8 or pixels_NCHW.ndim != 4 or pixels_NCHW.shape[1] != 3:
+            raise ValueError(
+                f"normalize takes uint8 [N, 3, H, W], not {pixels_NCHW.dtype} "
+                f"{list(pixels_NCHW.shape)}; permute [N, H, W, 3] with .permute(0, 3, 1, 2)"
+            )
+        mean_C11, std_C11 = (
+            torch.tensor(values, device=pixels_NCHW.device).view(3, 1, 1)
+            for values in (self.mean, self.std)
+        )
+        return pixels_NCHW.float().div_(255).sub_(mean_C11).div_(std_C11).contiguous()
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of Hugging Face's preprocessor_config.json."""
+        return {
+            "crop_size": {"height": self.image_size, "width": self.image_size},
+            "do_center_crop": True,
+            "do_convert_rgb": True,
+            "do_normalize": True,
+            "do_rescale": True,
+            "do_resize": True,
+            "image_mean": list(self.mean),
+            "image_processor_type": "CLIPImageProcessor",
+            "image_std": list(self.std),
+            "resample": int(Image.Resampling.BICUBIC),
+            "rescale_factor": 1 / 255,
+            "size": {"shortest_edge": self.image_size},
+        }
+
+    @classmethod
+    def from_json(cls, config: Mapping[str, Any]) -> "Preprocess":
+        """From the content of a preprocessor_config.json; what is missing is CLIP's default.
+
+        Raises:
+            ValueError: if it asks for anything but resize, centre crop and normalization of a
+                square, naming the entry.
+        """
+        size = config.get("size", 224)
+        crop_size = config.get("crop_size", size)
+        if isinstance(size, Mapping):
+            size = size.get("shortest_edge")
+        if isinstance(crop_size, Mapping):
+            crop_size = crop_size.get("height") if len({*crop_size.values()}) == 1 else crop_size
+        if not isinstance(size, int) or size != crop_size:
+            raise ValueError(
+                f"preprocessor_config.json: size {config.get('size')} and crop_size "
+                f"{config.get('crop_size')} are not the same square; CLIP resizes the shortest "
+                "edge and crops the centre"
+            )
+        preprocess = cls(
+            image_size=size,
+            mean=tuple(config.get("image_mean", OPENAI_MEAN)),
+            std=tuple(config.get("image_std", OPENAI_STD)),
+        )
+        for entry, needed in preprocess.to_json().items():
+            is_switch = entry.startswith("do_") or entry in ("resample", "rescale_factor")
+            if is_switch and config.get(entry, needed) != needed:
+                raise ValueError(
+                    f"preprocessor_config.json: {entry} is {config[entry]}, CLIP's preprocessing "
+                    f"needs {needed}"
+                )
+        return preprocess
+
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        """Torchvision's size arithmetic: the long side is cut to whole pixels, not rounded."""
+        if width <= height:
+            return self.image_size, int(self.image_size * height / width)
+        return int(self.image_size * width / height), self.image_size

@@ -1,0 +1,155 @@
+"""Splitting a caption into sentences, and the short caption that Long-CLIP trains on beside it.
+
+The splitter is a handful of rules for English prose. It looks at each word that ends in a period,
+a question or an exclamation mark, and at the word after it.
+"""
+
+import re
+from itertools import zip_longest
+
+OPENERS = "\"'“‘«‹([{*_-–—•#"
+CLOSERS = "\"'”’»›)]}*_"
+TERMINALS = ".?!…"
+DETACHED_MARKS = TERMINALS + '"”’»›)]}'
+
+
+def _words(line: str) -> frozenset[str]:
+    return frozenset(line.split())
+
+
+# What follows decides whether a period only belongs to an abbreviation or ends a sentence, too.
+# Never the end: a name or an explanation follows.
+ALWAYS_CONTINUES = _words(
+    "mr mrs ms mx prof rev fr gen col maj sgt capt cpt lt cmdr gov sen rep pres hon msgr messrs "
+    "mme mlle e.g eg i.e ie vs cf viz approx al"
+)
+# An abbreviation if a number follows; "no" is a word otherwise, "CA" a state.
+CONTINUES_WITH_NUMBER = _words(
+    "no nos nr fig figs eq p pp pg vol ca jan feb apr jun jul aug sep sept oct nov dec"
+)
+# The end of the sentence if a capital follows.
+CONTINUES_WITH_LOWER_CASE = _words(
+    "etc a.m p.m ft lb lbs oz yd yds hr hrs min mins sq incl est misc"
+)
+# A capital may be a name ("St. Mary", "U.S. Army"): the end only if a word follows that
+# often starts a sentence and hardly ever a name ("on Main St. The house").
+CONTINUES_WITH_NAME = _words(
+    "dr st ste mt ave blvd rd hwy jr sr inc ltd co corp bros dept univ assn gmbh ph.d"
+)
+SENTENCE_STARTERS = _words(
+    "a above across additionally after all also although an and another around as at attached "
+    "background because before behind below beneath beside between beyond both but by directly "
+    "during each every everything few finally for four from further here he her his however i if "
+    "in inside instead it its just many meanwhile more most my near nearby next no not on one only "
+    "our outside over overall she since so some someone something soon that the their then there "
+    "these they this those three through to two under up we what when where while with within you "
+    "your"
+)
+
+INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")  # "j", "u.s", "a.k.a"
+LIST_NUMBER = re.compile(r"[(\[]?(?:\d{1,3}|[^\W\d_])\.[)\]]?")  # "1.", "(2.)", "b."
+PARAGRAPH_BREAK = re.compile(r"\n\s*\n")
+
+
+def split_sentences(text: str) -> list[str]:
+    """The sentences of `text`, with their punctuation.
+
+    A blank line ends a sentence in any case; other line breaks are spaces. Joined with spaces, the
+    sentences are the text again with its whitespace collapsed. A text of whitespace has none.
+    """
+    return [
+        sentence
+        for paragraph in PARAGRAPH_BREAK.split(text)
+        for sentence in _split_paragraph(paragraph.split())
+    ]
+
+
+def short_caption(text: str) -> str:
+    """The first sentence of a caption; empty if the caption is."""
+    return next(iter(split_sentences(text)), "")
+
+
+def published_short_caption(text: str) -> str:
+    """The short caption as the code published with Long-CLIP takes it: up to the first ". ".
+
+    It loses its period, and is cut at "St. " and the like. Here to reproduce that training;
+    otherwise `short_caption` is the better choice.
+    """
+    return text.split(". ")[0]
+
+
+def _split_paragraph(words: list[str]) -> list[str]:
+    sentences: list[str] = []
+    sentence: list[str] = []
+    groups = _with_detached_marks(words)
+    for group, following in zip_longest(groups, groups[1:]):
+        is_list_number = not sentence and LIST_NUMBER.fullmatch(group)
+        sentence.append(group)
+        if following is None or (not is_list_number and _ends_sentence(group, following)):
+            sentences.append(" ".join(sentence))
+            sentence = []
+    return sentences
+
+
+def _with_detached_marks(words: list[str]) -> list[str]:
+    """The words, each together with the marks that stand after it on their own: `dog . "`."""
+    groups: list[str] = []
+    in_quotes = False
+    for word in words:
+        belongs_to_last = not word.strip(DETACHED_MARKS) and ('"' not in word or in_quotes)
+        if groups and belongs_to_last:
+            groups[-1] += " " + word
+        else:
+            groups.append(word)
+        in_quotes ^= word.count('"') % 2 == 1
+    return groups
+
+
+def _ends_sentence(group: str, following: str) -> bool:
+    word = group.replace(" ", "")
+    core = word.rstrip(CLOSERS)
+    if not core.endswith(tuple(TERMINALS)):
+        return False
+    is_quoted = core != word
+    is_ellipsis = core.endswith(("..", "…"))
+    if (is_quoted or is_ellipsis) and _is_lower(following):
+        return False  # 'a sign reading "Stop!" and a tree', "red ... or blue"
+    return is_ellipsis or not _is_abbreviation(core, following)
+
+
+def _is_abbreviation(word: str, following: str) -> bool:
+    """Whether the period at the end of `word` marks an abbreviation within a sentence."""
+    stem = word.lstrip(OPENERS).lower()
+    if not stem.endswith("."):
+        return False
+    stem = stem.removesuffix(".")
+    if stem in ALWAYS_CONTINUES:
+        return True
+    if stem in CONTINUES_WITH_NUMBER and _is_number(following):
+        return True
+    if stem in CONTINUES_WITH_LOWER_CASE:
+        return not _is_upper(following)
+    if stem in CONTINUES_WITH_NAME or INITIALS.fullmatch(stem):
+        return not (_is_upper(following) and _starts_sentences(following))
+    return False
+
+
+def _first(word: str) -> str:
+    return word.lstrip(OPENERS)[:1]
+
+
+def _is_lower(word: str) -> bool:
+    return _first(word).islower()
+
+
+def _is_upper(word: str) -> bool:
+    return _first(word).isupper()
+
+
+def _is_number(word: str) -> bool:
+    return _first(word).isdigit()
+
+
+def _starts_sentences(word: str) -> bool:
+    stem = word.lstrip(OPENERS).rstrip(CLOSERS + TERMINALS + ",;:").lower()
+    return stem.partition("'")[0].partition("’")[0] in SENTENCE_STARTERS

@@ -1,0 +1,93 @@
+"""The tokenizer as the files that Hugging Face libraries look for next to a model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex, decoders, normalizers, processors
+from tokenizers import Tokenizer as RustTokenizer
+
+from longclip.inputs.tokenizer import (
+    BOS_TOKEN,
+    BOS_TOKEN_ID,
+    EOT_TOKEN,
+    EOT_TOKEN_ID,
+    bpe_model,
+    clip_vocabulary,
+    word_splitter,
+)
+
+# Hugging Face's own pattern. Unlike ours it reads a literal <|endoftext|> as the special token:
+# the files describe the tokenizer that everybody's CLIPTokenizer is, not a better one.
+STOCK_PATTERN = (
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+)
+
+
+def tokenizer_json() -> str:
+    """The content of `tokenizer.json`.
+
+    It has no ftfy and no HTML unescaping, which the format cannot express: on mojibake and
+    entities its ids differ from `tokenize`'s, as those of every Hugging Face CLIP do.
+    """
+    stock = RustTokenizer(bpe_model())
+    stock.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    stock.pre_tokenizer = word_splitter(STOCK_PATTERN)
+    stock.post_processor = processors.RobertaProcessing(
+        (EOT_TOKEN, EOT_TOKEN_ID),
+        (BOS_TOKEN, BOS_TOKEN_ID),
+        trim_offsets=False,
+        add_prefix_space=False,
+    )
+    stock.decoder = decoders.ByteLevel()
+    stock.add_special_tokens([BOS_TOKEN, EOT_TOKEN])
+    return stock.to_str()
+
+
+def write_tokenizer_files(directory: str | Path, context_length: int) -> None:
+    """Writes what `transformers.AutoTokenizer.from_pretrained(directory)` needs.
+
+    tokenizer.json, tokenizer_config.json, special_tokens_map.json, vocab.json and merges.txt, with
+    `model_max_length` set to `context_length` and <|endoftext|> as the padding token. The directory
+    is made if it is missing.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    vocabulary, merges = clip_vocabulary()
+    merge_lines = ["#version: 0.2", *(" ".join(merge) for merge in merges)]
+    contents = {
+        "tokenizer.json": tokenizer_json(),
+        "tokenizer_config.json": _json(_tokenizer_config(context_length)),
+        "special_tokens_map.json": _json(_special_tokens()),
+        "vocab.json": json.dumps(vocabulary, ensure_ascii=False),
+        "merges.txt": "\n".join(merge_lines) + "\n",
+    }
+    for name, content in contents.items():
+        (directory / name).write_text(content, encoding="utf-8", newline="\n")
+
+
+def _tokenizer_config(context_length: int) -> dict[str, Any]:
+    return {
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": context_length,
+        "add_prefix_space": False,
+        "clean_up_tokenization_spaces": False,
+        "do_lower_case": True,
+        "errors": "replace",
+        **_special_tokens(),
+    }
+
+
+def _special_tokens() -> dict[str, str]:
+    return {
+        "bos_token": BOS_TOKEN,
+        "eos_token": EOT_TOKEN,
+        "pad_token": EOT_TOKEN,
+        "unk_token": EOT_TOKEN,
+    }
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2) + "\n"

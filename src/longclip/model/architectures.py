@@ -1,0 +1,56 @@
+"""Named shapes to start from at random."""
+
+from pathlib import Path
+
+from longclip.checkpoints import huggingface as hf
+from longclip.model.config import CLIPConfig, TextConfig, VisionConfig
+
+
+def _towers(
+    vision: tuple[int, int, int], text: tuple[int, int, int], image: tuple[int, int], joint: int
+) -> CLIPConfig:
+    """Width, depth and heads of each tower; image size and patch size; joint width."""
+    return CLIPConfig(
+        vision=VisionConfig(
+            hidden_size=vision[0],
+            intermediate_size=4 * vision[0],
+            num_hidden_layers=vision[1],
+            num_attention_heads=vision[2],
+            image_size=image[0],
+            patch_size=image[1],
+        ),
+        text=TextConfig(
+            hidden_size=text[0],
+            intermediate_size=4 * text[0],
+            num_hidden_layers=text[1],
+            num_attention_heads=text[2],
+        ),
+        projection_dim=joint,
+    )
+
+
+ARCHITECTURES: dict[str, CLIPConfig] = {
+    # Small enough to come with the package: two thirds of nano's weights are the vocabulary.
+    "nano": _towers((192, 5, 6), (128, 4, 4), (128, 16), 128),
+    "small": _towers((192, 6, 3), (192, 4, 3), (112, 16), 192),
+    "ViT-B/32": _towers((768, 12, 12), (512, 12, 8), (224, 32), 512),
+    "ViT-B/16": _towers((768, 12, 12), (512, 12, 8), (224, 16), 512),
+    "ViT-L/14": _towers((1024, 24, 16), (768, 12, 12), (224, 14), 768),
+}
+
+
+def architecture(name: str) -> CLIPConfig:
+    """A named architecture, or the one a config.json describes.
+
+    Raises:
+        ValueError: if there is no such name or file.
+    """
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    path = Path(name)
+    if path.is_file():
+        return CLIPConfig.from_json(hf.read_json(path))
+    raise ValueError(
+        f"no architecture {name!r}: neither one of {', '.join(ARCHITECTURES)} "
+        "nor the path of a config.json"
+    )

@@ -1,0 +1,198 @@
+"""CLIP: an image tower and a text tower with one joint space.
+
+The module's parameter names and its config.json are those of Hugging Face's `CLIPModel`, so what
+is saved here loads anywhere a CLIP loads, with no custom code.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from longclip.inputs import Preprocess, decode_image, tokenize
+from longclip.model.config import CLIPConfig
+from longclip.model.image_tower import VisionTower
+from longclip.model.text_tower import TextTower, end_positions, micro_batches
+
+TOKEN_BUDGET = 8192
+"""Tokens per text micro-batch: enough to fill the matrix units, small enough for the caches."""
+
+IMAGE_BATCH = 64
+
+
+class CLIP(nn.Module):
+    """A CLIP with a text side of any length.
+
+    Args:
+        config: the shape of the network.
+        preprocess: how pictures become pixels; OpenAI's at the config's image size by default.
+    """
+
+    def __init__(self, config: CLIPConfig, preprocess: Preprocess | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.preprocess = preprocess or Preprocess(image_size=config.vision.image_size)
+        self.text_model = TextTower(config.text)
+        self.vision_model = VisionTower(config.vision)
+        self.visual_projection = nn.Linear(
+            config.vision.hidden_size, config.projection_dim, bias=False
+        )
+        self.text_projection = nn.Linear(
+            config.text.hidden_size, config.projection_dim, bias=config.text_projection_bias
+        )
+        self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value))
+        nn.init.normal_(self.visual_projection.weight, std=config.vision.hidden_size**-0.5)
+        nn.init.normal_(self.text_projection.weight, std=config.text.hidden_size**-0.5)
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens a text may have, begin and end of text included."""
+        return self.config.text.max_position_embeddings
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.logit_scale.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are stored in."""
+        return self.visual_projection.weight.dtype
+
+    def activation_checkpointing(self, enabled: bool = True) -> None:
+        """Recompute activations in the backward pass: less memory, a third more time."""
+        self.text_model.encoder.activation_checkpointing = enabled
+        self.vision_model.encoder.activation_checkpointing = enabled
+
+    def text_features(self, ids: Tensor, *, token_budget: int = TOKEN_BUDGET) -> Tensor:
+        """Embeddings of tokenized texts, with gradients where they are enabled.
+
+        Args:
+            ids: int64 [N, L], N ≥ 1; anything after a text's first end-of-text token is ignored.
+            token_budget: tokens per micro-batch; results do not depend on it.
+
+        Returns:
+            [N, projection_dim] in the dtype of the computation, not normalised.
+
+        Raises:
+            ValueError: if a text is longer than the context length or has no end.
+        """
+        ids = ids.to(self.device)
+        lengths = end_positions(ids, self.config.text.eos_token_id) + 1
+        self._check_length(int(lengths.max()))
+        batches = list(micro_batches(lengths, token_budget))
+        features = torch.cat(
+            [
+                self.text_projection(self.text_model(ids[batch, : int(lengths[batch[-1]])]))
+                for batch in batches
+            ]
+        )
+        return features[torch.argsort(torch.cat(batches))]
+
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """Embeddings of preprocessed images, with gradients where they are enabled.
+
+        Args:
+            pixels: [N, 3, H, W], normalised.
+
+        Returns:
+            [N, projection_dim] in the dtype of the computation, not normalised.
+
+        Raises:
+            ValueError: if the pixels do not have the model's image size.
+        """
+        size = self.config.vision.image_size
+        if pixels.ndim != 4 or pixels.shape[1:] != (3, size, size):
+            raise ValueError(
+                f"pixels have shape {list(pixels.shape)}, this model takes [N, 3, {size}, {size}]; "
+                "pass pictures or paths to have them resized"
+            )
+        pixels = pixels.to(self.device, self.dtype)
+        return self.visual_projection(self.vision_model(pixels))  # type: ignore[no-any-return]
+
+    @torch.inference_mode()
+    def encode_text(
+        self,
+        texts: str | Sequence[str] | Sequence[Sequence[int]] | Tensor,
+        *,
+        normalize: bool = False,
+        token_budget: int = TOKEN_BUDGET,
+    ) -> Tensor:
+        """Embed texts.
+
+        Args:
+            texts: strings, or token ids (a tensor [N, L] or lists of ids with begin and end).
+                Strings that are too long are cut, with a `TruncationWarning`.
+            normalize: divide each embedding by its length.
+            token_budget: tokens per micro-batch; results do not depend on it.
+
+        Returns:
+            float32 [N, projection_dim], in the order of `texts`.
+
+        Raises:
+            ValueError: if given token ids are longer than the context length.
+        """
+        if len(texts) == 0:
+            return torch.empty(0, self.config.projection_dim, device=self.device)
+        ids = self._as_ids(texts)
+        features = self.text_features(ids, token_budget=token_budget).float()
+        return F.normalize(features, dim=-1) if normalize else features
+
+    @torch.inference_mode()
+    def encode_image(
+        self,
+        images: Image.Image | str | Path | Sequence[Image.Image | str | Path] | Tensor,
+        *,
+        normalize: bool = False,
+        batch_size: int = IMAGE_BATCH,
+    ) -> Tensor:
+        """Embed images.
+
+        Args:
+            images: pictures, paths, or preprocessed pixels [N, 3, H, W].
+            normalize: divide each embedding by its length.
+            batch_size: images per forward pass; results do not depend on it.
+
+        Returns:
+            float32 [N, projection_dim], in the order of `images`.
+
+        Raises:
+            longclip.inputs.ImageError: if a picture cannot be read; it names the file.
+        """
+        if isinstance(images, Image.Image | str | Path):
+            images = [images]
+        features = [
+            self.image_features(self._as_pixels(images[start : start + batch_size])).float()
+            for start in range(0, len(images), batch_size)
+        ]
+        if not features:
+            return torch.empty(0, self.config.projection_dim, device=self.device)
+        stacked = torch.cat(features)
+        return F.normalize(stacked, dim=-1) if normalize else stacked
+
+    def _as_ids(self, texts: str | Sequence[str] | Sequence[Sequence[int]] | Tensor) -> Tensor:
+        if isinstance(texts, Tensor):
+            return texts
+        if isinstance(texts, str) or all(isinstance(text, str) for text in texts):
+            return tokenize(texts, context_length=self.context_length)  # type: ignore[arg-type]
+        if any(isinstance(text, str) for text in texts):
+            raise ValueError("texts mixes strings and token ids; pass one kind")
+        self._check_length(max(map(len, texts)))
+        pad = self.config.text.eos_token_id
+        rows = [torch.tensor(text, dtype=torch.int64) for text in texts]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
+
+    def _as_pixels(self, images: Sequence[Image.Image | str | Path] | Tensor) -> Tensor:
+        if isinstance(images, Tensor):
+            return images
+        return torch.stack([self.preprocess(decode_image(image)) for image in images])
+
+    def _check_length(self, longest: int) -> None:
+        if longest > self.context_length:
+            raise ValueError(
+                f"a text has {longest} tokens, this model reads {self.context_length}; tokenize "
+                f"with context_length={self.context_length} or lengthen the model: longclip stretch"
+            )

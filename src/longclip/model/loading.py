@@ -1,0 +1,123 @@
+"""From a name or a directory to a model, and back."""
+
+from importlib import resources
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from longclip._files import atomic_directory
+from longclip.checkpoints import huggingface as hf
+from longclip.checkpoints.huggingface import CheckpointError
+from longclip.inputs import Preprocess, write_tokenizer_files
+from longclip.model.clip import CLIP
+from longclip.model.config import CLIPConfig
+
+BUNDLED = ("nano",)
+"""Models that come inside the package."""
+
+# Buffers of older transformers versions; they hold 0, 1, 2, … and no knowledge.
+_IGNORED = (
+    "text_model.embeddings.position_ids",
+    "vision_model.embeddings.position_ids",
+)
+
+
+def load(
+    source: str | Path,
+    *,
+    dtype: torch.dtype | None = torch.float32,
+    device: str | torch.device = "cpu",
+) -> CLIP:
+    """Load a CLIP, ready for inference.
+
+    Args:
+        source: a directory in Hugging Face's layout, or the name of a bundled model (`nano`).
+            A directory of that name in the working directory is reached as `./nano`.
+        dtype: what the weights become; None keeps what is stored. bfloat16 is fastest where the
+            machine has it.
+        device: where the weights go.
+
+    Raises:
+        CheckpointError: if the directory is incomplete, or its weights do not fit its
+            configuration; the message lists what is missing, left over or of another shape.
+    """
+    directory = _resolve(source)
+    values = hf.read_json(directory / hf.CONFIG)
+    try:
+        config = CLIPConfig.from_json(values)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{directory / hf.CONFIG}: {error}") from None
+    tensors = {
+        name: tensor for name, tensor in hf.read_weights(directory).items() if name not in _IGNORED
+    }
+    with torch.device("meta"):
+        model = CLIP(config, _preprocess(directory, config))
+    _check_tensors(directory, model.state_dict(), tensors)
+    model.load_state_dict(tensors, assign=True)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    return model.to(device=device, dtype=dtype).eval()
+
+
+def save(model: CLIP, directory: str | Path, *, dtype: torch.dtype | None = None) -> None:
+    """Write a model directory that transformers, sentence-transformers and `load` read.
+
+    The directory appears whole or not at all, and replaces an older model directory.
+
+    Args:
+        model: what to save.
+        directory: where; missing parents are made.
+        dtype: what the weights are stored in; None keeps theirs.
+
+    Raises:
+        FileExistsError: if `directory` exists and is not a model directory.
+    """
+    tensors = {name: value.to(dtype or value.dtype) for name, value in model.state_dict().items()}
+    config = model.config.to_json() | {"dtype": hf.dtype_name(dtype or model.dtype)}
+    with atomic_directory(directory, marker=hf.CONFIG) as new:
+        hf.write_weights(new, tensors)
+        hf.write_json(new / hf.CONFIG, config)
+        hf.write_json(new / hf.PREPROCESSOR, model.preprocess.to_json())
+        write_tokenizer_files(new, model.context_length)
+
+
+def _resolve(source: str | Path) -> Path:
+    if source in BUNDLED:
+        return Path(str(resources.files("longclip") / "models" / str(source)))
+    directory = Path(source)
+    if directory.is_dir():
+        return directory
+    if directory.exists():
+        raise CheckpointError(
+            f"{source} is a file; load takes a model directory with {hf.CONFIG} and {hf.WEIGHTS}"
+        )
+    raise CheckpointError(
+        f"no model {str(source)!r}: it is neither a directory nor a bundled model "
+        f"({', '.join(BUNDLED)})"
+    )
+
+
+def _preprocess(directory: Path, config: CLIPConfig) -> Preprocess:
+    path = directory / hf.PREPROCESSOR
+    if not path.is_file():
+        return Preprocess(image_size=config.vision.image_size)
+    return Preprocess.from_json(hf.read_json(path))
+
+
+def _check_tensors(directory: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+    problems = [
+        *(f"missing: {name}" for name in sorted(expected.keys() - found.keys())),
+        *(f"unknown: {name}" for name in sorted(found.keys() - expected.keys())),
+        *(
+            f"{name} is {list(found[name].shape)}, config.json says {list(expected[name].shape)}"
+            for name in sorted(expected.keys() & found.keys())
+            if found[name].shape != expected[name].shape
+        ),
+    ]
+    if problems:
+        shown = "\n  ".join(problems[:20])
+        more = f"\n  … and {len(problems) - 20} more" if len(problems) > 20 else ""
+        raise CheckpointError(
+            f"the weights in {directory} do not fit its config.json:\n  {shown}{more}"
+        )

@@ -1,0 +1,109 @@
+"""Longer position tables: knowledge-preserved stretching and plain interpolation.
+
+Long-CLIP (Zhang et al., ECCV 2024, section 3.2) keeps the first, well-trained positions as they
+are and spreads only the rest, since a low position means an absolute place and a high one hardly
+more than "later than". Both methods below read the old table at real-valued places: row p of the
+new table is the old table at
+
+    q(p) = p                        for p < keep
+    q(p) = keep + (p − keep) / r    otherwise
+
+with linear interpolation between rows, and beyond the last row along the line through the last
+two. The published 77 → 248 table is keep = 20, r = 4; plain interpolation is keep = 0. (The paper
+prints a floor and "pos ≤ 20"; the published code and weights follow the form above.)
+"""
+
+import copy
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from longclip.model.clip import CLIP
+
+Method = Literal["knowledge-preserved", "linear"]
+
+CONTEXT_LENGTH = 248
+KEEP = 20
+
+
+def stretch(
+    model: CLIP,
+    context_length: int = CONTEXT_LENGTH,
+    keep: int = KEEP,
+    method: Method = "knowledge-preserved",
+    *,
+    ratio: float | None = None,
+) -> CLIP:
+    """A copy of `model` that reads `context_length` tokens; no training involved.
+
+    Args:
+        model: any CLIP; it is left as it is.
+        context_length: the new number of positions.
+        keep: how many first positions stay bit for bit (knowledge-preserved only).
+        method: "knowledge-preserved", or "linear", which spreads all positions evenly: the
+            baseline the paper compares with.
+        ratio: new positions per old one behind `keep`; by default what fills the new table,
+            (context_length − keep) / (old length − keep), which is 4 for 77 → 248.
+
+    Raises:
+        ValueError: if the new table is not longer than the old, or `keep` or `ratio` do not fit.
+    """
+    if method not in ("knowledge-preserved", "linear"):
+        raise ValueError(f"method {method!r} is not 'knowledge-preserved' or 'linear'")
+    longer = copy.deepcopy(model)
+    embedding = longer.text_model.embeddings.position_embedding
+    keep = keep if method == "knowledge-preserved" else 0
+    table = stretch_table(embedding.weight.detach(), context_length, keep=keep, ratio=ratio)
+    embedding.weight = torch.nn.Parameter(table, requires_grad=embedding.weight.requires_grad)
+    embedding.num_embeddings = context_length
+    text = replace(longer.config.text, max_position_embeddings=context_length)
+    longer.config = replace(longer.config, text=text)
+    return longer
+
+
+def stretch_table(
+    table: Tensor, length: int, *, keep: int = KEEP, ratio: float | None = None
+) -> Tensor:
+    """Stretch a position table [L, D] to [length, D], in the table's dtype.
+
+    Rows below `keep` are copied; the others are interpolated in float32 at least.
+
+    Raises:
+        ValueError: as `stretch`.
+    """
+    old = table.shape[0]
+    ratio = _check(old, length, keep, ratio)
+    places = torch.arange(length, dtype=torch.float64)
+    places[keep:] = keep + (places[keep:] - keep) / ratio
+    below = places.floor().clamp(max=old - 2).long()
+    share = (places - below).to(table.device)[:, None]
+    exact = table.to(torch.promote_types(table.dtype, torch.float32))
+    below = below.to(table.device)
+    first, second = exact[below], exact[below + 1]
+    stretched = (first + share.to(exact.dtype) * (second - first)).to(table.dtype)
+    stretched[:keep] = table[:keep]
+    return stretched
+
+
+def _check(old: int, length: int, keep: int, ratio: float | None) -> float:
+    if length <= old:
+        raise ValueError(
+            f"context_length {length} is not longer than the model's {old}; "
+            "stretching only lengthens"
+        )
+    if not 0 <= keep <= old - 2:
+        raise ValueError(
+            f"keep {keep} leaves nothing to interpolate in a table of {old} positions; "
+            f"it must be between 0 and {old - 2} (the paper keeps 20 of 77)"
+        )
+    natural = (length - keep) / (old - keep)
+    ratio = natural if ratio is None else ratio
+    # The natural ratio reads less than one row past the table's end; further out there is no data.
+    if not ratio >= natural:
+        raise ValueError(
+            f"ratio {ratio} reads far beyond the old table; for {old} → {length} positions with "
+            f"keep {keep} it must be at least {natural:.4g}"
+        )
+    return ratio

@@ -1,0 +1,85 @@
+"""The text tower: a causal transformer read at the end-of-text token, paying for real tokens only.
+
+Attention is causal, so nothing after a text's end-of-text token can reach its embedding: a batch
+may be cut to its longest text without changing any result. Sorting texts by length first makes
+each micro-batch nearly free of padding.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from longclip.model.config import TextConfig
+from longclip.model.transformer import Encoder, initialize
+
+
+class TextEmbeddings(nn.Module):
+    """Tokens and positions."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.position_embedding.weight, std=0.01)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """int64 [B, L] → [B, L, D]."""
+        return self.token_embedding(ids) + self.position_embedding.weight[: ids.shape[1]]  # type: ignore[no-any-return]
+
+
+class TextTower(nn.Module):
+    """Token ids to one vector per text, before the joint projection."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.eos_token_id = config.eos_token_id
+        self.embeddings = TextEmbeddings(config)
+        self.encoder = Encoder(config)
+        self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        initialize(self.encoder, config)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """int64 [B, L] → [B, D]: the end-of-text token after the last LayerNorm."""
+        ends = end_positions(ids, self.eos_token_id)
+        x = self.encoder(self.embeddings(ids), causal=True)
+        rows = torch.arange(ids.shape[0], device=ids.device)
+        return self.final_layer_norm(x[rows, ends])  # type: ignore[no-any-return]
+
+
+def end_positions(ids: Tensor, eos_token_id: int) -> Tensor:
+    """Where each text's first end-of-text token stands: int64 [B, L] → int64 [B].
+
+    Raises:
+        ValueError: if a text has none; what it means would then depend on its padding.
+    """
+    is_end = ids == eos_token_id
+    if not bool(is_end.any(dim=1).all()):
+        row = int((~is_end.any(dim=1)).nonzero()[0])
+        raise ValueError(
+            f"text {row} has no end-of-text token ({eos_token_id}); "
+            "make ids with longclip.tokenize, which keeps it when it cuts a text"
+        )
+    return is_end.int().argmax(dim=1)
+
+
+def micro_batches(lengths: Tensor, token_budget: int) -> Iterator[Tensor]:
+    """Index sets that cover all texts once, from short to long, none over the token budget.
+
+    Args:
+        lengths: int64 [N], the tokens of each text.
+        token_budget: the largest padded size (texts × longest) of a micro-batch; a single text
+            longer than that still makes a micro-batch of its own.
+
+    Yields:
+        int64 indices into `lengths`.
+    """
+    order = torch.argsort(lengths, stable=True)
+    sizes: Sequence[int] = lengths[order].tolist()
+    start = 0
+    for end in range(1, len(sizes) + 1):
+        full = end < len(sizes) and (end + 1 - start) * sizes[end] > token_budget
+        if full or end == len(sizes):
+            yield order[start:end]
+            start = end

@@ -1,0 +1,100 @@
+"""Primary component extraction: what is left of a batch of features in its top k directions.
+
+Long-CLIP (Zhang et al., ECCV 2024, section 3.3) matches this coarse image feature with a short
+caption while the full one is matched with the long caption.
+"""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+COMPONENTS = 32
+"""The published number of principal directions."""
+
+
+class IdentityWarning(UserWarning):
+    """The batch is so small that keeping k components keeps everything."""
+
+
+def primary_components(features: Tensor, k: int = COMPONENTS, *, groups: int = 1) -> Tensor:
+    """Project a batch on its mean plus its k principal directions.
+
+    Args:
+        features: [B, D], L2-normalised in Long-CLIP. The result is *not* normalised again.
+        k: how many principal directions stay.
+        groups: split the batch into this many equal parts with a PCA of their own. The published
+            code's PCA is per GPU, so `groups` GPUs' worth of it is reproduced on any number of
+            devices; 1 is the PCA of the whole batch.
+
+    Returns:
+        [B, D] in the dtype of `features`; computed in float32 at least.
+
+    Raises:
+        ValueError: if k < 1 or `groups` does not divide the batch.
+
+    Warns:
+        IdentityWarning: if a part has at most k + 1 rows. Its PCA is then the identity, and
+            matching it with a short caption does nothing that plain matching would not do.
+    """
+    rows = len(features)
+    if k < 1 or groups < 1:
+        raise ValueError(f"k and groups must be at least 1, not {k} and {groups}")
+    if rows % groups:
+        raise ValueError(f"a batch of {rows} does not split into {groups} equal groups")
+    if rows // groups <= k + 1:
+        warnings.warn(
+            f"{rows // groups} rows have at most {rows // groups - 1} principal directions, so "
+            f"keeping {k} changes nothing; use a batch of more than {k + 1} per group or a "
+            "smaller k",
+            IdentityWarning,
+            stacklevel=2,
+        )
+        return features
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    parts = features.to(dtype).chunk(groups)
+    return torch.cat([_reconstruct(part, k) for part in parts]).to(features.dtype)
+
+
+def _reconstruct(features: Tensor, k: int) -> Tensor:
+    mean = features.mean(dim=0, keepdim=True)
+    projected: Tensor = _Projection.apply(features - mean, k)  # type: ignore[no-untyped-call]
+    return projected + mean
+
+
+class _Projection(torch.autograd.Function):
+    """C → C P, with P the projector on the k leading eigenvectors of S = CᵀC.
+
+    Autograd through an SVD or eigh divides by every eigenvalue gap, also inside the kept and the
+    dropped part, where equal values (duplicates, clusters) give NaN. The projector does not depend
+    on the basis inside either part, so its exact derivative has only the gaps *between* the two:
+
+        dS ↦ dP = Σ_{kept a, dropped b} (v_bᵀ dS v_a) / (λ_a − λ_b) · (v_b v_aᵀ + v_a v_bᵀ)
+
+    With upstream gradient G and M = CᵀG + GᵀC the transpose of that map gives
+    X = V_b K V_aᵀ, K = V_bᵀ M V_a / (λ_a − λ_b), and the gradient G P + C (X + Xᵀ). Where a gap
+    between the parts is itself zero the projector is not unique; that term is left out.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, centred: Tensor, k: int) -> Tensor:
+        values, vectors = torch.linalg.eigh(centred.T @ centred)
+        kept = vectors[:, -k:]
+        ctx.save_for_backward(centred, values, vectors)
+        ctx.k = k
+        projected: Tensor = centred @ kept @ kept.T
+        return projected
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        centred, values, vectors = ctx.saved_tensors
+        dropped, kept = vectors[:, : -ctx.k], vectors[:, -ctx.k :]
+        mixed = centred.T @ upstream
+        gaps = values[-ctx.k :][None, :] - values[: -ctx.k][:, None]
+        negligible = gaps <= torch.finfo(values.dtype).eps * values[-1]
+        between = (dropped.T @ (mixed + mixed.T) @ kept) / gaps.masked_fill(negligible, torch.inf)
+        gradient = dropped @ between @ kept.T
+        return upstream @ kept @ kept.T + centred @ (gradient + gradient.T), None

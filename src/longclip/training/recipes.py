@@ -1,0 +1,47 @@
+"""Recipes: named configurations, each a function that says what makes it one."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from longclip.training.config import TrainConfig
+
+REFERENCE_BATCH = 1024
+REFERENCE_LR = 1e-4
+
+
+def clip() -> TrainConfig:
+    """Pre-train a base CLIP on short captions (Radford et al. 2021), as `nano` was made."""
+    return TrainConfig(
+        recipe="clip",
+        texts="short",
+        batch_size=256,
+        epochs=30,
+        lr=1e-3,
+        weight_decay=0.1,
+        beta2=0.98,
+        eps=1e-6,
+        crop_scale=0.8,
+    )
+
+
+def direct() -> TrainConfig:
+    """The paper's baseline: interpolate all positions, fine-tune on long captions only."""
+    return replace(_table_4(), recipe="direct", stretch="linear")
+
+
+def paper() -> TrainConfig:
+    """Long-CLIP: knowledge-preserved stretching and primary component matching."""
+    return replace(_table_4(), recipe="paper", stretch="knowledge-preserved", pcm=True)
+
+
+def _table_4() -> TrainConfig:
+    """Supplement Table 4, with the label smoothing and temperature of the published code."""
+    return TrainConfig(texts="long", label_smoothing=0.1, logit_scale=100.0)
+
+
+RECIPES: dict[str, Callable[[], TrainConfig]] = {"clip": clip, "direct": direct, "paper": paper}
+
+
+def peak_lr(config: TrainConfig) -> float:
+    """The learning rate: as given, or Table 4's scaled linearly with the batch size."""
+    return config.lr or REFERENCE_LR * config.batch_size / REFERENCE_BATCH

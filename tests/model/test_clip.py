@@ -1,0 +1,125 @@
+"""What never changes an embedding: trimming, padding, order, batching."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from small import small_clip
+from torch.nn import functional as F
+
+import longclip
+from longclip.model.text_tower import micro_batches
+
+MODEL = longclip.stretch(small_clip())
+BOS, EOT = 49406, 49407
+
+ids_of_a_text = st.lists(st.integers(0, 49405), max_size=246).map(lambda x: [BOS, *x, EOT])
+
+
+def one_at_a_time(texts: list[list[int]]) -> torch.Tensor:
+    """Slow and obvious: every text alone, padded to the full context."""
+    rows = []
+    for text in texts:
+        padded = torch.full((1, 248), EOT)
+        padded[0, : len(text)] = torch.tensor(text)
+        hidden = MODEL.text_model.encoder(MODEL.text_model.embeddings(padded), causal=True)
+        end = MODEL.text_model.final_layer_norm(hidden)[0, len(text) - 1]
+        rows.append(MODEL.text_projection(end))
+    return torch.stack(rows)
+
+
+@settings(max_examples=15)
+@given(
+    texts=st.lists(ids_of_a_text, min_size=1, max_size=6),
+    budget=st.sampled_from([1, 100, 500, 8192]),
+    padding=st.sampled_from([0, EOT, 7]),
+    seed=st.integers(0, 99),
+)
+@torch.inference_mode()
+def test_trimming_padding_order_and_batching_change_nothing(
+    texts: list[list[int]], budget: int, padding: int, seed: int
+) -> None:
+    expected = one_at_a_time(texts)
+    order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed)).tolist()
+    ids = torch.full((len(texts), 248), padding)
+    for row, i in enumerate(order):
+        ids[row, : len(texts[i])] = torch.tensor(texts[i])
+    got = MODEL.encode_text(ids, token_budget=budget)
+    torch.testing.assert_close(got, expected[order], rtol=0, atol=1e-5)
+    as_lists = MODEL.encode_text([texts[i] for i in order], token_budget=budget)
+    torch.testing.assert_close(as_lists, expected[order], rtol=0, atol=1e-5)
+
+
+@given(lengths=st.lists(st.integers(2, 248), min_size=1, max_size=60), budget=st.integers(1, 3000))
+def test_micro_batches_cover_everything_within_budget(lengths: list[int], budget: int) -> None:
+    batches = list(micro_batches(torch.tensor(lengths), budget))
+    assert sorted(i for batch in batches for i in batch.tolist()) == list(range(len(lengths)))
+    for batch in batches:
+        longest = max(lengths[i] for i in batch.tolist())
+        assert len(batch) == 1 or len(batch) * longest <= budget
+
+
+def test_embeddings_are_float32_and_normalised_on_request() -> None:
+    half = longclip.stretch(small_clip()).bfloat16()
+    texts = ["a red boat", "a house"]
+    plain, unit = half.encode_text(texts), half.encode_text(texts, normalize=True)
+    assert plain.dtype == unit.dtype == torch.float32
+    assert plain.shape == (2, 24)
+    torch.testing.assert_close(unit, F.normalize(plain, dim=-1))
+    close = F.cosine_similarity(plain, longclip.stretch(small_clip()).encode_text(texts))
+    assert (close > 0.999).all()
+
+
+def test_one_string_and_no_strings() -> None:
+    assert MODEL.encode_text("a boat").shape == (1, 24)
+    assert MODEL.encode_text([]).shape == (0, 24)
+    assert MODEL.encode_image([]).shape == (0, 24)
+
+
+def test_pictures_paths_and_pixels_agree(tmp_path) -> None:
+    picture = Image.effect_noise((50, 40), 90).convert("RGB")
+    picture.save(tmp_path / "noise.png")
+    pixels = MODEL.preprocess(picture)[None]
+    expected = MODEL.encode_image(pixels)
+    torch.testing.assert_close(MODEL.encode_image([picture]), expected)
+    torch.testing.assert_close(MODEL.encode_image(str(tmp_path / "noise.png")), expected)
+    many = MODEL.encode_image([picture] * 5, batch_size=2)
+    torch.testing.assert_close(many, expected.expand(5, -1), rtol=0, atol=1e-6)
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(ValueError, match="no end-of-text"):
+        MODEL.encode_text(torch.tensor([[BOS, 5, 6]]))
+    with pytest.raises(ValueError, match="reads 248"):
+        MODEL.encode_text([[BOS, *range(300), EOT]])
+    with pytest.raises(ValueError, match="mixes"):
+        MODEL.encode_text(["a boat", [BOS, EOT]])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"\[N, 3, 32, 32\]"):
+        MODEL.encode_image(torch.zeros(1, 3, 64, 64))
+
+
+def test_checkpointing_gives_the_same_gradients() -> None:
+    ids = longclip.tokenize(["a red boat on a lake", "a house"], context_length=248)
+    gradients = []
+    for enabled in (False, True):
+        model = small_clip().train()
+        model.activation_checkpointing(enabled)
+        (
+            model.text_features(ids).sum() + model.image_features(torch.ones(2, 3, 32, 32)).sum()
+        ).backward()
+        gradients.append([p.grad for p in model.parameters()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        assert (plain is None) == (recomputed is None)
+        if plain is not None:
+            torch.testing.assert_close(plain, recomputed)
+
+
+def test_bfloat16_training_attention_equals_the_fused_one() -> None:
+    from longclip.model.transformer import attend
+
+    q, k, v = (torch.randn(2, 3, 17, 8) for _ in range(3))
+    for causal in (False, True):
+        fused = attend(q, k, v, causal=causal)
+        plain = attend(*(x.bfloat16().requires_grad_() for x in (q, k, v)), causal=causal)
+        torch.testing.assert_close(plain.float(), fused, rtol=0, atol=0.05)
