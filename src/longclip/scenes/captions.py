@@ -1,0 +1,127 @@
+"""Short captions in the manner of the web: the summary, then a few details each."""
+
+from random import Random
+
+from longclip.scenes.compose import stream
+from longclip.scenes.phrases import (
+    BACKDROPS,
+    Placed,
+    house_phrase,
+    landmark_phrase,
+    person_phrase,
+    reference,
+    thing_phrase,
+    trees_phrase,
+)
+from longclip.scenes.scene_graph import SIDES, House, Landmark, Person, Scene, Trees
+from longclip.scenes.summary import PLACES, occasion, summarize
+
+_MOST_WORDS = 20
+_TIMES = {
+    "morning": ("in the morning", "in morning light"),
+    "noon": ("at noon", "in the middle of the day"),
+    "sunset": ("at sunset", "at dusk"),
+    "night": ("at night", "in the dark"),
+}
+_WEATHERS = {
+    "clear": ("on a clear day", "in fine weather"),
+    "cloudy": ("under clouds", "on a cloudy day"),
+    "rainy": ("in the rain", "on a rainy day"),
+    "snowy": ("in the snow", "on a snowy day"),
+    "foggy": ("in fog", "on a foggy day"),
+}
+
+
+def short_captions(scene: Scene) -> tuple[str, ...]:
+    """Five or six captions of at most 20 words, the first of them the summary.
+
+    Together they name nearly everything in the scene, one or two things a caption.
+    """
+    rng = stream(scene.split, scene.index, "captions")
+    placed: list[Placed] = [scene.landmark, scene.house, scene.trees, *scene.middle, *scene.front]
+    rng.shuffle(placed)
+    captions = [
+        _pair(scene, placed[i], placed[i + 1], rng)
+        if i + 1 < len(placed)
+        else _single(scene, placed[i], rng)
+        for i in range(0, len(placed), 2)
+    ]
+    if scene.flyer is not None and rng.random() < 0.5:
+        captions[rng.randrange(len(captions))] = _single(scene, scene.flyer, rng)
+    else:
+        captions.append(_view(scene, rng))
+    return (summarize(scene), *captions[:5])
+
+
+def _brief(placed: Placed, rng: Random) -> str:
+    """A noun phrase that names some of the attributes."""
+    coin, other = rng.random() < 0.6, rng.random() < 0.6
+    if isinstance(placed, Landmark):
+        return landmark_phrase(placed, wall=coin, roof=other)
+    if isinstance(placed, House):
+        wall, roof, door = rng.choice(
+            ((True, True, False), (True, False, True), (False, True, True), (True, True, True))
+        )
+        return house_phrase(placed, wall=wall, roof=roof, door=door)
+    if isinstance(placed, Trees):
+        return trees_phrase(placed, rng)
+    if isinstance(placed, Person):
+        return person_phrase(placed, rng, hat=coin, item=other or not placed.hat)
+    return thing_phrase(placed, accent=coin or not placed.colour)
+
+
+def _single(scene: Scene, placed: Placed, rng: Random) -> str:
+    phrase = _brief(placed, rng)
+    places, preposition = PLACES[scene.setting]
+    where = "in the centre" if placed.side == "middle" else f"on the {placed.side}"
+    facing = getattr(placed, "facing", "")
+    choices = [f"{phrase} {where}", f"{phrase} {where}, {rng.choice(_TIMES[scene.time_of_day])}"]
+    if placed is scene.flyer:
+        choices.append(f"{phrase} in the sky above {places[0]}")
+    else:
+        choices.append(f"{phrase} {preposition} {places[0]} {rng.choice(_WEATHERS[scene.weather])}")
+    if facing:
+        choices.append(f"{phrase} {where} facing {facing}")
+    return rng.choice(_short_enough(choices))
+
+
+def _pair(scene: Scene, one: Placed, other: Placed, rng: Random) -> str:
+    first, second = _brief(one, rng), _brief(other, rng)
+    choices = [f"{first} and {second}", f"picture of {first} and {second}"]
+    if one.side != other.side:
+        way = "left" if SIDES.index(one.side) < SIDES.index(other.side) else "right"
+        choices = [
+            f"{first} {way} of {second}",
+            f"{first} to the {way} of {reference(other)}",
+            *choices,
+        ]
+    elif _depth(scene, one) > _depth(scene, other):
+        choices = [f"{first} in front of {second}", *choices]
+    elif _depth(scene, one) < _depth(scene, other):
+        choices = [f"{first} behind {second}", *choices]
+    fitting = _short_enough(choices)
+    return rng.choice(fitting) if fitting else _single(scene, one, rng)
+
+
+def _depth(scene: Scene, placed: Placed) -> int:
+    if placed in scene.front:
+        return 2
+    return 1 if placed in scene.middle else 0
+
+
+def _view(scene: Scene, rng: Random) -> str:
+    behind = rng.choice(BACKDROPS[scene.backdrop])
+    place = rng.choice(PLACES[scene.setting][0])
+    kind = scene.landmark.kind
+    choices = [
+        f"{place} with {behind} in the background",
+        f"{behind} behind the {kind}, {occasion(scene, rng)}",
+        f"{kind} and {behind} {rng.choice(_WEATHERS[scene.weather])}",
+    ]
+    if scene.weather == "clear" and scene.time_of_day == "night":
+        choices.append(f"{scene.moon} moon over {place}")
+    return rng.choice(_short_enough(choices))
+
+
+def _short_enough(choices: list[str]) -> list[str]:
+    return [text for text in choices if len(text.split()) <= _MOST_WORDS]

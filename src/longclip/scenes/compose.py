@@ -1,0 +1,210 @@
+"""Sampling scenes: pure functions of (split, index)."""
+
+import hashlib
+from dataclasses import replace
+from functools import lru_cache
+from itertools import product
+from random import Random
+
+from longclip.scenes import vocabulary as v
+from longclip.scenes.scene_graph import SIDES, House, Landmark, Person, Scene, Thing, Trees
+
+GROUP_SIZE = 5
+_SIZES = {"train": 40_000, "val": 500, "test": 500, "test-short": 500}
+_FEWEST_DIFFERENCES = 4
+
+
+def split_size(split: str) -> int:
+    """How many scenes a split has by default; any index of any split can be made.
+
+    Raises ValueError for an unknown split.
+    """
+    if split not in _SIZES:
+        raise ValueError(f"unknown split {split!r}: choose one of {', '.join(_SIZES)}")
+    return _SIZES[split]
+
+
+def stream(*parts: object) -> Random:
+    """A random stream named by `parts`, the same in every process and on every machine."""
+    name = "/".join(map(str, parts)).encode()
+    return Random(int.from_bytes(hashlib.sha256(name).digest()[:8], "big"))
+
+
+def make_scene(split: str, index: int) -> Scene:
+    """Scene number `index` of `split`.
+
+    `test` comes in groups of `GROUP_SIZE` consecutive indices that agree in everything but house,
+    middle and front row. Consecutive scenes of `test-short` differ in at least one of setting,
+    landmark, time and weather (1600 combinations). Raises ValueError for an unknown split or a
+    negative index.
+    """
+    split_size(split)
+    if index < 0:
+        raise ValueError(f"scene index {index}: indices start at 0")
+    if split == "test":
+        return _group(index // GROUP_SIZE)[index % GROUP_SIZE]
+    seed = f"{split}-{index}"
+    if split == "test-short":
+        setting, landmark, time, weather = _combinations()[index % len(_combinations())]
+        scene = _scene(split, index, seed, setting)
+        landmark_there = replace(scene.landmark, kind=landmark)
+        return replace(scene, time_of_day=time, weather=weather, landmark=landmark_there)
+    return _scene(split, index, seed, stream(seed, "setting").choice(v.SETTINGS))
+
+
+@lru_cache(maxsize=1)
+def _combinations() -> list[tuple[str, str, str, str]]:
+    combinations = list(product(v.SETTINGS, v.LANDMARKS, v.TIMES, v.WEATHERS))
+    stream("combinations").shuffle(combinations)
+    return combinations
+
+
+def _scene(split: str, index: int, seed: str, setting: str) -> Scene:
+    rng = stream(seed, "content")
+    landmark_side, house_side, trees_side = rng.sample(SIDES, 3)
+    wall, roof = _two_colours(rng, v.WALLS, v.ROOFS)
+    middle = _middle(rng, setting, rng.choice((1, 1, 1, 2)))
+    return Scene(
+        split=split,
+        index=index,
+        seed=seed,
+        grouped=False,
+        setting=setting,
+        time_of_day=rng.choice(v.TIMES),
+        weather=rng.choice(v.WEATHERS),
+        backdrop=rng.choice(v.BACKDROPS[setting]),
+        moon=rng.choice(("full", "crescent")),
+        landmark=Landmark(rng.choice(tuple(v.LANDMARKS)), landmark_side, wall, roof),
+        trees=Trees(rng.choice(v.TREES), trees_side, rng.randint(1, 3)),
+        flyer=_thing(rng, rng.choice(v.FLYERS), house_side) if rng.random() < 0.4 else None,
+        house=_house(rng, house_side),
+        middle=middle,
+        front=_front(rng, setting, rng.choice((2, 2, 3)) if len(middle) == 1 else 2),
+    )
+
+
+def _two_colours(rng: Random, first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, str]:
+    one = rng.choice(first)
+    return one, rng.choice([colour for colour in second if colour != one])
+
+
+def _house(rng: Random, side: str) -> House:
+    wall, roof = _two_colours(rng, v.WALLS, v.ROOFS)
+    door = rng.choice([colour for colour in v.DOORS if colour != wall])
+    return House(side, wall, roof, door)
+
+
+def _thing(rng: Random, kind: str, side: str) -> Thing:
+    colours, accents, counts, faces = v.LOOKS[kind]
+    colour = rng.choice(colours) if colours else ""
+    accent = rng.choice([c for c in accents if c != colour]) if accents else ""
+    facing = rng.choice(("left", "right")) if faces else ""
+    return Thing(kind, side, colour, accent, rng.choice(counts), facing)
+
+
+def _person(rng: Random, kind: str, side: str) -> Person:
+    coat = rng.choice(v.CLOTHES)
+    hat = rng.choice([c for c in v.CLOTHES if c != coat]) if rng.random() < 0.4 else ""
+    item = rng.choice(v.ITEMS) if rng.random() < 0.6 else ""
+    item_colour = rng.choice([c for c in v.BRIGHT if c != coat]) if item else ""
+    return Person(kind, side, coat, hat, item, item_colour)
+
+
+def _middle(rng: Random, setting: str, count: int) -> tuple[Thing, ...]:
+    sides = ("left", "right") if count == 2 else (rng.choice(SIDES),)
+    kinds = rng.sample(v.MIDDLE[setting], count)
+    return tuple(_thing(rng, kind, side) for kind, side in zip(kinds, sides, strict=True))
+
+
+def _front(rng: Random, setting: str, count: int) -> tuple[Person | Thing, ...]:
+    people = rng.choice((1, 1, 2)) if count > 1 else 1
+    kinds = [*rng.sample(v.PEOPLE, people), *rng.sample(v.FRONT[setting], count - people)]
+    sides = sorted(rng.sample(SIDES, count), key=SIDES.index)
+    rng.shuffle(kinds)
+    return tuple(
+        _person(rng, kind, side) if kind in v.PEOPLE else _thing(rng, kind, side)
+        for kind, side in zip(kinds, sides, strict=True)
+    )
+
+
+@lru_cache(maxsize=8)
+def _group(group: int) -> tuple[Scene, ...]:
+    """The scenes of one test group, every two of them with several differing details."""
+    seed = f"test-group-{group}"
+    rng = stream(seed, "members")
+    setting = rng.choice(v.SETTINGS)
+    base = replace(_scene("test", group * GROUP_SIZE, seed, setting), grouped=True)
+    if base.flyer is None:
+        # One shared sentence more, to keep the details beyond token 77 of the description.
+        base = replace(base, flyer=_thing(rng, rng.choice(v.FLYERS), base.house.side))
+    members = [base]
+    while len(members) < GROUP_SIZE:
+        candidate = replace(
+            base,
+            index=base.index + len(members),
+            house=_other_house(rng, base.house),
+            middle=_other_middle(rng, base),
+            front=_other_front(rng, base),
+        )
+        if all(differences(candidate, member) >= _FEWEST_DIFFERENCES for member in members):
+            members.append(candidate)
+    return tuple(members)
+
+
+def _other_house(rng: Random, house: House) -> House:
+    other = _house(rng, house.side)
+    return (
+        replace(house, roof=other.roof, door=other.door)
+        if house.wall
+        not in (
+            other.roof,
+            other.door,
+        )
+        else other
+    )
+
+
+def _other_middle(rng: Random, base: Scene) -> tuple[Thing, ...]:
+    """As many things as before: the same kinds in other colours, or others elsewhere."""
+    if rng.random() < 0.5:
+        return _middle(rng, base.setting, len(base.middle))
+    return tuple(_thing(rng, thing.kind, thing.side) for thing in base.middle)
+
+
+def _other_front(rng: Random, base: Scene) -> tuple[Person | Thing, ...]:
+    """The same kinds in other colours and places, or a new front row altogether."""
+    if rng.random() < 0.5:
+        return _front(rng, base.setting, len(base.front))
+    kinds = [something.kind for something in base.front]
+    if rng.random() < 0.5:
+        rng.shuffle(kinds)
+    return tuple(
+        _person(rng, kind, old.side) if kind in v.PEOPLE else _thing(rng, kind, old.side)
+        for kind, old in zip(kinds, base.front, strict=True)
+    )
+
+
+def differences(one: Scene, other: Scene) -> int:
+    """How many visible, described details of house, middle and front row differ.
+
+    Counted place by place: something of another kind (or nothing) counts two, anything else the
+    number of differing attributes. The direction that something faces is too small to count.
+    """
+    total: int = sum(
+        getattr(one.house, part) != getattr(other.house, part) for part in ("wall", "roof", "door")
+    )
+    for mine, yours in ((one.middle, other.middle), (one.front, other.front)):
+        here = {something.side: something for something in mine}
+        there = {something.side: something for something in yours}
+        total += sum(_unlike(here.get(side), there.get(side)) for side in SIDES)
+    return total
+
+
+def _unlike(one: Person | Thing | None, other: Person | Thing | None) -> int:
+    if one is None or other is None:
+        return 0 if one is other else 2
+    if one.kind != other.kind:
+        return 2
+    mine: dict[str, object] = vars(one)
+    yours: dict[str, object] = vars(other)
+    return sum(1 for name in mine if name != "facing" and mine[name] != yours[name])

@@ -1,0 +1,224 @@
+"""The long description: the summary, then a sentence for everything that is in the picture."""
+
+from random import Random
+
+from longclip.scenes.compose import stream
+from longclip.scenes.phrases import (
+    BACKDROPS,
+    SURFACES,
+    article,
+    back_row,
+    capitalized,
+    house_phrase,
+    landmark_phrase,
+    person_phrase,
+    reference,
+    side,
+    thing_phrase,
+    trees_phrase,
+)
+from longclip.scenes.scene_graph import SIDES, House, Landmark, Person, Scene, Thing, Trees
+from longclip.scenes.sentences import GROUNDS, SKIES, VERBS
+from longclip.scenes.summary import summarize
+from longclip.scenes.vocabulary import LANDMARKS
+
+
+def describe(scene: Scene) -> str:
+    """The whole picture in words, 120 of them on average and rarely more than 150.
+
+    Every attribute of everything in the scene is named, so a description fits no other member of
+    a test group. Sentences come in any order after the summary, except in grouped scenes: there
+    house, middle and front row, which tell the members apart, come last.
+    """
+    early, late = _shared_sentences(scene), _detail_sentences(scene)
+    rng = stream(scene.seed, "order")
+    rng.shuffle(early)
+    if scene.grouped:
+        # One order of the places, not of the sentences: members may have different sentences.
+        late = sorted(late, key=lambda sentence: stream(scene.seed, sentence[0]).random())
+        sentences = [text for _, text in (*early, *late)]
+    else:
+        everything = [*early, *late]
+        rng.shuffle(everything)
+        sentences = [text for _, text in everything]
+    return " ".join([summarize(scene), *(f"{capitalized(text)}." for text in sentences)])
+
+
+def _wording(scene: Scene, topic: str) -> Random:
+    return stream(scene.seed, "wording", topic)
+
+
+def _shared_sentences(scene: Scene) -> list[tuple[str, str]]:
+    """(topic, sentence without its period) for what the members of a group share."""
+    sentences = [
+        ("landmark", _landmark_sentence(scene, _wording(scene, "landmark"))),
+        ("trees", _trees_sentence(scene, _wording(scene, "trees"))),
+        ("sky", _sky_sentence(scene, _wording(scene, "sky"))),
+        ("backdrop", _backdrop_sentence(scene, _wording(scene, "backdrop"))),
+    ]
+    if scene.flyer is not None:
+        sentences.append(("flyer", _flyer_sentence(scene.flyer, _wording(scene, "flyer"))))
+    rng = _wording(scene, "ground")
+    # Groups need the length to keep their details beyond token 77.
+    if scene.grouped or rng.random() < 0.2:
+        sentences.append(("ground", rng.choice(GROUNDS[scene.setting])))
+    return sentences
+
+
+def _detail_sentences(scene: Scene) -> list[tuple[str, str]]:
+    sentences = [("house", _house_sentence(scene, _wording(scene, "house")))]
+    for thing in scene.middle:
+        topic = f"middle {thing.side}"
+        sentences.append((topic, _middle_sentence(scene, thing, _wording(scene, topic))))
+    for something in scene.front:
+        topic = f"front {something.side}"
+        rng = _wording(scene, topic)
+        if isinstance(something, Person):
+            sentences.append((topic, _person_sentence(scene, something, rng)))
+        else:
+            sentences.append((topic, _prop_sentence(scene, something, rng)))
+    return sentences
+
+
+def _landmark_sentence(scene: Scene, rng: Random) -> str:
+    landmark = scene.landmark
+    wall_part, roof_part = LANDMARKS[landmark.kind]
+    wall, roof = f"{landmark.wall} {wall_part}", f"{landmark.roof} {roof_part}"
+    wall = wall if wall.endswith("s") else article(wall)
+    roof = roof if roof.endswith("s") else article(roof)
+    where = side(rng, landmark.side)
+    return rng.choice(
+        (
+            f"the {landmark.kind} {where} has {wall} and {roof}",
+            f"{where} stands the {landmark.kind} with {wall} and {roof}",
+            f"the {landmark.kind} has {wall} and {roof} and stands {where}",
+            f"{landmark_phrase(landmark, wall=True, roof=True)} rises {where}",
+        )
+    )
+
+
+def _trees_sentence(scene: Scene, rng: Random) -> str:
+    trees = scene.trees
+    verb = rng.choice(("grow", "stand")) + ("s" if trees.count == 1 else "")
+    phrase, where = trees_phrase(trees, rng), side(rng, trees.side)
+    beside = _relation(trees, scene.landmark)
+    return rng.choice(
+        (
+            f"{phrase} {verb} {where}",
+            f"{where} {verb} {phrase}",
+            f"{where}, {phrase} {verb} {beside}",
+        )
+    )
+
+
+def _relation(one: Landmark | House | Trees, other: Landmark | House | Trees) -> str:
+    way = "left" if SIDES.index(one.side) < SIDES.index(other.side) else "right"
+    return f"to the {way} of {reference(other)}"
+
+
+def _sky_sentence(scene: Scene, rng: Random) -> str:
+    if scene.weather == "clear" and scene.time_of_day == "night":
+        return rng.choice(
+            (
+                f"{article(scene.moon)} moon and many stars shine in the dark sky",
+                f"the dark sky is full of stars around {article(scene.moon)} moon",
+                f"{article(scene.moon)} moon shines among the stars",
+            )
+        )
+    return rng.choice(SKIES[scene.weather, scene.time_of_day])
+
+
+def _backdrop_sentence(scene: Scene, rng: Random) -> str:
+    phrase = rng.choice(BACKDROPS[scene.backdrop])
+    # "a dark forest" and "a city skyline" are one thing, hills and buildings are many.
+    s = "s" if phrase.startswith(("a ", "the ")) else ""
+    return rng.choice(
+        (
+            f"{phrase} line{s} the horizon",
+            f"in the background {phrase} can be seen",
+            f"{phrase} rise{s} in the distance",
+            f"behind everything lie{s} {phrase}",
+        )
+    )
+
+
+def _flyer_sentence(flyer: Thing, rng: Random) -> str:
+    phrase, where = thing_phrase(flyer), side(rng, flyer.side)
+    s = "s" if flyer.count == 1 else ""
+    choices = [
+        f"{phrase} {'floats' if s else 'float'} in the sky {where}",
+        f"high above {where}, {phrase} can be seen",
+    ]
+    if flyer.facing:
+        choices.append(f"{phrase} {where} heads towards the {flyer.facing}")
+    return rng.choice(choices)
+
+
+def _house_sentence(scene: Scene, rng: Random) -> str:
+    house = scene.house
+    full = house_phrase(house, wall=True, roof=True, door=True)
+    where = side(rng, house.side)
+    other = rng.choice([placed for placed in back_row(scene) if placed is not house])
+    return rng.choice(
+        (
+            f"{where} there is {full}",
+            f"{full} stands {_relation(house, other)}, {where}",
+            f"{where} stands {full}",
+            f"the house {where} has {house.wall} walls, {article(f'{house.roof} roof')}"
+            f" and {article(f'{house.door} door')}",
+        )
+    )
+
+
+def _middle_sentence(scene: Scene, thing: Thing, rng: Random) -> str:
+    phrase, where = thing_phrase(thing), side(rng, thing.side)
+    surface = rng.choice(SURFACES[scene.setting])
+    verb = rng.choice(VERBS[thing.kind])[0 if thing.count == 1 else 1]
+    behind = next(placed for placed in back_row(scene) if placed.side == thing.side)
+    before = f"in front of {reference(behind)}"
+    heading = f" towards the {thing.facing}" if thing.facing else ""
+    return rng.choice(
+        (
+            f"{phrase} {verb} {surface} {where}",
+            f"{surface} {where}, {phrase} {verb}{heading}",
+            f"{where}, {before}, {phrase} {verb}",
+            f"{phrase} {verb} {before} {where}",
+        )
+    )
+
+
+def _person_sentence(scene: Scene, person: Person, rng: Random) -> str:
+    who = person_phrase(person, rng, hat=True, item=False)
+    where = side(rng, person.side)
+    item = article(f"{person.item_colour} {person.item}") if person.item else ""
+    hold = "carries" if person.item == "suitcase" else rng.choice(("holds", "carries"))
+    verb = rng.choice(("stands", "waits", "is standing"))
+    style = rng.randrange(3)
+    if not person.item:
+        return (
+            f"{who} {verb} {where} in front",
+            f"in front {where} {verb} {who}",
+            f"{who} {verb} {where} in the foreground",
+        )[style]
+    return (
+        f"{who} {hold} {item} {where} in front",
+        f"in front {where}, {who} {hold} {item}",
+        f"{who} {verb} {where} in the foreground with {item}",
+    )[style]
+
+
+def _prop_sentence(scene: Scene, thing: Thing, rng: Random) -> str:
+    phrase, where = thing_phrase(thing), side(rng, thing.side)
+    verb = rng.choice(VERBS[thing.kind])[0 if thing.count == 1 else 1]
+    people = [other for other in scene.front if isinstance(other, Person)]
+    other = rng.choice(people)
+    way = "left" if SIDES.index(thing.side) < SIDES.index(other.side) else "right"
+    be = "is" if thing.count == 1 else "are"
+    return rng.choice(
+        (
+            f"{phrase} {verb} {where} in front",
+            f"in front {where} there {be} {phrase}",
+            f"{phrase} {verb} {where}, to the {way} of {reference(other)}",
+            f"{where} in front, {phrase} {verb}",
+        )
+    )

@@ -1,0 +1,64 @@
+"""A scene's picture, painted from back to front."""
+
+from PIL import Image
+
+from longclip.scenes.animals import ANIMALS
+from longclip.scenes.buildings import draw_house, draw_trees
+from longclip.scenes.canvas import Canvas
+from longclip.scenes.compose import stream
+from longclip.scenes.furniture import FURNITURE
+from longclip.scenes.land import draw_backdrop, draw_front_ground, draw_middle_ground
+from longclip.scenes.landmarks import draw_landmark
+from longclip.scenes.people import draw_person
+from longclip.scenes.scene_graph import Person, Scene, Thing
+from longclip.scenes.sky import COLUMNS, draw_falling, draw_flyer, draw_fog, draw_sky, lights
+from longclip.scenes.vehicles import VEHICLES
+
+
+def draw(scene: Scene, size: int = 128) -> Image.Image:
+    """The picture of `scene`, RGB, `size` x `size` pixels.
+
+    The same scene gives the same pixels every time. Raises ValueError where size is below 16.
+    """
+    if size < 16:
+        raise ValueError(f"size {size}: scenes are drawn at 16 pixels or more")
+    canvas = Canvas(size)
+    rng = stream(scene.seed, "decoration")
+    back, front = lights(scene)
+    night = scene.time_of_day == "night"
+    draw_sky(canvas, scene, rng)
+    canvas.light = back
+    draw_backdrop(canvas, scene, rng)
+    canvas.light = front
+    draw_trees(canvas, COLUMNS[scene.trees.side], scene.trees)
+    draw_house(canvas, COLUMNS[scene.house.side], scene.house, night)
+    draw_landmark(canvas, COLUMNS[scene.landmark.side], scene.landmark, night)
+    if scene.flyer is not None:
+        draw_flyer(canvas, scene.flyer, night)
+    if scene.weather == "foggy":
+        draw_fog(canvas, scene)
+    canvas.light = back
+    draw_middle_ground(canvas, scene, rng)
+    canvas.light = front
+    for thing in scene.middle:
+        _draw_thing(canvas, thing)
+    canvas.light = back
+    draw_front_ground(canvas, scene, rng)
+    canvas.light = front
+    for something in scene.front:
+        if isinstance(something, Person):
+            draw_person(canvas, COLUMNS[something.side], something)
+        else:
+            _draw_thing(canvas, something)
+    draw_falling(canvas, scene, rng)
+    return canvas.finished()
+
+
+def _draw_thing(canvas: Canvas, thing: Thing) -> None:
+    x, way = COLUMNS[thing.side], -1 if thing.facing == "left" else 1
+    if thing.kind in VEHICLES:
+        VEHICLES[thing.kind](canvas, x, thing, way)
+    elif thing.kind in ANIMALS:
+        ANIMALS[thing.kind](canvas, x, thing, way)
+    else:
+        FURNITURE[thing.kind](canvas, x, thing)

@@ -1,0 +1,29 @@
+"""Zero-shot tasks read off the scene graph."""
+
+from longclip.scenes import vocabulary
+from longclip.scenes.scene_graph import Scene
+
+CLASSES: dict[str, tuple[str, ...]] = {
+    "setting": vocabulary.SETTINGS,
+    "landmark": tuple(vocabulary.LANDMARKS),
+    "time of day": vocabulary.TIMES,
+    "weather": vocabulary.WEATHERS,
+}
+
+# `{}` takes a class name.
+PROMPTS: dict[str, tuple[str, ...]] = {
+    "setting": ("a picture of a {}.", "a view of a {}.", "a {} with a house and trees."),
+    "landmark": ("a picture of a {}.", "a view of a {}.", "a {} and a house."),
+    "time of day": ("a picture at {}.", "a house and trees at {}.", "a scene, {}."),
+    "weather": ("a picture on a {} day.", "a {} day.", "a house in {} weather."),
+}
+
+
+def labels(scene: Scene) -> dict[str, str]:
+    """The class of `scene` in each task of `CLASSES`."""
+    return {
+        "setting": scene.setting,
+        "landmark": scene.landmark.kind,
+        "time of day": scene.time_of_day,
+        "weather": scene.weather,
+    }

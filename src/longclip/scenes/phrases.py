@@ -1,0 +1,149 @@
+"""Noun phrases for what a scene holds, shared by summaries, captions and descriptions."""
+
+from random import Random
+
+from longclip.scenes.scene_graph import House, Landmark, Person, Scene, Thing, Trees
+from longclip.scenes.vocabulary import LANDMARKS
+
+Placed = House | Landmark | Person | Thing | Trees
+
+NUMBERS = {2: "two", 3: "three", 4: "four"}
+
+# Irregular plurals only; every other noun takes an s.
+_PLURALS = {"sheep": "sheep", "cherry": "cherry trees"}
+TREE_NOUNS = {
+    "pine": ("pine tree", "fir tree"),
+    "oak": ("oak tree", "round green tree"),
+    "poplar": ("poplar", "slender poplar"),
+    "palm": ("palm tree", "palm"),
+    "cherry": ("pink cherry tree", "blossoming cherry tree"),
+    "maple": ("orange maple tree", "maple tree with orange leaves"),
+}
+# The part that `accent` colours; the awning is the only colour of a market stall.
+ACCENTS = {
+    "truck": "load",
+    "sailing boat": "sail",
+    "steamboat": "funnel",
+    "market stall": "awning",
+    "parasol": "stripe",
+    "hot-air balloon": "stripe",
+}
+_PLURAL_ACCENTS = ("stripe", "sail")
+
+BACKDROPS = {
+    "hills": ("green hills", "low green hills", "rolling hills"),
+    "mountains": ("snowy mountains", "high mountains with snowy peaks", "snow-capped mountains"),
+    "forest": ("a dark forest", "a dense forest", "a line of dark woods"),
+    "skyline": ("a city skyline", "tall distant buildings", "the skyline of a city"),
+    "cliffs": ("red cliffs", "steep red rocks", "reddish cliffs"),
+}
+
+SIDE_PHRASES = {
+    "left": ("on the left", "on the left", "at the left"),
+    "middle": ("in the middle", "in the middle", "in the centre"),
+    "right": ("on the right", "on the right", "at the right"),
+}
+
+SURFACES = {
+    "city street": ("on the road", "on the street"),
+    "town square": ("on the square", "on the paving"),
+    "park": ("on the pond", "on the water"),
+    "beach": ("on the sea", "on the water"),
+    "harbour": ("in the harbour", "on the water"),
+    "lake": ("on the lake", "on the water"),
+    "farm": ("in the field", "on the field"),
+    "mountain village": ("on the road", "on the village road"),
+}
+
+
+def article(words: str) -> str:
+    """`words` after "a" or "an"."""
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def plural(noun: str) -> str:
+    """The plural of a noun of this vocabulary."""
+    if noun in _PLURALS:
+        return _PLURALS[noun]
+    if " with " in noun:
+        head, rest = noun.split(" with ", 1)
+        return f"{plural(head)} with {rest}"
+    return noun + "s"
+
+
+def counted(count: int, noun: str) -> str:
+    """For example "a duck", "two ducks"."""
+    return article(noun) if count == 1 else f"{NUMBERS[count]} {plural(noun)}"
+
+
+def capitalized(text: str) -> str:
+    """`text` with a capital first letter, the rest untouched."""
+    return text[0].upper() + text[1:]
+
+
+def side(rng: Random, where: str) -> str:
+    """Words for left, middle or right."""
+    return rng.choice(SIDE_PHRASES[where])
+
+
+def landmark_phrase(landmark: Landmark, *, wall: bool, roof: bool) -> str:
+    """For example "a church", "a white church", "a church with a blue roof" …"""
+    part = LANDMARKS[landmark.kind][1]
+    noun = f"{landmark.wall} {landmark.kind}" if wall else landmark.kind
+    tail = ""
+    if roof:
+        coloured = f"{landmark.roof} {part}"
+        tail = f" with {coloured if part.endswith('s') else article(coloured)}"
+    return article(noun) + tail
+
+
+def house_phrase(house: House, *, wall: bool, roof: bool, door: bool) -> str:
+    """For example "a house", "a pink house with a green roof and a yellow door" …"""
+    parts = [article(f"{house.roof} roof")] * roof + [article(f"{house.door} door")] * door
+    noun = article(f"{house.wall} house" if wall else "house")
+    return noun + (f" with {' and '.join(parts)}" if parts else "")
+
+
+def trees_phrase(trees: Trees, rng: Random) -> str:
+    """For example "an oak tree", "three palms" …"""
+    return counted(trees.count, rng.choice(TREE_NOUNS[trees.kind]))
+
+
+def person_phrase(person: Person, rng: Random, *, hat: bool, item: bool) -> str:
+    """For example "a woman in a red coat and a white hat with a pink balloon"."""
+    garment = rng.choice(
+        ("coat", "coat", "dress" if person.kind in ("woman", "girl") else "jacket")
+    )
+    words = f"{article(person.kind)} in {article(f'{person.coat} {garment}')}"
+    if hat and person.hat:
+        words += f" and {article(f'{person.hat} hat')}"
+    if item and person.item:
+        words += f" with {article(f'{person.item_colour} {person.item}')}"
+    return words
+
+
+def thing_phrase(thing: Thing, *, accent: bool = True) -> str:
+    """For example "a red car", "two ducks", "a blue sailing boat with yellow sails" …"""
+    noun = f"{thing.colour} {thing.kind}" if thing.colour else thing.kind
+    words = counted(thing.count, noun)
+    if accent and thing.accent:
+        part = ACCENTS[thing.kind]
+        coloured = f"{thing.accent} {part}"
+        words += f" with {plural(coloured) if part in _PLURAL_ACCENTS else article(coloured)}"
+    return words
+
+
+def reference(placed: Placed) -> str:
+    """How a sentence points at something that another sentence describes: "the church"."""
+    if isinstance(placed, House):
+        return "the house"
+    if isinstance(placed, Trees):
+        return "the tree" if placed.count == 1 else "the trees"
+    if isinstance(placed, Thing):
+        return f"the {placed.kind if placed.count == 1 else plural(placed.kind)}"
+    return f"the {placed.kind}"
+
+
+def back_row(scene: Scene) -> tuple[Landmark | House | Trees, ...]:
+    """The three things of the back row."""
+    return (scene.landmark, scene.house, scene.trees)

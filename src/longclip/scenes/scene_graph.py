@@ -1,0 +1,88 @@
+"""What is in a scene: the one truth that the picture and every text are made from."""
+
+from dataclasses import dataclass
+
+SIDES = ("left", "middle", "right")
+
+
+@dataclass(frozen=True)
+class Landmark:
+    """The large building (or wheel) of the back row; `wall` and `roof` colour its two parts."""
+
+    kind: str
+    side: str
+    wall: str
+    roof: str
+
+
+@dataclass(frozen=True)
+class House:
+    """The small house of the back row."""
+
+    side: str
+    wall: str
+    roof: str
+    door: str
+
+
+@dataclass(frozen=True)
+class Trees:
+    """One to three trees of a kind, in the back row."""
+
+    kind: str
+    side: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody in the front row. `hat` and `item` are "" where there is none."""
+
+    kind: str
+    side: str
+    coat: str
+    hat: str = ""
+    item: str = ""
+    item_colour: str = ""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Anything else: vehicles, boats, animals, furniture, what flies.
+
+    `colour`, `accent` (the colour of a second part: a sail, a funnel) and `facing` ("left" or
+    "right") are "" where the kind has none.
+    """
+
+    kind: str
+    side: str
+    colour: str = ""
+    accent: str = ""
+    count: int = 1
+    facing: str = ""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One picture, in four rows from the sky down to the front.
+
+    `seed` drives wording and decoration, which carry no content; the members of a group share it.
+    In a `grouped` scene `house`, `middle` and `front` are what tells the members of a group apart,
+    and the description names them last.
+    """
+
+    split: str
+    index: int
+    seed: str
+    grouped: bool
+    setting: str
+    time_of_day: str
+    weather: str
+    backdrop: str
+    moon: str
+    landmark: Landmark
+    trees: Trees
+    flyer: Thing | None
+    house: House
+    middle: tuple[Thing, ...]
+    front: tuple[Person | Thing, ...]

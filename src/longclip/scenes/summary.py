@@ -1,0 +1,83 @@
+"""One sentence that says what a scene is, without its details."""
+
+from random import Random
+
+from longclip.scenes.compose import stream
+from longclip.scenes.phrases import (
+    BACKDROPS,
+    article,
+    capitalized,
+    landmark_phrase,
+    trees_phrase,
+)
+from longclip.scenes.scene_graph import Scene
+
+PLACES = {
+    "city street": (("a city street", "a street in a city"), "on"),
+    "town square": (("a town square", "a paved town square"), "on"),
+    "park": (("a park", "a park with a pond"), "in"),
+    "beach": (("a beach", "a sandy beach"), "on"),
+    "harbour": (("a harbour", "a small harbour"), "at"),
+    "lake": (("a lake", "a calm lake"), "by"),
+    "farm": (("a farm", "a wheat farm"), "on"),
+    "mountain village": (("a mountain village", "a village in the mountains"), "in"),
+}
+
+
+def occasion(scene: Scene, rng: Random) -> str:
+    """Time and weather: "on a rainy morning", "at noon under a clear sky" …"""
+    time, weather = scene.time_of_day, scene.weather
+    choices = {
+        "morning": (f"on {article(weather)} morning", f"in the morning on {article(weather)} day"),
+        "noon": (f"at noon on {article(weather)} day", f"at {article(weather)} noon"),
+        "sunset": (f"at sunset on {article(weather)} day", f"at {article(weather)} sunset"),
+        "night": (f"on {article(weather)} night", f"at night in {weather} weather"),
+    }[time]
+    tail = {
+        "clear": "under a clear sky",
+        "cloudy": "under a cloudy sky",
+        "rainy": "in the rain",
+        "snowy": "in the snow",
+        "foggy": "in the fog",
+    }[weather]
+    plain = {
+        "morning": "in the morning",
+        "noon": "at noon",
+        "sunset": "at sunset",
+        "night": "at night",
+    }[time]
+    return rng.choice((*choices, f"{plain} {tail}"))
+
+
+def summarize(scene: Scene) -> str:
+    """At most 20 words: setting, landmark, time and weather, and sometimes one thing more.
+
+    The members of a test group have the same summary.
+    """
+    rng = stream(scene.seed, "summary")
+    wall, roof = rng.choice(
+        ((False, False), (True, False), (True, False), (False, True), (True, True))
+    )
+    landmark = landmark_phrase(scene.landmark, wall=wall, roof=roof)
+    places, preposition = PLACES[scene.setting]
+    place = rng.choice(places)
+    when = occasion(scene, rng)
+    behind = rng.choice(BACKDROPS[scene.backdrop])
+    template = rng.randrange(6)
+    if template == 0:
+        text = f"{landmark} {rng.choice(('stands', 'rises'))} {preposition} {place} {when}"
+    elif template == 1:
+        text = f"{place} and {landmark} {when}"
+    elif template == 2:
+        text = f"{when}, {landmark} {rng.choice(('stands', 'rises'))} {preposition} {place}"
+    elif template == 3 and not (wall and roof):
+        text = f"{rng.choice(('a view', 'a picture'))} of {place} and {landmark} {when}"
+    elif template == 4 and not roof:
+        text = f"{place} {when}, with {landmark} and {behind}"
+    else:
+        text = f"{landmark} and {trees_phrase(scene.trees, rng)} {preposition} {place} {when}"
+    if len(text.split()) > 20:
+        text = (
+            f"{landmark_phrase(scene.landmark, wall=wall, roof=False)} {preposition} {place} {when}"
+        )
+    return capitalized(text) + "."

@@ -1,0 +1,84 @@
+from itertools import combinations
+
+import pytest
+
+from longclip.scenes import CLASSES, labels, make_scene, split_size
+from longclip.scenes.scene_graph import SIDES, Scene
+from longclip.scenes.vocabulary import LOOKS, PEOPLE, TREES
+
+
+def details(scene: Scene) -> dict[str, str]:
+    """Place -> content, attribute by attribute, of what the members of a group differ in."""
+    found = {f"house {k}": v for k, v in vars(scene.house).items()}
+    for row in ("middle", "front"):
+        for something in getattr(scene, row):
+            for name, value in vars(something).items():
+                if name not in ("facing", "side"):
+                    found[f"{row} {something.side} {name}"] = str(value)
+    return found
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test", "test-short"])
+def test_scenes_are_pure_functions_of_split_and_index(split):
+    for index in (0, 3, 499):
+        assert make_scene(split, index) == make_scene(split, index)
+        assert make_scene(split, index) != make_scene(split, index + 1)
+        assert (make_scene(split, index).split, make_scene(split, index).index) == (split, index)
+
+
+def test_splits_share_no_scene():
+    seen = [make_scene(split, 0).seed for split in ("train", "val", "test", "test-short")]
+    assert len(set(seen)) == 4
+
+
+def test_bad_requests_are_refused():
+    with pytest.raises(ValueError, match="unknown split 'dev'"):
+        make_scene("dev", 0)
+    with pytest.raises(ValueError, match="start at 0"):
+        make_scene("train", -1)
+    with pytest.raises(ValueError, match="unknown split"):
+        split_size("dev")
+
+
+def test_nothing_stands_in_the_place_of_something_else():
+    for index in range(300):
+        scene = make_scene("train", index)
+        back = {scene.landmark.side, scene.house.side, scene.trees.side}
+        assert back == set(SIDES)
+        for row in (scene.middle, scene.front):
+            assert len({something.side for something in row}) == len(row) > 0
+        kinds = [something.kind for something in (*scene.middle, *scene.front)]
+        # "the dog" must mean one dog.
+        assert len(set(kinds)) == len(kinds)
+
+
+def test_members_of_a_group_differ_in_details_only():
+    for group in range(100):
+        members = [make_scene("test", 5 * group + i) for i in range(5)]
+        shared = ("setting", "time_of_day", "weather", "backdrop", "moon", "landmark", "trees")
+        for name in (*shared, "flyer", "seed"):
+            assert len({getattr(member, name) for member in members}) == 1
+        for one, other in combinations(map(details, members), 2):
+            differing = [k for k in one.keys() | other.keys() if one.get(k) != other.get(k)]
+            assert len(differing) >= 3
+
+
+def test_scenes_of_test_short_differ_in_what_the_summary_names():
+    scenes = [make_scene("test-short", i) for i in range(split_size("test-short"))]
+    assert len({tuple(labels(scene).values()) for scene in scenes}) == len(scenes)
+
+
+@pytest.mark.parametrize("split", ["val", "test", "test-short"])
+def test_every_class_occurs(split):
+    found = [labels(make_scene(split, index)) for index in range(split_size(split))]
+    for task, classes in CLASSES.items():
+        assert {label[task] for label in found} == set(classes)
+
+
+def test_every_kind_occurs_in_training():
+    kinds = set()
+    for index in range(1500):
+        scene = make_scene("train", index)
+        flyer = (scene.flyer,) if scene.flyer else ()
+        kinds |= {x.kind for x in (scene.trees, *scene.middle, *scene.front, *flyer)}
+    assert kinds == {*LOOKS, *TREES, *PEOPLE}

@@ -1,0 +1,200 @@
+"""What recipes do to a model, on a run small enough to check by hand."""
+
+import json
+import math
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_photos
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import tiny_config
+
+import longclip
+from longclip.data import open_collection
+from longclip.inputs import Preprocess
+from longclip.model.stretch import stretch_table
+from longclip.training import RECIPES, TrainConfig, TrainingError, train
+from longclip.training.loop import _initial_model
+from longclip.training.optimizer import make_optimizer, set_lr
+from longclip.training.plan import make_plan
+from longclip.training.recipes import clip, direct, paper, peak_lr
+from longclip.training.stream import Pairs, PixelStore, TextLimits, batches, crop
+
+
+def positions(model: longclip.CLIP) -> torch.Tensor:
+    return model.text_model.embeddings.position_embedding.weight.detach()
+
+
+def test_paper_keeps_the_first_rows_bit_for_bit_and_trains_the_rest(
+    photos: Path, tmp_path: Path
+) -> None:
+    config = tiny_config(photos, tmp_path / "run")
+    before = positions(_initial_model(replace(config, stretch="none")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        train(config)
+    after = longclip.load(tmp_path / "run" / "model")
+    assert after.context_length == 248
+    assert torch.equal(positions(after)[:20], before[:20])
+    moved = (positions(after) - stretch_table(before, 248)).abs().amax(dim=1)
+    read = longclip.tokenize(open_collection(photos).captions(0).long[0]).shape[1]
+    assert (moved[20 : read - 5] > 0).all()
+    assert (moved[-20:] == 0).all(), "rows no text reaches have no gradient"
+
+
+def test_direct_trains_all_rows_with_long_texts_only(photos: Path, tmp_path: Path) -> None:
+    config = tiny_config(photos, tmp_path / "run", direct())
+    train(config)
+    stretched = positions(_initial_model(config))
+    after = positions(longclip.load(tmp_path / "run" / "model"))
+    assert (after[0] != stretched[0]).any()
+    [line, *_] = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line).keys() >= {"loss_long", "data_wait_seconds"}
+    assert "loss_short" not in json.loads(line)
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_every_recipe_learns_its_few_pairs(recipe: str, photos: Path, tmp_path: Path) -> None:
+    config = tiny_config(photos, tmp_path / recipe, RECIPES[recipe]())
+    train(replace(config, steps=60, lr=3e-3, log_every=10, logit_scale=10.0))
+    lines = (tmp_path / recipe / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["loss"] for line in lines]
+    assert losses[-1] < 0.85 * losses[0]
+
+
+def test_the_resolved_configuration_is_written(photos: Path, tmp_path: Path) -> None:
+    config = tiny_config(photos, tmp_path / "run")
+    train(config)
+    written = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert written["recipe"] == "paper"
+    assert written["batch_size"] == 8
+    assert written["data"] == [str(photos)]
+
+
+def test_only_matrices_decay_and_positions_have_their_own_rate(tmp_path: Path) -> None:
+    config = replace(paper(), scratch="nano", position_lr_scale=3.0, lr=1e-4)
+    model = _initial_model(config)
+    groups = make_optimizer(model, config).param_groups
+    names = {id(p): name for name, p in model.named_parameters()}
+    decayed, others, table = ({names[id(p)] for p in group["params"]} for group in groups)
+    assert [g["weight_decay"] for g in groups] == [0.01, 0.0, 0.0]
+    assert [g["lr"] for g in groups] == pytest.approx([1e-4, 1e-4, 3e-4])
+    assert table == {"text_model.embeddings.position_embedding.weight"}
+    assert decayed | others | table == set(names.values())
+    assert "vision_model.embeddings.patch_embedding.weight" in decayed
+    undecayed = ("bias", "norm", "logit_scale", "embeddings.token", "embeddings.position", "class_")
+    for name in decayed:
+        assert not any(part in name for part in undecayed), name
+    for name in others:
+        assert any(part in name for part in undecayed), name
+
+
+def test_schedule_is_linear_then_cosine() -> None:
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.AdamW([{"params": model.parameters(), "lr": 2.0, "peak_lr": 2.0}])
+    rates = []
+    for step in range(100):
+        set_lr(optimizer, step, 100, 10)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates[:10] == pytest.approx([0.2 * (i + 1) for i in range(10)])
+    assert rates[10] == 2.0
+    assert rates[55] == pytest.approx(1.0)
+    assert rates[99] == pytest.approx(1 + math.cos(math.pi * 89 / 90))
+
+
+def test_the_rate_follows_the_batch_unless_given() -> None:
+    assert peak_lr(paper()) == pytest.approx(1e-4)
+    assert peak_lr(replace(paper(), batch_size=256)) == pytest.approx(2.5e-5)
+    assert peak_lr(replace(paper(), lr=3e-6)) == 3e-6
+
+
+@given(
+    items=st.integers(2, 50),
+    batch=st.integers(2, 20),
+    steps=st.integers(1, 30),
+    first=st.integers(0, 30),
+    seed=st.integers(0, 5),
+)
+def test_a_plan_can_be_entered_anywhere(
+    items: int, batch: int, steps: int, first: int, seed: int
+) -> None:
+    batch, first = min(batch, items), min(first, steps)
+    plan = make_plan(items=items, batch_size=batch, epochs=1, steps=steps, seed=seed)
+    whole = list(plan.batches(0))
+    assert len(whole) == steps
+    assert list(plan.batches(first)) == whole[first:]
+    for epoch in range(steps // plan.steps_per_epoch):
+        start = epoch * plan.steps_per_epoch
+        seen = [key for part in whole[start : start + plan.steps_per_epoch] for key in part]
+        assert len(set(seen)) == len(seen)
+        assert {e for e, _ in seen} == {epoch}
+
+
+def test_batches_are_the_same_with_and_without_workers(photos: Path) -> None:
+    collection = open_collection(photos)
+    plan = make_plan(items=20, batch_size=6, epochs=2, steps=0, seed=3)
+    streams = []
+    for workers, cache in ((0, 0.0), (2, 1.0)):
+        store = PixelStore(collection, Preprocess(image_size=32), cache)
+        pairs = Pairs(store, limits=TextLimits(77, 248), crop_scale=0.7, seed=3)
+        streams.append(list(batches(pairs, plan, first_step=0, workers=workers)))
+    for plain, parallel in zip(*streams, strict=True):
+        for name in ("pixels", "short", "long", "crops"):
+            np.testing.assert_array_equal(getattr(plain, name), getattr(parallel, name))
+
+
+def test_crop_takes_the_part_it_says() -> None:
+    ramp = torch.arange(64.0).view(1, 1, 1, 64).expand(1, 3, 64, 64).contiguous()
+    whole = crop(ramp, torch.tensor([[1.0, 0.0, 0.0]]))
+    torch.testing.assert_close(whole, ramp)
+    left = crop(ramp, torch.tensor([[0.5, -0.5, 0.0]]))
+    expected = (torch.arange(64) + 0.5) / 2 - 0.5
+    torch.testing.assert_close(left[0, 0, 0, 1:], expected[1:])
+
+
+def test_unreadable_pictures_are_left_out_and_listed(tmp_path: Path) -> None:
+    data = write_photos(tmp_path / "photos", 20)
+    (data.parent / "3.png").write_bytes(b"not a picture")
+    config = replace(tiny_config(data, tmp_path / "run"), steps=6, max_bad_fraction=0.1)
+    result = train(config)
+    assert len(result.bad) == 1
+    assert "3.png" in result.bad[0]
+    for i in range(5):
+        (data.parent / f"{i}.png").unlink()
+    with pytest.raises(TrainingError, match="--max-bad-fraction"):
+        train(replace(config, out=tmp_path / "second"))
+
+
+def test_a_loss_that_is_no_number_stops_the_run(photos: Path, tmp_path: Path) -> None:
+    config = replace(tiny_config(photos, tmp_path / "run"), lr=1e9, steps=50)
+    with pytest.raises(TrainingError, match="lower --lr"):
+        train(config)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"batch_size": 1}, "--batch-size"),
+        ({"crop_scale": 0.0}, "--crop-scale"),
+        ({"epochs": 0.0, "steps": 0}, "--steps or --epochs"),
+        ({"texts": "short"}, "--texts long"),
+        ({"batch_size": 21}, "smaller --batch-size"),
+    ],
+)
+def test_impossible_runs_are_refused_and_leave_nothing(
+    change: dict[str, object], says: str, photos: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        train(replace(tiny_config(photos, tmp_path / "run"), **change))  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
+def test_presets_differ_only_in_what_makes_them_recipes() -> None:
+    assert clip().texts == "short"
+    assert replace(paper(), recipe="direct", stretch="linear", pcm=False) == direct()
+    assert TrainConfig().batch_size == 1024
