@@ -136,12 +136,13 @@ class _Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         with self.autocast:
             images, short, long = self._features(batch)
-        loss = self._loss(images, short, long)
-        if not torch.isfinite(loss.total):
+        # A principal component analysis of what is no number would fail with less to say.
+        if not all(bool(f.isfinite().all()) for f in (images, short, long) if f is not None):
             raise TrainingError(
-                f"the loss is {loss.total.item()} at step {self.step + 1}; resume from the last "
-                f"checkpoint of {self.directory.path} is possible, but lower --lr first"
+                f"embeddings are no longer finite at step {self.step + 1}: training has diverged; "
+                "start again with a lower --lr"
             )
+        loss = self._loss(images, short, long)
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         clamp_logit_scale(self.model)

@@ -1,0 +1,180 @@
+"""The tables of a report: models below each other, what was measured side by side."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from longclip.evaluation.chart import colour, swatch
+from longclip.evaluation.measure import EvaluationResult, TextRetrieval
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A fraction of 1, shown in percent. `spread`: standard deviation over `runs`, if several."""
+
+    value: float
+    runs: int = 1
+    spread: float = 0.0
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Cell":
+        """The mean of one value per run."""
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        return cls(statistics.fmean(values), len(values), spread)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model."""
+
+    model: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class ResultsTable:
+    """`note` belongs to the title: pool sizes. Later rows are compared with the first one."""
+
+    title: str
+    note: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def results_tables(results: Mapping[str, Sequence[EvaluationResult]]) -> tuple[ResultsTable, ...]:
+    """Long retrieval, short retrieval and zero-shot tables, as far as there is something to tell.
+
+    `results` maps the name of a model, the one to compare with first, to its results on one
+    collection: a single one, or one per seed, of which mean and spread are shown. Raises
+    ValueError where they do not come from the same pools of images and texts.
+    """
+    everything = [result for runs in results.values() for result in runs]
+    if not everything or not all(results.values()):
+        raise ValueError("a table needs one result or more for each model")
+    pools = {_pools(result) for result in everything}
+    if len(pools) > 1:
+        raise ValueError(
+            f"models can only be compared on the same images and texts, not on {pools}; "
+            "call results_tables once for each collection"
+        )
+    first, tables = everything[0], []
+    if first.long:
+        long = {model: [run.long for run in runs] for model, runs in results.items()}
+        tables.append(_retrieval_table(f"{first.collection}: long descriptions", long, (1, 5)))
+    if first.short:
+        short = {model: [run.short for run in runs] for model, runs in results.items()}
+        tables.append(_retrieval_table(f"{first.collection}: short captions", short, (1,)))
+    if first.zero_shot:
+        tables.append(_zero_shot_table(results, first))
+    return tuple(tables)
+
+
+def _pools(result: EvaluationResult) -> str:
+    parts = [f"{result.collection}: {result.images} images"]
+    for kind, part in (("long", result.long), ("short", result.short)):
+        if part:
+            parts.append(f"{part.recall.texts} {kind} texts of {part.recall.images} images")
+    parts += [f"{task} with {zero.classes} classes" for task, zero in result.zero_shot.items()]
+    return ", ".join(parts)
+
+
+def _retrieval_table(
+    title: str, runs_of: Mapping[str, Sequence[TextRetrieval | None]], ks: Sequence[int]
+) -> ResultsTable:
+    recalls = {model: [run.recall for run in runs if run] for model, runs in runs_of.items()}
+    first = next(iter(recalls.values()))[0]
+    ks = [k for k in ks if k in first.text_to_image]
+    rows = [
+        Row(
+            model,
+            (
+                *(Cell.of([run.text_to_image[k] for run in runs]) for k in ks),
+                *(Cell.of([run.image_to_text[k] for run in runs]) for k in ks),
+            ),
+        )
+        for model, runs in recalls.items()
+    ]
+    columns = (*(f"text → image R@{k}" for k in ks), *(f"image → text R@{k}" for k in ks))
+    note = f"{first.images:,} images, {first.texts:,} texts"
+    return ResultsTable(title, note, columns, tuple(rows))
+
+
+def _zero_shot_table(
+    results: Mapping[str, Sequence[EvaluationResult]], first: EvaluationResult
+) -> ResultsTable:
+    tasks = first.zero_shot
+    rows = [
+        Row(model, tuple(Cell.of([run.zero_shot[task].accuracy for run in runs]) for task in tasks))
+        for model, runs in results.items()
+    ]
+    columns = tuple(f"{task} ({zero.classes})" for task, zero in tasks.items())
+    note = f"{first.images:,} images; top-1 accuracy among (n) classes"
+    return ResultsTable(f"{first.collection}: zero-shot", note, columns, tuple(rows))
+
+
+def tables_html(tables: Sequence[ResultsTable]) -> str:
+    """The section with all tables."""
+    spread = (
+        " ± is one standard deviation over runs with different seeds."
+        if any(cell.runs > 1 for table in tables for row in table.rows for cell in row.cells)
+        else ""
+    )
+    cards = "\n".join(map(_table_html, tables))
+    return f"""<section>
+<h2>Results</h2>
+<p class="note">In percent; higher is better. The best of each column is bold; the small figures
+are points above or below the first row. R@K: how often the right answer is among the first K of
+the pool, by cosine; ties count against the model.{spread}</p>
+<div class="tables">
+{cards}
+</div>
+</section>"""
+
+
+def _table_html(table: ResultsTable) -> str:
+    heads = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
+    rows = "\n".join(_row_html(table, index) for index in range(len(table.rows)))
+    width = f'style="--columns:{len(table.columns)}"'
+    region = f'role="region" tabindex="0" aria-label="{escape(table.title)}"'
+    return f"""<div class="card scroll" {width} {region}>
+<table>
+<caption>{escape(table.title)} <small>{escape(table.note)}</small></caption>
+<thead><tr><th scope="col">model</th>{heads}</tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>
+</div>"""
+
+
+def _row_html(table: ResultsTable, index: int) -> str:
+    row, first = table.rows[index], table.rows[0]
+    cells = []
+    for column, cell in enumerate(row.cells):
+        rivals = [_shown(other.cells[column].value) for other in table.rows if other is not row]
+        is_best = bool(rivals) and _shown(cell.value) >= max(rivals)
+        base = None if row is first else first.cells[column]
+        cells.append(_cell_html(cell, base, is_best, index))
+    return f'<tr><th scope="row">{swatch(index)}{escape(row.model)}</th>{"".join(cells)}</tr>'
+
+
+def _cell_html(cell: Cell, base: Cell | None, is_best: bool, index: int) -> str:
+    value = f"{_shown(cell.value):.1f}"
+    value = f"<b>{value}</b>" if is_best else value
+    spread = f' <span class="spread">± {100 * cell.spread:.1f}</span>' if cell.runs > 1 else ""
+    style = f"width:{100 * cell.value:.1f}%;background:{colour(index)}"
+    bar = f'<span class="bar"><i style="{style}"></i></span>'
+    return f"<td>{value}{spread}{bar}{_delta_html(cell, base) if base else ''}</td>"
+
+
+def _delta_html(cell: Cell, base: Cell) -> str:
+    delta = round(_shown(cell.value) - _shown(base.value), 1)
+    if delta == 0:
+        return "<small>same</small>"
+    way, sign = ("up", "+") if delta > 0 else ("down", "−")
+    return f'<small class="{way}">{sign}{abs(delta):.1f}</small>'
+
+
+def _shown(value: float) -> float:
+    return round(100 * value, 1)
