@@ -17,7 +17,7 @@ $(BIN)/python:
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing longclip into $(VENV) (a few minutes the first time) …"
 	$(PIP) install -c constraints.txt torch
-	$(PIP) install -c constraints.txt -e '.[demo]'
+	$(PIP) install -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
@@ -46,6 +46,9 @@ lint: $(VENV)/installed-dev  ## ruff and mypy
 format: $(VENV)/installed-dev  ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+nano: $(VENV)/installed  ## remake the bundled model (half an hour)
+	$(BIN)/python scripts/make_nano.py
 
 clean:  ## remove .venv and caches (runs/ stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

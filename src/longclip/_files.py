@@ -51,9 +51,15 @@ def atomic_directory(path: str | Path, *, marker: str) -> Iterator[Path]:
         new = work / "new"
         new.mkdir()
         yield new
+        old = work / "old"
         if path.exists():
-            path.rename(work / "old")
-        new.rename(path)
+            path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -21,6 +21,7 @@ from longclip.evaluation import (
     Query,
     ReportData,
     characters_read,
+    embed_texts,
     evaluate,
     recall_by_length,
     results_tables,
@@ -97,7 +98,6 @@ def _settings(config: DemoConfig, recipe: TrainConfig) -> TrainConfig:
         batch_size=config.batch_size,
         lr=config.lr,
         seed=config.seed,
-        logit_scale=0.0,
         checkpoint_every=config.steps,
     )
 
@@ -120,9 +120,7 @@ def _clear(run: Path) -> None:
         (run / name).unlink(missing_ok=True)
 
 
-def _measure(
-    name: str, model: CLIP, train_seconds: float, on_progress: OnProgress
-) -> Contestant:
+def _measure(name: str, model: CLIP, train_seconds: float, on_progress: OnProgress) -> Contestant:
     size = model.preprocess.image_size
     long = evaluate(
         model, ScenesCollection("test", image_size=size), name=name, on_progress=on_progress
@@ -204,7 +202,8 @@ def _gallery(base: Contestant, long_clip: Contestant) -> tuple[Query, ...]:
     chosen = won.nonzero().flatten().tolist()
     if not chosen:
         return ()
-    rivals = strongest_rivals(base.long.image_embeddings, base.texts, pool.image_of_text)
+    texts = embed_texts(base.model, pool.texts)
+    rivals = strongest_rivals(base.long.image_embeddings, texts, pool.image_of_text)
     images = long_clip.long.image_embeddings
     own = pool.image_of_text[chosen]
     evidence = text_evidence(

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_photos
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import tiny_config
+from tiny import tiny_config, write_photos
 
 import longclip
 from longclip.data import open_collection

@@ -1,7 +1,11 @@
-"""A training run that takes a second."""
+"""A training run that takes a second, and pictures for it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from longclip.training import TrainConfig
 from longclip.training.recipes import paper
@@ -25,10 +29,31 @@ CONFIG = {
 }
 
 
+COLOURS = {"red": (220, 40, 40), "green": (40, 160, 60), "blue": (40, 70, 210)}
+
+
+def write_photos(folder: Path, count: int) -> Path:
+    """A JSON-lines file beside `count` pictures with short and long captions."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    names = list(COLOURS)
+    with (folder / "photos.jsonl").open("w") as lines:
+        for i in range(count):
+            colour = names[i % 3]
+            pixels = np.full((40, 48, 3), COLOURS[colour], np.uint8)
+            pixels[:, : 8 + i] = random.integers(0, 255, 3)
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+            row = {
+                "image": f"{i}.png",
+                "short": [f"a {colour} wall", f"something {colour}"],
+                "long": f"A {colour} wall. " + f"It has a stripe that is {8 + i} wide. " * 9,
+            }
+            lines.write(json.dumps(row) + "\n")
+    return folder / "photos.jsonl"
+
+
 def tiny_config(photos: Path, out: Path, recipe: TrainConfig | None = None) -> TrainConfig:
     """The paper's recipe on a few made-up photos, from random weights."""
-    from dataclasses import replace
-
     scratch = out.parent / "architecture.json"
     scratch.write_text(json.dumps(CONFIG))
     return replace(

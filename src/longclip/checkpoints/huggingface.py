@@ -50,11 +50,10 @@ def read_weights(directory: Path) -> dict[str, Tensor]:
     if (directory / WEIGHTS).is_file():
         return _read_file(directory / WEIGHTS)
     if (directory / INDEX).is_file():
-        shards = set(read_json(directory / INDEX).get("weight_map", {}).values())
         return {
             name: tensor
-            for shard in sorted(shards)
-            for name, tensor in _read_file(_inside(directory, shard)).items()
+            for shard in _shards(directory / INDEX)
+            for name, tensor in _read_file(shard).items()
         }
     raise CheckpointError(
         f"{directory} has neither {WEIGHTS} nor {INDEX}; "
@@ -84,13 +83,18 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
-def _inside(directory: Path, shard: str) -> Path:
-    if Path(shard).name != shard:
-        raise CheckpointError(
-            f"{directory / INDEX} names the shard {shard!r}, which is not a plain file name beside "
-            "it; such an index is refused"
-        )
-    return directory / shard
+def _shards(index: Path) -> list[Path]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, Mapping):
+        raise CheckpointError(f"{index} has no 'weight_map' of tensors to files; fetch it again")
+    names = set(map(str, weight_map.values()))
+    for name in sorted(names):
+        if not name.endswith(".safetensors") or Path(name).name != name:
+            raise CheckpointError(
+                f"{index} names the shard {name!r}, which is not a plain .safetensors file beside "
+                "it; such an index is refused"
+            )
+    return [index.parent / name for name in sorted(names)]
 
 
 def dtype_name(dtype: torch.dtype) -> str:

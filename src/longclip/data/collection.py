@@ -22,11 +22,16 @@ class Captions:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """One zero-shot task: `targets[i]` is the index into `classes` of image i."""
+    """One zero-shot task: `targets[i]` is the index into `classes` of image i.
+
+    `templates` are the prompts this task is asked with, each with one `{}` for the class; empty
+    for CLIP's 80 ImageNet prompts.
+    """
 
     name: str
     classes: tuple[str, ...]
     targets: tuple[int, ...]
+    templates: tuple[str, ...] = ()
 
 
 class Collection(Protocol):

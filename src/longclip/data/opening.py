@@ -22,7 +22,7 @@ def open_collection(
 
     Args:
         data: `scenes`, `scenes/SPLIT`, or the path of a .parquet or .jsonl file or of a folder of
-            pictures. A folder called scenes is reached as `./scenes`.
+            pictures. A folder called scenes is reached as `./scenes` or as a `Path`.
         split: of the scenes, where `data` does not say.
         columns: which columns mean what; for tables.
 
@@ -30,7 +30,7 @@ def open_collection(
         DataError: if there is no such data or it cannot be read.
     """
     name, _, named_split = str(data).partition("/")
-    if name == SCENES:
+    if name == SCENES and isinstance(data, str):
         split = named_split or split
         if split not in SCENE_SPLITS:
             raise DataError(f"scenes has no split {split!r}, only {', '.join(SCENE_SPLITS)}")

@@ -32,14 +32,28 @@ class ScenesCollection:
         return scenes.draw(scenes.make_scene(self.split, index), self.image_size)
 
     def captions(self, index: int) -> Captions:
-        """Its short captions, the summary first, and its description."""
+        """Its short captions, the summary first, and its description.
+
+        What is measured must have one right answer: the groups of `test` share their summaries,
+        so they have no short captions, and `test-short` has only its summaries, all distinct.
+        """
         scene = scenes.make_scene(self.split, index)
-        return Captions(scenes.short_captions(scene), (scenes.describe(scene),))
+        short = () if self.split == "test" else scenes.short_captions(scene)
+        if self.split == "test-short":
+            short = short[:1]
+        return Captions(short, (scenes.describe(scene),))
 
     def label_sets(self) -> Sequence[LabelSet]:
-        """Time of day, landmark and the like, from the scene graphs."""
+        """Time of day, landmark and the like, from the scene graphs; none for the groups."""
+        if self.split == "test":
+            return ()
         found = [scenes.labels(scenes.make_scene(self.split, i)) for i in range(len(self))]
         return [
-            LabelSet(task, classes, tuple(classes.index(labels[task]) for labels in found))
+            LabelSet(
+                task,
+                classes,
+                tuple(classes.index(labels[task]) for labels in found),
+                scenes.PROMPTS[task],
+            )
             for task, classes in scenes.CLASSES.items()
         ]

@@ -1,5 +1,6 @@
 """Parquet, JSON-lines and image folders, read through Hugging Face `datasets`."""
 
+import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,12 +62,13 @@ class Table:
     def image(self, index: int) -> Image.Image:
         """Decode the picture of one row."""
         value = self._rows[index][self._columns["image"]]
-        if isinstance(value, Mapping) and value.get("bytes"):
-            return self._decode(value["bytes"], index)
-        path = value.get("path") if isinstance(value, Mapping) else value
-        if not isinstance(path, str):
-            raise ImageError(f"{self.name}, row {index}: no picture ({value!r})")
-        return self._decode(self._root / path, index)
+        if isinstance(value, Mapping):
+            value = value.get("bytes") or value.get("path")
+        if isinstance(value, bytes):
+            return self._decode(value, index)
+        if not isinstance(value, str):
+            raise ImageError(f"{self.name}, row {index}: no picture ({value!r:.60})")
+        return self._decode(self._root / value, index)
 
     def captions(self, index: int) -> Captions:
         """The texts of one row; empty ones are left out."""
@@ -76,16 +78,25 @@ class Table:
         )
 
     def label_sets(self) -> Sequence[LabelSet]:
-        """The label column, if there is one; class names are in order of their number or name."""
+        """The label column, if there is one; class names are in order of their number or name.
+
+        Raises:
+            DataError: if a row has no label.
+        """
         column = self._columns["label"]
         if column is None:
             return ()
-        feature, values = self._rows.features[column], self._rows[column]
+        feature, values = self._rows.features[column], list(self._rows[column])
+        if None in values:
+            raise DataError(
+                f"{self.name}, row {values.index(None)}: column {column!r} has no label; leave "
+                "such rows out, or name another column with --label-column"
+            )
         if hasattr(feature, "names"):
             return (LabelSet(column, tuple(feature.names), tuple(values)),)
-        classes = sorted({str(value) for value in values})
-        number = {name: i for i, name in enumerate(classes)}
-        return (LabelSet(column, tuple(classes), tuple(number[str(v)] for v in values)),)
+        classes = sorted(set(values))
+        number = {value: i for i, value in enumerate(classes)}
+        return (LabelSet(column, tuple(map(str, classes)), tuple(number[v] for v in values)),)
 
     def _decode(self, source: Path | bytes, index: int) -> Image.Image:
         try:
@@ -98,7 +109,8 @@ def open_table(path: Path, columns: Columns) -> Table:
     """Open a .parquet or .jsonl file, or a folder of pictures.
 
     A folder holds sub-folders named after classes, or a metadata.jsonl / metadata.csv with a
-    `file_name` column, as `datasets` defines an image folder.
+    `file_name` column, as `datasets` defines an image folder. All of it is read: of a folder with
+    the parts train and test, name the part that is meant.
 
     Raises:
         DataError: if it is missing, of another kind, unreadable, or has no pictures.
@@ -111,28 +123,37 @@ def open_table(path: Path, columns: Columns) -> Table:
         ) from None
     if not path.exists():
         raise DataError(f"no data {str(path)!r}: neither a file, a folder nor `scenes`")
-    kind, where = _kind(path)
+    kind, files = _kind(path)
     datasets.disable_progress_bars()
+    # It would tell of failures before we do.
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     try:
-        rows = datasets.load_dataset(kind, **where, split="train")
+        rows = datasets.load_dataset(kind, data_files={"train": files}, split="train")
     except Exception as error:
         # `datasets` wraps what went wrong in exceptions of its own, many deep.
         cause = error.__cause__ or error
-        raise DataError(f"{path} cannot be read as {kind}: {cause}") from error
+        hint = "; does it hold pictures?" if path.is_dir() else ""
+        raise DataError(f"{path} cannot be read as {kind}: {cause}{hint}") from error
     root = path if path.is_dir() else path.parent
-    name = f"{path.parent.name}/{path.stem}" if path.is_file() else path.name
+    whole = path.absolute()
+    name = f"{whole.parent.name}/{whole.stem}" if path.is_file() else whole.name
     return Table(name, rows, root, columns)
 
 
-def _kind(path: Path) -> tuple[str, dict[str, str]]:
+def _kind(path: Path) -> tuple[str, str]:
+    """Which reader of `datasets` takes it, and a pattern for its files."""
+    literal = glob.escape(str(path))
     if path.is_dir():
-        return "imagefolder", {"data_dir": str(path)}
+        # Without a pattern `datasets` takes a picture or class called "test" for another split.
+        return "imagefolder", f"{literal}/**"
     kinds = {".parquet": "parquet", ".jsonl": "json", ".json": "json"}
     if path.suffix not in kinds:
         raise DataError(
             f"{path} is not data longclip reads: a .parquet or .jsonl file, or a folder of pictures"
         )
-    return kinds[path.suffix], {"data_files": str(path)}
+    if not path.stat().st_size:
+        raise DataError(f"{path} is empty; write or copy it again")
+    return kinds[path.suffix], literal
 
 
 def _undecoded(rows: Any, column: str) -> Any:

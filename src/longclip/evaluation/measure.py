@@ -41,6 +41,8 @@ class EvaluationResult:
     long: TextRetrieval | None
     short: TextRetrieval | None
     zero_shot: dict[str, ZeroShotResult]
+    image_embeddings: torch.Tensor = field(repr=False, compare=False)
+    """float32 [images, D]; row r is the r-th image that could be read."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -70,7 +72,7 @@ def evaluate(
 
     Long retrieval pairs each image with its long descriptions, or with its short captions joined
     (`long_texts`); short retrieval takes every short caption. `templates` maps the name of a
-    label set to its prompts; the others are asked with the 80 ImageNet templates.
+    label set to its prompts; the others are asked with their own, or the 80 ImageNet templates.
 
     Images that cannot be read are left out, with their texts and labels, and listed; ValueError
     where they are more than `max_bad_fraction`.
@@ -113,7 +115,7 @@ def evaluate(
                 encoder,
                 images,
                 labels,
-                templates.get(labels.name, IMAGENET_TEMPLATES),
+                templates.get(labels.name) or labels.templates or IMAGENET_TEMPLATES,
                 on_progress,
             )
             for labels in label_sets

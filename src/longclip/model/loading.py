@@ -41,23 +41,21 @@ def load(
     Raises:
         CheckpointError: if the directory is incomplete, or its weights do not fit its
             configuration; the message lists what is missing, left over or of another shape.
+        ValueError: if there is no such device or no room on it.
     """
     directory = _resolve(source)
-    values = hf.read_json(directory / hf.CONFIG)
-    try:
-        config = CLIPConfig.from_json(values)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{directory / hf.CONFIG}: {error}") from None
+    model = _empty_model(directory)
     tensors = {
         name: tensor for name, tensor in hf.read_weights(directory).items() if name not in _IGNORED
     }
-    with torch.device("meta"):
-        model = CLIP(config, _preprocess(directory, config))
     _check_tensors(directory, model.state_dict(), tensors)
     model.load_state_dict(tensors, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-    return model.to(device=device, dtype=dtype).eval()
+    try:
+        return model.to(device=device, dtype=dtype).eval()
+    except (AssertionError, RuntimeError) as error:  # torch asserts that it was built for a device
+        raise ValueError(f"device {str(device)!r} cannot be used: {error}") from error
 
 
 def save(model: CLIP, directory: str | Path, *, dtype: torch.dtype | None = None) -> None:
@@ -75,7 +73,8 @@ def save(model: CLIP, directory: str | Path, *, dtype: torch.dtype | None = None
     """
     tensors = {name: value.to(dtype or value.dtype) for name, value in model.state_dict().items()}
     config = model.config.to_json() | {"dtype": hf.dtype_name(dtype or model.dtype)}
-    with atomic_directory(directory, marker=hf.CONFIG) as new:
+    # Not config.json: a training run has one as well.
+    with atomic_directory(directory, marker=hf.WEIGHTS) as new:
         hf.write_weights(new, tensors)
         hf.write_json(new / hf.CONFIG, config)
         hf.write_json(new / hf.PREPROCESSOR, model.preprocess.to_json())
@@ -98,11 +97,34 @@ def _resolve(source: str | Path) -> Path:
     )
 
 
-def _preprocess(directory: Path, config: CLIPConfig) -> Preprocess:
+def _empty_model(directory: Path) -> CLIP:
+    """The network that config.json describes, without memory for its weights."""
+    path = directory / hf.CONFIG
+    values = hf.read_json(path)
+    try:
+        config = CLIPConfig.from_json(values)
+        with torch.device("meta"):
+            model = CLIP(config)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    model.preprocess = _preprocess(directory, config.vision.image_size)
+    return model
+
+
+def _preprocess(directory: Path, image_size: int) -> Preprocess:
     path = directory / hf.PREPROCESSOR
     if not path.is_file():
-        return Preprocess(image_size=config.vision.image_size)
-    return Preprocess.from_json(hf.read_json(path))
+        return Preprocess(image_size=image_size)
+    try:
+        preprocess = Preprocess.from_json(hf.read_json(path))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is not CLIP's preprocessing: {error}") from error
+    if preprocess.image_size != image_size:
+        raise CheckpointError(
+            f"{path} makes pictures of {preprocess.image_size} pixels, "
+            f"{hf.CONFIG} says {image_size}; correct the one that is wrong"
+        )
+    return preprocess
 
 
 def _check_tensors(directory: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
@@ -113,6 +135,11 @@ def _check_tensors(directory: Path, expected: dict[str, Tensor], found: dict[str
             f"{name} is {list(found[name].shape)}, config.json says {list(expected[name].shape)}"
             for name in sorted(expected.keys() & found.keys())
             if found[name].shape != expected[name].shape
+        ),
+        *(
+            f"{name} holds {hf.dtype_name(tensor.dtype)}, not floating-point numbers"
+            for name, tensor in sorted(found.items())
+            if not tensor.is_floating_point()
         ),
     ]
     if problems:

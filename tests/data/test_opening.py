@@ -1,0 +1,87 @@
+"""Names and paths of data, and several of them as one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from longclip.data import Captions, DataError, LabelSet, ScenesCollection, join, open_collection
+from longclip.data.opening import SCENE_SPLITS, Joined
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Image i is i pixels wide."""
+
+    name: str
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def image(self, index: int) -> Image.Image:
+        return Image.new("RGB", (range(self.size)[index] + 1, 1))
+
+    def captions(self, index: int) -> Captions:
+        return Captions((f"{self.name} {range(self.size)[index]}",))
+
+    def label_sets(self) -> tuple[LabelSet, ...]:
+        return (LabelSet("parity", ("even", "odd"), tuple(i % 2 for i in range(self.size))),)
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=5))
+def test_joined_collections_follow_each_other(sizes: list[int]) -> None:
+    parts = [Numbered(f"part{number}", size) for number, size in enumerate(sizes)]
+    joined = join(parts)
+    everything = [(part, i) for part in parts for i in range(len(part))]
+    assert len(joined) == len(everything)
+    for index, (part, inner) in enumerate(everything):
+        assert joined.captions(index) == part.captions(inner)
+        assert joined.image(index).width == inner + 1
+    with pytest.raises(IndexError):
+        joined.captions(len(everything))
+    assert joined.label_sets() == ()
+    assert joined.name == " + ".join(part.name for part in parts)
+
+
+def test_one_collection_stays_what_it_is() -> None:
+    part = Numbered("only", 3)
+    assert join([part]) is part
+    assert not isinstance(join([part]), Joined)
+
+
+@pytest.mark.parametrize("split", SCENE_SPLITS)
+def test_scenes_by_name(split: str) -> None:
+    for collection in (open_collection(f"scenes/{split}"), open_collection("scenes", split=split)):
+        assert isinstance(collection, ScenesCollection)
+        assert collection.name == f"scenes/{split}"
+    assert open_collection(f"scenes/{split}", split="train").name == f"scenes/{split}"
+
+
+def test_scenes_are_for_training_unless_said_otherwise() -> None:
+    assert open_collection("scenes").name == "scenes/train"
+
+
+def test_unknown_split() -> None:
+    with pytest.raises(DataError, match=r"no split 'tset', only train, val, test, test-short"):
+        open_collection("scenes/tset")
+
+
+@pytest.mark.parametrize("path", ["./scenes", Path("scenes")])
+def test_a_path_called_scenes_is_a_path(
+    path: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="no data"):
+        open_collection(path)
+    (tmp_path / "scenes").mkdir()
+    Image.new("RGB", (3, 3)).save(tmp_path / "scenes" / "own.png")
+    collection = open_collection(path)
+    assert (collection.name, len(collection)) == ("scenes", 1)
+    monkeypatch.chdir(tmp_path / "scenes")
+    assert open_collection(".").name == "scenes"

@@ -1,0 +1,66 @@
+"""The drawn scenes as a collection."""
+
+import pytest
+
+from longclip import scenes
+from longclip.data import Captions, Collection, ScenesCollection
+from longclip.data.opening import SCENE_SPLITS
+
+FEW = 24
+
+
+@pytest.mark.parametrize("split", SCENE_SPLITS)
+def test_pictures_and_descriptions(split: str) -> None:
+    collection: Collection = ScenesCollection(split, image_size=40)
+    assert len(collection) == scenes.split_size(split)
+    for index in (0, 1, len(collection) - 1):
+        picture = collection.image(index)
+        assert (picture.mode, picture.size) == ("RGB", (40, 40))
+        assert picture.tobytes() == collection.image(index).tobytes()
+        captions = collection.captions(index)
+        assert captions == collection.captions(index)
+        assert captions.long == (scenes.describe(scenes.make_scene(split, index)),)
+        assert all(text.strip() for text in captions.short + captions.long)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_splits_to_learn_from_have_several_short_captions(split: str) -> None:
+    for index in range(FEW):
+        scene = scenes.make_scene(split, index)
+        short = ScenesCollection(split).captions(index).short
+        assert short == scenes.short_captions(scene)
+        assert short[0] == scenes.summarize(scene)
+        assert len(short) > 1
+
+
+def test_groups_share_their_summary_and_so_have_no_short_captions() -> None:
+    collection = ScenesCollection("test", FEW)
+    assert all(collection.captions(index).short == () for index in range(FEW))
+    assert collection.label_sets() == ()
+    found = [scenes.summarize(scenes.make_scene("test", index)) for index in range(FEW)]
+    assert len(set(found)) < FEW
+
+
+def test_the_short_test_has_the_summary_only_and_none_twice() -> None:
+    collection = ScenesCollection("test-short")
+    found = [collection.captions(index).short for index in range(len(collection))]
+    assert all(len(short) == 1 for short in found)
+    assert len(set(found)) == len(collection)
+    scene = scenes.make_scene("test-short", 7)
+    assert found[7] == (scenes.summarize(scene),)
+    assert collection.captions(7) == Captions(found[7], (scenes.describe(scene),))
+
+
+@pytest.mark.parametrize("split", ["train", "test-short"])
+def test_label_sets(split: str) -> None:
+    collection = ScenesCollection(split, FEW)
+    found = {labels.name: labels for labels in collection.label_sets()}
+    assert list(found) == list(scenes.CLASSES)
+    for task, labels in found.items():
+        assert labels.classes == scenes.CLASSES[task]
+        assert labels.templates == scenes.PROMPTS[task]
+        assert all(template.count("{}") == 1 for template in labels.templates)
+        for index in range(FEW):
+            truth = scenes.labels(scenes.make_scene(split, index))[task]
+            assert labels.classes[labels.targets[index]] == truth
+        assert len(labels.targets) == FEW

@@ -1,0 +1,30 @@
+import io
+import itertools
+
+from rich.console import Console
+
+from longclip import _progress
+from longclip._progress import progress_display
+
+
+def test_a_pipe_gets_plain_lines_now_and_then(monkeypatch):
+    clock = itertools.count(0.0, 4.0)
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: next(clock))
+    out = io.StringIO()
+    with progress_display(Console(file=out, width=30)) as report:
+        for done in range(0, 60, 10):
+            report("set [x]: images", done, 50)
+    assert out.getvalue().splitlines() == [
+        "set [x]: images: 30 of 50, 2.5/s, 8 s left",
+        "set [x]: images: 50 of 50, 2.5/s",
+    ]
+
+
+def test_a_terminal_gets_one_bar_per_stage():
+    out = io.StringIO()
+    with progress_display(Console(file=out, force_terminal=True, width=100)) as report:
+        for stage in ("images", "texts"):
+            for done in range(3):
+                report(stage, done, 2)
+    assert out.getvalue().count("2/2") >= 2
+    assert "texts" in out.getvalue()
