@@ -1,7 +1,7 @@
 """Make the bundled model: pre-train on drawn scenes with short captions, then pack it.
 
-    python scripts/make_nano.py            # half an hour on two cores
-    python scripts/make_nano.py --resume   # go on after an interruption
+python scripts/make_nano.py            # half an hour on two cores
+python scripts/make_nano.py --resume   # go on after an interruption
 """
 
 import argparse
@@ -21,8 +21,18 @@ NANO = Path(__file__).parents[1] / "src" / "longclip" / "models" / "nano"
 
 
 def configuration(out: Path) -> TrainConfig:
-    """The `clip` recipe on all scenes; no crops, since captions say where things are."""
-    return replace(clip(), scratch="nano", data=("scenes",), epochs=4, crop_scale=1.0, out=out)
+    """The `clip` recipe, in many small steps; no crops, since captions say where things are."""
+    return replace(
+        clip(),
+        scratch="nano",
+        data=("scenes",),
+        out=out,
+        epochs=4,
+        batch_size=128,
+        lr=2e-3,
+        logit_scale=20.0,
+        crop_scale=1.0,
+    )
 
 
 def pack(model: Path, destination: Path) -> None:

@@ -12,6 +12,18 @@ class Crash(Exception):
     pass
 
 
+def write_half_a_file(path: Path) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise Crash
+
+
+def write_half_a_directory(path: Path) -> None:
+    with atomic_directory(path, marker="mark") as new:
+        (new / "mark").write_text("half")
+        raise Crash
+
+
 def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
@@ -28,9 +40,8 @@ def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "file.txt"
     target.write_text("old")
-    with pytest.raises(Crash), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise Crash
+    with pytest.raises(Crash):
+        write_half_a_file(target)
     assert target.read_text() == "old"
     assert names(tmp_path) == ["file.txt"]
 
@@ -70,9 +81,8 @@ def test_an_empty_directory_is_filled(tmp_path: Path) -> None:
 def test_a_failure_leaves_the_old_directory_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "directory"
     write_directory(target, "old")
-    with pytest.raises(Crash), atomic_directory(target, marker="mark") as new:
-        (new / "mark").write_text("half")
-        raise Crash
+    with pytest.raises(Crash):
+        write_half_a_directory(target)
     assert (target / "mark").read_text() == "old"
     assert names(tmp_path) == ["directory"]
 

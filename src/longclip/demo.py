@@ -48,6 +48,7 @@ class DemoConfig:
 
     out: Path = Path("runs/demo")
     scenes: int = 8192
+    test_scenes: int = 500
     steps: int = 96
     batch_size: int = 128
     lr: float = 5e-4
@@ -76,11 +77,11 @@ def run_demo(config: DemoConfig, on_progress: OnProgress) -> dict[str, object]:
     nano = longclip.load("nano")
     pairs = ScenesCollection("train", config.scenes, nano.preprocess.image_size)
     store = PixelStore(pairs, nano.preprocess, cache_gb=2.0)
-    contestants = [_measure(CLIP_NAME, nano, 0.0, on_progress)]
+    contestants = [_measure(config, CLIP_NAME, nano, 0.0, on_progress)]
     for name, recipe in ((DIRECT_NAME, direct()), (LONG_NAME, paper())):
         settings = _settings(config, recipe)
         model, seconds = _fine_tune(name, settings, store, on_progress)
-        contestants.append(_measure(name, model, seconds, on_progress))
+        contestants.append(_measure(config, name, model, seconds, on_progress))
     seconds = time.perf_counter() - began
     results = _results(config, contestants, seconds)
     write_text(config.out / "results.json", json.dumps(results, indent=2) + "\n")
@@ -120,13 +121,17 @@ def _clear(run: Path) -> None:
         (run / name).unlink(missing_ok=True)
 
 
-def _measure(name: str, model: CLIP, train_seconds: float, on_progress: OnProgress) -> Contestant:
-    size = model.preprocess.image_size
-    long = evaluate(
-        model, ScenesCollection("test", image_size=size), name=name, on_progress=on_progress
-    )
-    short = evaluate(
-        model, ScenesCollection("test-short", image_size=size), name=name, on_progress=on_progress
+def _measure(
+    config: DemoConfig, name: str, model: CLIP, train_seconds: float, on_progress: OnProgress
+) -> Contestant:
+    long, short = (
+        evaluate(
+            model,
+            ScenesCollection(split, config.test_scenes, model.preprocess.image_size),
+            name=name,
+            on_progress=on_progress,
+        )
+        for split in ("test", "test-short")
     )
     assert long.long is not None
     pool = long.long.pool

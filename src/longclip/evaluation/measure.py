@@ -120,6 +120,7 @@ def evaluate(
             )
             for labels in label_sets
         },
+        image_embeddings=images.embeddings,
     )
 
 

@@ -1,0 +1,143 @@
+"""Reading and writing the files of a model directory."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from longclip.checkpoints import CheckpointError
+from longclip.checkpoints.huggingface import (
+    INDEX,
+    WEIGHTS,
+    dtype_name,
+    read_json,
+    read_weights,
+    write_json,
+    write_weights,
+)
+
+TENSORS = {
+    "a": torch.arange(6.0).view(2, 3),
+    "b": torch.tensor(2.5, dtype=torch.bfloat16),
+    "c": torch.arange(3),
+}
+
+
+def write_shards(directory: Path, weight_map: object) -> None:
+    save_file({"a": TENSORS["a"]}, directory / "model-00001-of-00002.safetensors")
+    save_file({k: TENSORS[k] for k in "bc"}, directory / "model-00002-of-00002.safetensors")
+    (directory / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+def assert_same(found: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor), name
+
+
+def test_weights_come_back_as_they_were(tmp_path: Path) -> None:
+    write_weights(tmp_path, {**TENSORS, "a": TENSORS["a"].T.contiguous().T.requires_grad_()})
+    assert_same(read_weights(tmp_path))
+    with safe_open(tmp_path / WEIGHTS, "pt") as file:
+        assert file.metadata() == {"format": "pt"}, "transformers refuses files without it"
+
+
+def test_shards(tmp_path: Path) -> None:
+    first, second = (f"model-0000{i}-of-00002.safetensors" for i in (1, 2))
+    write_shards(tmp_path, {"a": first, "b": second, "c": second})
+    assert_same(read_weights(tmp_path))
+
+
+def test_a_whole_file_goes_before_shards(tmp_path: Path) -> None:
+    write_weights(tmp_path, TENSORS)
+    (tmp_path / INDEX).write_text("left over")
+    assert_same(read_weights(tmp_path))
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    write_shards(tmp_path, {"a": "model-00003-of-00003.safetensors"})
+    with pytest.raises(CheckpointError, match=r"00003\.safetensors is missing though the index"):
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "shard",
+    [
+        "../outside.safetensors",
+        "sub/inside.safetensors",
+        "/etc/passwd",
+        "..",
+        ".",
+        "",
+        "config.json",
+        "pickle.bin",
+        7,
+        None,
+    ],
+)
+def test_an_index_that_leads_elsewhere_is_refused(shard: object, tmp_path: Path) -> None:
+    directory = tmp_path / "model"
+    (directory / "sub").mkdir(parents=True)
+    for place in (tmp_path / "outside.safetensors", directory / "sub" / "inside.safetensors"):
+        save_file({"a": TENSORS["a"]}, place)
+    write_shards(directory, {"a": shard})
+    with pytest.raises(CheckpointError, match=r"index\.json names the shard .* is refused"):
+        read_weights(directory)
+
+
+@pytest.mark.parametrize("weight_map", [None, [], "all"])
+def test_an_index_without_a_map(weight_map: object, tmp_path: Path) -> None:
+    write_shards(tmp_path, weight_map)
+    with pytest.raises(CheckpointError, match=r"index\.json has no 'weight_map'"):
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, -1])
+def test_a_truncated_file(kept: int, tmp_path: Path) -> None:
+    write_weights(tmp_path, TENSORS)
+    whole = (tmp_path / WEIGHTS).read_bytes()
+    (tmp_path / WEIGHTS).write_bytes(whole[:kept])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is not a complete .*again"):
+        read_weights(tmp_path)
+
+
+def test_pickles_are_not_read(tmp_path: Path) -> None:
+    torch.save(TENSORS, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"neither model\.safetensors nor .*safe serializ"):
+        read_weights(tmp_path)
+
+
+def test_json_round_trip_for_people(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"länge": 248, "x": [1.5, None]})
+    assert read_json(tmp_path / "a.json") == {"länge": 248, "x": [1.5, None]}
+    text = (tmp_path / "a.json").read_text("utf-8")
+    assert '\n  "länge": 248,\n' in text
+    assert text.endswith("}\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "is missing: a model directory holds config.json and model.safetensors"),
+        (b"", "is not valid JSON"),
+        (b'{"a": ', "is not valid JSON"),
+        (b"\xff\xfe{}", "is not valid JSON"),
+        (b"[1]", "holds a list, expected a JSON object"),
+        (b"null", "holds a NoneType, expected a JSON object"),
+    ],
+)
+def test_bad_json_names_the_file(content: bytes | None, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError) as error:
+        read_json(path)
+    assert str(error.value).startswith(f"{path} {says}")
+
+
+def test_dtype_names() -> None:
+    assert [dtype_name(d) for d in (torch.float32, torch.bfloat16)] == ["float32", "bfloat16"]
