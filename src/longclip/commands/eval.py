@@ -13,7 +13,7 @@ def eval_command(
     model: str,
     /,
     *,
-    data: Annotated[tuple[str, ...], Parameter(negative="")] = ("scenes/test",),
+    data: Annotated[tuple[str, ...], Parameter(negative="")] = ("scenes",),
     json: Path | None = None,
     image_column: str | None = None,
     short_column: str | None = None,
@@ -29,14 +29,15 @@ def eval_command(
     joined), short captions, labels. Recall is by cosine, ties count against the model, and pool
     sizes stand with every number.
 
-    Example: `longclip eval nano --data scenes/test --data photos.parquet --json nano.json`
+    Example: `longclip eval nano --data scenes --data photos.parquet --json nano.json`
 
     Parameters
     ----------
     model:
         A model directory, or `nano`.
     data:
-        `scenes/test`, `scenes/test-short`, a .parquet or .jsonl file, or a folder of pictures.
+        `scenes` (or one of `scenes/test` and `scenes/test-short`), a .parquet or .jsonl file, or
+        a folder of pictures.
         Repeat the option for several.
     json:
         Write the results there; `-` prints them to standard output in place of the tables.
@@ -62,11 +63,11 @@ def eval_command(
     import longclip
     from longclip._files import write_text
     from longclip._progress import progress_display
-    from longclip.data import Columns, open_collection
+    from longclip.data import Columns, open_for_evaluation
     from longclip.evaluation import evaluate
 
     columns = Columns(image_column, short_column, long_column, label_column)
-    collections = [open_collection(name, split="test", columns=columns) for name in data]
+    collections = [c for name in data for c in open_for_evaluation(name, columns=columns)]
     dtype = torch.bfloat16 if bfloat16 else torch.float32
     encoder = longclip.load(model, dtype=dtype, device=device)
     with progress_display() as progress:

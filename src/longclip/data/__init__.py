@@ -6,7 +6,7 @@ from longclip._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from longclip.data.collection import Captions, Collection, LabelSet
-    from longclip.data.opening import join, open_collection
+    from longclip.data.opening import join, open_collection, open_for_evaluation
     from longclip.data.scenes import ScenesCollection
     from longclip.data.tables import Columns, DataError
 
@@ -19,6 +19,7 @@ _EXPORTS = {
     "ScenesCollection": "scenes",
     "join": "opening",
     "open_collection": "opening",
+    "open_for_evaluation": "opening",
 }
 
 __getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
@@ -32,4 +33,5 @@ __all__ = [
     "ScenesCollection",
     "join",
     "open_collection",
+    "open_for_evaluation",
 ]

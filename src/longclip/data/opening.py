@@ -38,6 +38,13 @@ def open_collection(
     return open_table(Path(data), columns or Columns())
 
 
+def open_for_evaluation(data: str | Path, *, columns: Columns | None = None) -> list[Collection]:
+    """As `open_collection`; `scenes` alone means both of its test splits."""
+    if str(data) == SCENES:
+        return [ScenesCollection("test"), ScenesCollection("test-short")]
+    return [open_collection(data, split="test", columns=columns)]
+
+
 class Joined:
     """Several collections one after the other."""
 

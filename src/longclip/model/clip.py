@@ -113,7 +113,7 @@ class CLIP(nn.Module):
         pixels = pixels.to(self.device, self.dtype)
         return self.visual_projection(self.vision_model(pixels))  # type: ignore[no-any-return]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_text(
         self,
         texts: str | Sequence[str] | Sequence[Sequence[int]] | Tensor,
@@ -141,7 +141,7 @@ class CLIP(nn.Module):
         features = self.text_features(ids, token_budget=token_budget).float()
         return F.normalize(features, dim=-1) if normalize else features
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_image(
         self,
         images: Image.Image | str | Path | Sequence[Image.Image | str | Path] | Tensor,

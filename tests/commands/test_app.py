@@ -1,0 +1,151 @@
+"""What all commands have in common."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli import Run, run  # noqa: F401 (a fixture)
+from cyclopts import App
+
+import longclip
+from longclip import commands
+from longclip.commands import app
+
+COMMANDS = ("demo", "eval", "stretch", "tokenize", "train")
+
+
+def longclip_process(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, behind a pipe."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "COLUMNS")}
+    program = "from longclip.commands import main; main()"
+    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+        [sys.executable, "-c", program, *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+        **options,
+    )
+
+
+def test_version() -> None:
+    assert longclip_process("--version").stdout == f"{longclip.__version__}\n"
+
+
+@pytest.mark.parametrize("words", [(), ("--help",)])
+def test_help_lists_every_command_and_examples(words: tuple[str, ...]) -> None:
+    done = longclip_process(*words)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout
+    for name in COMMANDS:
+        assert re.search(rf"│ {name} +[A-Z]", done.stdout), name
+        assert f"    longclip {name} " in done.stdout or f"    longclip {name}\n" in done.stdout
+
+
+def test_commands_are_the_files_of_the_room() -> None:
+    files = {path.stem for path in Path(commands.__file__).parent.glob("[a-z]*.py")}
+    assert files == set(COMMANDS)
+
+
+def parameters(command: App) -> Iterator[tuple[str, str | None]]:
+    """Each option as the user writes it, and its help."""
+    for argument in command.assemble_argument_collection(parse_docstring=True):
+        if argument.show:
+            yield argument.name, argument.parameter.help
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_explained(name: str) -> None:
+    options = dict(parameters(app[name]))
+    assert options
+    for option, text in options.items():
+        assert text, f"{name} {option} has no help"
+        assert text.rstrip("]").strip(), option
+    shown = longclip_process(name, "--help").stdout
+    for option in options:
+        assert option in shown
+    assert "Example: longclip " + name in " ".join(shown.split())
+    assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["sketch"], 'Unknown command "sketch"'),
+        (["tokenize", "hi", "--length", "9"], "--length"),
+        (["tokenize", "hi", "--context-length", "many"], "--context-length"),
+        (["stretch", "nano"], "DESTINATION"),
+        (["eval"], "MODEL"),
+        (["train", "--recipe", "pie"], '"clip", "direct", "paper"'),
+        (["train", "--steps", "soon"], "--steps"),
+        (["train", "--precision", "half"], "--precision"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(words: list[str], says: str, run: Run) -> None:  # noqa: F811
+    outcome = run(*words)
+    assert outcome.code == 2
+    assert says in outcome.err
+    assert outcome.out == ""
+
+
+@pytest.mark.parametrize(
+    "words", [["eval", "gone"], ["stretch", "gone", "new"], ["train", "--model", "gone"]]
+)
+def test_a_missing_model_is_a_message_and_exit_code_1(words: list[str], run: Run) -> None:  # noqa: F811
+    outcome = run(*words)
+    assert outcome.code == 1
+    assert outcome.out == ""
+    [line] = outcome.err.splitlines()
+    assert line.startswith("longclip: error: no model 'gone': it is neither a directory nor")
+    assert list(Path().iterdir()) == [], "nothing is left behind"
+
+
+def test_no_traceback_and_no_colours_in_a_process_of_its_own() -> None:
+    done = longclip_process("tokenize", "a boat", "--context-length", "2")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert re.fullmatch(r"longclip: error: context_length is 2; .* 248 for .*\n", done.stderr)
+
+
+def test_a_bug_keeps_its_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    def bug() -> None:
+        raise KeyError("what?")
+
+    monkeypatch.setattr(commands, "app", bug)
+    with pytest.raises(KeyError, match="what"):
+        run("tokenize", "hi")
+
+
+def test_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "app", interrupted)
+    outcome = run("demo")
+    assert (outcome.code, outcome.out, outcome.err) == (130, "", "")
+
+
+def test_warnings_are_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    def warn() -> None:
+        longclip.tokenize("a boat " * 99, 77)
+        sys.exit()
+
+    monkeypatch.setattr(commands, "app", warn)
+    with pytest.warns(longclip.inputs.TruncationWarning):
+        run("demo")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_reader_that_goes_away_is_no_disaster() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    program = "from longclip.commands import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "tokenize", "a boat"], stdout=write, stderr=subprocess.PIPE
+    )
+    os.close(write)
+    assert done.returncode == 1
+    assert done.stderr == b""

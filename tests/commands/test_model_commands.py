@@ -1,0 +1,259 @@
+"""stretch, train and eval on models and data of a second."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from cli import Run, run, write_walls  # noqa: F401 (a fixture)
+from small import small_clip
+from tiny import CONFIG
+
+import longclip
+from longclip.model.stretch import stretch_table
+
+IMAGES = 12
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "small"
+    longclip.save(small_clip(), path, dtype=torch.bfloat16)
+    return path
+
+
+@pytest.fixture(scope="module")
+def walls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_walls(tmp_path_factory.mktemp("data") / "walls", IMAGES)
+
+
+# stretch
+
+
+def test_stretch(run: Run, model: Path) -> None:  # noqa: F811
+    outcome = run("stretch", model, "longer")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == f"{model}: 77 → 248 tokens, longer\n"
+    before, after = (longclip.load(path, dtype=None) for path in (model, "longer"))
+    assert after.dtype == torch.bfloat16, "what is stored stays"
+    tables = [m.text_model.embeddings.position_embedding.weight for m in (before, after)]
+    assert torch.equal(tables[1], stretch_table(tables[0], 248, keep=20))
+
+
+def test_stretch_with_options_and_json(run: Run, model: Path) -> None:  # noqa: F811
+    options = ("--context-length", 160, "--method", "linear", "--json")
+    assert run("stretch", model, "longer", *options).json == {
+        "source": str(model),
+        "destination": "longer",
+        "from": 77,
+        "context_length": 160,
+        "method": "linear",
+        "keep": 0,
+    }
+    table = longclip.load("longer", dtype=None).text_model.embeddings.position_embedding.weight
+    old = longclip.load(model, dtype=None).text_model.embeddings.position_embedding.weight
+    assert torch.equal(table, stretch_table(old, 160, keep=0))
+    kept = run("stretch", model, "other", "--keep", 5, "--ratio", 4, "--json").json
+    assert kept["keep"] == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--context-length", 60), "60 is not longer than the model's 77; stretching only leng"),
+        (("--keep", 76), "must be between 0 and 75"),
+        (("--ratio", 2), "it must be at least 4"),
+    ],
+)
+def test_impossible_stretches(
+    options: tuple[object, ...],
+    says: str,
+    run: Run,  # noqa: F811
+    model: Path,
+) -> None:
+    outcome = run("stretch", model, "longer", *options)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.startswith("longclip: error: ")
+    assert says in outcome.err
+    assert not Path("longer").exists()
+
+
+def test_stretch_overwrites_models_only(run: Run, model: Path) -> None:  # noqa: F811
+    Path("work").mkdir()
+    Path("work/config.json").write_text("{}")
+    outcome = run("stretch", model, "work")
+    assert outcome.code == 1
+    assert "work exists and holds no model.safetensors" in outcome.err
+    assert run("stretch", model, "longer").code == 0
+    assert run("stretch", model, "longer", "--context-length", 100).code == 0
+    assert longclip.load("longer").context_length == 100
+
+
+# train
+
+
+@pytest.fixture
+def train_words(walls: Path, tmp_path: Path) -> tuple[object, ...]:
+    """A run of four steps from random weights."""
+    scratch = tmp_path / "architecture.json"
+    scratch.write_text(json.dumps(CONFIG))
+    return (
+        *("train", "--scratch", scratch, "--data", walls, "--out", "out", "--steps", 4),
+        *("--batch-size", 4, "--lr", 1e-3, "--pcm-components", 2, "--workers", 0),
+        *("--log-every", 1, "--checkpoint-every", 2),
+    )
+
+
+def test_train_then_resume(run: Run, train_words: tuple[object, ...], walls: Path) -> None:  # noqa: F811
+    outcome = run(*train_words, "--json")
+    assert outcome.code == 0
+    assert outcome.json["model"] == "out/model"
+    assert outcome.json["steps"] == 4
+    assert outcome.json["bad"] == []
+    assert longclip.load("out/model").context_length == 248
+    config = json.loads(Path("out/config.json").read_text())
+    assert config["recipe"] == "paper"
+    assert config["data"] == [str(walls)]
+    assert (config["lr"], config["batch_size"]) == (1e-3, 4)
+    assert config["stretch"] == "knowledge-preserved", "not given, so the recipe's"
+    losses = [json.loads(line)["loss"] for line in Path("out/metrics.jsonl").open()]
+    assert len(losses) == 4
+    assert all(map(math.isfinite, losses))
+
+    again = run(*train_words)
+    assert (again.code, again.out) == (1, "")
+    assert "out already holds a run; continue it with --resume" in again.err
+    changed = run(*train_words, "--seed", 7, "--resume")
+    assert changed.code == 1
+    assert "seed was 0, now 7" in changed.err
+
+    before = Path("out/model/model.safetensors").read_bytes()
+    resumed = run(*train_words, "--resume")
+    assert resumed.code == 0
+    assert resumed.out.startswith("out/model: 4 steps in ")
+    assert Path("out/model/model.safetensors").read_bytes() == before
+
+
+def test_recipes_and_switches(run: Run, train_words: tuple[object, ...], walls: Path) -> None:  # noqa: F811
+    options = ("--steps", 1, "--recipe", "paper", "--no-pcm", "--data", walls, "--keep", 11)
+    assert run(*train_words, *options).code == 0
+    config = json.loads(Path("out/config.json").read_text())
+    assert (config["pcm"], config["keep"], config["steps"]) == (False, 11, 1)
+    assert config["data"] == [str(walls)] * 2
+    assert run("train", *train_words[1:], "--recipe", "direct", "--out", "direct").code == 0
+    assert json.loads(Path("direct/config.json").read_text())["stretch"] == "linear"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--batch-size", 1), "--batch-size is 1, must be at least 2"),
+        (("--batch-size", 99), "smaller --batch-size"),
+        (("--data", "gone.parquet"), "no data 'gone.parquet'"),
+        (("--scratch", "ViT-XXL"), "no architecture 'ViT-XXL'"),
+        (("--resume",), "out holds no run to resume"),
+    ],
+)
+def test_runs_that_cannot_start(
+    options: tuple[object, ...],
+    says: str,
+    run: Run,  # noqa: F811
+    train_words: tuple[object, ...],
+) -> None:
+    outcome = run(*train_words, *options)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert says in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not Path("out").exists()
+
+
+# eval
+
+
+def test_eval_as_json(run: Run, model: Path, walls: Path) -> None:  # noqa: F811
+    words = ("eval", model, "--data", walls, "--batch-size", 5)
+    piped = run(*words, "--json", "-")
+    assert piped.code == 0
+    [result] = piped.json
+    assert result["name"] == str(model)
+    assert result["collection"] == "walls/walls"
+    assert result["context_length"] == 77
+    assert result["images"] == IMAGES
+    assert result["bad_images"] == []
+    assert (result["long"]["images"], result["long"]["texts"]) == (IMAGES, IMAGES)
+    assert (result["short"]["images"], result["short"]["texts"]) == (IMAGES, 2 * IMAGES)
+    assert result["long"]["truncated_texts"] == IMAGES
+    assert result["short"]["truncated_texts"] == 0
+    for kind in ("long", "short"):
+        for direction in ("text_to_image", "image_to_text"):
+            assert result[kind][direction].keys() == {"R@1", "R@5", "R@10"}
+    label = result["zero_shot"]["label"]
+    assert (label["images"], label["classes"]) == (IMAGES, 3)
+
+    tables = run(*words, "--json", "deep/results.json")
+    assert json.loads(Path("deep/results.json").read_text()) == [result]
+    assert "\x1b" not in tables.out
+    text = " ".join(tables.out.split())
+    assert "walls/walls (context 77)" in text
+    for row in (
+        f"long, text to image │ {IMAGES} │ {IMAGES}",
+        f"short, image to text │ {IMAGES} │ {2 * IMAGES}",
+        f"zero-shot, label │ {IMAGES} │ 3",
+    ):
+        assert row in text
+    assert f"{IMAGES} long texts were cut to 77 tokens" in text
+    assert text.endswith("written: deep/results.json")
+
+
+def test_eval_measures_what_is_there(run: Run, model: Path, walls: Path) -> None:  # noqa: F811
+    captions = walls.parent / "only_captions.jsonl"
+    captions.write_text('{"image": "0.png", "alt": "red"}\n{"image": "1.png", "alt": "green"}\n')
+    options = ("--data", captions, "--short-column", "alt", "--json", "-")
+    [result] = run("eval", model, *options).json
+    assert result["short"]["texts"] == 2
+    assert result["long"] is None
+    assert result["zero_shot"] == {}
+
+
+def test_eval_of_several_collections(run: Run, model: Path, walls: Path) -> None:  # noqa: F811
+    folder = walls.parent.parent / "classes"
+    for name, number in (("red", 0), ("green", 1)):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "x.png").write_bytes((walls.parent / f"{number}.png").read_bytes())
+    found = run("eval", model, "--data", folder, "--data", walls, "--json", "-").json
+    assert [result["collection"] for result in found] == ["classes", "walls/walls"]
+    assert found[0]["zero_shot"]["label"]["classes"] == 2
+    assert found[0]["long"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--data", "gone.jsonl"), "no data 'gone.jsonl'"),
+        (("--data", "scenes/tset"), "scenes has no split 'tset'"),
+        (("--image-column", "photo"), "no column 'photo'; its columns are image, short, long"),
+        (("--device", "nonsense"), "device 'nonsense' cannot be used"),
+    ],
+)
+def test_evals_that_cannot_start(
+    options: tuple[object, ...],
+    says: str,
+    run: Run,  # noqa: F811
+    model: Path,
+    walls: Path,
+) -> None:
+    data = () if "--data" in options else ("--data", walls)
+    outcome = run("eval", model, *data, *options)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert says in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_unreadable_pictures_are_told(run: Run, model: Path, tmp_path: Path) -> None:  # noqa: F811
+    table = write_walls(tmp_path / "holes", 3)
+    (table.parent / "1.png").write_bytes(b"not a picture")
+    outcome = run("eval", model, "--data", table)
+    assert outcome.code == 1
+    assert "1 of 3 images of holes/walls cannot be read" in outcome.err
+    assert "holes/walls, row 1: " in outcome.err
