@@ -163,10 +163,10 @@ def _results(
 def _report(config: DemoConfig, contestants: list[Contestant], seconds: float) -> ReportData:
     base, _, long_clip = contestants
     gallery = _gallery(base, long_clip)
-    # The long results are compared on the groups, short ones and classes on distinct scenes.
+    # Long texts are compared on the groups, short ones and classes on scenes that all differ.
     tables = (
         *results_tables({c.name: [c.long] for c in contestants}),
-        *results_tables({c.name: [c.short] for c in contestants}),
+        *results_tables({c.name: [dataclasses.replace(c.short, long=None)] for c in contestants}),
     )
     return ReportData(
         title="Long-CLIP on drawn scenes",

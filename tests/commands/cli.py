@@ -2,6 +2,7 @@
 
 import io
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +42,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         monkeypatch.setattr("sys.argv", ["longclip", *map(str, words)])
         monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
         capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main()
+        with warnings.catch_warnings():
+            # It is just what we want here, and nobody sees it elsewhere.
+            warnings.filterwarnings("ignore", message="Cyclopts application invoked without")
+            with pytest.raises(SystemExit) as end:
+                main()
         return Outcome(int(end.value.code or 0), *capsys.readouterr())
 
     return run

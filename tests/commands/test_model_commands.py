@@ -94,19 +94,30 @@ def test_stretch_overwrites_models_only(run: Run, model: Path) -> None:  # noqa:
 
 
 @pytest.fixture
-def train_words(walls: Path, tmp_path: Path) -> tuple[object, ...]:
+def options(walls: Path, tmp_path: Path) -> dict[str, object]:
     """A run of four steps from random weights."""
     scratch = tmp_path / "architecture.json"
     scratch.write_text(json.dumps(CONFIG))
-    return (
-        *("train", "--scratch", scratch, "--data", walls, "--out", "out", "--steps", 4),
-        *("--batch-size", 4, "--lr", 1e-3, "--pcm-components", 2, "--workers", 0),
-        *("--log-every", 1, "--checkpoint-every", 2),
-    )
+    return {
+        "--scratch": scratch,
+        "--data": walls,
+        "--out": "out",
+        "--steps": 4,
+        "--batch-size": 4,
+        "--lr": 1e-3,
+        "--pcm-components": 2,
+        "--workers": 0,
+        "--log-every": 1,
+        "--checkpoint-every": 2,
+    }
 
 
-def test_train_then_resume(run: Run, train_words: tuple[object, ...], walls: Path) -> None:  # noqa: F811
-    outcome = run(*train_words, "--json")
+def flat(options: dict[str, object]) -> list[object]:
+    return [word for pair in options.items() for word in pair]
+
+
+def test_train_then_resume(run: Run, options: dict[str, object], walls: Path) -> None:  # noqa: F811
+    outcome = run("train", *flat(options), "--json")
     assert outcome.code == 0
     assert outcome.json["model"] == "out/model"
     assert outcome.json["steps"] == 4
@@ -117,51 +128,55 @@ def test_train_then_resume(run: Run, train_words: tuple[object, ...], walls: Pat
     assert config["data"] == [str(walls)]
     assert (config["lr"], config["batch_size"]) == (1e-3, 4)
     assert config["stretch"] == "knowledge-preserved", "not given, so the recipe's"
-    losses = [json.loads(line)["loss"] for line in Path("out/metrics.jsonl").open()]
+    lines = Path("out/metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["loss"] for line in lines]
     assert len(losses) == 4
     assert all(map(math.isfinite, losses))
 
-    again = run(*train_words)
+    again = run("train", *flat(options))
     assert (again.code, again.out) == (1, "")
     assert "out already holds a run; continue it with --resume" in again.err
-    changed = run(*train_words, "--seed", 7, "--resume")
+    changed = run("train", *flat(options), "--seed", 7, "--resume")
     assert changed.code == 1
     assert "seed was 0, now 7" in changed.err
 
     before = Path("out/model/model.safetensors").read_bytes()
-    resumed = run(*train_words, "--resume")
+    resumed = run("train", *flat(options), "--resume")
     assert resumed.code == 0
     assert resumed.out.startswith("out/model: 4 steps in ")
     assert Path("out/model/model.safetensors").read_bytes() == before
 
 
-def test_recipes_and_switches(run: Run, train_words: tuple[object, ...], walls: Path) -> None:  # noqa: F811
-    options = ("--steps", 1, "--recipe", "paper", "--no-pcm", "--data", walls, "--keep", 11)
-    assert run(*train_words, *options).code == 0
+def test_recipes_and_switches(run: Run, options: dict[str, object], walls: Path) -> None:  # noqa: F811
+    options |= {"--steps": 1, "--recipe": "paper", "--keep": 11}
+    assert run("train", *flat(options), "--no-pcm", "--data", walls).code == 0
     config = json.loads(Path("out/config.json").read_text())
     assert (config["pcm"], config["keep"], config["steps"]) == (False, 11, 1)
     assert config["data"] == [str(walls)] * 2
-    assert run("train", *train_words[1:], "--recipe", "direct", "--out", "direct").code == 0
+    options |= {"--recipe": "direct", "--out": "direct"}
+    assert run("train", *flat(options)).code == 0
     assert json.loads(Path("direct/config.json").read_text())["stretch"] == "linear"
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("change", "says"),
     [
-        (("--batch-size", 1), "--batch-size is 1, must be at least 2"),
-        (("--batch-size", 99), "smaller --batch-size"),
-        (("--data", "gone.parquet"), "no data 'gone.parquet'"),
-        (("--scratch", "ViT-XXL"), "no architecture 'ViT-XXL'"),
-        (("--resume",), "out holds no run to resume"),
+        ({"--batch-size": 1}, "--batch-size is 1, must be at least 2"),
+        ({"--batch-size": 99}, "smaller --batch-size"),
+        ({"--data": "gone.parquet"}, "no data 'gone.parquet'"),
+        ({"--scratch": "ViT-XXL"}, "no architecture 'ViT-XXL'"),
+        ({"--scratch": "", "--model": "gone"}, "no model 'gone'"),
+        ({"--resume": "yes"}, "out holds no run to resume"),
     ],
 )
 def test_runs_that_cannot_start(
-    options: tuple[object, ...],
+    change: dict[str, object],
     says: str,
     run: Run,  # noqa: F811
-    train_words: tuple[object, ...],
+    options: dict[str, object],
 ) -> None:
-    outcome = run(*train_words, *options)
+    words = [word for word in flat(options | change) if word != "yes"]
+    outcome = run("train", *words)
     assert (outcome.code, outcome.out) == (1, "")
     assert says in outcome.err
     assert "Traceback" not in outcome.err

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from longclip.data import Captions, DataError, LabelSet, ScenesCollection, join, open_collection
+from longclip.data import (
+    Captions,
+    DataError,
+    LabelSet,
+    ScenesCollection,
+    join,
+    open_collection,
+    open_for_evaluation,
+)
 from longclip.data.opening import SCENE_SPLITS, Joined
 
 
@@ -65,6 +73,18 @@ def test_scenes_are_for_training_unless_said_otherwise() -> None:
     assert open_collection("scenes").name == "scenes/train"
 
 
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        ("scenes", ["scenes/test", "scenes/test-short"]),
+        ("scenes/test-short", ["scenes/test-short"]),
+        ("scenes/val", ["scenes/val"]),
+    ],
+)
+def test_scenes_are_measured_on_both_tests(data: str, names: list[str]) -> None:
+    assert [collection.name for collection in open_for_evaluation(data)] == names
+
+
 def test_unknown_split() -> None:
     with pytest.raises(DataError, match=r"no split 'tset', only train, val, test, test-short"):
         open_collection("scenes/tset")
@@ -77,8 +97,9 @@ def test_a_path_called_scenes_is_a_path(
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="no data"):
-        open_collection(path)
+    for opened in (open_collection, open_for_evaluation):
+        with pytest.raises(DataError, match="no data"):
+            opened(path)
     (tmp_path / "scenes").mkdir()
     Image.new("RGB", (3, 3)).save(tmp_path / "scenes" / "own.png")
     collection = open_collection(path)

@@ -1,4 +1,7 @@
-"""The command line: a thin coat over the Python API, one file per command."""
+"""The command line: a thin coat over the Python API, one file per command.
+
+Commands import what is heavy when they run: help and errors in usage must come at once.
+"""
 
 import sys
 import warnings
@@ -6,6 +9,11 @@ import warnings
 from cyclopts import App
 
 import longclip
+from longclip.commands.demo import demo_command
+from longclip.commands.eval import eval_command
+from longclip.commands.stretch import stretch_command
+from longclip.commands.tokenize import tokenize_command
+from longclip.commands.train import train_command
 
 _HELP = """Any CLIP in, a stock CLIP with long text out.
 
@@ -24,15 +32,9 @@ Examples:
 """
 
 app = App(name="longclip", help=_HELP, help_epilogue=_EXAMPLES, version=longclip.__version__)
-_COMMANDS = {
-    "demo": "Stretch, fine-tune and measure the bundled model, ending in a report with pictures.",
-    "stretch": "Give a CLIP a longer position table, without training.",
-    "train": "Pre-train or fine-tune a CLIP by a recipe.",
-    "eval": "Measure a model: long and short retrieval and zero-shot classification.",
-    "tokenize": "Show a text as CLIP reads it: ids, count, what is cut off.",
-}
-for _name, _summary in _COMMANDS.items():
-    app.command(f"longclip.commands.{_name}:{_name}_command", name=_name, help=_summary)
+for _command in (demo_command, stretch_command, train_command, eval_command, tokenize_command):
+    # Without an epilogue of its own each would show the examples of all.
+    app.command(_command, name=_command.__name__.removesuffix("_command"), help_epilogue="")
 
 
 def main() -> None:
@@ -55,9 +57,11 @@ def main() -> None:
 
 def _is_message(error: Exception) -> bool:
     """Whether an error speaks to the user; anything else is a bug and keeps its traceback."""
+    if isinstance(error, ValueError | OSError):
+        return True
     from longclip.training.loop import TrainingError
 
-    return isinstance(error, ValueError | OSError | TrainingError)
+    return isinstance(error, TrainingError)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

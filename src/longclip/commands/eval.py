@@ -14,12 +14,13 @@ def eval_command(
     /,
     *,
     data: Annotated[tuple[str, ...], Parameter(negative="")] = ("scenes",),
-    json: Path | None = None,
+    json: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     image_column: str | None = None,
     short_column: str | None = None,
     long_column: str | None = None,
     label_column: str | None = None,
     batch_size: int = 64,
+    max_bad_fraction: float = 0.01,
     device: str = "cpu",
     bfloat16: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
@@ -51,6 +52,8 @@ def eval_command(
         The column with class names or numbers.
     batch_size:
         Images per forward pass.
+    max_bad_fraction:
+        Share of unreadable pictures at which a collection is refused.
     device:
         cpu, cuda, cuda:1 …
     bfloat16:
@@ -72,7 +75,14 @@ def eval_command(
     encoder = longclip.load(model, dtype=dtype, device=device)
     with progress_display() as progress:
         results = [
-            evaluate(encoder, collection, name=model, batch_size=batch_size, on_progress=progress)
+            evaluate(
+                encoder,
+                collection,
+                name=model,
+                batch_size=batch_size,
+                max_bad_fraction=max_bad_fraction,
+                on_progress=progress,
+            )
             for collection in collections
         ]
     content = json_format.dumps([result.to_json() for result in results], indent=2)

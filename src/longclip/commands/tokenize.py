@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 
 def tokenize_command(
-    text: str = "-",
+    text: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
     /,
     *,
     context_length: int = 77,

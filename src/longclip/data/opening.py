@@ -40,7 +40,7 @@ def open_collection(
 
 def open_for_evaluation(data: str | Path, *, columns: Columns | None = None) -> list[Collection]:
     """As `open_collection`; `scenes` alone means both of its test splits."""
-    if str(data) == SCENES:
+    if data == SCENES:
         return [ScenesCollection("test"), ScenesCollection("test-short")]
     return [open_collection(data, split="test", columns=columns)]
 

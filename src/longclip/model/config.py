@@ -44,7 +44,7 @@ class TowerConfig:
 
 @dataclass(frozen=True)
 class TextConfig(TowerConfig):
-    """The text tower; the defaults are those of ViT-B/16."""
+    """The text tower; the defaults are those of ViT-B/32, as in transformers."""
 
     hidden_size: int = 512
     intermediate_size: int = 2048
@@ -68,14 +68,14 @@ class TextConfig(TowerConfig):
 
 @dataclass(frozen=True)
 class VisionConfig(TowerConfig):
-    """The image tower; the defaults are those of ViT-B/16."""
+    """The image tower; the defaults are those of ViT-B/32, as in transformers."""
 
     hidden_size: int = 768
     intermediate_size: int = 3072
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
     image_size: int = 224
-    patch_size: int = 16
+    patch_size: int = 32
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -52,8 +52,17 @@ def load(
     model.load_state_dict(tensors, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
+    return place(model, device, dtype).eval()
+
+
+def place(model: CLIP, device: str | torch.device, dtype: torch.dtype | None = None) -> CLIP:
+    """Move a model; None keeps its dtype.
+
+    Raises:
+        ValueError: if there is no such device or no room on it.
+    """
     try:
-        return model.to(device=device, dtype=dtype).eval()
+        return model.to(device=device, dtype=dtype)
     except (AssertionError, RuntimeError) as error:  # torch asserts that it was built for a device
         raise ValueError(f"device {str(device)!r} cannot be used: {error}") from error
 

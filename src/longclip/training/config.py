@@ -78,7 +78,7 @@ class TrainConfig:
     cache_gb: float = option("Memory for decoded pictures; beyond it they are decoded again.", 4.0)
     checkpoint_every: int = option("Steps between checkpoints.", 100)
     log_every: int = option("Steps between lines of metrics.", 10)
-    max_bad_fraction: float = option("Share of unreadable pictures at which the run stops.", 0.01)
+    max_bad_fraction: float = option("Share of unusable items at which the run stops.", 0.01)
     activation_checkpointing: bool = option("Recompute activations to save memory.", False)
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from longclip.data import Collection, join, open_collection
 from longclip.model import CLIP, load, save
+from longclip.model.loading import place
 from longclip.model.architectures import architecture
 from longclip.model.stretch import stretch
 from longclip.objectives import Loss, contrastive_loss, long_clip_loss
@@ -67,11 +68,11 @@ def train(
         FileExistsError: if `config.out` holds a run and `resume` is not set.
         TrainingError: if too many pictures cannot be read or the loss is no longer a number.
     """
-    if torch.device(config.device).type == "cpu":
-        keep_freed_memory()
     run = RunDirectory(config.out)
     # The initial weights come first: a configuration that cannot work must not leave a run behind.
     model = _initial_model(config)
+    if model.device.type == "cpu":
+        keep_freed_memory()
     if store is None:
         collection = join([open_collection(name) for name in config.data])
         store = PixelStore(collection, model.preprocess, config.cache_gb)
@@ -95,7 +96,7 @@ class _Trainer:
 
     def __init__(self, config: TrainConfig, model: CLIP, plan: Plan, run: RunDirectory) -> None:
         self.config = config
-        self.model = model.to(config.device).train()
+        self.model = model.train()
         self.model.activation_checkpointing(config.activation_checkpointing)
         self.plan = plan
         self.directory = run
@@ -116,8 +117,10 @@ class _Trainer:
             batch = next(stream)
             waited += time.perf_counter() - asked
             self._note_bad(batch)
-            loss = self._train_step(batch)
+            loss = self._train_step(batch) if len(batch.pixels) else None
             self.step += 1
+            if loss is None:
+                continue
             now = time.perf_counter()
             self.seconds += now - began
             began = now
@@ -131,8 +134,7 @@ class _Trainer:
         return self._finish()
 
     def _train_step(self, batch: Batch) -> Loss:
-        share = set_lr(self.optimizer, self.step, self.plan.total_steps, self.config.warmup_steps)
-        self.share = share
+        set_lr(self.optimizer, self.step, self.plan.total_steps, self.config.warmup_steps)
         self.optimizer.zero_grad(set_to_none=True)
         with self.autocast:
             images, short, long = self._features(batch)
@@ -187,7 +189,7 @@ class _Trainer:
         if len(self.bad) > most:
             listed = "\n  ".join(list(self.bad)[:10])
             raise TrainingError(
-                f"{len(self.bad)} pictures cannot be read, more than --max-bad-fraction "
+                f"{len(self.bad)} items cannot be used, more than --max-bad-fraction "
                 f"{self.config.max_bad_fraction} of {self.plan.items}:\n  {listed}"
             )
 
@@ -240,7 +242,7 @@ def _initial_model(config: TrainConfig) -> CLIP:
     if config.logit_scale:
         with torch.no_grad():
             model.logit_scale.fill_(torch.tensor(config.logit_scale).log())
-    return model
+    return place(model, config.device)
 
 
 def _plan(config: TrainConfig, collection: Collection) -> Plan:

@@ -35,8 +35,8 @@ def make_optimizer(model: CLIP, config: TrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, betas=(config.beta1, config.beta2), eps=config.eps, fused=True)
 
 
-def set_lr(optimizer: torch.optim.Optimizer, step: int, total: int, warmup: int) -> float:
-    """Linear warm-up, then cosine to zero; returns the share of the peak used at `step`."""
+def set_lr(optimizer: torch.optim.Optimizer, step: int, total: int, warmup: int) -> None:
+    """Linear warm-up over at most a fifth of all steps, then cosine to zero."""
     warmup = min(warmup, total // 5)
     if step < warmup:
         share = (step + 1) / warmup
@@ -44,7 +44,6 @@ def set_lr(optimizer: torch.optim.Optimizer, step: int, total: int, warmup: int)
         share = 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * share
-    return share
 
 
 def freeze_first_positions(model: CLIP, keep: int) -> None:

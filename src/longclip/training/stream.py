@@ -12,12 +12,16 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from longclip.data import Collection
+from longclip.data import Captions, Collection
 from longclip.data.captions import sample_texts
 from longclip.inputs import ImageError, Preprocess, clip_tokenizer
 from longclip.training.plan import Plan
 
 EOT = 49407
+
+
+class MissingText(ValueError):
+    """An item that nothing can be learned from."""
 
 
 class PixelStore:
@@ -96,11 +100,12 @@ class Pairs(Dataset[Batch]):
         for epoch, index in keys:
             random = np.random.default_rng((self.seed, 1, epoch, index))
             try:
+                captions = self._captions(index)
                 pixels.append(self.store[index])
-            except ImageError as error:
+            except (ImageError, MissingText) as error:
                 bad.append(str(error))
                 continue
-            short, long = sample_texts(self.store.collection.captions(index), random)
+            short, long = sample_texts(captions, random)
             shorts.append(short)
             longs.append(long)
             crops.append(_crop(random, self.crop_scale))
@@ -111,6 +116,12 @@ class Pairs(Dataset[Batch]):
             crops=np.array(crops, np.float32).reshape(-1, 3),
             bad=tuple(bad),
         )
+
+    def _captions(self, index: int) -> Captions:
+        captions = self.store.collection.captions(index)
+        if not captions.short and not captions.long:
+            raise MissingText(f"{self.store.collection.name}, item {index}: no caption")
+        return captions
 
 
 def batches(pairs: Pairs, plan: Plan, *, first_step: int, workers: int) -> Iterator[Batch]:
