@@ -12,8 +12,8 @@ from torch import Tensor
 
 from longclip.data import Collection, join, open_collection
 from longclip.model import CLIP, load, save
-from longclip.model.loading import place
 from longclip.model.architectures import architecture
+from longclip.model.loading import place
 from longclip.model.stretch import stretch
 from longclip.objectives import Loss, contrastive_loss, long_clip_loss
 from longclip.training.config import TrainConfig
