@@ -31,7 +31,7 @@ def _towers(
 
 ARCHITECTURES: dict[str, CLIPConfig] = {
     # Small enough to come with the package: two thirds of nano's weights are the vocabulary.
-    "nano": _towers((192, 5, 6), (128, 4, 4), (128, 16), 128),
+    "nano": _towers((128, 4, 4), (128, 4, 4), (96, 12), 128),
     "small": _towers((192, 6, 3), (192, 4, 3), (112, 16), 192),
     "ViT-B/32": _towers((768, 12, 12), (512, 12, 8), (224, 32), 512),
     "ViT-B/16": _towers((768, 12, 12), (512, 12, 8), (224, 16), 512),

@@ -38,6 +38,7 @@ class TrainConfig:
 
     # What is learned.
     texts: Texts = option("Which texts images are matched with.", "long")
+    join_short: int = option("Join up to this many short captions into one short text.", 1)
     stretch: Stretch = option("How the position table is lengthened first.", "none")
     context_length: int = option("Tokens after stretching.", 248)
     keep: int = option("First positions that stretching keeps, and training leaves frozen.", 20)
@@ -84,6 +85,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, lowest in (
             ("batch_size", 2),
+            ("join_short", 1),
             ("checkpoint_every", 1),
             ("log_every", 1),
             ("steps", 0),

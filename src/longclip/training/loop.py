@@ -86,7 +86,11 @@ def train(
     if state is not None:
         trainer.restore(state)
     pairs = Pairs(
-        store, limits=_limits(config, model), crop_scale=config.crop_scale, seed=config.seed
+        store,
+        limits=_limits(config, model),
+        crop_scale=config.crop_scale,
+        seed=config.seed,
+        join_short=config.join_short,
     )
     return trainer.run(pairs, on_step)
 

@@ -88,12 +88,19 @@ class Pairs(Dataset[Batch]):
     """Whole batches by their (epoch, index) keys; what each holds depends on those and the seed."""
 
     def __init__(
-        self, store: PixelStore, *, limits: TextLimits, crop_scale: float, seed: int
+        self,
+        store: PixelStore,
+        *,
+        limits: TextLimits,
+        crop_scale: float,
+        seed: int,
+        join_short: int = 1,
     ) -> None:
         self.store = store
         self.limits = limits
         self.crop_scale = crop_scale
         self.seed = seed
+        self.join_short = join_short
 
     def __getitem__(self, keys: list[tuple[int, int]]) -> Batch:
         pixels, shorts, longs, crops, bad = [], [], [], [], []
@@ -105,7 +112,7 @@ class Pairs(Dataset[Batch]):
             except (ImageError, MissingText) as error:
                 bad.append(str(error))
                 continue
-            short, long = sample_texts(captions, random)
+            short, long = sample_texts(captions, random, join_short=self.join_short)
             shorts.append(short)
             longs.append(long)
             crops.append(_crop(random, self.crop_scale))
