@@ -45,3 +45,15 @@ def test_texts_depend_on_the_seed_only(short: list[str], long: list[str], seed: 
     assert first == second
     assert not short or first[0] in short
     assert not long or first[1] in long
+
+
+def test_short_texts_can_be_several_captions_each_once() -> None:
+    captions = Captions(("a boat", "a tree", "a house"), ("A long text.",))
+    texts = {
+        sample_texts(captions, np.random.default_rng(seed), join_short=5)[0] for seed in range(200)
+    }
+    for text in texts:
+        parts = text.replace(" a ", "|a ").split("|")
+        assert len(set(parts)) == len(parts)
+        assert set(parts) <= set(captions.short)
+    assert {len(text.split()) // 2 for text in texts} == {1, 2, 3}

@@ -197,3 +197,24 @@ def test_presets_differ_only_in_what_makes_them_recipes() -> None:
     assert clip().texts == "short"
     assert replace(paper(), recipe="direct", stretch="linear", pcm=False) == direct()
     assert TrainConfig().batch_size == 1024
+
+
+def test_columns_with_unusual_names(photos: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in photos.read_text().splitlines()]
+    renamed = photos.parent / "renamed.jsonl"
+    lines = ({"foto": row["image"], "tekst": row["long"]} for row in rows)
+    renamed.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = tiny_config(renamed, tmp_path / "run")
+    with pytest.raises(ValueError, match="--image-column"):
+        train(config)
+    named = replace(config, image_column="foto", long_column="tekst", steps=2)
+    assert train(named).steps == 2
+
+
+def test_items_without_text_are_left_out_and_listed(photos: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in photos.read_text().splitlines()]
+    rows[7] |= {"short": [], "long": ""}
+    some = photos.parent / "some.jsonl"
+    some.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = train(replace(tiny_config(some, tmp_path / "run"), max_bad_fraction=0.2))
+    assert [line for line in result.bad if "item 7" in line]

@@ -22,6 +22,6 @@ def sample_texts(
         long = " ".join(captions.short[i] for i in random.permutation(len(captions.short)))
     if not captions.short:
         return short_caption(long), long
-    count = min(random.integers(join_short) + 1, len(captions.short))
+    count = min(int(random.integers(join_short)) + 1, len(captions.short))
     chosen = random.choice(len(captions.short), count, replace=False)
     return " ".join(captions.short[i] for i in chosen), long

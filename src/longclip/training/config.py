@@ -33,6 +33,9 @@ class TrainConfig:
         "Repeat the option to train on several at once.",
         ("scenes",),
     )
+    image_column: str = option("The column with pictures, where it has an unusual name.", "")
+    short_column: str = option("The column with short captions, likewise.", "")
+    long_column: str = option("The column with long descriptions, likewise.", "")
     out: Path = option("Directory of the run.", Path("runs/train"))
     limit: int = option("Use only this many first items of the data; 0 for all.", 0)
 

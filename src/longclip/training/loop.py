@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longclip.data import Collection, join, open_collection
+from longclip.data import Collection, Columns, join, open_collection
 from longclip.model import CLIP, load, save
 from longclip.model.architectures import architecture
 from longclip.model.loading import place
@@ -74,8 +74,7 @@ def train(
     if model.device.type == "cpu":
         keep_freed_memory()
     if store is None:
-        collection = join([open_collection(name) for name in config.data])
-        store = PixelStore(collection, model.preprocess, config.cache_gb)
+        store = PixelStore(_open(config), model.preprocess, config.cache_gb)
     plan = _plan(config, store.collection)
     state = None
     if resume:
@@ -247,6 +246,15 @@ def _initial_model(config: TrainConfig) -> CLIP:
         with torch.no_grad():
             model.logit_scale.fill_(torch.tensor(config.logit_scale).log())
     return place(model, config.device)
+
+
+def _open(config: TrainConfig) -> Collection:
+    columns = Columns(
+        image=config.image_column or None,
+        short=config.short_column or None,
+        long=config.long_column or None,
+    )
+    return join([open_collection(name, columns=columns) for name in config.data])
 
 
 def _plan(config: TrainConfig, collection: Collection) -> Plan:
