@@ -12,27 +12,34 @@ import torch
 
 import longclip
 from longclip._progress import progress_display
-from longclip.data import ScenesCollection
-from longclip.inputs import clip_tokenizer
-from longclip.training import TrainConfig, train
+from longclip.data import ScenesCollection, open_collection
+from longclip.inputs import Preprocess, clip_tokenizer
+from longclip.training import PixelStore, TrainConfig, train
 from longclip.training.recipes import clip
 
 NANO = Path(__file__).parents[1] / "src" / "longclip" / "models" / "nano"
 
 
-def configuration(out: Path) -> TrainConfig:
-    """The `clip` recipe, in many small steps; no crops, since captions say where things are."""
-    return replace(
-        clip(),
-        scratch="nano",
-        data=("scenes",),
-        out=out,
-        epochs=4,
-        batch_size=128,
-        lr=2e-3,
-        logit_scale=20.0,
-        crop_scale=1.0,
+def stages(out: Path) -> list[TrainConfig]:
+    """From one word to whole captions, each stage starting from the one before.
+
+    From whole captions alone so small a model learned colours and weather and then stayed where it
+    was: its text tower had come to leave out the landmarks before its image tower could tell them
+    apart. A slow text tower, a high temperature and captions of one word bring it past that point;
+    no crops, since captions say where things are.
+    """
+    common = replace(clip(), batch_size=128, lr=1e-3, crop_scale=1.0, text_lr_scale=0.1)
+    landmarks = replace(
+        common, scratch="nano", data=("scenes/train-landmarks",), steps=120, logit_scale=50.0
     )
+    tags = replace(common, data=("scenes/train-tags",), steps=250)
+    captions = replace(common, data=("scenes",), steps=1200, join_short=4, text_lr_scale=0.3)
+    named = {"landmarks": landmarks, "tags": tags, "captions": captions}
+    configs = [replace(stage, out=out / name) for name, stage in named.items()]
+    return [
+        stage if before is None else replace(stage, model=str(before.out / "model"))
+        for before, stage in zip([None, *configs], configs, strict=False)
+    ]
 
 
 def pack(model: Path, destination: Path) -> None:
@@ -61,13 +68,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/nano"), help="directory of the run")
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
     arguments = parser.parse_args()
+    configs = stages(arguments.out)
+    collection = ScenesCollection("train")
+    store = PixelStore(collection, Preprocess(image_size=96), cache_gb=2.0)
     with progress_display() as progress:
-        result = train(
-            configuration(arguments.out),
-            resume=arguments.resume,
-            on_step=lambda n, of, note: progress("nano", n, of, note),
-        )
-    pack(result.model, NANO)
+        for config in configs:
+            store.collection = open_collection(config.data[0])
+            name = config.out.name
+            train(
+                config,
+                resume=arguments.resume and (config.out / "config.json").exists(),
+                store=store,
+                on_step=lambda n, of, note, name=name: progress(name, n, of, note),
+            )
+    pack(configs[-1].out / "model", NANO)
 
 
 if __name__ == "__main__":

@@ -75,22 +75,24 @@ def test_the_resolved_configuration_is_written(photos: Path, tmp_path: Path) -> 
     assert written["data"] == [str(photos)]
 
 
-def test_only_matrices_decay_and_positions_have_their_own_rate(tmp_path: Path) -> None:
-    config = replace(paper(), scratch="nano", position_lr_scale=3.0, lr=1e-4)
+def test_only_matrices_decay_and_text_and_positions_have_their_own_rates() -> None:
+    config = replace(paper(), scratch="nano", position_lr_scale=3.0, text_lr_scale=0.5, lr=1e-4)
     model = _initial_model(config)
-    groups = make_optimizer(model, config).param_groups
     names = {id(p): name for name, p in model.named_parameters()}
-    decayed, others, table = ({names[id(p)] for p in group["params"]} for group in groups)
-    assert [g["weight_decay"] for g in groups] == [0.01, 0.0, 0.0]
-    assert [g["lr"] for g in groups] == pytest.approx([1e-4, 1e-4, 3e-4])
-    assert table == {"text_model.embeddings.position_embedding.weight"}
-    assert decayed | others | table == set(names.values())
-    assert "vision_model.embeddings.patch_embedding.weight" in decayed
+    settings = {
+        names[id(p)]: (group["lr"], group["weight_decay"])
+        for group in make_optimizer(model, config).param_groups
+        for p in group["params"]
+    }
+    assert settings.keys() == set(names.values())
     undecayed = ("bias", "norm", "logit_scale", "embeddings.token", "embeddings.position", "class_")
-    for name in decayed:
-        assert not any(part in name for part in undecayed), name
-    for name in others:
-        assert any(part in name for part in undecayed), name
+    for name, (lr, decay) in settings.items():
+        assert decay == (0.0 if any(part in name for part in undecayed) else 0.01), name
+        if name == "text_model.embeddings.position_embedding.weight":
+            assert lr == pytest.approx(3e-4)
+        else:
+            assert lr == pytest.approx(5e-5 if name.startswith("text_model.") else 1e-4), name
+    assert settings["vision_model.embeddings.patch_embedding.weight"][1] == 0.01
 
 
 def test_schedule_is_linear_then_cosine() -> None:

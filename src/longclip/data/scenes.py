@@ -7,22 +7,26 @@ from PIL import Image
 from longclip import scenes
 from longclip.data.collection import Captions, LabelSet
 
+_TEXTS = {"train-tags": scenes.tags, "train-landmarks": scenes.landmark_tags}
+
 
 class ScenesCollection:
     """Scenes of one split, drawn when asked for.
 
     Args:
         split: train, val, test (groups that share a summary and differ in late details) or
-            test-short (all summaries differ).
+            test-short (all summaries differ). train-tags and train-landmarks are train with
+            captions that name one kind of thing, or the landmark, and nothing else.
         size: how many; the split's default where None.
         image_size: pixels, square.
     """
 
     def __init__(self, split: str, size: int | None = None, image_size: int = 128) -> None:
         self.name = f"scenes/{split}"
-        self.split = split
+        self.split = split.removesuffix("-tags").removesuffix("-landmarks")
+        self._texts = _TEXTS.get(split, scenes.short_captions)
         self.image_size = image_size
-        self._size = scenes.split_size(split) if size is None else size
+        self._size = scenes.split_size(self.split) if size is None else size
 
     def __len__(self) -> int:
         return self._size
@@ -38,7 +42,7 @@ class ScenesCollection:
         so they have no short captions, and `test-short` has only its summaries, all distinct.
         """
         scene = scenes.make_scene(self.split, index)
-        short = () if self.split == "test" else scenes.short_captions(scene)
+        short = () if self.split == "test" else self._texts(scene)
         if self.split == "test-short":
             short = short[:1]
         return Captions(short, (scenes.describe(scene),))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from longclip._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from longclip.scenes.captions import short_captions
+    from longclip.scenes.captions import landmark_tags, short_captions, tags
     from longclip.scenes.compose import make_scene, split_size
     from longclip.scenes.description import describe
     from longclip.scenes.drawing import draw
@@ -24,10 +24,12 @@ _EXPORTS = {
     "describe": "description",
     "draw": "drawing",
     "labels": "label_sets",
+    "landmark_tags": "captions",
     "make_scene": "compose",
     "short_captions": "captions",
     "split_size": "compose",
     "summarize": "summary",
+    "tags": "captions",
 }
 
 __getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
@@ -39,8 +41,10 @@ __all__ = [
     "describe",
     "draw",
     "labels",
+    "landmark_tags",
     "make_scene",
     "short_captions",
     "split_size",
     "summarize",
+    "tags",
 ]

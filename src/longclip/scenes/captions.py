@@ -53,6 +53,21 @@ def short_captions(scene: Scene) -> tuple[str, ...]:
     return (summarize(scene), *captions[:5])
 
 
+def landmark_tags(scene: Scene) -> tuple[str, ...]:
+    """Captions that name the landmark and nothing else.
+
+    A small CLIP that only ever sees whole captions learns what is easy, colours and the sky, and
+    comes to leave the rest of a text out. Where the kind is all a caption says, it cannot.
+    """
+    return (scene.landmark.kind, f"picture of the {scene.landmark.kind}")
+
+
+def tags(scene: Scene) -> tuple[str, ...]:
+    """Captions that name one kind of thing each, without colours or places."""
+    things = (scene.trees, *scene.middle, *scene.front)
+    return (*landmark_tags(scene), *(thing.kind for thing in things))
+
+
 def _brief(placed: Placed, rng: Random) -> str:
     """A noun phrase that names some of the attributes."""
     coin, other = rng.random() < 0.6, rng.random() < 0.6

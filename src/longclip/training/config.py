@@ -60,6 +60,7 @@ class TrainConfig:
         "Peak learning rate; 0 for the recipe's 1e-4 per 1,024 pairs, scaled to the batch size.",
         0.0,
     )
+    text_lr_scale: float = option("Learning rate of the text tower over `lr`.", 1.0)
     position_lr_scale: float = option("Learning rate of the position table over `lr`.", 1.0)
     warmup_steps: int = option(
         "Steps of linear warm-up, at most a fifth of the run; then cosine to zero.", 200

@@ -14,25 +14,32 @@ MAX_LOG_SCALE = math.log(100)
 
 
 def make_optimizer(model: CLIP, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW in three groups: decayed matrices, everything else, and the text position table."""
-    position = model.text_model.embeddings.position_embedding.weight
-    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    decayed: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for parameter in model.parameters():
-        if parameter is position:
-            continue
-        matrix = parameter.ndim >= 2 and id(parameter) not in embeddings
-        (decayed if matrix else others).append(parameter)
+    """AdamW on groups by what decays (matrices) and what has a rate of its own (text, positions).
+
+    The text position table takes `position_lr_scale` in place of `text_lr_scale`.
+    """
     lr = peak_lr(config)
-    groups = [
-        {"params": decayed, "lr": lr, "weight_decay": config.weight_decay},
-        {"params": others, "lr": lr, "weight_decay": 0.0},
-        {"params": [position], "lr": lr * config.position_lr_scale, "weight_decay": 0.0},
-    ]
-    for group in groups:
-        group["peak_lr"] = group["lr"]
-    return torch.optim.AdamW(groups, betas=(config.beta1, config.beta2), eps=config.eps, fused=True)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    for name, parameter in model.named_parameters():
+        matrix = parameter.ndim >= 2 and id(parameter) not in embeddings
+        decay = config.weight_decay if matrix else 0.0
+        groups.setdefault((lr * _rate(name, config), decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay}
+            for (rate, decay), parameters in groups.items()
+        ],
+        betas=(config.beta1, config.beta2),
+        eps=config.eps,
+        fused=True,
+    )
+
+
+def _rate(name: str, config: TrainConfig) -> float:
+    if name == "text_model.embeddings.position_embedding.weight":
+        return config.position_lr_scale
+    return config.text_lr_scale if name.startswith("text_model.") else 1.0
 
 
 def set_lr(optimizer: torch.optim.Optimizer, step: int, total: int, warmup: int) -> None:
