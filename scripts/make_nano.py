@@ -30,7 +30,7 @@ def stages(out: Path) -> list[TrainConfig]:
     """
     common = replace(clip(), batch_size=128, lr=1e-3, crop_scale=1.0, text_lr_scale=0.1)
     landmarks = replace(
-        common, scratch="nano", data=("scenes/train-landmarks",), steps=120, logit_scale=50.0
+        common, scratch="nano", data=("scenes/train-landmarks",), steps=300, logit_scale=50.0
     )
     tags = replace(common, data=("scenes/train-tags",), steps=250)
     captions = replace(common, data=("scenes",), steps=1200, join_short=4, text_lr_scale=0.3)

@@ -12,14 +12,15 @@ FEW = 24
 @pytest.mark.parametrize("split", SCENE_SPLITS)
 def test_pictures_and_descriptions(split: str) -> None:
     collection: Collection = ScenesCollection(split, image_size=40)
-    assert len(collection) == scenes.split_size(split)
+    drawn_as = "train" if split.startswith("train") else split
+    assert len(collection) == scenes.split_size(drawn_as)
     for index in (0, 1, len(collection) - 1):
         picture = collection.image(index)
         assert (picture.mode, picture.size) == ("RGB", (40, 40))
         assert picture.tobytes() == collection.image(index).tobytes()
         captions = collection.captions(index)
         assert captions == collection.captions(index)
-        assert captions.long == (scenes.describe(scenes.make_scene(split, index)),)
+        assert captions.long == (scenes.describe(scenes.make_scene(drawn_as, index)),)
         assert all(text.strip() for text in captions.short + captions.long)
 
 
@@ -31,6 +32,17 @@ def test_splits_to_learn_from_have_several_short_captions(split: str) -> None:
         assert short == scenes.short_captions(scene)
         assert short[0] == scenes.summarize(scene)
         assert len(short) > 1
+
+
+def test_tags_name_kinds_that_are_in_the_scene_and_nothing_else() -> None:
+    landmarks, tags = (ScenesCollection(f"train-{kind}", FEW) for kind in ("landmarks", "tags"))
+    for index in range(FEW):
+        scene = scenes.make_scene("train", index)
+        things = (scene.landmark, scene.trees, *scene.middle, *scene.front)
+        short = tags.captions(index).short
+        assert {text.removeprefix("picture of the ") for text in short} == {t.kind for t in things}
+        kind = scene.landmark.kind
+        assert landmarks.captions(index).short == (kind, f"picture of the {kind}") == short[:2]
 
 
 def test_groups_share_their_summary_and_so_have_no_short_captions() -> None:
