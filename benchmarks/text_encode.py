@@ -52,11 +52,6 @@ class Contestant:
     encode: Callable[[Tensor], Tensor]
 
 
-def longclip_contestant(model: CLIP) -> Contestant:
-    """Ours takes the whole corpus at once and batches it by itself."""
-    return Contestant(OURS, lambda texts: [tokenize(texts, warn=False)], model.encode_text)
-
-
 def transformers_contestants(model: CLIP, batch_size: int) -> list[Contestant]:
     """CLIPModel of transformers with its fast tokenizer, padded in the two usual ways.
 
@@ -80,9 +75,8 @@ def transformers_contestants(model: CLIP, batch_size: int) -> list[Contestant]:
             for part in _parts(texts, batch_size)
         ]
 
-    def encode(ids: Tensor) -> Tensor:
-        features: Tensor = network.get_text_features(input_ids=ids).pooler_output
-        return features
+    def encode(ids: Tensor) -> Any:
+        return network.get_text_features(input_ids=ids).pooler_output
 
     return [
         Contestant(f"transformers, padded to {CONTEXT_LENGTH}", padded("max_length"), encode),
@@ -109,11 +103,11 @@ def open_clip_contestant(model: CLIP, batch_size: int) -> Contestant:
     network = network.to(model.dtype).eval()
     _share_weights(model, network)
     tokenizer = open_clip.SimpleTokenizer(context_length=CONTEXT_LENGTH)
-
-    def prepare(texts: Sequence[str]) -> list[Tensor]:
-        return [tokenizer(part) for part in _parts(texts, batch_size)]
-
-    return Contestant(f"open_clip, padded to {CONTEXT_LENGTH}", prepare, network.encode_text)
+    return Contestant(
+        f"open_clip, padded to {CONTEXT_LENGTH}",
+        lambda texts: [tokenizer(part) for part in _parts(texts, batch_size)],
+        network.encode_text,
+    )
 
 
 def _share_weights(model: CLIP, network: Any) -> None:
@@ -138,11 +132,7 @@ def _share_weights(model: CLIP, network: Any) -> None:
 
 @torch.inference_mode()
 def check_agreement(contestants: Sequence[Contestant], texts: Sequence[str]) -> None:
-    """Print how far the peers are from us; stop where it is more than rounding.
-
-    Raises:
-        SystemExit: if a cosine is below 0.999, or in float32 a normalised entry over 1e-5 off.
-    """
+    """Print how far the peers are from us; exit where it is more than rounding."""
     ids = [_real_ids(contestant.prepare(texts)) for contestant in contestants]
     # The tokenizer of transformers leaves out OpenAI's text repair: a few texts differ there.
     same = [text for text, *rows in zip(texts, *ids, strict=True) if len(set(rows)) == 1]
@@ -246,7 +236,8 @@ def main(
     torch.manual_seed(0)
     model = stretch(CLIP(ARCHITECTURES["ViT-B/16"])).to(getattr(torch, precision)).eval()
     contestants = [
-        longclip_contestant(model),
+        # Ours takes the whole corpus at once and batches it by itself.
+        Contestant(OURS, lambda texts: [tokenize(texts, warn=False)], model.encode_text),
         *transformers_contestants(model, batch_size),
         open_clip_contestant(model, batch_size),
     ]
@@ -255,8 +246,8 @@ def main(
     print(setting)
     check_agreement(contestants, corpora["mixed"])
     results = [
-        {"corpus": corpus} | row
-        for corpus, chosen in corpora.items()
+        {"corpus": name} | row
+        for name, chosen in corpora.items()
         for row in measure(chosen, contestants, rounds, ids_only)
     ]
     # Without a terminal rich prints plain text: no colours, and no box here.

@@ -5,6 +5,7 @@ python scripts/make_nano.py --resume   # go on after an interruption
 """
 
 import argparse
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from longclip.inputs import Preprocess, clip_tokenizer
 from longclip.training import PixelStore, TrainConfig, train
 from longclip.training.recipes import clip
 
+CARD = Path(__file__).with_name("nano_card.md")
 NANO = Path(__file__).parents[1] / "src" / "longclip" / "models" / "nano"
 
 
@@ -56,9 +58,8 @@ def pack(model: Path, destination: Path) -> None:
             seen[ids] = True
     with torch.no_grad():
         nano.text_model.embeddings.token_embedding.weight[~seen] = 0
-    card = (destination / "README.md").read_text(encoding="utf-8")
     longclip.save(nano, destination, dtype=torch.float16)
-    (destination / "README.md").write_text(card, encoding="utf-8")
+    shutil.copy(CARD, destination / "README.md")
     print(f"{destination}: {int(seen.sum())} of {len(seen)} tokens known")
 
 

@@ -20,7 +20,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, 0o666 & ~current_umask())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -68,7 +68,8 @@ def _replaceable(path: Path, marker: str) -> bool:
     return path.is_dir() and ((path / marker).is_file() or not any(path.iterdir()))
 
 
-def _umask() -> int:
+def current_umask() -> int:
+    """The permission bits new files do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from longclip._files import write_text
+from longclip._files import current_umask, write_text
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -65,6 +65,8 @@ def write_weights(directory: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write all tensors to one safetensors file."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(contiguous, directory / WEIGHTS, metadata={"format": "pt"})
+    # safetensors makes files only their owner can read; a model is as readable as its config.
+    (directory / WEIGHTS).chmod(0o666 & ~current_umask())
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
