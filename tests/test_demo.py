@@ -16,7 +16,7 @@ def test_leaves_numbers_and_a_page_and_works_twice(tmp_path: Path) -> None:
     results = run_demo(config, note)
     assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
     page = (tmp_path / "report.html").read_text()
-    assert page.startswith("<!doctype html>")
+    assert page.lower().startswith("<!doctype html>")
     assert "http://" not in page.replace("http://www.w3.org", "")
     models = results["models"]
     assert isinstance(models, dict)
