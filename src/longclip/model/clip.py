@@ -17,8 +17,12 @@ from longclip.model.config import CLIPConfig
 from longclip.model.image_tower import VisionTower
 from longclip.model.text_tower import TextTower, end_positions, micro_batches
 
-TOKEN_BUDGET = 8192
-"""Tokens per text micro-batch: enough to fill the matrix units, small enough for the caches."""
+CPU_TOKEN_BUDGET = 2048
+"""Tokens per text micro-batch on a CPU. More leaves the caches and makes the C library fetch fresh
+memory for every layer, and the larger a batch, the more padding."""
+
+GPU_TOKEN_BUDGET = 8192
+"""Tokens per text micro-batch on anything else."""
 
 IMAGE_BATCH = 64
 
@@ -67,7 +71,7 @@ class CLIP(nn.Module):
         self.text_model.encoder.activation_checkpointing = enabled
         self.vision_model.encoder.activation_checkpointing = enabled
 
-    def text_features(self, ids: Tensor, *, token_budget: int = TOKEN_BUDGET) -> Tensor:
+    def text_features(self, ids: Tensor, *, token_budget: int | None = None) -> Tensor:
         """Embeddings of tokenized texts, with gradients where they are enabled.
 
         Args:
@@ -83,7 +87,8 @@ class CLIP(nn.Module):
         ids = ids.to(self.device)
         lengths = end_positions(ids, self.config.text.eos_token_id) + 1
         self._check_length(int(lengths.max()))
-        batches = list(micro_batches(lengths, token_budget))
+        default = CPU_TOKEN_BUDGET if self.device.type == "cpu" else GPU_TOKEN_BUDGET
+        batches = list(micro_batches(lengths, token_budget or default))
         features = torch.cat(
             [
                 self.text_projection(self.text_model(ids[batch, : int(lengths[batch[-1]])]))
@@ -119,7 +124,7 @@ class CLIP(nn.Module):
         texts: str | Sequence[str] | Sequence[Sequence[int]] | Tensor,
         *,
         normalize: bool = False,
-        token_budget: int = TOKEN_BUDGET,
+        token_budget: int | None = None,
     ) -> Tensor:
         """Embed texts.
 

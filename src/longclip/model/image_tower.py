@@ -48,5 +48,7 @@ class VisionTower(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """[B, 3, H, W] → [B, D]: the class token after the last LayerNorm."""
-        x = self.encoder(self.pre_layrnorm(self.embeddings(pixels)), causal=False)
-        return self.post_layernorm(x[:, 0])  # type: ignore[no-any-return]
+        x_BLD = self.pre_layrnorm(self.embeddings(pixels))
+        classes = torch.zeros(x_BLD.shape[0], dtype=torch.int64, device=x_BLD.device)
+        x_BD = self.encoder(x_BLD, causal=False, positions_B=classes)
+        return self.post_layernorm(x_BD)  # type: ignore[no-any-return]

@@ -43,9 +43,8 @@ class TextTower(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """int64 [B, L] → [B, D]: the end-of-text token after the last LayerNorm."""
         ends = end_positions(ids, self.eos_token_id)
-        x = self.encoder(self.embeddings(ids), causal=True)
-        rows = torch.arange(ids.shape[0], device=ids.device)
-        return self.final_layer_norm(x[rows, ends])  # type: ignore[no-any-return]
+        x_BD = self.encoder(self.embeddings(ids), causal=True, positions_B=ends)
+        return self.final_layer_norm(x_BD)  # type: ignore[no-any-return]
 
 
 def end_positions(ids: Tensor, eos_token_id: int) -> Tensor:
@@ -64,8 +63,15 @@ def end_positions(ids: Tensor, eos_token_id: int) -> Tensor:
     return is_end.int().argmax(dim=1)
 
 
+MOST_PADDING = 1 / 16
+LEAST_TOKENS = 256
+
+
 def micro_batches(lengths: Tensor, token_budget: int) -> Iterator[Tensor]:
     """Index sets that cover all texts once, from short to long, none over the token budget.
+
+    A micro-batch also ends where one text more would make over a sixteenth of it padding, unless
+    it is still so small that its fixed cost would weigh more.
 
     Args:
         lengths: int64 [N], the tokens of each text.
@@ -77,9 +83,12 @@ def micro_batches(lengths: Tensor, token_budget: int) -> Iterator[Tensor]:
     """
     order = torch.argsort(lengths, stable=True)
     sizes: Sequence[int] = lengths[order].tolist()
-    start = 0
-    for end in range(1, len(sizes) + 1):
-        full = end < len(sizes) and (end + 1 - start) * sizes[end] > token_budget
-        if full or end == len(sizes):
+    start = real = 0
+    for end, size in enumerate(sizes):
+        tokens = (end + 1 - start) * size
+        wasteful = tokens - real - size > MOST_PADDING * tokens and real >= LEAST_TOKENS
+        if end > start and (tokens > token_budget or wasteful):
             yield order[start:end]
-            start = end
+            start, real = end, 0
+        real += size
+    yield order[start:]
