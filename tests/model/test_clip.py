@@ -123,3 +123,23 @@ def test_bfloat16_training_attention_equals_the_fused_one() -> None:
         fused = attend(q, k, v, causal=causal)
         plain = attend(*(x.bfloat16().requires_grad_() for x in (q, k, v)), causal=causal)
         torch.testing.assert_close(plain.float(), fused, rtol=0, atol=0.05)
+
+
+@given(lengths=st.lists(st.integers(2, 248), min_size=1, max_size=200))
+def test_micro_batches_are_hardly_padded_unless_small(lengths: list[int]) -> None:
+    for batch in micro_batches(torch.tensor(lengths), 8192):
+        sizes = [lengths[i] for i in batch.tolist()]
+        padded = len(sizes) * max(sizes)
+        assert padded - sum(sizes) <= padded / 16 or sum(sizes[:-1]) < 256
+
+
+def test_bfloat16_training_attention_looks_only_where_it_may() -> None:
+    from longclip.model.transformer import attend
+
+    q, k, v = (torch.randn(2, 3, length, 8) for length in (1, 17, 17))
+    visible = torch.arange(17) <= torch.tensor([4, 16])[:, None, None, None]
+    fused = attend(q, k, v, visible=visible)
+    plain = attend(*(x.bfloat16().requires_grad_() for x in (q, k, v)), visible=visible)
+    torch.testing.assert_close(plain.float(), fused, rtol=0, atol=0.05)
+    cut = attend(q[:1], k[:1, :, :5], v[:1, :, :5])
+    torch.testing.assert_close(fused[:1], cut)

@@ -290,5 +290,6 @@ def _fast_bfloat16(device: str) -> bool:
         return bool(torch.cuda.is_bf16_supported())
     if device != "cpu":
         return False
-    known = torch.cpu.get_capabilities()
+    # Older torch versions do not tell; float32 is right on every machine.
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
