@@ -35,6 +35,7 @@ from longclip.training.recipes import direct, paper
 
 TOKENS_KEPT = (5, 10, 20, 30, 40, 50, 60, 75, 90, 105, 120, 135, 150, 170, 190)
 QUERIES = 6
+TRAIN_SPLIT = "train-groups"
 CLIP_NAME, DIRECT_NAME, LONG_NAME = "CLIP (nano)", "direct fine-tuning", "Long-CLIP"
 
 
@@ -75,7 +76,7 @@ def run_demo(config: DemoConfig, on_progress: OnProgress) -> dict[str, object]:
     """
     began = time.perf_counter()
     nano = longclip.load("nano")
-    pairs = ScenesCollection("train", config.scenes, nano.preprocess.image_size)
+    pairs = ScenesCollection(TRAIN_SPLIT, config.scenes, nano.preprocess.image_size)
     store = PixelStore(pairs, nano.preprocess, cache_gb=2.0)
     contestants = [_measure(config, CLIP_NAME, nano, 0.0, on_progress)]
     for name, recipe in ((DIRECT_NAME, direct()), (LONG_NAME, paper())):
@@ -93,6 +94,7 @@ def _settings(config: DemoConfig, recipe: TrainConfig) -> TrainConfig:
     return dataclasses.replace(
         recipe,
         model="nano",
+        data=(f"scenes/{TRAIN_SPLIT}",),
         out=config.out / recipe.recipe,
         limit=config.scenes,
         steps=config.steps,

@@ -12,7 +12,16 @@ from longclip.data.scenes import ScenesCollection
 from longclip.data.tables import Columns, DataError, open_table
 
 SCENES = "scenes"
-SCENE_SPLITS = ("train", "train-tags", "train-landmarks", "val", "test", "test-short")
+SCENE_SPLITS = (
+    "train",
+    "train-tags",
+    "train-landmarks",
+    "train-groups",
+    "val",
+    "val-short",
+    "test",
+    "test-short",
+)
 
 
 def open_collection(

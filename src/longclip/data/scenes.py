@@ -8,15 +8,17 @@ from longclip import scenes
 from longclip.data.collection import Captions, LabelSet
 
 _TEXTS = {"train-tags": scenes.tags, "train-landmarks": scenes.landmark_tags}
+_GROUPS = ("val", "test")
 
 
 class ScenesCollection:
     """Scenes of one split, drawn when asked for.
 
     Args:
-        split: train, val, test (groups that share a summary and differ in late details) or
-            test-short (all summaries differ). train-tags and train-landmarks are train with
-            captions that name one kind of thing, or the landmark, and nothing else.
+        split: train (any scenes), train-groups, val and test (groups that share a summary and
+            differ in what is described late), val-short or test-short (all summaries differ).
+            train-tags and train-landmarks are train with captions that name one kind of thing, or
+            the landmark, and nothing else.
         size: how many; the split's default where None.
         image_size: pixels, square.
     """
@@ -38,18 +40,19 @@ class ScenesCollection:
     def captions(self, index: int) -> Captions:
         """Its short captions, the summary first, and its description.
 
-        What is measured must have one right answer: the groups of `test` share their summaries,
-        so they have no short captions, and `test-short` has only its summaries, all distinct.
+        What is measured must have one right answer: the groups of `val` and `test` share their
+        summaries, so they have no short captions, and `val-short` and `test-short` have only
+        their summaries, all distinct.
         """
         scene = scenes.make_scene(self.split, index)
-        short = () if self.split == "test" else self._texts(scene)
-        if self.split == "test-short":
+        short = () if self.split in _GROUPS else self._texts(scene)
+        if self.split.endswith("-short"):
             short = short[:1]
         return Captions(short, (scenes.describe(scene),))
 
     def label_sets(self) -> Sequence[LabelSet]:
         """Time of day, landmark and the like, from the scene graphs; none for the groups."""
-        if self.split == "test":
+        if self.split in _GROUPS:
             return ()
         found = [scenes.labels(scenes.make_scene(self.split, i)) for i in range(len(self))]
         return [

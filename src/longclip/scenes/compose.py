@@ -10,7 +10,15 @@ from longclip.scenes import vocabulary as v
 from longclip.scenes.scene_graph import SIDES, House, Landmark, Person, Scene, Thing, Trees
 
 GROUP_SIZE = 5
-_SIZES = {"train": 40_000, "val": 500, "test": 500, "test-short": 500}
+_SIZES = {
+    "train": 40_000,
+    "train-groups": 40_000,
+    "val": 500,
+    "val-short": 500,
+    "test": 500,
+    "test-short": 500,
+}
+_GROUPED = ("train-groups", "val", "test")
 _FEWEST_DIFFERENCES = 4
 
 
@@ -33,29 +41,30 @@ def stream(*parts: object) -> Random:
 def make_scene(split: str, index: int) -> Scene:
     """Scene number `index` of `split`.
 
-    `test` comes in groups of `GROUP_SIZE` consecutive indices that agree in everything but house,
-    middle and front row. Consecutive scenes of `test-short` differ in at least one of setting,
-    landmark, time and weather (1600 combinations). Raises ValueError for an unknown split or a
-    negative index.
+    `train-groups`, `val` and `test` come in groups of `GROUP_SIZE` consecutive indices that agree
+    in everything but landmark, backdrop, middle and front row. Consecutive scenes of `val-short` and
+    `test-short` differ in at least one of setting, landmark, time and weather (1600 combinations).
+    Raises ValueError for an unknown split or a negative index.
     """
     split_size(split)
     if index < 0:
         raise ValueError(f"scene index {index}: indices start at 0")
-    if split == "test":
-        return _group(index // GROUP_SIZE)[index % GROUP_SIZE]
+    if split in _GROUPED:
+        return _group(split, index // GROUP_SIZE)[index % GROUP_SIZE]
     seed = f"{split}-{index}"
-    if split == "test-short":
-        setting, landmark, time, weather = _combinations()[index % len(_combinations())]
+    if split.endswith("-short"):
+        combinations = _combinations(split)
+        setting, landmark, time, weather = combinations[index % len(combinations)]
         scene = _scene(split, index, seed, setting)
         landmark_there = replace(scene.landmark, kind=landmark)
         return replace(scene, time_of_day=time, weather=weather, landmark=landmark_there)
     return _scene(split, index, seed, stream(seed, "setting").choice(v.SETTINGS))
 
 
-@lru_cache(maxsize=1)
-def _combinations() -> list[tuple[str, str, str, str]]:
+@lru_cache(maxsize=2)
+def _combinations(split: str) -> list[tuple[str, str, str, str]]:
     combinations = list(product(v.SETTINGS, v.LANDMARKS, v.TIMES, v.WEATHERS))
-    stream("combinations").shuffle(combinations)
+    stream(split, "combinations").shuffle(combinations)
     return combinations
 
 
@@ -128,21 +137,22 @@ def _front(rng: Random, setting: str, count: int) -> tuple[Person | Thing, ...]:
 
 
 @lru_cache(maxsize=8)
-def _group(group: int) -> tuple[Scene, ...]:
-    """The scenes of one test group, every two of them with several differing details."""
-    seed = f"test-group-{group}"
+def _group(split: str, group: int) -> tuple[Scene, ...]:
+    """The scenes of one group, every two of them with several differing details."""
+    seed = f"{split}-group-{group}"
     rng = stream(seed, "members")
     setting = rng.choice(v.SETTINGS)
-    base = replace(_scene("test", group * GROUP_SIZE, seed, setting), grouped=True)
+    base = replace(_scene(split, group * GROUP_SIZE, seed, setting), grouped=True)
     if base.flyer is None:
-        # One shared sentence more, to keep the details beyond token 77 of the description.
+        # One shared sentence more, to keep the differences beyond token 77 of the description.
         base = replace(base, flyer=_thing(rng, rng.choice(v.FLYERS), base.house.side))
     members = [base]
     while len(members) < GROUP_SIZE:
         candidate = replace(
             base,
             index=base.index + len(members),
-            house=_other_house(rng, base.house),
+            backdrop=rng.choice(v.BACKDROPS[setting]),
+            landmark=_other_landmark(rng, base.landmark),
             middle=_other_middle(rng, base),
             front=_other_front(rng, base),
         )
@@ -151,17 +161,9 @@ def _group(group: int) -> tuple[Scene, ...]:
     return tuple(members)
 
 
-def _other_house(rng: Random, house: House) -> House:
-    other = _house(rng, house.side)
-    return (
-        replace(house, roof=other.roof, door=other.door)
-        if house.wall
-        not in (
-            other.roof,
-            other.door,
-        )
-        else other
-    )
+def _other_landmark(rng: Random, landmark: Landmark) -> Landmark:
+    wall, roof = _two_colours(rng, v.WALLS, v.ROOFS)
+    return Landmark(rng.choice(tuple(v.LANDMARKS)), landmark.side, wall, roof)
 
 
 def _other_middle(rng: Random, base: Scene) -> tuple[Thing, ...]:
@@ -185,14 +187,13 @@ def _other_front(rng: Random, base: Scene) -> tuple[Person | Thing, ...]:
 
 
 def differences(one: Scene, other: Scene) -> int:
-    """How many visible, described details of house, middle and front row differ.
+    """How many visible, described details of landmark, backdrop, middle and front row differ.
 
-    Counted place by place: something of another kind (or nothing) counts two, anything else the
-    number of differing attributes. The direction that something faces is too small to count.
+    Another kind of landmark, or in a place something of another kind (or nothing), counts two;
+    anything else the number of differing attributes. The direction that something faces is too
+    small to count.
     """
-    total: int = sum(
-        getattr(one.house, part) != getattr(other.house, part) for part in ("wall", "roof", "door")
-    )
+    total = _unlike(one.landmark, other.landmark) + (one.backdrop != other.backdrop)
     for mine, yours in ((one.middle, other.middle), (one.front, other.front)):
         here = {something.side: something for something in mine}
         there = {something.side: something for something in yours}
@@ -200,7 +201,9 @@ def differences(one: Scene, other: Scene) -> int:
     return total
 
 
-def _unlike(one: Person | Thing | None, other: Person | Thing | None) -> int:
+def _unlike(
+    one: Landmark | Person | Thing | None, other: Landmark | Person | Thing | None
+) -> int:
     if one is None or other is None:
         return 0 if one is other else 2
     if one.kind != other.kind:

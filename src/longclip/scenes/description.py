@@ -27,10 +27,10 @@ def describe(scene: Scene) -> str:
     """The whole picture in words, 120 of them on average and rarely more than 150.
 
     Every attribute of everything in the scene is named, so a description fits no other member of
-    a test group. Sentences come in any order after the summary, except in grouped scenes: there
-    house, middle and front row, which tell the members apart, come last.
+    a group. Sentences come in any order after the summary, except in grouped scenes: there
+    landmark, backdrop, middle and front row, which tell the members apart, come last.
     """
-    early, late = _shared_sentences(scene), _detail_sentences(scene)
+    early, late = _shared_sentences(scene), _other_sentences(scene)
     rng = stream(scene.seed, "order")
     rng.shuffle(early)
     if scene.grouped:
@@ -51,22 +51,25 @@ def _wording(scene: Scene, topic: str) -> Random:
 def _shared_sentences(scene: Scene) -> list[tuple[str, str]]:
     """(topic, sentence without its period) for what the members of a group share."""
     sentences = [
-        ("landmark", _landmark_sentence(scene, _wording(scene, "landmark"))),
+        ("house", _house_sentence(scene, _wording(scene, "house"))),
         ("trees", _trees_sentence(scene, _wording(scene, "trees"))),
         ("sky", _sky_sentence(scene, _wording(scene, "sky"))),
-        ("backdrop", _backdrop_sentence(scene, _wording(scene, "backdrop"))),
     ]
     if scene.flyer is not None:
         sentences.append(("flyer", _flyer_sentence(scene.flyer, _wording(scene, "flyer"))))
     rng = _wording(scene, "ground")
-    # Groups need the length to keep their details beyond token 77.
+    # Groups need the length to keep their differences beyond token 77.
     if scene.grouped or rng.random() < 0.2:
         sentences.append(("ground", rng.choice(GROUNDS[scene.setting])))
     return sentences
 
 
-def _detail_sentences(scene: Scene) -> list[tuple[str, str]]:
-    sentences = [("house", _house_sentence(scene, _wording(scene, "house")))]
+def _other_sentences(scene: Scene) -> list[tuple[str, str]]:
+    """The same for everything else."""
+    sentences = [
+        ("landmark", _landmark_sentence(scene, _wording(scene, "landmark"))),
+        ("backdrop", _backdrop_sentence(scene, _wording(scene, "backdrop"))),
+    ]
     for thing in scene.middle:
         topic = f"middle {thing.side}"
         sentences.append((topic, _middle_sentence(scene, thing, _wording(scene, topic))))
@@ -101,7 +104,7 @@ def _trees_sentence(scene: Scene, rng: Random) -> str:
     trees = scene.trees
     verb = rng.choice(("grow", "stand")) + ("s" if trees.count == 1 else "")
     phrase, where = trees_phrase(trees, rng), side(rng, trees.side)
-    beside = _relation(trees, scene.landmark)
+    beside = _relation(trees, scene.house if scene.grouped else scene.landmark)
     return rng.choice(
         (
             f"{phrase} {verb} {where}",
@@ -158,11 +161,16 @@ def _house_sentence(scene: Scene, rng: Random) -> str:
     house = scene.house
     full = house_phrase(house, wall=True, roof=True, door=True)
     where = side(rng, house.side)
-    other = rng.choice([placed for placed in back_row(scene) if placed is not house])
+    # What comes late is not named early.
+    others = [scene.trees] if scene.grouped else [scene.landmark, scene.trees]
+    relation = _relation(house, rng.choice(others))
+    if scene.grouped:
+        # The longest way to say it, for the same reason as the ground.
+        return f"{full} stands {relation}, {where}"
     return rng.choice(
         (
             f"{where} there is {full}",
-            f"{full} stands {_relation(house, other)}, {where}",
+            f"{full} stands {relation}, {where}",
             f"{where} stands {full}",
             f"the house {where} has {house.wall} walls, {article(f'{house.roof} roof')}"
             f" and {article(f'{house.door} door')}",

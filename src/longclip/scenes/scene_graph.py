@@ -67,8 +67,8 @@ class Scene:
     """One picture, in four rows from the sky down to the front.
 
     `seed` drives wording and decoration, which carry no content; the members of a group share it.
-    In a `grouped` scene `house`, `middle` and `front` are what tells the members of a group apart,
-    and the description names them last.
+    In a `grouped` scene `landmark`, `backdrop`, `middle` and `front` are what tells the members of
+    a group apart, and the description names them last.
     """
 
     split: str

@@ -52,9 +52,11 @@ def occasion(scene: Scene, rng: Random) -> str:
 def summarize(scene: Scene) -> str:
     """At most 20 words: setting, landmark, time and weather, and sometimes one thing more.
 
-    The members of a test group have the same summary.
+    The members of a group have the same summary, one that does not name the landmark.
     """
     rng = stream(scene.seed, "summary")
+    if scene.grouped:
+        return capitalized(_shared_summary(scene, rng)) + "."
     wall, roof = rng.choice(
         ((False, False), (True, False), (True, False), (False, True), (True, True))
     )
@@ -81,3 +83,16 @@ def summarize(scene: Scene) -> str:
             f"{landmark_phrase(scene.landmark, wall=wall, roof=False)} {preposition} {place} {when}"
         )
     return capitalized(text) + "."
+
+
+def _shared_summary(scene: Scene, rng: Random) -> str:
+    places, preposition = PLACES[scene.setting]
+    place, when = rng.choice(places), occasion(scene, rng)
+    trees = trees_phrase(scene.trees, rng)
+    return rng.choice(
+        (
+            f"{place} {when}, with a house and {trees}",
+            f"{when}, a house and {trees} stand {preposition} {place}",
+            f"{rng.choice(('a view', 'a picture'))} of {place} with a house and {trees} {when}",
+        )
+    )
