@@ -86,7 +86,7 @@ def test_scenes_are_measured_on_both_tests(data: str, names: list[str]) -> None:
 
 
 def test_unknown_split() -> None:
-    with pytest.raises(DataError, match=r"no split 'tset', only train, .*val, val-short, test, test-short"):
+    with pytest.raises(DataError, match=r"no split 'tset', only train, .*test, test-short"):
         open_collection("scenes/tset")
 
 

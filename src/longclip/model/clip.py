@@ -17,12 +17,12 @@ from longclip.model.config import CLIPConfig
 from longclip.model.image_tower import VisionTower
 from longclip.model.text_tower import TextTower, end_positions, micro_batches
 
-CPU_TOKEN_BUDGET = 2048
-"""Tokens per text micro-batch on a CPU. More leaves the caches and makes the C library fetch fresh
-memory for every layer, and the larger a batch, the more padding."""
+SMALL_TOKEN_BUDGET = 2048
+"""Tokens per text micro-batch when encoding on a CPU. More leaves the caches and makes the C
+library fetch fresh memory for every layer, and the larger a batch, the more padding."""
 
-GPU_TOKEN_BUDGET = 8192
-"""Tokens per text micro-batch on anything else."""
+TOKEN_BUDGET = 8192
+"""Tokens per text micro-batch on anything else, and in training, where all activations are kept."""
 
 IMAGE_BATCH = 64
 
@@ -85,17 +85,19 @@ class CLIP(nn.Module):
             ValueError: if a text is longer than the context length or has no end.
         """
         ids = ids.to(self.device)
-        lengths = end_positions(ids, self.config.text.eos_token_id) + 1
-        self._check_length(int(lengths.max()))
-        default = CPU_TOKEN_BUDGET if self.device.type == "cpu" else GPU_TOKEN_BUDGET
-        batches = list(micro_batches(lengths, token_budget or default))
-        features = torch.cat(
-            [
-                self.text_projection(self.text_model(ids[batch, : int(lengths[batch[-1]])]))
-                for batch in batches
-            ]
-        )
-        return features[torch.argsort(torch.cat(batches))]
+        ends = end_positions(ids, self.config.text.eos_token_id)
+        self._check_length(int(ends.max()) + 1)
+        learning = torch.is_grad_enabled()
+        small = self.device.type == "cpu" and not learning
+        budget = token_budget or (SMALL_TOKEN_BUDGET if small else TOKEN_BUDGET)
+        batches = list(micro_batches(ends + 1, budget))
+        embeddings = self.text_model.embeddings
+        words, ids = embeddings.used_words(ids) if learning else (None, ids)
+        features = []
+        for batch in batches:
+            x_BLD = embeddings(ids[batch, : int(ends[batch[-1]]) + 1], words)
+            features.append(self.text_projection(self.text_model.read(x_BLD, ends[batch])))
+        return torch.cat(features)[torch.argsort(torch.cat(batches))]
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """Embeddings of preprocessed images, with gradients where they are enabled.

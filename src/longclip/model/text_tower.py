@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from longclip.model.config import TextConfig
 from longclip.model.transformer import Encoder, initialize
@@ -24,9 +25,19 @@ class TextEmbeddings(nn.Module):
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.position_embedding.weight, std=0.01)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """int64 [B, L] → [B, L, D]."""
-        return self.token_embedding(ids) + self.position_embedding.weight[: ids.shape[1]]  # type: ignore[no-any-return]
+    def forward(self, ids: Tensor, words: Tensor | None = None) -> Tensor:
+        """int64 [B, L] → [B, L, D]; with `words` [U, D], ids are places among those."""
+        table = self.token_embedding.weight if words is None else words
+        return F.embedding(ids, table) + self.position_embedding.weight[: ids.shape[1]]
+
+    def used_words(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The embeddings of all tokens in `ids`, [U, D], and the place of each among them.
+
+        Looking tokens up here keeps gradients small: those of the vocabulary are as large as the
+        vocabulary, and every lookup in it makes them anew.
+        """
+        used, places = torch.unique(ids, return_inverse=True)
+        return self.token_embedding(used), places
 
 
 class TextTower(nn.Module):
@@ -42,8 +53,11 @@ class TextTower(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """int64 [B, L] → [B, D]: the end-of-text token after the last LayerNorm."""
-        ends = end_positions(ids, self.eos_token_id)
-        x_BD = self.encoder(self.embeddings(ids), causal=True, positions_B=ends)
+        return self.read(self.embeddings(ids), end_positions(ids, self.eos_token_id))
+
+    def read(self, x_BLD: Tensor, ends_B: Tensor) -> Tensor:
+        """Embedded tokens [B, L, D] and where their texts end, int64 [B] → [B, D]."""
+        x_BD = self.encoder(x_BLD, causal=True, positions_B=ends_B)
         return self.final_layer_norm(x_BD)  # type: ignore[no-any-return]
 
 

@@ -42,9 +42,9 @@ def make_scene(split: str, index: int) -> Scene:
     """Scene number `index` of `split`.
 
     `train-groups`, `val` and `test` come in groups of `GROUP_SIZE` consecutive indices that agree
-    in everything but landmark, backdrop, middle and front row. Consecutive scenes of `val-short` and
-    `test-short` differ in at least one of setting, landmark, time and weather (1600 combinations).
-    Raises ValueError for an unknown split or a negative index.
+    in everything but landmark, backdrop, middle and front row. Consecutive scenes of `val-short`
+    and `test-short` differ in at least one of setting, landmark, time and weather (1600
+    combinations). Raises ValueError for an unknown split or a negative index.
     """
     split_size(split)
     if index < 0:
@@ -201,9 +201,7 @@ def differences(one: Scene, other: Scene) -> int:
     return total
 
 
-def _unlike(
-    one: Landmark | Person | Thing | None, other: Landmark | Person | Thing | None
-) -> int:
+def _unlike(one: Landmark | Person | Thing | None, other: Landmark | Person | Thing | None) -> int:
     if one is None or other is None:
         return 0 if one is other else 2
     if one.kind != other.kind:

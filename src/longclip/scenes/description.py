@@ -162,8 +162,8 @@ def _house_sentence(scene: Scene, rng: Random) -> str:
     full = house_phrase(house, wall=True, roof=True, door=True)
     where = side(rng, house.side)
     # What comes late is not named early.
-    others = [scene.trees] if scene.grouped else [scene.landmark, scene.trees]
-    relation = _relation(house, rng.choice(others))
+    other = scene.trees if scene.grouped else rng.choice((scene.landmark, scene.trees))
+    relation = _relation(house, other)
     if scene.grouped:
         # The longest way to say it, for the same reason as the ground.
         return f"{full} stands {relation}, {where}"
