@@ -143,3 +143,23 @@ def test_bfloat16_training_attention_looks_only_where_it_may() -> None:
     torch.testing.assert_close(plain.float(), fused, rtol=0, atol=0.05)
     cut = attend(q[:1], k[:1, :, :5], v[:1, :, :5])
     torch.testing.assert_close(fused[:1], cut)
+
+
+def test_gradients_are_those_of_one_text_at_a_time() -> None:
+    """Also in the vocabulary, where a step looks up only the tokens that occur."""
+    texts = [[BOS, 5, 9, 5, EOT], [BOS, 9, EOT], [BOS, *range(7, 60), EOT]]
+    ids = torch.full((3, 60), EOT)
+    for row, text in zip(ids, texts, strict=True):
+        row[: len(text)] = torch.tensor(text)
+    weights = torch.randn(
+        3, MODEL.config.projection_dim, generator=torch.Generator().manual_seed(0)
+    )
+    parameters = dict(MODEL.text_model.named_parameters())
+
+    def gradients(features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad((features * weights).sum(), list(parameters.values()))
+
+    expected = gradients(one_at_a_time(texts))
+    found = gradients(MODEL.text_features(ids, token_budget=64))
+    for name, one, other in zip(parameters, expected, found, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: n + m)

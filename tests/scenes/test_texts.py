@@ -147,17 +147,16 @@ def test_groups_differ_late_in_the_description(members):
     assert not any(kind in summarize(members[0]).lower() for kind in landmarks)
 
 
-def test_nearly_all_groups_differ_only_beyond_77_tokens():
+def test_groups_differ_only_beyond_77_tokens():
     tokenize = pytest.importorskip("longclip.inputs").tokenize
     firsts = []
-    for group in range(0, 100, 2):
+    for group in range(100):
         texts = [describe(make_scene("test", 5 * group + i)) for i in range(5)]
         ids = tokenize(texts, context_length=248)
         differs = (ids != ids[:1]).any(dim=0)
         firsts.append(int(differs.float().argmax()))
-    assert min(firsts) >= 70
     # Position 76 of a 77-token context holds the end token: a difference there is already cut.
-    assert sum(first >= 76 for first in firsts) >= 0.9 * len(firsts)
+    assert min(firsts) >= 76
 
 
 def test_summaries_are_many_and_distinct_where_promised():

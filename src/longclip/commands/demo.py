@@ -47,22 +47,23 @@ def _print(results: dict[str, Any]) -> None:
     from rich.table import Table
 
     models: dict[str, Any] = results["models"]
-    table = Table(title="percent; 500 images each, drawn scenes", title_justify="left")
-    table.add_column("model")
-    for heading in ("long T2I R@1", "long I2T R@1", "short T2I R@1", "short I2T R@1"):
-        table.add_column(heading, justify="right")
-    tasks = next(iter(models.values()))["short"]["zero_shot"]
-    for task in tasks:
-        table.add_column(f"zero-shot {task}", justify="right")
-    for name, values in models.items():
-        long, short = values["long"]["long"], values["short"]["short"]
-        cells = [
-            kind[direction]["R@1"]
-            for kind in (long, short)
-            for direction in ("text_to_image", "image_to_text")
-        ]
-        cells += [values["short"]["zero_shot"][task]["top1"] for task in tasks]
-        table.add_row(name, *(f"{100 * cell:.1f}" for cell in cells))
+    table = Table(title="R@1 and accuracy in percent, 500 drawn scenes each", title_justify="left")
+    table.add_column("")
+    for name in models:
+        table.add_column(name, justify="right")
+    for length in ("long", "short"):
+        for direction in ("text_to_image", "image_to_text"):
+            heading = f"{length} texts, {direction.replace('_', ' ')}"
+            found = [values[length][length][direction]["R@1"] for values in models.values()]
+            table.add_row(heading, *map(_percent, found))
+    table.add_section()
+    for task in next(iter(models.values()))["short"]["zero_shot"]:
+        found = [values["short"]["zero_shot"][task]["top1"] for values in models.values()]
+        table.add_row(f"zero-shot {task}", *map(_percent, found))
     Console().print(table)
     seconds = results["seconds"]
     print(f"{seconds:.0f} s in all")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"

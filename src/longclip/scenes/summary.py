@@ -12,6 +12,8 @@ from longclip.scenes.phrases import (
 )
 from longclip.scenes.scene_graph import Scene
 
+_MOST_WORDS = 20
+
 PLACES = {
     "city street": (("a city street", "a street in a city"), "on"),
     "town square": (("a town square", "a paved town square"), "on"),
@@ -78,7 +80,7 @@ def summarize(scene: Scene) -> str:
         text = f"{place} {when}, with {landmark} and {behind}"
     else:
         text = f"{landmark} and {trees_phrase(scene.trees, rng)} {preposition} {place} {when}"
-    if len(text.split()) > 20:
+    if len(text.split()) > _MOST_WORDS:
         text = (
             f"{landmark_phrase(scene.landmark, wall=wall, roof=False)} {preposition} {place} {when}"
         )
@@ -88,11 +90,11 @@ def summarize(scene: Scene) -> str:
 def _shared_summary(scene: Scene, rng: Random) -> str:
     places, preposition = PLACES[scene.setting]
     place, when = rng.choice(places), occasion(scene, rng)
-    trees = trees_phrase(scene.trees, rng)
-    return rng.choice(
-        (
-            f"{place} {when}, with a house and {trees}",
-            f"{when}, a house and {trees} stand {preposition} {place}",
-            f"{rng.choice(('a view', 'a picture'))} of {place} with a house and {trees} {when}",
-        )
+    things = f"a house and {trees_phrase(scene.trees, rng)}"
+    choices = (
+        f"{place} {when}, with {things}",
+        f"{when}, {things} stand {preposition} {place}",
+        f"{rng.choice(('a view', 'a picture'))} of {place} with {things} {when}",
     )
+    text = rng.choice(choices)
+    return text if len(text.split()) <= _MOST_WORDS else f"{place} {when}, with a small house and some trees"
