@@ -32,6 +32,7 @@ from longclip.evaluation import (
 from longclip.model import CLIP
 from longclip.training import PixelStore, TrainConfig, train
 from longclip.training.recipes import direct, paper
+from longclip.training.run_state import RunDirectory
 
 TOKENS_KEPT = (5, 10, 20, 30, 40, 50, 60, 75, 90, 105, 120, 135, 150, 170, 190)
 QUERIES = 6
@@ -108,19 +109,14 @@ def _settings(config: DemoConfig, recipe: TrainConfig) -> TrainConfig:
 def _fine_tune(
     name: str, settings: TrainConfig, store: PixelStore, on_progress: OnProgress
 ) -> tuple[CLIP, float]:
-    _clear(settings.out)
+    # What an earlier demo left here is trained anew.
+    RunDirectory(settings.out).clear()
     result = train(
         settings,
         store=store,
         on_step=lambda step, total, note: on_progress(f"{name}: training", step, total, note),
     )
     return longclip.load(result.model), result.seconds
-
-
-def _clear(run: Path) -> None:
-    """Remove what an earlier demo left, so that this one starts from nano again."""
-    for name in ("config.json", "metrics.jsonl", "checkpoint.pt"):
-        (run / name).unlink(missing_ok=True)
 
 
 def _measure(

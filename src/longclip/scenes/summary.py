@@ -97,4 +97,8 @@ def _shared_summary(scene: Scene, rng: Random) -> str:
         f"{rng.choice(('a view', 'a picture'))} of {place} with {things} {when}",
     )
     text = rng.choice(choices)
-    return text if len(text.split()) <= _MOST_WORDS else f"{place} {when}, with a small house and some trees"
+    return (
+        text
+        if len(text.split()) <= _MOST_WORDS
+        else f"{place} {when}, with a small house and some trees"
+    )

@@ -40,6 +40,11 @@ class RunDirectory:
         write_text(self.path / CONFIG, json.dumps(_as_json(config), indent=2) + "\n")
         (self.path / METRICS).write_text("")
 
+    def clear(self) -> None:
+        """Forget the run, so that another may start here; its model stays until that one ends."""
+        for name in (CONFIG, METRICS, CHECKPOINT):
+            (self.path / name).unlink(missing_ok=True)
+
     def resume(self, config: TrainConfig) -> dict[str, Any] | None:
         """The last checkpoint, or None where the run was stopped before its first.
 
