@@ -105,10 +105,16 @@ def test_a_truncated_file(kept: int, tmp_path: Path) -> None:
         read_weights(tmp_path)
 
 
-def test_pickles_are_not_read(tmp_path: Path) -> None:
-    torch.save(TENSORS, tmp_path / "pytorch_model.bin")
+def test_no_weights(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"neither model\.safetensors nor .*safe serializ"):
         read_weights(tmp_path)
+
+
+def test_older_directories_have_a_pickle(tmp_path: Path) -> None:
+    torch.save(TENSORS, tmp_path / "pytorch_model.bin")
+    found = read_weights(tmp_path)
+    assert found.keys() == TENSORS.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in TENSORS.items())
 
 
 def test_json_round_trip_for_people(tmp_path: Path) -> None:

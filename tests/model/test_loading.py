@@ -344,7 +344,7 @@ def test_no_such_model(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no model 'nanno': .*bundled model \(nano\)"):
         longclip.load("nanno")
     (tmp_path / "model.safetensors").touch()
-    with pytest.raises(CheckpointError, match=r"safetensors is a file; load takes a model dir"):
+    with pytest.raises(CheckpointError, match=r"safetensors is not a complete safetensors file"):
         longclip.load(tmp_path / "model.safetensors")
 
 

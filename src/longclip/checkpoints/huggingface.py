@@ -11,15 +11,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from longclip._files import current_umask, write_text
+from longclip.checkpoints.errors import CheckpointError
+from longclip.checkpoints.torch_files import read_torch_file
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be read; the message names the file and what to do."""
+PICKLED = "pytorch_model.bin"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -48,17 +47,25 @@ def read_weights(directory: Path) -> dict[str, Tensor]:
         CheckpointError: if there are no safetensors, or a file is truncated or leads outside.
     """
     if (directory / WEIGHTS).is_file():
-        return _read_file(directory / WEIGHTS)
+        return read_safetensors(directory / WEIGHTS)
     if (directory / INDEX).is_file():
         return {
             name: tensor
             for shard in _shards(directory / INDEX)
-            for name, tensor in _read_file(shard).items()
+            for name, tensor in read_safetensors(shard).items()
         }
+    if (directory / PICKLED).is_file():
+        values = read_torch_file(directory / PICKLED)
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
     raise CheckpointError(
         f"{directory} has neither {WEIGHTS} nor {INDEX}; "
         "save the model with safe serialization (safetensors)"
     )
+
+
+def has_weights(directory: Path) -> bool:
+    """Whether a directory has this layout, or the configuration of one whose weights are lost."""
+    return any((directory / name).is_file() for name in (WEIGHTS, INDEX, PICKLED, CONFIG))
 
 
 def write_weights(directory: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -74,7 +81,12 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
-def _read_file(path: Path) -> dict[str, Tensor]:
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of one file, mapped into memory.
+
+    Raises:
+        CheckpointError: if it is missing or truncated.
+    """
     try:
         return load_file(path)
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from longclip.inputs import Preprocess, decode_image, tokenize
-from longclip.model.config import CLIPConfig
+from longclip.model.config import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.image_tower import VisionTower
 from longclip.model.text_tower import TextTower, end_positions, micro_batches
 
@@ -30,46 +30,77 @@ IMAGE_BATCH = 64
 class CLIP(nn.Module):
     """A CLIP with a text side of any length.
 
+    A model of one tower, such as the text encoder of a diffusion pipeline, has the same methods;
+    those of the other tower raise ValueError. A tower without projection gives its own features,
+    and D below is their width.
+
     Args:
         config: the shape of the network.
         preprocess: how pictures become pixels; OpenAI's at the config's image size by default.
     """
 
+    text_model: TextTower
+    vision_model: VisionTower
+    text_projection: nn.Module
+    visual_projection: nn.Module
+
     def __init__(self, config: CLIPConfig, preprocess: Preprocess | None = None) -> None:
         super().__init__()
         self.config = config
-        self.preprocess = preprocess or Preprocess(image_size=config.vision.image_size)
-        self.text_model = TextTower(config.text)
-        self.vision_model = VisionTower(config.vision)
-        self.visual_projection = nn.Linear(
-            config.vision.hidden_size, config.projection_dim, bias=False
-        )
-        self.text_projection = nn.Linear(
-            config.text.hidden_size, config.projection_dim, bias=config.text_projection_bias
-        )
-        self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value))
-        nn.init.normal_(self.visual_projection.weight, std=config.vision.hidden_size**-0.5)
-        nn.init.normal_(self.text_projection.weight, std=config.text.hidden_size**-0.5)
+        joint = config.projection_dim
+        if config.text:
+            self.text_model = TextTower(config.text)
+        if config.vision:
+            self.vision_model = VisionTower(config.vision)
+            size = config.vision.image_size
+            self.preprocess = preprocess or Preprocess(image_size=size)
+            self.visual_projection = _projection(config.vision.hidden_size, joint, bias=False)
+        if config.text:
+            bias = config.text_projection_bias
+            self.text_projection = _projection(config.text.hidden_size, joint, bias=bias)
+        if config.whole:
+            self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value))
 
     @property
     def context_length(self) -> int:
         """The most tokens a text may have, begin and end of text included."""
-        return self.config.text.max_position_embeddings
+        return self._text_config.max_position_embeddings
+
+    @property
+    def embedding_dim(self) -> int:
+        """D, the width of embeddings."""
+        tower = self.config.text or self.config.vision
+        assert tower
+        return self.config.projection_dim or tower.hidden_size
+
+    @property
+    def _text_config(self) -> TextConfig:
+        if self.config.text is None:
+            raise ValueError("this model is an image tower alone; load a CLIP with a text tower")
+        return self.config.text
+
+    @property
+    def _vision_config(self) -> VisionConfig:
+        if self.config.vision is None:
+            raise ValueError("this model is a text tower alone; load a CLIP with an image tower")
+        return self.config.vision
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.logit_scale.device
+        return next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
         """What the weights are stored in."""
-        return self.visual_projection.weight.dtype
+        return next(self.parameters()).dtype
 
     def activation_checkpointing(self, enabled: bool = True) -> None:
         """Recompute activations in the backward pass: less memory, a third more time."""
-        self.text_model.encoder.activation_checkpointing = enabled
-        self.vision_model.encoder.activation_checkpointing = enabled
+        if self.config.text:
+            self.text_model.encoder.activation_checkpointing = enabled
+        if self.config.vision:
+            self.vision_model.encoder.activation_checkpointing = enabled
 
     def text_features(self, ids: Tensor, *, token_budget: int | None = None) -> Tensor:
         """Embeddings of tokenized texts, with gradients where they are enabled.
@@ -79,13 +110,13 @@ class CLIP(nn.Module):
             token_budget: tokens per micro-batch; results do not depend on it.
 
         Returns:
-            [N, projection_dim] in the dtype of the computation, not normalised.
+            [N, D] in the dtype of the computation, not normalised.
 
         Raises:
             ValueError: if a text is longer than the context length or has no end.
         """
         ids = ids.to(self.device)
-        ends = end_positions(ids, self.config.text.eos_token_id)
+        ends = end_positions(ids, self._text_config.eos_token_id)
         self._check_length(int(ends.max()) + 1)
         learning = torch.is_grad_enabled()
         small = self.device.type == "cpu" and not learning
@@ -106,12 +137,12 @@ class CLIP(nn.Module):
             pixels: [N, 3, H, W], normalised.
 
         Returns:
-            [N, projection_dim] in the dtype of the computation, not normalised.
+            [N, D] in the dtype of the computation, not normalised.
 
         Raises:
             ValueError: if the pixels do not have the model's image size.
         """
-        size = self.config.vision.image_size
+        size = self._vision_config.image_size
         if pixels.ndim != 4 or pixels.shape[1:] != (3, size, size):
             raise ValueError(
                 f"pixels have shape {list(pixels.shape)}, this model takes [N, 3, {size}, {size}]; "
@@ -137,13 +168,13 @@ class CLIP(nn.Module):
             token_budget: tokens per micro-batch; results do not depend on it.
 
         Returns:
-            float32 [N, projection_dim], in the order of `texts`.
+            float32 [N, D], in the order of `texts`.
 
         Raises:
             ValueError: if given token ids are longer than the context length.
         """
         if len(texts) == 0:
-            return torch.empty(0, self.config.projection_dim, device=self.device)
+            return torch.empty(0, self.embedding_dim, device=self.device)
         ids = self._as_ids(texts)
         features = self.text_features(ids, token_budget=token_budget).float()
         return F.normalize(features, dim=-1) if normalize else features
@@ -164,7 +195,7 @@ class CLIP(nn.Module):
             batch_size: images per forward pass; results do not depend on it.
 
         Returns:
-            float32 [N, projection_dim], in the order of `images`.
+            float32 [N, D], in the order of `images`.
 
         Raises:
             longclip.inputs.ImageError: if a picture cannot be read; it names the file.
@@ -176,7 +207,7 @@ class CLIP(nn.Module):
             for start in range(0, len(images), batch_size)
         ]
         if not features:
-            return torch.empty(0, self.config.projection_dim, device=self.device)
+            return torch.empty(0, self.embedding_dim, device=self.device)
         stacked = torch.cat(features)
         return F.normalize(stacked, dim=-1) if normalize else stacked
 
@@ -188,7 +219,7 @@ class CLIP(nn.Module):
         if any(isinstance(text, str) for text in texts):
             raise ValueError("texts mixes strings and token ids; pass one kind")
         self._check_length(max(map(len, texts)))
-        pad = self.config.text.eos_token_id
+        pad = self._text_config.eos_token_id
         rows = [torch.tensor(text, dtype=torch.int64) for text in texts]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
 
@@ -203,3 +234,11 @@ class CLIP(nn.Module):
                 f"a text has {longest} tokens, this model reads {self.context_length}; tokenize "
                 f"with context_length={self.context_length} or lengthen the model: longclip stretch"
             )
+
+
+def _projection(width: int, joint: int | None, *, bias: bool) -> nn.Module:
+    if joint is None:
+        return nn.Identity()
+    projection = nn.Linear(width, joint, bias=bias)
+    nn.init.normal_(projection.weight, std=width**-0.5)
+    return projection

@@ -87,32 +87,45 @@ class VisionConfig(TowerConfig):
 
 @dataclass(frozen=True)
 class CLIPConfig:
-    """Two towers and what joins them."""
+    """Two towers and what joins them, or one of the towers alone."""
 
-    text: TextConfig = field(default_factory=TextConfig)
-    vision: VisionConfig = field(default_factory=VisionConfig)
-    projection_dim: int = 512
+    text: TextConfig | None = field(default_factory=TextConfig)
+    vision: VisionConfig | None = field(default_factory=VisionConfig)
+    projection_dim: int | None = 512
+    """Width of the joint space; None for a lone tower that ends before its projection."""
     logit_scale_init_value: float = math.log(1 / 0.07)
     text_projection_bias: bool = False
     """DeCLIP's text projection has a bias; a stock CLIP has no place for one."""
 
+    def __post_init__(self) -> None:
+        if self.text is None and self.vision is None:
+            raise ValueError("config.json describes neither a text tower nor an image tower")
+        if self.projection_dim is None and self.whole:
+            raise ValueError("config.json has two towers and no projection_dim to join them")
+
+    @property
+    def whole(self) -> bool:
+        """Whether both towers are there."""
+        return self.text is not None and self.vision is not None
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read Hugging Face's config.json of a CLIPModel.
+        """Read Hugging Face's config.json of a CLIPModel, or of one tower alone.
 
         Raises:
-            ValueError: if a section is missing or describes an impossible network.
+            ValueError: if it describes something else or an impossible network.
         """
-        for section in ("text_config", "vision_config"):
-            if not isinstance(values.get(section), Mapping):
-                raise ValueError(
-                    f"config.json has no {section!r}: it does not describe a CLIPModel "
-                    f"(model_type is {values.get('model_type')!r})"
-                )
+        sections = _sections(values)
+        text, vision = (sections.get(name) for name in ("text_config", "vision_config"))
+        whole = text is not None and vision is not None
+        projection_dim = values.get("projection_dim", cls.projection_dim)
+        if not whole and "WithProjection" not in str(values.get("architectures", "")):
+            # A tower without projection has the number in its configuration all the same.
+            projection_dim = None
         return cls(
-            text=TextConfig.from_json(values["text_config"]),
-            vision=VisionConfig.from_json(values["vision_config"]),
-            projection_dim=int(values.get("projection_dim", cls.projection_dim)),
+            text=None if text is None else TextConfig.from_json(text),
+            vision=None if vision is None else VisionConfig.from_json(vision),
+            projection_dim=None if projection_dim is None else int(projection_dim),
             logit_scale_init_value=float(
                 values.get("logit_scale_init_value", cls.logit_scale_init_value)
             ),
@@ -125,23 +138,59 @@ class CLIPConfig:
         `max_length` repeats the context length because transformers 4 would otherwise report its
         text-generation default of 20, which some servers take for the input limit.
         """
+        sections = {"text_config": self._text_json(), "vision_config": self._vision_json()}
+        if not self.whole:
+            (section,) = filter(None, sections.values())
+            return {"architectures": [self._lone_class()], **section}
+        length = {"max_length": self.text.max_position_embeddings} if self.text else {}
         return {
             "architectures": ["CLIPModel"],
             "model_type": "clip",
             "projection_dim": self.projection_dim,
             "logit_scale_init_value": self.logit_scale_init_value,
             **({"text_projection_bias": True} if self.text_projection_bias else {}),
-            "max_length": self.text.max_position_embeddings,
-            "text_config": {
-                "model_type": "clip_text_model",
-                "projection_dim": self.projection_dim,
-                **asdict(self.text),
-                "max_length": self.text.max_position_embeddings,
-            },
-            "vision_config": {
-                "model_type": "clip_vision_model",
-                "projection_dim": self.projection_dim,
-                "num_channels": 3,
-                **asdict(self.vision),
-            },
+            **length,
+            **sections,
         }
+
+    def _lone_class(self) -> str:
+        tower = "Text" if self.text else "Vision"
+        return f"CLIP{tower}Model" + ("" if self.projection_dim is None else "WithProjection")
+
+    def _text_json(self) -> dict[str, Any] | None:
+        if self.text is None:
+            return None
+        return {
+            "model_type": "clip_text_model",
+            **self._projection_json(self.text),
+            **asdict(self.text),
+            "max_length": self.text.max_position_embeddings,
+        }
+
+    def _vision_json(self) -> dict[str, Any] | None:
+        if self.vision is None:
+            return None
+        return {
+            "model_type": "clip_vision_model",
+            **self._projection_json(self.vision),
+            "num_channels": 3,
+            **asdict(self.vision),
+        }
+
+    def _projection_json(self, tower: TowerConfig) -> dict[str, Any]:
+        # Every tower's configuration has the number, one that ends before a projection too.
+        return {"projection_dim": self.projection_dim or tower.hidden_size}
+
+
+def _sections(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The towers that a config.json describes, by the name of their section in a CLIPModel's."""
+    kind = values.get("model_type")
+    if kind in ("clip_text_model", "clip_vision_model"):
+        return {f"{kind.split('_')[1]}_config": values}
+    for section in ("text_config", "vision_config"):
+        if not isinstance(values.get(section), Mapping):
+            raise ValueError(
+                f"config.json has no {section!r}: it does not describe a CLIPModel "
+                f"(model_type is {kind!r})"
+            )
+    return {name: values[name] for name in ("text_config", "vision_config")}

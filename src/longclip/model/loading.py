@@ -8,7 +8,8 @@ from torch import Tensor
 
 from longclip._files import atomic_directory
 from longclip.checkpoints import huggingface as hf
-from longclip.checkpoints.huggingface import CheckpointError
+from longclip.checkpoints.checkpoint import Activation, Checkpoint, open_checkpoint
+from longclip.checkpoints.errors import CheckpointError
 from longclip.inputs import Preprocess, write_tokenizer_files
 from longclip.model.clip import CLIP
 from longclip.model.config import CLIPConfig
@@ -16,40 +17,36 @@ from longclip.model.config import CLIPConfig
 BUNDLED = ("nano",)
 """Models that come inside the package."""
 
-# Buffers of older transformers versions; they hold 0, 1, 2, … and no knowledge.
-_IGNORED = (
-    "text_model.embeddings.position_ids",
-    "vision_model.embeddings.position_ids",
-)
-
 
 def load(
     source: str | Path,
     *,
     dtype: torch.dtype | None = torch.float32,
     device: str | torch.device = "cpu",
+    activation: Activation | None = None,
 ) -> CLIP:
-    """Load a CLIP, ready for inference.
+    """Load a CLIP, or one tower of it, ready for inference.
 
     Args:
-        source: a directory in Hugging Face's layout, or the name of a bundled model (`nano`).
-            A directory of that name in the working directory is reached as `./nano`.
+        source: a model directory (Hugging Face's layout, one tower's as well, or OpenCLIP's), a
+            checkpoint file (OpenAI's, Long-CLIP's, OpenCLIP's, DeCLIP's), or the name of a
+            bundled model (`nano`). A directory of that name in the working directory is reached
+            as `./nano`. What it is is told from its content.
         dtype: what the weights become; None keeps what is stored. bfloat16 is fastest where the
             machine has it.
         device: where the weights go.
+        activation: `quick_gelu` or `gelu`, for a file of bare weights that does not say which and
+            is neither OpenAI's nor a descendant (those are `quick_gelu`).
 
     Raises:
-        CheckpointError: if the directory is incomplete, or its weights do not fit its
+        CheckpointError: if the checkpoint is incomplete, or its weights do not fit its
             configuration; the message lists what is missing, left over or of another shape.
         ValueError: if there is no such device or no room on it.
     """
-    directory = _resolve(source)
-    model = _empty_model(directory)
-    tensors = {
-        name: tensor for name, tensor in hf.read_weights(directory).items() if name not in _IGNORED
-    }
-    _check_tensors(directory, model.state_dict(), tensors)
-    model.load_state_dict(tensors, assign=True)
+    checkpoint = open_checkpoint(_resolve(source), activation)
+    model = _empty_model(checkpoint)
+    _check_tensors(checkpoint, model.state_dict())
+    model.load_state_dict(checkpoint.tensors, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return place(model, device, dtype).eval()
@@ -86,46 +83,48 @@ def save(model: CLIP, directory: str | Path, *, dtype: torch.dtype | None = None
     with atomic_directory(directory, marker=hf.WEIGHTS) as new:
         hf.write_weights(new, tensors)
         hf.write_json(new / hf.CONFIG, config)
-        hf.write_json(new / hf.PREPROCESSOR, model.preprocess.to_json())
-        write_tokenizer_files(new, model.context_length)
+        if model.config.vision:
+            hf.write_json(new / hf.PREPROCESSOR, model.preprocess.to_json())
+        if model.config.text:
+            write_tokenizer_files(new, model.context_length)
 
 
 def _resolve(source: str | Path) -> Path:
     if source in BUNDLED:
         return Path(str(resources.files("longclip") / "models" / str(source)))
-    directory = Path(source)
-    if directory.is_dir():
-        return directory
-    if directory.exists():
-        raise CheckpointError(
-            f"{source} is a file; load takes a model directory with {hf.CONFIG} and {hf.WEIGHTS}"
-        )
+    path = Path(source)
+    if path.exists():
+        return path
     raise CheckpointError(
-        f"no model {str(source)!r}: it is neither a directory nor a bundled model "
+        f"no model {str(source)!r}: it is neither a directory, nor a file, nor a bundled model "
         f"({', '.join(BUNDLED)})"
     )
 
 
-def _empty_model(directory: Path) -> CLIP:
-    """The network that config.json describes, without memory for its weights."""
-    path = directory / hf.CONFIG
-    values = hf.read_json(path)
+def _empty_model(checkpoint: Checkpoint) -> CLIP:
+    """The network that the configuration describes, without memory for its weights."""
     try:
-        config = CLIPConfig.from_json(values)
+        config = CLIPConfig.from_json(checkpoint.config)
         with torch.device("meta"):
             model = CLIP(config)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    model.preprocess = _preprocess(directory, config.vision.image_size)
+        raise CheckpointError(f"{_config_of(checkpoint)}: {error}") from error
+    if config.vision:
+        model.preprocess = _preprocess(checkpoint, config.vision.image_size)
     return model
 
 
-def _preprocess(directory: Path, image_size: int) -> Preprocess:
-    path = directory / hf.PREPROCESSOR
-    if not path.is_file():
+def _config_of(checkpoint: Checkpoint) -> Path:
+    path = checkpoint.path / hf.CONFIG
+    return path if path.is_file() else checkpoint.path
+
+
+def _preprocess(checkpoint: Checkpoint, image_size: int) -> Preprocess:
+    if checkpoint.preprocess is None:
         return Preprocess(image_size=image_size)
+    path = checkpoint.path / hf.PREPROCESSOR
     try:
-        preprocess = Preprocess.from_json(hf.read_json(path))
+        preprocess = Preprocess.from_json(checkpoint.preprocess)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is not CLIP's preprocessing: {error}") from error
     if preprocess.image_size != image_size:
@@ -136,7 +135,8 @@ def _preprocess(directory: Path, image_size: int) -> Preprocess:
     return preprocess
 
 
-def _check_tensors(directory: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+def _check_tensors(checkpoint: Checkpoint, expected: dict[str, Tensor]) -> None:
+    found = checkpoint.tensors
     problems = [
         *(f"missing: {name}" for name in sorted(expected.keys() - found.keys())),
         *(f"unknown: {name}" for name in sorted(found.keys() - expected.keys())),
@@ -155,5 +155,5 @@ def _check_tensors(directory: Path, expected: dict[str, Tensor], found: dict[str
         shown = "\n  ".join(problems[:20])
         more = f"\n  … and {len(problems) - 20} more" if len(problems) > 20 else ""
         raise CheckpointError(
-            f"the weights in {directory} do not fit its config.json:\n  {shown}{more}"
+            f"the weights in {checkpoint.path} do not fit its config.json:\n  {shown}{more}"
         )

@@ -52,13 +52,15 @@ def stretch(
     """
     if method not in ("knowledge-preserved", "linear"):
         raise ValueError(f"method {method!r} is not 'knowledge-preserved' or 'linear'")
+    if model.config.text is None:
+        raise ValueError("this model is an image tower alone; there is no text to lengthen")
     longer = copy.deepcopy(model)
     embedding = longer.text_model.embeddings.position_embedding
     keep = keep if method == "knowledge-preserved" else 0
     table = stretch_table(embedding.weight.detach(), context_length, keep=keep, ratio=ratio)
     embedding.weight = torch.nn.Parameter(table, requires_grad=embedding.weight.requires_grad)
     embedding.num_embeddings = context_length
-    text = replace(longer.config.text, max_position_embeddings=context_length)
+    text = replace(model.config.text, max_position_embeddings=context_length)
     longer.config = replace(longer.config, text=text)
     return longer
 

@@ -1,0 +1,105 @@
+"""From the names of OpenAI's CLIP, which OpenCLIP and Long-CLIP share, to Hugging Face's and back.
+
+What differs beside the names: queries, keys and values are one matrix, and the two projections are
+stored as [width, joint] where a linear layer has [joint, width]. Both ways only make views: no
+number is touched, so there and back again is bit-identical, and nothing is read before it is used.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+_PLAIN = {
+    "logit_scale": "logit_scale",
+    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "text_projection.bias": "text_projection.bias",
+    "ln_final.weight": "text_model.final_layer_norm.weight",
+    "ln_final.bias": "text_model.final_layer_norm.bias",
+    "visual.class_embedding": "vision_model.embeddings.class_embedding",
+    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "visual.ln_pre.weight": "vision_model.pre_layrnorm.weight",
+    "visual.ln_pre.bias": "vision_model.pre_layrnorm.bias",
+    "visual.ln_post.weight": "vision_model.post_layernorm.weight",
+    "visual.ln_post.bias": "vision_model.post_layernorm.bias",
+}
+_TRANSPOSED = {
+    "text_projection": "text_projection.weight",
+    "visual.proj": "visual_projection.weight",
+}
+_IN_LAYER = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "attn.out_proj": "self_attn.out_proj",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+}
+_TOWERS = {
+    "transformer": "text_model.encoder",
+    "visual.transformer": "vision_model.encoder",
+}
+_QKV = ("q_proj", "k_proj", "v_proj")
+_LAYER = re.compile(r"(transformer|visual\.transformer)\.resblocks\.(\d+)\.(.+)\.(weight|bias)")
+_FUSED = re.compile(r"(transformer|visual\.transformer)\.resblocks\.(\d+)\.attn\.in_proj_(\w+)")
+_HF_LAYER = re.compile(r"(text_model|vision_model)\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
+
+
+def to_huggingface(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Tensors under Hugging Face's names, and the names that mean nothing here."""
+    found: dict[str, Tensor] = {}
+    unknown = []
+    for name, tensor in tensors.items():
+        if name in _PLAIN:
+            found[_PLAIN[name]] = tensor
+        elif name in _TRANSPOSED and tensor.ndim == 2:
+            found[_TRANSPOSED[name]] = tensor.T
+        elif match := _FUSED.fullmatch(name):
+            found |= _split(match, tensor)
+        elif (match := _LAYER.fullmatch(name)) and match[3] in _IN_LAYER:
+            tower, layer, part, kind = match.groups()
+            found[f"{_TOWERS[tower]}.layers.{layer}.{_IN_LAYER[part]}.{kind}"] = tensor
+        else:
+            unknown.append(name)
+    return found, unknown
+
+
+def _split(match: re.Match[str], tensor: Tensor) -> dict[str, Tensor]:
+    tower, layer, kind = match.groups()
+    prefix = f"{_TOWERS[tower]}.layers.{layer}.self_attn"
+    return {
+        f"{prefix}.{part}.{kind}": rows for part, rows in zip(_QKV, tensor.chunk(3), strict=True)
+    }
+
+
+def from_huggingface(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under OpenAI's names; the inverse of `to_huggingface`.
+
+    Queries, keys and values are copied together, one layer at a time.
+    """
+    return dict(_renamed(tensors))
+
+
+def _renamed(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    plain = {hf: name for name, hf in _PLAIN.items()}
+    transposed = {hf: name for name, hf in _TRANSPOSED.items()}
+    in_layer = {hf: name for name, hf in _IN_LAYER.items()}
+    towers = {hf.partition(".")[0]: name for name, hf in _TOWERS.items()}
+    for name, tensor in tensors.items():
+        if name in plain:
+            yield plain[name], tensor
+        elif name in transposed:
+            yield transposed[name], tensor.T
+        else:
+            match = _HF_LAYER.fullmatch(name)
+            assert match, f"{name} is no part of a CLIP"
+            tower, layer, part, kind = match.groups()
+            block = f"{towers[tower]}.resblocks.{layer}"
+            if part in in_layer:
+                yield f"{block}.{in_layer[part]}.{kind}", tensor
+            elif part == f"self_attn.{_QKV[0]}":
+                prefix = name.removesuffix(f"{_QKV[0]}.{kind}")
+                rows = [tensors[f"{prefix}{which}.{kind}"] for which in _QKV]
+                yield f"{block}.attn.in_proj_{kind}", torch.cat(rows)

@@ -1,0 +1,83 @@
+"""OpenCLIP's directory layout: open_clip_config.json and one weight file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from longclip.checkpoints.errors import CheckpointError
+from longclip.checkpoints.huggingface import read_json
+
+CONFIG = "open_clip_config.json"
+WEIGHTS = "open_clip_model.safetensors"
+PICKLED = "open_clip_pytorch_model.bin"
+
+
+def weights_in(directory: Path) -> Path:
+    """The weight file, safetensors where there are both.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    for name in (WEIGHTS, PICKLED):
+        if (directory / name).is_file():
+            return directory / name
+    raise CheckpointError(f"{directory} has {CONFIG} but neither {WEIGHTS} nor {PICKLED}")
+
+
+def read_config(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """config.json and preprocessor_config.json, in Hugging Face's words.
+
+    Raises:
+        CheckpointError: if the image tower is no ViT or a section is missing.
+    """
+    path = directory / CONFIG
+    content = read_json(path)
+    model = content.get("model_cfg", content)
+    try:
+        config = _config(model)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not describe a CLIP with two towers: {error}") from None
+    return config, _preprocess(content.get("preprocess_cfg", {}), config["vision_config"])
+
+
+def _config(model: Mapping[str, Any]) -> dict[str, Any]:
+    text, vision = dict(model["text_cfg"]), dict(model["vision_cfg"])
+    if not isinstance(vision["layers"], int) or "timm_model_name" in vision:
+        raise ValueError("its image tower is no ViT of CLIP's")
+    if "hf_model_name" in text:
+        raise ValueError(f"its text tower is {text['hf_model_name']}")
+    activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
+    vocabulary = text.get("vocab_size", 49408)
+    return {
+        "model_type": "clip",
+        "projection_dim": model["embed_dim"],
+        "text_config": {
+            "hidden_size": text["width"],
+            "intermediate_size": int(text["width"] * text.get("mlp_ratio", 4)),
+            "num_hidden_layers": text["layers"],
+            "num_attention_heads": text["heads"],
+            "hidden_act": activation,
+            "vocab_size": vocabulary,
+            "max_position_embeddings": text.get("context_length", 77),
+            "bos_token_id": vocabulary - 2,
+            "eos_token_id": vocabulary - 1,
+            "pad_token_id": vocabulary - 1,
+        },
+        "vision_config": {
+            "hidden_size": vision["width"],
+            "intermediate_size": int(vision["width"] * vision.get("mlp_ratio", 4)),
+            "num_hidden_layers": vision["layers"],
+            "num_attention_heads": vision["width"] // vision.get("head_width", 64),
+            "hidden_act": activation,
+            "image_size": vision["image_size"],
+            "patch_size": vision["patch_size"],
+        },
+    }
+
+
+def _preprocess(values: Mapping[str, Any], vision: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {"crop_size": vision["image_size"], "size": vision["image_size"]}
+    for ours, theirs in (("image_mean", "mean"), ("image_std", "std")):
+        if theirs in values:
+            found[ours] = list(values[theirs])
+    return found
