@@ -33,16 +33,18 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 @contextmanager
-def atomic_directory(path: str | Path, *, marker: str) -> Iterator[Path]:
+def atomic_directory(path: str | Path, *, marker: str | tuple[str, ...]) -> Iterator[Path]:
     """A temporary directory that takes the place of `path` when the block ends without an error.
 
-    An existing `path` is replaced only where it is empty or holds the file `marker`, which shows
-    that it is a directory of the kind about to be written; anything else raises `FileExistsError`.
+    An existing `path` is replaced only where it is empty or holds the file `marker`, or one of
+    several, which shows that it is a directory of the kind about to be written; anything else
+    raises `FileExistsError`.
     """
     path = Path(path)
-    if path.exists() and not _replaceable(path, marker):
+    markers = (marker,) if isinstance(marker, str) else marker
+    if path.exists() and not _replaceable(path, markers):
         raise FileExistsError(
-            f"{path} exists and holds no {marker}, so it is not overwritten; "
+            f"{path} exists and holds no {' or '.join(markers)}, so it is not overwritten; "
             "name a new directory or remove this one"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,8 +66,9 @@ def atomic_directory(path: str | Path, *, marker: str) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _replaceable(path: Path, marker: str) -> bool:
-    return path.is_dir() and ((path / marker).is_file() or not any(path.iterdir()))
+def _replaceable(path: Path, markers: tuple[str, ...]) -> bool:
+    known = any((path / marker).is_file() for marker in markers)
+    return path.is_dir() and (known or not any(path.iterdir()))
 
 
 def current_umask() -> int:

@@ -16,8 +16,8 @@ from longclip.checkpoints.huggingface import (
     read_json,
     read_weights,
     write_json,
-    write_weights,
 )
+from longclip.checkpoints.writing import write_safetensors
 
 TENSORS = {
     "a": torch.arange(6.0).view(2, 3),
@@ -40,7 +40,9 @@ def assert_same(found: dict[str, torch.Tensor]) -> None:
 
 
 def test_weights_come_back_as_they_were(tmp_path: Path) -> None:
-    write_weights(tmp_path, {**TENSORS, "a": TENSORS["a"].T.contiguous().T.requires_grad_()})
+    write_safetensors(
+        tmp_path / WEIGHTS, {**TENSORS, "a": TENSORS["a"].T.contiguous().T.requires_grad_()}
+    )
     assert_same(read_weights(tmp_path))
     with safe_open(tmp_path / WEIGHTS, "pt") as file:
         assert file.metadata() == {"format": "pt"}, "transformers refuses files without it"
@@ -53,7 +55,7 @@ def test_shards(tmp_path: Path) -> None:
 
 
 def test_a_whole_file_goes_before_shards(tmp_path: Path) -> None:
-    write_weights(tmp_path, TENSORS)
+    write_safetensors(tmp_path / WEIGHTS, TENSORS)
     (tmp_path / INDEX).write_text("left over")
     assert_same(read_weights(tmp_path))
 
@@ -98,7 +100,7 @@ def test_an_index_without_a_map(weight_map: object, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kept", [0, 4, 100, -1])
 def test_a_truncated_file(kept: int, tmp_path: Path) -> None:
-    write_weights(tmp_path, TENSORS)
+    write_safetensors(tmp_path / WEIGHTS, TENSORS)
     whole = (tmp_path / WEIGHTS).read_bytes()
     (tmp_path / WEIGHTS).write_bytes(whole[:kept])
     with pytest.raises(CheckpointError, match=r"model\.safetensors is not a complete .*again"):

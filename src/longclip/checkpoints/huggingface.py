@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from longclip._files import current_umask, write_text
+from longclip._files import write_text
 from longclip.checkpoints.errors import CheckpointError
 from longclip.checkpoints.torch_files import read_torch_file
 
@@ -66,14 +66,6 @@ def read_weights(directory: Path) -> dict[str, Tensor]:
 def has_weights(directory: Path) -> bool:
     """Whether a directory has this layout, or the configuration of one whose weights are lost."""
     return any((directory / name).is_file() for name in (WEIGHTS, INDEX, PICKLED, CONFIG))
-
-
-def write_weights(directory: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write all tensors to one safetensors file."""
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, directory / WEIGHTS, metadata={"format": "pt"})
-    # safetensors makes files only their owner can read; a model is as readable as its config.
-    (directory / WEIGHTS).chmod(0o666 & ~current_umask())
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from longclip.checkpoints.errors import CheckpointError
 from longclip.checkpoints.huggingface import read_json
+from longclip.inputs.preprocess import OPENAI_MEAN, OPENAI_STD
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
@@ -53,7 +54,7 @@ def _config(model: Mapping[str, Any]) -> dict[str, Any]:
         "projection_dim": model["embed_dim"],
         "text_config": {
             "hidden_size": text["width"],
-            "intermediate_size": int(text["width"] * text.get("mlp_ratio", 4)),
+            "intermediate_size": round(text["width"] * text.get("mlp_ratio", 4)),
             "num_hidden_layers": text["layers"],
             "num_attention_heads": text["heads"],
             "hidden_act": activation,
@@ -65,7 +66,7 @@ def _config(model: Mapping[str, Any]) -> dict[str, Any]:
         },
         "vision_config": {
             "hidden_size": vision["width"],
-            "intermediate_size": int(vision["width"] * vision.get("mlp_ratio", 4)),
+            "intermediate_size": round(vision["width"] * vision.get("mlp_ratio", 4)),
             "num_hidden_layers": vision["layers"],
             "num_attention_heads": vision["width"] // vision.get("head_width", 64),
             "hidden_act": activation,
@@ -81,3 +82,46 @@ def _preprocess(values: Mapping[str, Any], vision: Mapping[str, Any]) -> dict[st
         if theirs in values:
             found[ours] = list(values[theirs])
     return found
+
+
+def write_config(config: Mapping[str, Any], preprocess: Mapping[str, Any]) -> dict[str, Any]:
+    """open_clip_config.json from config.json and preprocessor_config.json."""
+    text, vision = config["text_config"], config["vision_config"]
+    model = {
+        "embed_dim": config["projection_dim"],
+        "quick_gelu": text.get("hidden_act", "quick_gelu") == "quick_gelu",
+        "vision_cfg": {
+            "image_size": vision["image_size"],
+            "layers": vision["num_hidden_layers"],
+            "width": vision["hidden_size"],
+            "head_width": vision["hidden_size"] // vision["num_attention_heads"],
+            "mlp_ratio": _ratio(vision),
+            "patch_size": vision["patch_size"],
+        },
+        "text_cfg": {
+            "context_length": text["max_position_embeddings"],
+            "vocab_size": text["vocab_size"],
+            "width": text["hidden_size"],
+            "heads": text["num_attention_heads"],
+            "layers": text["num_hidden_layers"],
+            "mlp_ratio": _ratio(text),
+        },
+    }
+    pictures = {
+        theirs: list(preprocess.get(ours, default))
+        for theirs, ours, default in (
+            ("mean", "image_mean", OPENAI_MEAN),
+            ("std", "image_std", OPENAI_STD),
+        )
+    }
+    return {
+        "model_cfg": model,
+        "preprocess_cfg": {**pictures, "interpolation": "bicubic", "resize_mode": "shortest"},
+    }
+
+
+def _ratio(tower: Mapping[str, Any]) -> float:
+    """A ratio that gives the inner width again when the product is cut to a whole number."""
+    inner, width = tower["intermediate_size"], tower["hidden_size"]
+    exact: float = inner / width
+    return exact if int(width * exact) == inner else (inner + 0.25) / width

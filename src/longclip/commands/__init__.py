@@ -9,8 +9,10 @@ import warnings
 from cyclopts import App
 
 import longclip
+from longclip.commands.convert import convert_command
 from longclip.commands.demo import demo_command
 from longclip.commands.eval import eval_command
+from longclip.commands.inspect import inspect_command
 from longclip.commands.stretch import stretch_command
 from longclip.commands.tokenize import tokenize_command
 from longclip.commands.train import train_command
@@ -29,10 +31,20 @@ Examples:
     longclip stretch nano runs/nano-248
     longclip train --recipe paper --model nano --data scenes --out runs/paper --steps 100
     longclip eval runs/paper/model --data scenes/test --json runs/paper/eval.json
+    longclip convert runs/paper/model runs/paper.safetensors --to comfyui
+    longclip inspect runs/paper/model
 """
 
 app = App(name="longclip", help=_HELP, help_epilogue=_EXAMPLES, version=longclip.__version__)
-for _command in (demo_command, stretch_command, train_command, eval_command, tokenize_command):
+for _command in (
+    demo_command,
+    stretch_command,
+    train_command,
+    eval_command,
+    tokenize_command,
+    convert_command,
+    inspect_command,
+):
     # Without an epilogue of its own each would show the examples of all.
     app.command(_command, name=_command.__name__.removesuffix("_command"), help_epilogue="")
 

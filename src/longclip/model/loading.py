@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from longclip._files import atomic_directory
 from longclip.checkpoints import huggingface as hf
 from longclip.checkpoints.checkpoint import Activation, Checkpoint, open_checkpoint
 from longclip.checkpoints.errors import CheckpointError
-from longclip.inputs import Preprocess, write_tokenizer_files
+from longclip.checkpoints.writing import write_huggingface
+from longclip.inputs import Preprocess
 from longclip.model.clip import CLIP
 from longclip.model.config import CLIPConfig
 
@@ -43,13 +43,25 @@ def load(
             configuration; the message lists what is missing, left over or of another shape.
         ValueError: if there is no such device or no room on it.
     """
-    checkpoint = open_checkpoint(_resolve(source), activation)
-    model = _empty_model(checkpoint)
-    _check_tensors(checkpoint, model.state_dict())
+    checkpoint, model = open_checked(source, activation)
     model.load_state_dict(checkpoint.tensors, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return place(model, device, dtype).eval()
+
+
+def open_checked(
+    source: str | Path, activation: Activation | None = None
+) -> tuple[Checkpoint, CLIP]:
+    """A checkpoint, and the network it belongs to, still without memory for its weights.
+
+    Raises:
+        CheckpointError: as `load`.
+    """
+    checkpoint = open_checkpoint(_resolve(source), activation)
+    model = _empty_model(checkpoint)
+    _check_tensors(checkpoint, model.state_dict())
+    return checkpoint, model
 
 
 def place(model: CLIP, device: str | torch.device, dtype: torch.dtype | None = None) -> CLIP:
@@ -77,16 +89,10 @@ def save(model: CLIP, directory: str | Path, *, dtype: torch.dtype | None = None
     Raises:
         FileExistsError: if `directory` exists and is not a model directory.
     """
-    tensors = {name: value.to(dtype or value.dtype) for name, value in model.state_dict().items()}
-    config = model.config.to_json() | {"dtype": hf.dtype_name(dtype or model.dtype)}
-    # Not config.json: a training run has one as well.
-    with atomic_directory(directory, marker=hf.WEIGHTS) as new:
-        hf.write_weights(new, tensors)
-        hf.write_json(new / hf.CONFIG, config)
-        if model.config.vision:
-            hf.write_json(new / hf.PREPROCESSOR, model.preprocess.to_json())
-        if model.config.text:
-            write_tokenizer_files(new, model.context_length)
+    preprocess = model.preprocess.to_json() if model.config.vision else None
+    write_huggingface(
+        directory, model.state_dict(), model.config.to_json(), preprocess, dtype=dtype
+    )
 
 
 def _resolve(source: str | Path) -> Path:

@@ -1,0 +1,67 @@
+"""`longclip convert`."""
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+
+def convert_command(
+    source: str,
+    destination: str,
+    /,
+    *,
+    to: Literal["hf", "hf-text", "openai", "openclip", "comfyui"] = "hf",
+    dtype: Literal["keep", "float32", "float16", "bfloat16"] = "keep",
+    shard_size: float = 5.0,
+    activation: Literal["quick_gelu", "gelu"] | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Write any CLIP in the layout of another program, bit for bit unless `dtype` says otherwise.
+
+    `hf` is a directory for transformers, sentence-transformers and diffusers, `hf-text` one with
+    the text tower alone; `openclip` is a directory for open_clip; `openai` is a .pt file for
+    OpenAI's code, and `comfyui` a .safetensors file with the text tower.
+
+    Example: `longclip convert longclip-B.pt runs/longclip-B`
+
+    Parameters
+    ----------
+    source:
+        A model directory, a checkpoint file of any kind, or `nano`.
+    destination:
+        A directory, or for `openai` and `comfyui` a file.
+    to:
+        Whose layout.
+    dtype:
+        What weights are stored in.
+    shard_size:
+        Gigabytes at which an hf directory begins another weight file.
+    activation:
+        For files of bare weights that do not say which one they use.
+    json:
+        Print the result as JSON.
+    """
+    import dataclasses
+    import json as json_format
+
+    import torch
+
+    from longclip.model.converting import convert
+
+    if shard_size <= 0:
+        raise ValueError(f"--shard-size is {shard_size}, must be above 0")
+    kind = None if dtype == "keep" else getattr(torch, dtype)
+    done = convert(
+        source,
+        destination,
+        to,
+        dtype=kind,
+        shard_bytes=int(shard_size * 1e9),
+        activation=activation,
+    )
+    if json:
+        print(json_format.dumps(dataclasses.asdict(done)))
+        return
+    print(f"{source} ({done.format}) → {destination} ({to})")
+    for note in done.notes:
+        print(f"  {note}")

@@ -1,0 +1,84 @@
+"""`longclip inspect`."""
+
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+
+def inspect_command(
+    source: str,
+    /,
+    *,
+    against: str | None = None,
+    activation: Literal["quick_gelu", "gelu"] | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Say what a checkpoint is, how its positions were stretched, and how it differs from another.
+
+    With `--against` the exit code is 1 where the two differ.
+
+    Example: `longclip inspect runs/longclip-B --against longclip-B.pt`
+
+    Parameters
+    ----------
+    source:
+        A model directory, a checkpoint file of any kind, or `nano`.
+    against:
+        Another one to compare with, tensor by tensor. For a conversion name the original here:
+        then it is said whether the trained position rows of a Long-CLIP were lost.
+    activation:
+        For files of bare weights that do not say which one they use.
+    json:
+        Print everything as JSON.
+    """
+    import json as json_format
+    import sys
+
+    from longclip.model.audit import compare, lost_rows, summary
+    from longclip.model.loading import open_checked
+
+    checkpoint, _ = open_checked(source, activation)
+    found = summary(checkpoint)
+    if against is not None:
+        other, _ = open_checked(against, activation)
+        differences = compare(checkpoint, other)
+        found["against"] = {
+            "path": against,
+            "differences": [vars(difference) for difference in differences],
+            "trained_rows": lost_rows(other, checkpoint) or lost_rows(checkpoint, other),
+        }
+    print(json_format.dumps(found, default=str)) if json else _print(found)
+    if against is not None and found["against"]["differences"]:
+        sys.exit(1)
+
+
+def _print(found: dict[str, Any]) -> None:
+    print(f"{found['path']}: {found['format']}, {found['parameters'] / 1e6:.1f} million weights")
+    print(f"  stored as     {', '.join(found['dtypes'])}")
+    print(f"  sha256        {found['sha256']}")
+    for name, tower in found["towers"].items():
+        parts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in tower.items())
+        print(f"  {name + ' tower':13} {parts}")
+    if found["joint"]:
+        print(f"  joint space   {found['joint']}")
+    if "stretch" in found:
+        print(f"  tokens        {found['context_length']}; {found['stretch']['text']}")
+    for note in found["notes"]:
+        print(f"  note          {note}")
+    if "against" in found:
+        _print_comparison(found["against"])
+
+
+def _print_comparison(against: dict[str, Any]) -> None:
+    differences = against["differences"]
+    if not differences:
+        print(f"the same weights as {against['path']}, bit for bit")
+    else:
+        print(f"{len(differences)} tensors differ from {against['path']}:")
+    for difference in differences[:20]:
+        what = difference["note"] or f"by up to {difference['largest']:.2e}"
+        print(f"  {difference['name']}: {what}")
+    if len(differences) > 20:
+        print(f"  … and {len(differences) - 20} more")
+    if against["trained_rows"]:
+        print(against["trained_rows"])

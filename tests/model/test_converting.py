@@ -1,0 +1,202 @@
+"""Conversions: bit for bit round trips, and the same embeddings in every other library."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from openclip_library import open_clip
+from safetensors import safe_open
+from small import small_clip
+from torch import Tensor
+
+import longclip
+from longclip.checkpoints import CheckpointError, open_checkpoint
+from longclip.model import CLIPConfig, TextConfig, VisionConfig
+from longclip.model.audit import compare, find_stretch, lost_rows
+from longclip.model.converting import convert
+
+# Heads 64 wide, which OpenAI's code supposes; an inner width that is no multiple of the other.
+SHAPE = CLIPConfig(
+    text=TextConfig(64, 128, 2, 1),
+    vision=VisionConfig(128, 333, 2, 2, image_size=32, patch_size=8),
+    projection_dim=24,
+)
+IDS = torch.tensor([[49406, 5, 9, 49407, 49407], [49406, 7, 8, 11, 49407]])
+PIXELS = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def model() -> longclip.CLIP:
+    return longclip.stretch(small_clip(SHAPE))
+
+
+@pytest.fixture(scope="module")
+def saved(model: longclip.CLIP, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "model"
+    longclip.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_hf_openai_openclip_hf_is_bit_identical(
+    model: longclip.CLIP, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    longclip.save(model, tmp_path / "a", dtype=dtype)
+    convert(tmp_path / "a", tmp_path / "b.pt", "openai")
+    convert(tmp_path / "b.pt", tmp_path / "c", "openclip")
+    convert(tmp_path / "c", tmp_path / "d", "hf")
+    first, last = (open_checkpoint(tmp_path / name) for name in ("a", "d"))
+    assert compare(first, last) == []
+    assert {tensor.dtype for tensor in last.tensors.values()} == {dtype}
+    assert longclip.load(tmp_path / "d").config == model.config
+    assert "openai" not in (tmp_path / "d" / "README.md").read_text()
+
+
+def test_openai_files_have_openais_entries(saved: Path, tmp_path: Path) -> None:
+    convert(saved, tmp_path / "b.pt", "openai")
+    state = torch.load(tmp_path / "b.pt", weights_only=True)
+    assert int(state["input_resolution"]) == 32
+    assert int(state["context_length"]) == 248
+    assert state["positional_embedding"].shape == (248, 64)
+    assert state["transformer.resblocks.1.attn.in_proj_weight"].shape == (192, 64)
+    assert open_checkpoint(tmp_path / "b.pt").format == "OpenAI"
+
+
+@torch.inference_mode()
+def test_openclips_own_loader(saved: Path, model: longclip.CLIP, tmp_path: Path) -> None:
+    convert(saved, tmp_path / "c", "openclip")
+    library = open_clip()
+    theirs = library.create_model(f"local-dir:{tmp_path / 'c'}").eval()
+    padded = torch.nn.functional.pad(IDS, (0, 243))
+    close = {"rtol": 0, "atol": 1e-5}
+    torch.testing.assert_close(theirs.encode_text(padded), model.encode_text(IDS), **close)
+    torch.testing.assert_close(theirs.encode_image(PIXELS), model.encode_image(PIXELS), **close)
+
+
+@torch.inference_mode()
+def test_the_text_tower_alone(saved: Path, model: longclip.CLIP, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    convert(saved, tmp_path / "t", "hf-text")
+    theirs = transformers.CLIPTextModelWithProjection.from_pretrained(tmp_path / "t").eval()
+    expected = model.encode_text(IDS)
+    torch.testing.assert_close(theirs(IDS).text_embeds, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(longclip.load(tmp_path / "t").encode_text(IDS), expected)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "t")
+    assert tokenizer.model_max_length == 248
+    assert not (tmp_path / "t" / "preprocessor_config.json").exists()
+
+
+def comfyui_kind(names: set[str]) -> str:
+    """How ComfyUI tells text towers apart: by the deepest layer there is."""
+    for layer, kind in ((30, "CLIP_G"), (22, "CLIP_H"), (0, "CLIP_L")):
+        if f"text_model.encoder.layers.{layer}.mlp.fc1.weight" in names:
+            return kind
+    return "nothing"
+
+
+@pytest.mark.parametrize(("layers", "kind"), [(12, "CLIP_L"), (24, "CLIP_H"), (32, "CLIP_G")])
+def test_comfyui_files(layers: int, kind: str, tmp_path: Path) -> None:
+    text = TextConfig(64, 64, layers, 1, vocab_size=49408)
+    longclip.save(small_clip(dataclasses.replace(SHAPE, text=text)), tmp_path / "a")
+    convert(tmp_path / "a", tmp_path / "clip.safetensors", "comfyui", dtype=torch.float16)
+    with safe_open(tmp_path / "clip.safetensors", "pt") as file:
+        names = set(file.keys())
+        assert file.get_tensor("text_projection.weight").dtype == torch.float16
+    assert comfyui_kind(names) == kind
+    assert not any(name.startswith("vision") or name == "logit_scale" for name in names)
+    again = longclip.load(tmp_path / "clip.safetensors", activation="quick_gelu")
+    assert again.context_length == 77
+
+
+def test_shards(saved: Path, tmp_path: Path) -> None:
+    convert(saved, tmp_path / "s", "hf", shard_bytes=1_000_000)
+    index = json.loads((tmp_path / "s" / "model.safetensors.index.json").read_text())
+    shards = set(index["weight_map"].values())
+    assert len(shards) > 1
+    size = sum(p.stat().st_size for p in (tmp_path / "s").glob("*.safetensors"))
+    assert 0 < size - index["metadata"]["total_size"] < 20_000
+    assert compare(open_checkpoint(saved), open_checkpoint(tmp_path / "s")) == []
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.CLIPModel.from_pretrained(tmp_path / "s")
+    assert torch.equal(theirs.logit_scale, longclip.load(saved).logit_scale)
+    # And again over it, since it is a model directory.
+    convert(saved, tmp_path / "s", "hf")
+
+
+def test_what_cannot_be_expressed_is_refused(tmp_path: Path) -> None:
+    def source(config: CLIPConfig) -> Path:
+        longclip.save(small_clip(config), tmp_path / "a")
+        return tmp_path / "a"
+
+    text, vision = SHAPE.text, SHAPE.vision
+    assert text
+    assert vision
+    biased = dataclasses.replace(SHAPE, text_projection_bias=True)
+    with pytest.raises(CheckpointError, match=r"bias in its text projection .*no place"):
+        convert(source(biased), tmp_path / "b", "openclip")
+    gelu = dataclasses.replace(
+        SHAPE,
+        text=dataclasses.replace(text, hidden_act="gelu"),
+        vision=dataclasses.replace(vision, hidden_act="gelu"),
+    )
+    with pytest.raises(CheckpointError, match=r"knows quick_gelu alone; .*--to openclip"):
+        convert(source(gelu), tmp_path / "b.pt", "openai")
+    narrow = dataclasses.replace(SHAPE, text=dataclasses.replace(text, num_attention_heads=2))
+    with pytest.raises(CheckpointError, match=r"2 heads in 64 channels \(text_config\)"):
+        convert(source(narrow), tmp_path / "b.pt", "openai")
+    convert(source(SHAPE), tmp_path / "t", "hf-text")
+    with pytest.raises(CheckpointError, match=r"one tower alone and openai takes both"):
+        convert(tmp_path / "t", tmp_path / "b.pt", "openai")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(FileExistsError, match=r"mine exists and holds no"):
+        convert(source(SHAPE), tmp_path / "mine", "hf")
+    assert not list(tmp_path.glob("b*"))
+
+
+@pytest.mark.parametrize("keep", [0, 10, 20, 33])
+@pytest.mark.parametrize("length", [154, 248, 300])
+def test_how_a_table_was_stretched_is_found(keep: int, length: int) -> None:
+    table = torch.randn(77, 64, generator=torch.Generator().manual_seed(keep)).cumsum(0)
+    longer = longclip.model.stretch.stretch_table(table, length, keep=keep)
+    for rows in (longer, longer.half()):
+        found = find_stretch(rows)
+        assert (found.keep, found.original) == (keep, 77)
+        assert found.ratio == pytest.approx((length - keep) / (77 - keep))
+        assert found.kind == ("knowledge-preserved" if keep else "linear")
+    noise = torch.randn(longer.shape, generator=torch.Generator().manual_seed(1))
+    moved = longer + 0.03 * longer.std() * noise
+    assert (find_stretch(moved).kind, find_stretch(moved).keep) == ("trained", keep)
+    assert find_stretch(noise).kind == "none"
+    assert find_stretch(table).kind == "none"
+
+
+def long_clip_file(path: Path, model: longclip.CLIP, shift: float) -> dict[str, Tensor]:
+    """A checkpoint with two tables, the second trained by `shift`."""
+    convert_from = path.with_suffix(".hf")
+    longclip.save(model, convert_from)
+    convert(convert_from, path, "openai")
+    state = torch.load(path, weights_only=True)
+    frozen = state["positional_embedding"]
+    state["positional_embedding_res"] = frozen + shift * torch.randn_like(frozen)
+    torch.save(state, path)
+    return dict(state)
+
+
+def test_lost_position_rows_are_noticed(model: longclip.CLIP, tmp_path: Path) -> None:
+    """The known bug of public conversions: the frozen table in place of the trained one."""
+    state = long_clip_file(tmp_path / "longclip.pt", model, shift=1e-3)
+    original = open_checkpoint(tmp_path / "longclip.pt")
+    convert(tmp_path / "longclip.pt", tmp_path / "right", dtype=torch.float16)
+    right = open_checkpoint(tmp_path / "right")
+    assert "trained position rows are there" in str(lost_rows(original, right))
+    del state["positional_embedding_res"]
+    torch.save(state, tmp_path / "wrong.pt")
+    wrong = open_checkpoint(tmp_path / "wrong.pt")
+    assert "LOST" in str(lost_rows(original, wrong))
+    (difference,) = compare(original, wrong)
+    assert difference.name == "text_model.embeddings.position_embedding.weight"
+    assert 1e-4 < difference.largest < 1e-2
+    assert lost_rows(wrong, original) is None
