@@ -9,6 +9,7 @@ from torch import Tensor
 from longclip.checkpoints import huggingface as hf
 from longclip.checkpoints.checkpoint import Activation, Checkpoint, open_checkpoint
 from longclip.checkpoints.errors import CheckpointError
+from longclip.checkpoints.hub import fetch, is_hub_id
 from longclip.checkpoints.writing import write_huggingface
 from longclip.inputs import Preprocess
 from longclip.model.clip import CLIP
@@ -24,26 +25,30 @@ def load(
     dtype: torch.dtype | None = torch.float32,
     device: str | torch.device = "cpu",
     activation: Activation | None = None,
+    revision: str | None = None,
 ) -> CLIP:
     """Load a CLIP, or one tower of it, ready for inference.
 
     Args:
         source: a model directory (Hugging Face's layout, one tower's as well, or OpenCLIP's), a
-            checkpoint file (OpenAI's, Long-CLIP's, OpenCLIP's, DeCLIP's), or the name of a
-            bundled model (`nano`). A directory of that name in the working directory is reached
-            as `./nano`. What it is is told from its content.
+            checkpoint file (OpenAI's, Long-CLIP's, OpenCLIP's, DeCLIP's), the name of a model on
+            the Hugging Face hub (`openai/clip-vit-base-patch16`), or that of a bundled one
+            (`nano`). A directory of such a name in the working directory goes before the hub; one
+            called nano is reached as `./nano`. What it is is told from its content.
         dtype: what the weights become; None keeps what is stored. bfloat16 is fastest where the
             machine has it.
         device: where the weights go.
         activation: `quick_gelu` or `gelu`, for a file of bare weights that does not say which and
             is neither OpenAI's nor a descendant (those are `quick_gelu`).
+        revision: branch, tag or commit of a model on the hub.
 
     Raises:
-        CheckpointError: if the checkpoint is incomplete, or its weights do not fit its
-            configuration; the message lists what is missing, left over or of another shape.
+        CheckpointError: if the checkpoint is incomplete or cannot be fetched, or its weights do
+            not fit its configuration; the message lists what is missing, left over or of another
+            shape.
         ValueError: if there is no such device or no room on it.
     """
-    checkpoint, model = open_checked(source, activation)
+    checkpoint, model = open_checked(source, activation, revision)
     model.load_state_dict(checkpoint.tensors, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
@@ -51,14 +56,14 @@ def load(
 
 
 def open_checked(
-    source: str | Path, activation: Activation | None = None
+    source: str | Path, activation: Activation | None = None, revision: str | None = None
 ) -> tuple[Checkpoint, CLIP]:
     """A checkpoint, and the network it belongs to, still without memory for its weights.
 
     Raises:
         CheckpointError: as `load`.
     """
-    checkpoint = open_checkpoint(_resolve(source), activation)
+    checkpoint = open_checkpoint(_resolve(source, revision), activation)
     model = _empty_model(checkpoint)
     _check_tensors(checkpoint, model.state_dict())
     return checkpoint, model
@@ -95,15 +100,17 @@ def save(model: CLIP, directory: str | Path, *, dtype: torch.dtype | None = None
     )
 
 
-def _resolve(source: str | Path) -> Path:
+def _resolve(source: str | Path, revision: str | None) -> Path:
     if source in BUNDLED:
         return Path(str(resources.files("longclip") / "models" / str(source)))
     path = Path(source)
     if path.exists():
         return path
+    if isinstance(source, str) and is_hub_id(source):
+        return fetch(source, revision)
     raise CheckpointError(
-        f"no model {str(source)!r}: it is neither a directory, nor a file, nor a bundled model "
-        f"({', '.join(BUNDLED)})"
+        f"no model {str(source)!r}: it is neither a directory, nor a file, nor owner/model on the "
+        f"hub, nor a bundled model ({', '.join(BUNDLED)})"
     )
 
 

@@ -1,0 +1,99 @@
+"""Models by their hub names, against a local server; no test reaches the network."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hub_server import COMMIT, hub_server
+from small import small_clip
+
+import longclip
+from longclip.checkpoints.hub import is_hub_id
+
+SCRIPT = """
+import sys, torch, longclip
+try:
+    model = longclip.load(sys.argv[1], revision=sys.argv[2] or None)
+except ValueError as error:
+    print("ERROR", error)
+else:
+    print(f"{model.encode_text(torch.tensor([[49406, 5, 49407]])).sum().item():.6f}")
+"""
+
+
+def load(
+    name: str, cache: Path, endpoint: str, *, revision: str = "", offline: bool = False
+) -> str:
+    """What a fresh process prints; the hub's library reads its environment when imported."""
+    environment = os.environ | {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(cache),
+        "HF_HUB_OFFLINE": "1" if offline else "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
+    command = [sys.executable, "-c", SCRIPT, name, revision]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("models")
+    longclip.save(small_clip(), root / "owner" / "clip")
+    # As the public repositories: the same weights in several layouts.
+    (root / "owner" / "clip" / "open_clip_config.json").write_text("{}")
+    (root / "owner" / "clip" / "open_clip_pytorch_model.bin").write_bytes(b"not fetched")
+    (root / "owner" / "clip" / "pytorch_model.bin").write_bytes(b"not fetched")
+    (root / "owner" / "empty").mkdir()
+    return root
+
+
+@pytest.fixture(scope="module")
+def expected() -> str:
+    ids = torch.tensor([[49406, 5, 49407]])
+    return f"{small_clip().encode_text(ids).sum().item():.6f}"
+
+
+def test_a_model_is_fetched_once(models: Path, expected: str, tmp_path: Path) -> None:
+    with hub_server(models) as (endpoint, requests):
+        assert load("owner/clip", tmp_path, endpoint) == expected
+        fetched = {line.rpartition("/")[2] for line in requests if line.startswith("GET owner")}
+        assert {"model.safetensors", "config.json"} <= fetched
+        assert not any(name.endswith(".bin") or "open_clip" in name for name in fetched)
+        requests.clear()
+        assert load("owner/clip", tmp_path, endpoint, revision=COMMIT) == expected
+        assert not any("model.safetensors" in line for line in requests if "GET" in line)
+    # The server is gone: what is in the cache is enough, asked for or not.
+    assert load("owner/clip", tmp_path, endpoint) == expected
+    assert load("owner/clip", tmp_path, endpoint, offline=True) == expected
+
+
+def test_what_cannot_be_had(models: Path, tmp_path: Path) -> None:
+    with hub_server(models) as (endpoint, _):
+        assert "there is no model owner/clop on the hub" in load("owner/clop", tmp_path, endpoint)
+        assert "has no revision 'v9'" in load("owner/clip", tmp_path, endpoint, revision="v9")
+        assert "holds no CLIP weights" in load("owner/empty", tmp_path, endpoint)
+    for offline in (True, False):
+        answer = load("owner/clip", tmp_path / "other", endpoint, offline=offline)
+        assert "not in the cache and the hub cannot be reached" in answer
+        assert "local directory or file" in answer
+        assert "`nano`" in answer
+
+
+@pytest.mark.parametrize(
+    ("name", "is_id"),
+    [
+        ("openai/clip-vit-base-patch16", True),
+        ("BeichenZhang/LongCLIP-B", True),
+        ("runs/paper/model", False),
+        ("./model/x", False),
+        ("nano", False),
+        ("../x", False),
+    ],
+)
+def test_what_is_a_hub_name(name: str, is_id: bool) -> None:
+    assert is_hub_id(name) == is_id
