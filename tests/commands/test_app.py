@@ -15,7 +15,7 @@ import longclip
 from longclip import commands
 from longclip.commands import app
 
-COMMANDS = ("demo", "eval", "stretch", "tokenize", "train")
+COMMANDS = ("convert", "demo", "eval", "inspect", "stretch", "tokenize", "train")
 
 
 def longclip_process(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -101,7 +101,7 @@ def test_a_missing_model_is_a_message_and_exit_code_1(words: list[str], run: Run
     assert outcome.code == 1
     assert outcome.out == ""
     [line] = outcome.err.splitlines()
-    assert line.startswith("longclip: error: no model 'gone': it is neither a directory nor")
+    assert line.startswith("longclip: error: no model 'gone': it is neither a directory, nor")
     assert list(Path().iterdir()) == [], "nothing is left behind"
 
 

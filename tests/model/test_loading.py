@@ -15,7 +15,7 @@ from small import SMALL, small_clip
 import longclip
 from longclip.checkpoints import CheckpointError
 from longclip.inputs import Preprocess
-from longclip.model import CLIP, CLIPConfig, TextConfig, loading
+from longclip.model import CLIP, CLIPConfig, TextConfig
 
 TEXTS = ["a red boat", "two dogs on a bridge at dusk"]
 FILES = {
@@ -151,7 +151,7 @@ def test_a_failure_while_saving_leaves_the_old_model(
     def full_disk(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(loading, "write_tokenizer_files", full_disk)
+    monkeypatch.setattr(writing, "write_tokenizer_files", full_disk)
     for target in (model_dir, model_dir.parent / "new"):
         with pytest.raises(OSError, match="no space left"):
             longclip.save(small_clip(seed=1), target)

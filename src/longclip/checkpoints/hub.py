@@ -9,6 +9,7 @@ from longclip.checkpoints import openclip
 from longclip.checkpoints.errors import CheckpointError
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 _SMALL = (hf.CONFIG, hf.PREPROCESSOR, openclip.CONFIG, "README.md")
 _FILES = (".pt", ".pth", ".bin", ".safetensors")
 
@@ -32,7 +33,7 @@ def fetch(name: str, revision: str | None = None) -> Path:
         CheckpointError: if there is no such model, none of its files is a checkpoint, or it is
             neither in the cache nor to be had from the hub.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -45,7 +46,8 @@ def fetch(name: str, revision: str | None = None) -> Path:
     try:
         info = HfApi().model_info(name, revision=revision)
         files = [file.rfilename for file in info.siblings or ()]
-        return Path(snapshot_download(name, revision=info.sha, allow_patterns=_chosen(name, files)))
+        paths = [hf_hub_download(name, file, revision=revision) for file in _chosen(name, files)]
+        return Path(paths[0]).parent
     except GatedRepoError:
         raise CheckpointError(
             f"{name} asks for consent: accept its terms on the hub, then log in (hf auth login)"
@@ -56,7 +58,11 @@ def fetch(name: str, revision: str | None = None) -> Path:
         raise CheckpointError(
             f"there is no model {name} on the hub (or it is private: hf auth login)"
         ) from None
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError) as error:
+        return _cached(name, revision, error)
+    except Exception as error:
+        if not _is_network_error(error):
+            raise
         return _cached(name, revision, error)
 
 
@@ -75,6 +81,11 @@ def _cached(name: str, revision: str | None, error: Exception) -> Path:
         ) from None
 
 
+def _is_network_error(error: Exception) -> bool:
+    """Whether no answer came; which HTTP client says so depends on the hub library's version."""
+    return isinstance(error, OSError) or type(error).__module__.startswith("httpx")
+
+
 def _chosen(name: str, files: Sequence[str]) -> list[str]:
     """The files of one set of weights, and the small ones beside it."""
     here = [file for file in files if "/" not in file]
@@ -83,7 +94,7 @@ def _chosen(name: str, files: Sequence[str]) -> list[str]:
         if weights in here:
             # The other layout's configuration would claim the directory.
             foreign = hf.CONFIG if weights.startswith("open_clip") else openclip.CONFIG
-            shards = ["model-*.safetensors"] if weights == hf.INDEX else []
+            shards = [file for file in here if weights == hf.INDEX and _SHARD.fullmatch(file)]
             return [*(file for file in small if file != foreign), weights, *shards]
     checkpoints = [file for file in here if file.endswith(_FILES)]
     if len(checkpoints) == 1:
