@@ -50,6 +50,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "Flickr8k joined T2I R@10": ("flickr8k/test", "long", "text_to_image", "R@10"),
     "NLVR long T2I": ("nlvr/test", "long", "text_to_image", "R@1"),
     "NLVR long I2T": ("nlvr/test", "long", "image_to_text", "R@1"),
+    "NLVR short T2I": ("nlvr/test", "short", "text_to_image", "R@1"),
+    "NLVR short I2T": ("nlvr/test", "short", "image_to_text", "R@1"),
     "NLVR long T2I R@10": ("nlvr/test", "long", "text_to_image", "R@10"),
     "CIFAR-10": ("cifar10/test", "zero_shot", "label", "top1"),
     "ImageNet sample": ("imagenet-sample/test", "zero_shot", "label", "top1"),
