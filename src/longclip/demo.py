@@ -178,8 +178,9 @@ def _report(config: DemoConfig, contestants: list[Contestant], seconds: float) -
         curves={c.name: c.curve for c in contestants},
         queries=gallery,
         queries_note=(
-            f"The {len(gallery)} descriptions with the largest margin among those that "
-            f"{base.name} gets wrong and {long_clip.name} right, at most one of a group."
+            f"{len(gallery)} descriptions that {base.name} gets wrong and {long_clip.name} right, "
+            "at most one of a group: first those decided by a sentence that a stock CLIP no "
+            "longer reads, among them those with the largest margin."
         ),
         command=f"longclip demo --out {config.out} --seed {config.seed}",
         facts={
@@ -212,7 +213,10 @@ def _gallery(base: Contestant, long_clip: Contestant) -> tuple[Query, ...]:
     evidence = text_evidence(
         long_clip.model, [pool.texts[i] for i in chosen], images[own], images[rivals[chosen]]
     )
-    ranked = sorted(zip(chosen, evidence, strict=True), key=lambda pair: -pair[1].margin)
+    ranked = sorted(
+        zip(chosen, evidence, strict=True),
+        key=lambda pair: (_decided_early(pair[1], base.model), -pair[1].margin),
+    )
     collection = ScenesCollection("test")
     queries: dict[str, Query] = {}
     for text, found in ranked:
@@ -221,6 +225,12 @@ def _gallery(base: Contestant, long_clip: Contestant) -> tuple[Query, ...]:
             pair = (int(rivals[text]), int(pool.image_of_text[text]))
             queries[summary] = _query(found, collection, pair, base, long_clip)
     return tuple(queries.values())
+
+
+def _decided_early(evidence: Evidence, base: CLIP) -> bool:
+    """Whether the most deciding sentence is one that the base model reads."""
+    deciding = max(evidence.sentences, key=lambda mark: mark.score)
+    return deciding.start < characters_read(evidence.text, base.context_length)
 
 
 def _query(
