@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from openclip_library import open_clip
+from PIL import Image
 from safetensors.torch import save_file
 from small import small_clip
 from torch import Tensor, nn
@@ -241,6 +242,8 @@ def test_a_text_tower_alone(projected: bool, prefixed: bool, tmp_path: Path) -> 
     assert longclip.stretch(ours).context_length == 248
     with pytest.raises(ValueError, match=r"text tower alone; load a CLIP with an image tower"):
         ours.encode_image(PIXELS)
+    with pytest.raises(ValueError, match=r"text tower alone"):
+        ours.encode_image(Image.new("RGB", (40, 30)))
     longclip.save(ours, tmp_path / "again")
     again = getattr(transformers, kind).from_pretrained(tmp_path / "again").eval()(IDS)
     back = again.text_embeds if projected else again.pooler_output

@@ -16,6 +16,7 @@ from tiny import tiny_config, write_photos
 import longclip
 from longclip.data import open_collection
 from longclip.inputs import Preprocess
+from longclip.model.converting import convert
 from longclip.model.stretch import stretch_table
 from longclip.training import RECIPES, TrainConfig, TrainingError, train
 from longclip.training.loop import _initial_model
@@ -220,3 +221,13 @@ def test_items_without_text_are_left_out_and_listed(photos: Path, tmp_path: Path
     some.write_text("".join(json.dumps(row) + "\n" for row in rows))
     result = train(replace(tiny_config(some, tmp_path / "run"), max_bad_fraction=0.2))
     assert [line for line in result.bad if "item 7" in line]
+
+
+def test_one_tower_alone_is_refused(photos: Path, tmp_path: Path) -> None:
+    convert("nano", tmp_path / "text", "hf-text")
+    config = replace(
+        tiny_config(photos, tmp_path / "run"), scratch="", model=str(tmp_path / "text")
+    )
+    with pytest.raises(ValueError, match=r"text is one tower of a CLIP alone; .* takes both"):
+        train(config)
+    assert not (tmp_path / "run").exists()

@@ -27,7 +27,7 @@ def convert_command(
     Parameters
     ----------
     source:
-        A model directory, a checkpoint file of any kind, or `nano`.
+        A model directory, a checkpoint file of any kind, a hub name, or `nano`.
     destination:
         A directory, or for `openai` and `comfyui` a file.
     to:

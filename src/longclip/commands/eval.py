@@ -35,7 +35,7 @@ def eval_command(
     Parameters
     ----------
     model:
-        A model directory, or `nano`.
+        A model directory, a checkpoint file, a hub name, or `nano`.
     data:
         `scenes` (or one of `scenes/test` and `scenes/test-short`), a .parquet or .jsonl file, or
         a folder of pictures.

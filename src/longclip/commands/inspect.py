@@ -22,7 +22,7 @@ def inspect_command(
     Parameters
     ----------
     source:
-        A model directory, a checkpoint file of any kind, or `nano`.
+        A model directory, a checkpoint file of any kind, a hub name, or `nano`.
     against:
         Another one to compare with, tensor by tensor. For a conversion name the original here:
         then it is said whether the trained position rows of a Long-CLIP were lost.

@@ -26,7 +26,7 @@ def stretch_command(
     Parameters
     ----------
     source:
-        A model directory, or `nano`.
+        A model directory, a checkpoint file, a hub name, or `nano`.
     destination:
         Where the longer model is written.
     context_length:

@@ -47,13 +47,13 @@ class CLIP(nn.Module):
     def __init__(self, config: CLIPConfig, preprocess: Preprocess | None = None) -> None:
         super().__init__()
         self.config = config
+        size = config.vision.image_size if config.vision else Preprocess.image_size
+        self.preprocess = preprocess or Preprocess(image_size=size)
         joint = config.projection_dim
         if config.text:
             self.text_model = TextTower(config.text)
         if config.vision:
             self.vision_model = VisionTower(config.vision)
-            size = config.vision.image_size
-            self.preprocess = preprocess or Preprocess(image_size=size)
             self.visual_projection = _projection(config.vision.hidden_size, joint, bias=False)
         if config.text:
             bias = config.text_projection_bias

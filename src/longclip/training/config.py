@@ -22,7 +22,9 @@ class TrainConfig:
     """
 
     recipe: str = option("Name of the recipe this configuration started from.", "custom")
-    model: str = option("What to start from: a model directory or `nano`.", "nano")
+    model: str = option(
+        "What to start from: a model directory, a checkpoint file, a hub name, or `nano`.", "nano"
+    )
     scratch: str = option(
         "Start from random weights instead: an architecture (nano, small, ViT-B/32, ViT-B/16, "
         "ViT-L/14) or the path of a config.json.",

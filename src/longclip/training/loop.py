@@ -240,6 +240,11 @@ class _Trainer:
 def _initial_model(config: TrainConfig) -> CLIP:
     torch.manual_seed(config.seed)
     model = CLIP(architecture(config.scratch)) if config.scratch else load(config.model)
+    if not model.config.whole:
+        raise ValueError(
+            f"{config.model} is one tower of a CLIP alone; training matches images with texts and "
+            "takes both"
+        )
     if config.stretch != "none":
         model = stretch(model, config.context_length, config.keep, config.stretch)
     if config.logit_scale:
