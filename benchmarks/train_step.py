@@ -38,8 +38,8 @@ def measure(variant: str, architecture: str, batch_size: int, tokens: int, steps
     if variant != "memory returned":
         keep_freed_memory()
     if variant == "fused attention":
-        transformer.attend = lambda q, k, v, *, causal: F.scaled_dot_product_attention(
-            q, k, v, is_causal=causal
+        transformer.attend = lambda q, k, v, *, causal=False, visible=None: (
+            F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=causal)
         )
     if variant == "lookup per micro-batch":
         TextEmbeddings.used_words = lambda self, ids: (None, ids)  # type: ignore[method-assign]
