@@ -20,6 +20,18 @@ def test_a_pipe_gets_plain_lines_now_and_then(monkeypatch):
     ]
 
 
+def test_a_quick_stage_is_not_worth_a_line_and_an_ended_one_has_one(monkeypatch):
+    clock = itertools.count(0.0, 0.5)
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: next(clock))
+    out = io.StringIO()
+    with progress_display(Console(file=out, width=60)) as report:
+        for done in (0, 1, 2):
+            report("quick", done, 2)
+        for done in (0, 1, 2, 3, 4, 5, 5, 5):
+            report("slow", done, 5)
+    assert out.getvalue().splitlines() == ["slow: 5 of 5, 2/s"]
+
+
 def test_a_terminal_gets_one_bar_per_stage():
     out = io.StringIO()
     with progress_display(Console(file=out, force_terminal=True, width=100)) as report:

@@ -26,6 +26,7 @@ class OnProgress(Protocol):
 
 
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_WORTH_A_LINE = 2.0
 
 
 @contextmanager
@@ -63,12 +64,15 @@ class _Lines:
         self._console = console
         self._stage = ""
         self._began = self._last = 0.0
+        self._ended = False
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
         now = time.monotonic()
         if done == 0 or stage != self._stage:
-            self._stage, self._began, self._last = stage, now, now
-        elif done == total or now - self._last >= _SECONDS_BETWEEN_LINES:
+            self._stage, self._began, self._last, self._ended = stage, now, now, False
+        ended, self._ended = self._ended, done == total
+        long = now - self._began >= _SECONDS_WORTH_A_LINE
+        if (self._ended and long and not ended) or now - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = now
             rate = done / max(now - self._began, 1e-9)
             left = f", {(total - done) / rate:.0f} s left" if done < total else ""

@@ -89,6 +89,8 @@ def test_what_cannot_be_had(models: Path, tmp_path: Path) -> None:
     [
         ("openai/clip-vit-base-patch16", True),
         ("BeichenZhang/LongCLIP-B", True),
+        ("stabilityai/stable-diffusion-xl-base-1.0/text_encoder_2", True),
+        ("h94/IP-Adapter/image_encoder", True),
         ("runs/paper/model", False),
         ("./model/x", False),
         ("nano", False),

@@ -133,7 +133,8 @@ def test_what_cannot_be_expressed_is_refused(tmp_path: Path) -> None:
     text, vision = SHAPE.text, SHAPE.vision
     assert text
     assert vision
-    biased = dataclasses.replace(SHAPE, text_projection_bias=True)
+    # Wider than the tower: hardly any bias can be written as a shift of what is projected.
+    biased = dataclasses.replace(SHAPE, projection_dim=96, text_projection_bias=True)
     with pytest.raises(CheckpointError, match=r"bias in its text projection .*no place"):
         convert(source(biased), tmp_path / "b", "openclip")
     gelu = dataclasses.replace(
@@ -143,6 +144,9 @@ def test_what_cannot_be_expressed_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(CheckpointError, match=r"knows quick_gelu alone; .*--to openclip"):
         convert(source(gelu), tmp_path / "b.pt", "openai")
+    mixed = dataclasses.replace(gelu, text=text)
+    with pytest.raises(CheckpointError, match=r"OpenCLIP one for both; write it with --to hf"):
+        convert(source(mixed), tmp_path / "b", "openclip")
     narrow = dataclasses.replace(SHAPE, text=dataclasses.replace(text, num_attention_heads=2))
     with pytest.raises(CheckpointError, match=r"2 heads in 64 channels \(text_config\)"):
         convert(source(narrow), tmp_path / "b.pt", "openai")

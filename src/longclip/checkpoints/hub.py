@@ -8,14 +8,23 @@ from longclip.checkpoints import huggingface as hf
 from longclip.checkpoints import openclip
 from longclip.checkpoints.errors import CheckpointError
 
-_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
+# No other folder than a pipeline's encoders: `runs/paper/model` is a path, be it mistyped.
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(/(text_encoder|image_encoder)(_\d)?)?")
 _SMALL = (hf.CONFIG, hf.PREPROCESSOR, openclip.CONFIG, "README.md")
 _FILES = (".pt", ".pth", ".bin", ".safetensors")
+# Which set of weights is fetched where there are several; the first is taken.
+_LAYOUTS = (
+    hf.WEIGHTS,
+    hf.INDEX,
+    hf.PICKLED,
+    f"{hf.PICKLED}.index.json",
+    openclip.WEIGHTS,
+    openclip.PICKLED,
+)
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether `name` looks like owner/model."""
+    """Whether `name` looks like owner/model, or owner/model/text_encoder and the like."""
     return _ID.fullmatch(name) is not None
 
 
@@ -26,7 +35,8 @@ def fetch(name: str, revision: str | None = None) -> Path:
     Hugging Face's layout before OpenCLIP's, a lone checkpoint file (as Long-CLIP's) last.
 
     Args:
-        name: owner/model.
+        name: owner/model, or owner/model/folder for a part of a pipeline
+            (`stabilityai/stable-diffusion-xl-base-1.0/text_encoder_2`).
         revision: a branch, tag or commit; the main branch where None.
 
     Raises:
@@ -43,20 +53,27 @@ def fetch(name: str, revision: str | None = None) -> Path:
         RevisionNotFoundError,
     )
 
+    owner, model, *folders = name.split("/")
+    repository = f"{owner}/{model}"
     try:
-        info = HfApi().model_info(name, revision=revision)
-        files = [file.rfilename for file in info.siblings or ()]
-        paths = [hf_hub_download(name, file, revision=revision) for file in _chosen(name, files)]
+        info = HfApi().model_info(repository, revision=revision)
+        inside = "".join(f"{folder}/" for folder in folders)
+        files = _directly_in(inside, [file.rfilename for file in info.siblings or ()])
+        paths = [
+            hf_hub_download(repository, inside + file, revision=revision)
+            for file in _chosen(name, files)
+        ]
         return Path(paths[0]).parent
     except GatedRepoError:
         raise CheckpointError(
-            f"{name} asks for consent: accept its terms on the hub, then log in (hf auth login)"
+            f"{repository} asks for consent: accept its terms on the hub, then log in "
+            "(hf auth login)"
         ) from None
     except RevisionNotFoundError:
-        raise CheckpointError(f"{name} has no revision {revision!r}") from None
+        raise CheckpointError(f"{repository} has no revision {revision!r}") from None
     except RepositoryNotFoundError:
         raise CheckpointError(
-            f"there is no model {name} on the hub (or it is private: hf auth login)"
+            f"there is no model {repository} on the hub (or it is private: hf auth login)"
         ) from None
     except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError) as error:
         return _cached(name, revision, error)
@@ -71,8 +88,13 @@ def _cached(name: str, revision: str | None, error: Exception) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    owner, model, *folders = name.split("/")
     try:
-        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+        snapshot = snapshot_download(f"{owner}/{model}", revision=revision, local_files_only=True)
+        directory = Path(snapshot, *folders)
+        if not directory.is_dir():
+            raise OSError
+        return directory
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
         reason = str(error).partition("\n")[0]
         raise CheckpointError(
@@ -86,17 +108,22 @@ def _is_network_error(error: Exception) -> bool:
     return isinstance(error, OSError) or type(error).__module__.startswith("httpx")
 
 
+def _directly_in(folder: str, files: Sequence[str]) -> list[str]:
+    """Names of the files in a folder of a repository, without those further down."""
+    names = [file.removeprefix(folder) for file in files if file.startswith(folder)]
+    return [name for name in names if "/" not in name]
+
+
 def _chosen(name: str, files: Sequence[str]) -> list[str]:
     """The files of one set of weights, and the small ones beside it."""
-    here = [file for file in files if "/" not in file]
-    small = [file for file in here if file in _SMALL]
-    for weights in (hf.WEIGHTS, hf.INDEX, hf.PICKLED, openclip.WEIGHTS, openclip.PICKLED):
-        if weights in here:
+    small = [file for file in files if file in _SMALL]
+    for weights in _LAYOUTS:
+        if weights in files:
             # The other layout's configuration would claim the directory.
             foreign = hf.CONFIG if weights.startswith("open_clip") else openclip.CONFIG
-            shards = [file for file in here if weights == hf.INDEX and _SHARD.fullmatch(file)]
+            shards = _shards_of(weights, files) if weights.endswith(".index.json") else []
             return [*(file for file in small if file != foreign), weights, *shards]
-    checkpoints = [file for file in here if file.endswith(_FILES)]
+    checkpoints = [file for file in files if file.endswith(_FILES)]
     if len(checkpoints) == 1:
         return [*small, *checkpoints]
     if checkpoints:
@@ -104,4 +131,14 @@ def _chosen(name: str, files: Sequence[str]) -> list[str]:
             f"{name} holds several checkpoints ({', '.join(checkpoints)}); download the one you "
             "want (hf download) and name the file"
         )
-    raise CheckpointError(f"{name} holds no CLIP weights at its top level")
+    raise CheckpointError(
+        f"{name} holds no CLIP weights at its top level; a part of a pipeline has its folder "
+        "behind the name (owner/model/text_encoder)"
+    )
+
+
+def _shards_of(index: str, files: Sequence[str]) -> list[str]:
+    """Shards by the names that every program gives them; what is missing is seen when reading."""
+    stem, _, suffix = index.removesuffix(".index.json").rpartition(".")
+    shard = re.compile(rf"{re.escape(stem)}-\d+-of-\d+\.{suffix}")
+    return [file for file in files if shard.fullmatch(file)]

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from longclip._files import write_text
 from longclip.checkpoints.errors import CheckpointError
+from longclip.checkpoints.safetensors_files import read_safetensors
 from longclip.checkpoints.torch_files import read_torch_file
 
 CONFIG = "config.json"
@@ -19,6 +18,8 @@ PREPROCESSOR = "preprocessor_config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED = "pytorch_model.bin"
+VARIANTS = "model.*.safetensors"
+"""Diffusion pipelines may hold model.fp16.safetensors alone."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -40,32 +41,51 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+def weight_files(directory: Path) -> tuple[Path, ...]:
+    """The files that hold the weights of a model directory: one, its shards, or one variant.
+
+    Raises:
+        CheckpointError: if there are none, there are variants to choose from, or the index leads
+            outside.
+    """
+    for name in (WEIGHTS, PICKLED):
+        if (directory / name).is_file():
+            return (directory / name,)
+        if (directory / f"{name}.index.json").is_file():
+            return _shards(directory / f"{name}.index.json")
+    variants = sorted(directory.glob(VARIANTS))
+    if len(variants) > 1:
+        names = ", ".join(file.name for file in variants)
+        raise CheckpointError(f"{directory} holds several variants ({names}); name one of them")
+    if not variants:
+        raise CheckpointError(
+            f"{directory} has neither {WEIGHTS} nor {INDEX}; "
+            "save the model with safe serialization (safetensors)"
+        )
+    return (variants[0],)
+
+
 def read_weights(directory: Path) -> dict[str, Tensor]:
     """All tensors of a model directory, memory-mapped, on the CPU.
 
     Raises:
-        CheckpointError: if there are no safetensors, or a file is truncated or leads outside.
+        CheckpointError: as `weight_files`, and if a file is truncated or missing, or holds
+            anything but tensors.
     """
-    if (directory / WEIGHTS).is_file():
-        return read_safetensors(directory / WEIGHTS)
-    if (directory / INDEX).is_file():
-        return {
-            name: tensor
-            for shard in _shards(directory / INDEX)
-            for name, tensor in read_safetensors(shard).items()
-        }
-    if (directory / PICKLED).is_file():
-        values = read_torch_file(directory / PICKLED)
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
-    raise CheckpointError(
-        f"{directory} has neither {WEIGHTS} nor {INDEX}; "
-        "save the model with safe serialization (safetensors)"
-    )
+    tensors: dict[str, Tensor] = {}
+    for file in weight_files(directory):
+        if file.suffix == ".safetensors":
+            tensors |= read_safetensors(file)
+        else:
+            values = read_torch_file(file)
+            tensors |= {n: value for n, value in values.items() if isinstance(value, Tensor)}
+    return tensors
 
 
 def has_weights(directory: Path) -> bool:
-    """Whether a directory has this layout, or the configuration of one whose weights are lost."""
-    return any((directory / name).is_file() for name in (WEIGHTS, INDEX, PICKLED, CONFIG))
+    """Whether a directory has weights in this layout."""
+    names = (WEIGHTS, INDEX, PICKLED, f"{PICKLED}.index.json")
+    return any((directory / name).is_file() for name in names)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -73,34 +93,19 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of one file, mapped into memory.
-
-    Raises:
-        CheckpointError: if it is missing or truncated.
-    """
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing though the index names it") from None
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"{path} is not a complete safetensors file ({error}); fetch or copy it again"
-        ) from None
-
-
-def _shards(index: Path) -> list[Path]:
+def _shards(index: Path) -> tuple[Path, ...]:
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, Mapping):
         raise CheckpointError(f"{index} has no 'weight_map' of tensors to files; fetch it again")
-    names = set(map(str, weight_map.values()))
-    for name in sorted(names):
-        if not name.endswith(".safetensors") or Path(name).name != name:
+    names = sorted(set(map(str, weight_map.values())))
+    suffix = Path(index.name.removesuffix(".index.json")).suffix
+    for name in names:
+        if not name.endswith(suffix) or Path(name).name != name:
             raise CheckpointError(
-                f"{index} names the shard {name!r}, which is not a plain .safetensors file beside "
+                f"{index} names the shard {name!r}, which is not a plain {suffix} file beside "
                 "it; such an index is refused"
             )
-    return [index.parent / name for name in sorted(names)]
+    return tuple(index.parent / name for name in names)
 
 
 def dtype_name(dtype: torch.dtype) -> str:

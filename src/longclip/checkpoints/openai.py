@@ -74,32 +74,48 @@ def _split(match: re.Match[str], tensor: Tensor) -> dict[str, Tensor]:
     }
 
 
-def from_huggingface(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def from_huggingface(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Tensors under OpenAI's names; the inverse of `to_huggingface`.
 
-    Queries, keys and values are copied together, one layer at a time.
+    Queries, keys and values are joined whenever they are asked for and not kept, so that a model of
+    any size can be written with one such matrix in memory.
     """
-    return dict(_renamed(tensors))
+    return _OpenAINames(tensors)
 
 
-def _renamed(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    plain = {hf: name for name, hf in _PLAIN.items()}
-    transposed = {hf: name for name, hf in _TRANSPOSED.items()}
+class _OpenAINames(Mapping[str, Tensor]):
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = tensors
+        self._sources = dict(_sources(tensors))
+
+    def __getitem__(self, name: str) -> Tensor:
+        parts = [self._tensors[source] for source in self._sources[name]]
+        if name in _TRANSPOSED:
+            return parts[0].T
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+
+def _sources(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """OpenAI's names, and those of the tensors that each consists of."""
+    alone = {hf: name for name, hf in (_PLAIN | _TRANSPOSED).items()}
     in_layer = {hf: name for name, hf in _IN_LAYER.items()}
     towers = {hf.partition(".")[0]: name for name, hf in _TOWERS.items()}
-    for name, tensor in tensors.items():
-        if name in plain:
-            yield plain[name], tensor
-        elif name in transposed:
-            yield transposed[name], tensor.T
-        else:
-            match = _HF_LAYER.fullmatch(name)
-            assert match, f"{name} is no part of a CLIP"
-            tower, layer, part, kind = match.groups()
-            block = f"{towers[tower]}.resblocks.{layer}"
-            if part in in_layer:
-                yield f"{block}.{in_layer[part]}.{kind}", tensor
-            elif part == f"self_attn.{_QKV[0]}":
-                prefix = name.removesuffix(f"{_QKV[0]}.{kind}")
-                rows = [tensors[f"{prefix}{which}.{kind}"] for which in _QKV]
-                yield f"{block}.attn.in_proj_{kind}", torch.cat(rows)
+    for name in tensors:
+        if name in alone:
+            yield alone[name], (name,)
+            continue
+        match = _HF_LAYER.fullmatch(name)
+        assert match, f"{name} is no part of a CLIP"
+        tower, layer, part, kind = match.groups()
+        block = f"{towers[tower]}.resblocks.{layer}"
+        if part in in_layer:
+            yield f"{block}.{in_layer[part]}.{kind}", (name,)
+        elif part == f"self_attn.{_QKV[0]}":
+            prefix = name.removesuffix(f"{_QKV[0]}.{kind}")
+            yield f"{block}.attn.in_proj_{kind}", tuple(f"{prefix}{q}.{kind}" for q in _QKV)

@@ -14,6 +14,7 @@ def convert_command(
     dtype: Literal["keep", "float32", "float16", "bfloat16"] = "keep",
     shard_size: float = 5.0,
     activation: Literal["quick_gelu", "gelu"] | None = None,
+    revision: str | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Write any CLIP in the layout of another program, bit for bit unless `dtype` says otherwise.
@@ -38,6 +39,8 @@ def convert_command(
         Gigabytes at which an hf directory begins another weight file.
     activation:
         For files of bare weights that do not say which one they use.
+    revision:
+        Branch, tag or commit of a model on the hub.
     json:
         Print the result as JSON.
     """
@@ -46,19 +49,23 @@ def convert_command(
 
     import torch
 
+    from longclip._progress import progress_display
     from longclip.model.converting import convert
 
     if shard_size <= 0:
         raise ValueError(f"--shard-size is {shard_size}, must be above 0")
     kind = None if dtype == "keep" else getattr(torch, dtype)
-    done = convert(
-        source,
-        destination,
-        to,
-        dtype=kind,
-        shard_bytes=int(shard_size * 1e9),
-        activation=activation,
-    )
+    with progress_display() as progress:
+        done = convert(
+            source,
+            destination,
+            to,
+            dtype=kind,
+            shard_bytes=int(shard_size * 1e9),
+            activation=activation,
+            revision=revision,
+            on_progress=progress,
+        )
     if json:
         print(json_format.dumps(dataclasses.asdict(done)))
         return

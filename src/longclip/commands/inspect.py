@@ -34,13 +34,15 @@ def inspect_command(
     import json as json_format
     import sys
 
+    from longclip._progress import progress_display
     from longclip.model.audit import compare, lost_rows, summary
     from longclip.model.loading import open_checked
 
-    checkpoint, _ = open_checked(source, activation)
-    found = summary(checkpoint)
+    checkpoint, _ = open_checked(source, activation=activation)
+    with progress_display() as progress:
+        found = summary(checkpoint, progress)
     if against is not None:
-        other, _ = open_checked(against, activation)
+        other, _ = open_checked(against, activation=activation)
         differences = compare(checkpoint, other)
         found["against"] = {
             "path": against,

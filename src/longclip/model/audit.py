@@ -1,78 +1,35 @@
-"""What a checkpoint is, how its position table came about, and how it differs from another."""
+"""What a checkpoint is, and how it differs from another."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from longclip.checkpoints.checkpoint import KEEP, Checkpoint
-from longclip.model.stretch import stretch_table
+from longclip._progress import OnProgress
+from longclip.checkpoints.checkpoint import Checkpoint
+from longclip.checkpoints.huggingface import dtype_name
+from longclip.checkpoints.long_clip import FROZEN, KEEP
+from longclip.model.stretch_finding import find_stretch
 
 POSITIONS = "text_model.embeddings.position_embedding.weight"
 
-_ORIGINAL_LENGTHS = (77,)
-# Relative to the spread of the table: float16 rounding stays below the first, and training moves
-# rows by less than the second as long as the table remembers what it was stretched from.
-_EXACT, _RELATED = 2e-3, 0.2
+HASHING = "hashing, MB"
+MEGABYTE = 1_000_000
 _CHUNK = 1 << 24
-
-
-@dataclass(frozen=True)
-class StretchFinding:
-    """How a position table was lengthened.
-
-    Attributes:
-        kind: none, knowledge-preserved, linear, or trained (stretched, then moved by training).
-        keep: rows that were kept.
-        ratio: new rows per old row behind them.
-        original: rows before stretching.
-        deviation: how far the table is from what stretching alone gives, relative to its spread.
-    """
-
-    kind: str
-    keep: int = 0
-    ratio: float = 1.0
-    original: int = 0
-    deviation: float = 0.0
-
-    def __str__(self) -> str:
-        if self.kind == "none":
-            return "not stretched, or trained until no trace of it is left"
-        how = "plain interpolation" if self.keep == 0 else f"the first {self.keep} rows kept"
-        what = f"{self.original} rows, {how}, ratio {self.ratio:.4g}"
-        if self.kind == "trained":
-            return f"stretched from {what}, then trained (moved by {self.deviation:.1%})"
-        return f"stretched from {what}; rows as stretching made them, not trained since"
-
-
-def find_stretch(table: Tensor) -> StretchFinding:
-    """Solve for how a position table [L, D] was stretched.
-
-    Stretching is linear, table = A(keep) · old: for each number of kept rows the best old table is
-    a least-squares solution, and what it leaves over says how well that number explains the table.
-    """
-    rows = table.detach().to("cpu", torch.float64)
-    spread = float((rows - rows.mean(dim=0)).norm()) or 1.0
-    best = StretchFinding("none", deviation=1.0)
-    for original in _ORIGINAL_LENGTHS:
-        if len(rows) <= original:
-            continue
-        for keep in range(original - 1):
-            matrix = stretch_table(torch.eye(original, dtype=torch.float64), len(rows), keep=keep)
-            basis = torch.linalg.qr(matrix).Q
-            left = float((rows - basis @ (basis.T @ rows)).norm()) / spread
-            if left < best.deviation:
-                ratio = (len(rows) - keep) / (original - keep)
-                best = StretchFinding("trained", keep, ratio, original, left)
-    if best.deviation > _RELATED:
-        return StretchFinding("none")
-    if best.deviation > _EXACT:
-        return best
-    kind = "linear" if best.keep == 0 else "knowledge-preserved"
-    return StretchFinding(kind, best.keep, best.ratio, best.original, best.deviation)
+_PROJECTIONS = ("text_projection.weight", "visual_projection.weight")
+_SIZES = {
+    "width": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "inner": "intermediate_size",
+    "activation": "hidden_act",
+    "image_size": "image_size",
+    "patch_size": "patch_size",
+    "vocabulary": "vocab_size",
+}
 
 
 @dataclass(frozen=True)
@@ -106,7 +63,7 @@ def lost_rows(original: Checkpoint, converted: Checkpoint) -> str | None:
     Several public conversions have. Returns what is the case, in words, or None where `original`
     is no Long-CLIP with two tables or the tables cannot be compared.
     """
-    frozen = original.extras.get("positional_embedding")
+    frozen = original.extras.get(FROZEN)
     table = converted.tensors.get(POSITIONS)
     if frozen is None or table is None or table.shape != frozen.shape:
         return None
@@ -123,39 +80,36 @@ def lost_rows(original: Checkpoint, converted: Checkpoint) -> str | None:
     )
 
 
-def sha256(path: Path) -> str:
-    """Of a file, or of the weight files of a directory in the order of their names."""
+def sha256(files: Sequence[Path], on_progress: OnProgress | None = None) -> str:
+    """Of the bytes of one file, or of several one after the other."""
     digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
-    for file in files or sorted(p for p in path.iterdir() if p.suffix in (".bin", ".pt")):
+    total, done = sum(file.stat().st_size for file in files), 0
+    report = on_progress or _nothing
+    report(HASHING, 0, total // MEGABYTE)
+    for file in files:
         with file.open("rb") as stream:
             while block := stream.read(_CHUNK):
                 digest.update(block)
+                done += len(block)
+                report(HASHING, done // MEGABYTE, total // MEGABYTE)
     return digest.hexdigest()
 
 
-def summary(checkpoint: Checkpoint) -> dict[str, Any]:
+def _nothing(stage: str, done: int, total: int, note: str = "") -> None: ...
+
+
+def summary(checkpoint: Checkpoint, on_progress: OnProgress | None = None) -> dict[str, Any]:
     """Everything `longclip inspect` tells, as JSON."""
-    config, tensors = checkpoint.config, checkpoint.tensors
-    towers = {
-        name: section
-        for name, section in (
-            ("text", config.get("text_config")),
-            ("image", config.get("vision_config")),
-        )
-        if section is not None
-    }
-    if not towers:
-        towers = {"text" if POSITIONS in tensors else "image": config}
+    tensors = checkpoint.tensors
     found: dict[str, Any] = {
         "path": str(checkpoint.path),
         "format": checkpoint.format,
-        "sha256": sha256(checkpoint.path),
+        "sha256": sha256(checkpoint.files, on_progress),
         "parameters": sum(tensor.numel() for tensor in tensors.values()),
-        "dtypes": sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values()}),
-        "towers": {name: _tower(section) for name, section in towers.items()},
-        "joint": next((tensors[n].shape[0] for n in _PROJECTIONS if n in tensors), None),
-        "notes": list(filter(None, checkpoint.notes)),
+        "dtypes": sorted({dtype_name(tensor.dtype) for tensor in tensors.values()}),
+        "towers": {name: _tower(section) for name, section in _sections(checkpoint).items()},
+        "joint": next((len(tensors[name]) for name in _PROJECTIONS if name in tensors), None),
+        "notes": list(checkpoint.notes),
     }
     if POSITIONS in tensors:
         stretched = find_stretch(tensors[POSITIONS])
@@ -164,18 +118,12 @@ def summary(checkpoint: Checkpoint) -> dict[str, Any]:
     return found
 
 
-_PROJECTIONS = ("text_projection.weight", "visual_projection.weight")
+def _sections(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
+    config = checkpoint.config
+    if checkpoint.has("text") and checkpoint.has("image"):
+        return {"text": config["text_config"], "image": config["vision_config"]}
+    return {"text" if checkpoint.has("text") else "image": dict(config)}
 
 
 def _tower(section: dict[str, Any]) -> dict[str, Any]:
-    names = {
-        "width": "hidden_size",
-        "layers": "num_hidden_layers",
-        "heads": "num_attention_heads",
-        "inner": "intermediate_size",
-        "activation": "hidden_act",
-        "image_size": "image_size",
-        "patch_size": "patch_size",
-        "vocabulary": "vocab_size",
-    }
-    return {ours: section[theirs] for ours, theirs in names.items() if theirs in section}
+    return {ours: section[theirs] for ours, theirs in _SIZES.items() if theirs in section}

@@ -6,10 +6,18 @@ from pathlib import Path
 import torch
 
 from longclip import __version__
-from longclip.checkpoints.checkpoint import Activation, Checkpoint
-from longclip.checkpoints.writing import SHARD_BYTES, Target, write_checkpoint
-from longclip.model.audit import POSITIONS, find_stretch, sha256
+from longclip._progress import OnProgress
+from longclip.checkpoints.bias import fold_bias
+from longclip.checkpoints.card import Card, read_card
+from longclip.checkpoints.checkpoint import Checkpoint
+from longclip.checkpoints.reading import Activation
+from longclip.checkpoints.safetensors_files import OnBytes, stored_size
+from longclip.checkpoints.writing import Storing, Target, write_checkpoint
+from longclip.model.audit import MEGABYTE, POSITIONS, sha256
 from longclip.model.loading import open_checked
+from longclip.model.stretch_finding import find_stretch
+
+WRITING = "writing, MB"
 
 
 @dataclass(frozen=True)
@@ -30,50 +38,77 @@ def convert(
     to: Target = "hf",
     *,
     dtype: torch.dtype | None = None,
-    shard_bytes: int = SHARD_BYTES,
+    shard_bytes: int = Storing.shard_bytes,
     activation: Activation | None = None,
+    revision: str | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Conversion:
     """Write any CLIP in the layout of another program.
 
     Args:
         source: as `longclip.load` takes it.
         destination: a directory for hf, hf-text and openclip, a file for openai and comfyui.
-        to: see `longclip.checkpoints.write_checkpoint`.
+        to: see `longclip.checkpoints.writing.write_checkpoint`.
         dtype: what weights are stored in; None keeps theirs, and with it every bit.
         shard_bytes: the size at which an hf directory begins another weight file.
         activation: as `longclip.load`.
+        revision: as `longclip.load`.
+        on_progress: told how many megabytes have been hashed and written.
 
     Raises:
         CheckpointError: if the source is no CLIP or the target has no place for something in it.
         FileExistsError: if the destination is a directory that holds something else.
     """
-    checkpoint, model = open_checked(source, activation)
-    digest = sha256(checkpoint.path)
+    checkpoint, model = open_checked(source, activation=activation, revision=revision)
     preprocess = model.preprocess.to_json() if model.config.vision else None
     checkpoint = replace(checkpoint, config=model.config.to_json(), preprocess=preprocess)
-    notes = tuple(filter(None, checkpoint.notes))
-    card = _card(checkpoint, digest, notes)
-    write_checkpoint(checkpoint, destination, to, dtype=dtype, shard_bytes=shard_bytes, card=card)
-    return Conversion(str(source), str(destination), checkpoint.format, to, digest, notes)
+    checkpoint = fold_bias(checkpoint)
+    digest = sha256(checkpoint.files, on_progress)
+    storing = Storing(
+        dtype,
+        shard_bytes,
+        _card(checkpoint, digest, to),
+        _megabytes(on_progress, checkpoint, dtype) if on_progress else None,
+    )
+    write_checkpoint(checkpoint, destination, to, storing)
+    return Conversion(
+        str(source), str(destination), checkpoint.format, to, digest, checkpoint.notes
+    )
 
 
-def _card(checkpoint: Checkpoint, digest: str, notes: tuple[str, ...]) -> str:
-    """A model card: where the weights come from and what was done to them."""
-    lines = [
-        "---",
-        "library_name: transformers",
-        "tags: [clip, long-clip]",
-        "---",
-        f"# {checkpoint.path.stem}",
-        "",
-        f"Converted by longclip {__version__}; no number was changed unless the dtype was.",
-        "",
-        "| | |",
-        "|---|---|",
-        f"| source | {checkpoint.path.name} ({checkpoint.format}) |",
-        f"| sha256 of its weights | {digest} |",
-    ]
+def _megabytes(
+    on_progress: OnProgress, checkpoint: Checkpoint, dtype: torch.dtype | None
+) -> OnBytes:
+    total = sum(stored_size(tensor, dtype) for tensor in checkpoint.tensors.values())
+    done = 0
+
+    def on_bytes(more: int) -> None:
+        nonlocal done
+        done += more
+        on_progress(WRITING, min(done, total) // MEGABYTE, total // MEGABYTE)
+
+    on_progress(WRITING, 0, total // MEGABYTE)
+    return on_bytes
+
+
+def _card(checkpoint: Checkpoint, digest: str, target: Target) -> str:
+    """Where the weights come from, what was done to them, and what their own card says."""
+    path = checkpoint.path
+    licence, earlier = read_card(path if path.is_dir() else path.parent)
+    facts = {
+        "source": f"{path.name} ({checkpoint.format})",
+        "sha256 of its weights": digest,
+    }
     if POSITIONS in checkpoint.tensors:
         table = checkpoint.tensors[POSITIONS]
-        lines += [f"| tokens | {len(table)} |", f"| positions | {find_stretch(table)} |"]
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
+        facts |= {"tokens": str(len(table)), "positions": str(find_stretch(table))}
+    return Card(
+        title=path.stem,
+        introduction=f"Converted by longclip {__version__}; no number was changed unless the dtype "
+        "was, or a note below says so.",
+        facts=facts,
+        library="open_clip" if target == "openclip" else "transformers",
+        notes=checkpoint.notes,
+        sections={"The card of the source": earlier} if earlier else None,
+        licence=licence,
+    ).text()

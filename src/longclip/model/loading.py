@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from longclip.checkpoints import huggingface as hf
-from longclip.checkpoints.checkpoint import Activation, Checkpoint, open_checkpoint
+from longclip.checkpoints.checkpoint import Checkpoint, Tower, lone_tower
 from longclip.checkpoints.errors import CheckpointError
 from longclip.checkpoints.hub import fetch, is_hub_id
-from longclip.checkpoints.writing import write_huggingface
+from longclip.checkpoints.reading import Activation, open_checkpoint
+from longclip.checkpoints.writing import Storing, write_huggingface
 from longclip.inputs import Preprocess
 from longclip.model.clip import CLIP
 from longclip.model.config import CLIPConfig
@@ -24,6 +25,7 @@ def load(
     *,
     dtype: torch.dtype | None = torch.float32,
     device: str | torch.device = "cpu",
+    tower: Tower | None = None,
     activation: Activation | None = None,
     revision: str | None = None,
 ) -> CLIP:
@@ -32,12 +34,15 @@ def load(
     Args:
         source: a model directory (Hugging Face's layout, one tower's as well, or OpenCLIP's), a
             checkpoint file (OpenAI's, Long-CLIP's, OpenCLIP's, DeCLIP's), the name of a model on
-            the Hugging Face hub (`openai/clip-vit-base-patch16`), or that of a bundled one
-            (`nano`). A directory of such a name in the working directory goes before the hub; one
-            called nano is reached as `./nano`. What it is is told from its content.
+            the Hugging Face hub (`openai/clip-vit-base-patch16`; `owner/model/folder` for a part
+            of a pipeline), or that of a bundled one (`nano`). A directory of such a name in the
+            working directory goes before the hub; one called nano is reached as `./nano`. What it
+            is is told from its content.
         dtype: what the weights become; None keeps what is stored. bfloat16 is fastest where the
             machine has it.
         device: where the weights go.
+        tower: `text` or `image` for that tower alone, with its projection; the other one's weights
+            are not read.
         activation: `quick_gelu` or `gelu`, for a file of bare weights that does not say which and
             is neither OpenAI's nor a descendant (those are `quick_gelu`).
         revision: branch, tag or commit of a model on the hub.
@@ -48,7 +53,7 @@ def load(
             shape.
         ValueError: if there is no such device or no room on it.
     """
-    checkpoint, model = open_checked(source, activation, revision)
+    checkpoint, model = open_checked(source, tower, activation, revision)
     model.load_state_dict(checkpoint.tensors, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
@@ -56,7 +61,10 @@ def load(
 
 
 def open_checked(
-    source: str | Path, activation: Activation | None = None, revision: str | None = None
+    source: str | Path,
+    tower: Tower | None = None,
+    activation: Activation | None = None,
+    revision: str | None = None,
 ) -> tuple[Checkpoint, CLIP]:
     """A checkpoint, and the network it belongs to, still without memory for its weights.
 
@@ -64,6 +72,8 @@ def open_checked(
         CheckpointError: as `load`.
     """
     checkpoint = open_checkpoint(_resolve(source, revision), activation)
+    if tower:
+        checkpoint = lone_tower(checkpoint, tower)
     model = _empty_model(checkpoint)
     _check_tensors(checkpoint, model.state_dict())
     return checkpoint, model
@@ -81,7 +91,13 @@ def place(model: CLIP, device: str | torch.device, dtype: torch.dtype | None = N
         raise ValueError(f"device {str(device)!r} cannot be used: {error}") from error
 
 
-def save(model: CLIP, directory: str | Path, *, dtype: torch.dtype | None = None) -> None:
+def save(
+    model: CLIP,
+    directory: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    card: str | None = None,
+) -> None:
     """Write a model directory that transformers, sentence-transformers and `load` read.
 
     The directory appears whole or not at all, and replaces an older model directory.
@@ -90,13 +106,18 @@ def save(model: CLIP, directory: str | Path, *, dtype: torch.dtype | None = None
         model: what to save.
         directory: where; missing parents are made.
         dtype: what the weights are stored in; None keeps theirs.
+        card: text of its README.md.
 
     Raises:
         FileExistsError: if `directory` exists and is not a model directory.
     """
     preprocess = model.preprocess.to_json() if model.config.vision else None
     write_huggingface(
-        directory, model.state_dict(), model.config.to_json(), preprocess, dtype=dtype
+        directory,
+        model.state_dict(),
+        model.config.to_json(),
+        preprocess,
+        Storing(dtype=dtype, card=card),
     )
 
 

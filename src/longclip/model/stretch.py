@@ -20,12 +20,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from longclip.checkpoints.long_clip import KEEP
 from longclip.model.clip import CLIP
 
 Method = Literal["knowledge-preserved", "linear"]
 
 CONTEXT_LENGTH = 248
-KEEP = 20
 
 
 def stretch(

@@ -1,0 +1,98 @@
+"""Safetensors files: mapped into memory when read, written tensor by tensor.
+
+The library's own writer takes all tensors of a file at once, and reads or converts every one of
+them first; ours holds one at a time, whatever the size of the model.
+"""
+
+import json
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from longclip.checkpoints.errors import CheckpointError
+
+_DTYPES = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float64: "F64",
+    torch.int64: "I64",
+}
+
+OnBytes = Callable[[int], None]
+"""Told how many more bytes have been read or written."""
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of one file, mapped into memory.
+
+    Raises:
+        CheckpointError: if it is missing or truncated.
+    """
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing though the index names it") from None
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path} is not a complete safetensors file ({error}); fetch or copy it again"
+        ) from None
+
+
+def write_safetensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    dtype: torch.dtype | None = None,
+    on_bytes: OnBytes | None = None,
+) -> None:
+    """One file; what is not in memory yet need not be at once.
+
+    Args:
+        path: where; not atomic.
+        tensors: by name; each is asked for twice, for its shape and for its numbers.
+        dtype: what they are stored in; None keeps theirs.
+        on_bytes: told after each tensor.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, tensor in tensors.items():
+        stored = dtype or tensor.dtype
+        begin, end = end, end + stored_size(tensor, dtype)
+        shape = list(tensor.shape)
+        header[name] = {"dtype": _DTYPES[stored], "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for tensor in tensors.values():
+            flat = tensor.detach().to("cpu", dtype or tensor.dtype).contiguous().reshape(-1)
+            file.write(flat.view(torch.uint8).numpy().data)
+            if on_bytes:
+                on_bytes(flat.nbytes)
+
+
+def stored_size(tensor: Tensor, dtype: torch.dtype | None) -> int:
+    """Bytes of a tensor in a file."""
+    return tensor.numel() * (dtype or tensor.dtype).itemsize
+
+
+def in_shards(
+    tensors: Mapping[str, Tensor], dtype: torch.dtype | None, shard_bytes: int
+) -> Iterator[dict[str, Tensor]]:
+    """The tensors in groups of at most `shard_bytes`, or of one larger tensor."""
+    shard: dict[str, Tensor] = {}
+    size = 0
+    for name, tensor in tensors.items():
+        more = stored_size(tensor, dtype)
+        if shard and size + more > shard_bytes:
+            yield shard
+            shard, size = {}, 0
+        shard[name] = tensor
+        size += more
+    yield shard
