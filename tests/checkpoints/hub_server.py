@@ -46,7 +46,8 @@ def hub_server(models: Path) -> Iterator[tuple[str, list[str]]]:
                 return self._refuse("RepoNotFound")
             if revision not in ("", "main", COMMIT):
                 return self._refuse("RevisionNotFound")
-            files = sorted(p.name for p in (models / name).iterdir())
+            root = models / name
+            files = sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
             answer = {"id": name, "sha": COMMIT, "siblings": [{"rfilename": f} for f in files]}
             self._send(json.dumps(answer).encode(), with_body, {"Content-Type": "application/json"})
             return None

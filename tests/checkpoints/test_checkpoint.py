@@ -19,6 +19,7 @@ from longclip.checkpoints import CheckpointError, open_checkpoint
 from longclip.checkpoints.openai import from_huggingface, to_huggingface
 from longclip.checkpoints.shapes import infer_config
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
+from longclip.model.architectures import ARCHITECTURES
 
 MODEL = small_clip()
 IDS = torch.tensor([[49406, 5, 9, 49407, 49407], [49406, 7, 8, 11, 49407]])
@@ -337,3 +338,12 @@ def test_published_shapes_are_inferred(
         tensors = longclip.CLIP(config).state_dict()
     found = CLIPConfig.from_json(infer_config(to_huggingface(from_huggingface(tensors))[0], "gelu"))
     assert found == config
+
+
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name.startswith("ViT-")])
+def test_architectures_are_what_their_shapes_say(name: str) -> None:
+    config = ARCHITECTURES[name]
+    assert config.vision
+    with torch.device("meta"):
+        tensors = longclip.CLIP(config).state_dict()
+    assert CLIPConfig.from_json(infer_config(tensors, config.vision.hidden_act)) == config

@@ -49,6 +49,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "owner" / "clip" / "open_clip_pytorch_model.bin").write_bytes(b"not fetched")
     (root / "owner" / "clip" / "pytorch_model.bin").write_bytes(b"not fetched")
     (root / "owner" / "empty").mkdir()
+    pipeline = root / "owner" / "pipeline"
+    longclip.save(longclip.load(root / "owner" / "clip", tower="text"), pipeline / "text_encoder")
+    weights = pipeline / "text_encoder" / "model.safetensors"
+    weights.rename(weights.with_name("model.fp16.safetensors"))
+    (pipeline / "unet").mkdir()
+    (pipeline / "unet" / "model.safetensors").write_bytes(b"not fetched")
     return root
 
 
@@ -70,6 +76,18 @@ def test_a_model_is_fetched_once(models: Path, expected: str, tmp_path: Path) ->
     # The server is gone: what is in the cache is enough, asked for or not.
     assert load("owner/clip", tmp_path, endpoint) == expected
     assert load("owner/clip", tmp_path, endpoint, offline=True) == expected
+
+
+def test_a_part_of_a_pipeline(models: Path, expected: str, tmp_path: Path) -> None:
+    with hub_server(models) as (endpoint, requests):
+        assert load("owner/pipeline/text_encoder", tmp_path, endpoint) == expected
+        assert not any("unet" in line for line in requests)
+        assert "owner/model/text_encoder" in load("owner/pipeline", tmp_path, endpoint)
+        answer = load("owner/pipeline/text_encoder_2", tmp_path, endpoint)
+        assert "text_encoder_2 holds no CLIP weights" in answer
+    assert load("owner/pipeline/text_encoder", tmp_path, endpoint, offline=True) == expected
+    answer = load("owner/pipeline/text_encoder_2", tmp_path, endpoint, offline=True)
+    assert "not in the cache" in answer
 
 
 def test_what_cannot_be_had(models: Path, tmp_path: Path) -> None:

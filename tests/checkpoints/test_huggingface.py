@@ -119,6 +119,27 @@ def test_older_directories_have_a_pickle(tmp_path: Path) -> None:
     assert all(torch.equal(found[name], tensor) for name, tensor in TENSORS.items())
 
 
+def test_pickles_come_in_shards_too(tmp_path: Path) -> None:
+    names = [f"pytorch_model-0000{i}-of-00002.bin" for i in (1, 2)]
+    torch.save({"a": TENSORS["a"]}, tmp_path / names[0])
+    torch.save({k: TENSORS[k] for k in "bc"}, tmp_path / names[1])
+    index = {"weight_map": {"a": names[0], "b": names[1], "c": names[1]}}
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    assert_same(read_weights(tmp_path))
+    index["weight_map"]["a"] = "../a.bin"
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=r"not a plain \.bin file beside it"):
+        read_weights(tmp_path)
+
+
+def test_a_half_precision_variant_alone(tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "model.fp16.safetensors", TENSORS)
+    assert_same(read_weights(tmp_path))
+    write_safetensors(tmp_path / "model.bf16.safetensors", TENSORS)
+    with pytest.raises(CheckpointError, match=r"several variants \(model\.bf16.*model\.fp16"):
+        read_weights(tmp_path)
+
+
 def test_json_round_trip_for_people(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"länge": 248, "x": [1.5, None]})
     assert read_json(tmp_path / "a.json") == {"länge": 248, "x": [1.5, None]}

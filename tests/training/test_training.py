@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tiny import tiny_config, write_photos
 
 import longclip
+from longclip.checkpoints.card import read_card
 from longclip.data import open_collection
 from longclip.inputs import Preprocess
 from longclip.model.converting import convert
@@ -74,6 +75,20 @@ def test_the_resolved_configuration_is_written(photos: Path, tmp_path: Path) -> 
     assert written["recipe"] == "paper"
     assert written["batch_size"] == 8
     assert written["data"] == [str(photos)]
+
+
+def test_a_models_card_says_how_it_was_trained(photos: Path, tmp_path: Path) -> None:
+    result = train(tiny_config(photos, tmp_path / "harbour"))
+    licence, text = read_card(result.model)
+    assert licence is None
+    assert text.startswith("# harbour")
+    assert "| recipe | paper |" in text
+    assert "| data | photos.jsonl |" in text
+    assert "- `pcm`: True" in text
+    assert str(tmp_path) not in text
+    # What was trained is still told after a conversion.
+    convert(result.model, tmp_path / "there", "openclip")
+    assert "| recipe | paper |" in (tmp_path / "there" / "README.md").read_text()
 
 
 def test_only_matrices_decay_and_text_and_positions_have_their_own_rates() -> None:

@@ -51,6 +51,11 @@ def _row(fact: tuple[str, str]) -> str:
     return "| {} | {} |".format(*(cell.replace("|", "\\|") for cell in fact))
 
 
+def source_name(source: str | Path) -> str:
+    """A hub name or a bundled one as it is; of a path the last part, which is nobody's secret."""
+    return Path(source).name if Path(source).exists() else str(source)
+
+
 def read_card(directory: Path) -> tuple[str | None, str]:
     """Licence and text of the card in a model directory; nothing where there is no readable one."""
     from huggingface_hub import ModelCard

@@ -41,19 +41,31 @@ def stretch_command(
         Print the result as JSON.
     """
     import json as json_format
+    from pathlib import Path
 
     import longclip
+    from longclip.checkpoints.card import Card, source_name
 
     model = longclip.load(source, dtype=None)
     longer = longclip.stretch(model, context_length, keep, method, ratio=ratio)
-    longclip.save(longer, destination)
+    kept = keep if method == "knowledge-preserved" else 0
+    card = Card(
+        title=Path(destination).name,
+        introduction=f"Stretched by longclip {longclip.__version__}, not trained since.",
+        facts={
+            "source": source_name(source),
+            "tokens": f"{model.context_length} → {longer.context_length}",
+            "method": f"{method}, {kept} positions kept",
+        },
+    )
+    longclip.save(longer, destination, card=card.text())
     result = {
         "source": source,
         "destination": destination,
         "from": model.context_length,
         "context_length": longer.context_length,
         "method": method,
-        "keep": keep if method == "knowledge-preserved" else 0,
+        "keep": kept,
     }
     if json:
         print(json_format.dumps(result))

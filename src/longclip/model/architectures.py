@@ -7,15 +7,24 @@ from longclip.model.config import CLIPConfig, TextConfig, VisionConfig
 
 
 def _towers(
-    vision: tuple[int, int, int], text: tuple[int, int, int], image: tuple[int, int], joint: int
+    vision: tuple[int, int, int],
+    text: tuple[int, int, int],
+    image: tuple[int, int],
+    joint: int,
+    vision_inner: int = 0,
+    activation: str = "quick_gelu",
 ) -> CLIPConfig:
-    """Width, depth and heads of each tower; image size and patch size; joint width."""
+    """Width, depth and heads of each tower; image size and patch size; joint width.
+
+    The image tower's layers are four times as wide inside unless `vision_inner` says otherwise.
+    """
     return CLIPConfig(
         vision=VisionConfig(
             hidden_size=vision[0],
-            intermediate_size=4 * vision[0],
+            intermediate_size=vision_inner or 4 * vision[0],
             num_hidden_layers=vision[1],
             num_attention_heads=vision[2],
+            hidden_act=activation,
             image_size=image[0],
             patch_size=image[1],
         ),
@@ -24,6 +33,7 @@ def _towers(
             intermediate_size=4 * text[0],
             num_hidden_layers=text[1],
             num_attention_heads=text[2],
+            hidden_act=activation,
         ),
         projection_dim=joint,
     )
@@ -36,6 +46,11 @@ ARCHITECTURES: dict[str, CLIPConfig] = {
     "ViT-B/32": _towers((768, 12, 12), (512, 12, 8), (224, 32), 512),
     "ViT-B/16": _towers((768, 12, 12), (512, 12, 8), (224, 16), 512),
     "ViT-L/14": _towers((1024, 24, 16), (768, 12, 12), (224, 14), 768),
+    "ViT-L/14-336": _towers((1024, 24, 16), (768, 12, 12), (336, 14), 768),
+    # OpenCLIP's larger ones.
+    "ViT-H/14": _towers((1280, 32, 16), (1024, 24, 16), (224, 14), 1024, 5120, "gelu"),
+    "ViT-g/14": _towers((1408, 40, 16), (1024, 24, 16), (224, 14), 1024, 6144, "gelu"),
+    "ViT-bigG/14": _towers((1664, 48, 16), (1280, 32, 20), (224, 14), 1280, 8192, "gelu"),
 }
 
 

@@ -15,9 +15,10 @@ class VisionEmbeddings(nn.Module):
         super().__init__()
         width, self.patch = config.hidden_size, config.patch_size
         self.grid = config.image_size // config.patch_size
-        self.class_embedding = nn.Parameter(torch.randn(width) * width**-0.5)
+        self.class_embedding = nn.Parameter(torch.empty(width))
         self.patch_embedding = nn.Conv2d(3, width, self.patch, stride=self.patch, bias=False)
         self.position_embedding = nn.Embedding(self.grid**2 + 1, width)
+        nn.init.normal_(self.class_embedding, std=width**-0.5)
         nn.init.normal_(self.patch_embedding.weight, std=0.02)
         nn.init.normal_(self.position_embedding.weight, std=width**-0.5)
 

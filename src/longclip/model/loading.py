@@ -1,10 +1,13 @@
 """From a name or a directory to a model, and back."""
 
+from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from longclip.checkpoints import huggingface as hf
 from longclip.checkpoints.checkpoint import Checkpoint, Tower, lone_tower
@@ -139,13 +142,31 @@ def _empty_model(checkpoint: Checkpoint) -> CLIP:
     """The network that the configuration describes, without memory for its weights."""
     try:
         config = CLIPConfig.from_json(checkpoint.config)
-        with torch.device("meta"):
+        with torch.device("meta"), _NoInitialisation():
             model = CLIP(config)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(f"{_config_of(checkpoint)}: {error}") from error
     if config.vision:
         model.preprocess = _preprocess(checkpoint, config.vision.image_size)
     return model
+
+
+class _NoInitialisation(TorchFunctionMode):
+    """Leaves out `torch.nn.init`, which takes two seconds on tensors without memory.
+
+    (Torch imports its compiler for the random numbers that it then does not make.)
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"] if kwargs else args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def _config_of(checkpoint: Checkpoint) -> Path:

@@ -26,8 +26,8 @@ class TrainConfig:
         "What to start from: a model directory, a checkpoint file, a hub name, or `nano`.", "nano"
     )
     scratch: str = option(
-        "Start from random weights instead: an architecture (nano, small, ViT-B/32, ViT-B/16, "
-        "ViT-L/14) or the path of a config.json.",
+        "Start from random weights instead: an architecture (nano, small, ViT-B/32, ViT-B/16 … "
+        "ViT-bigG/14) or the path of a config.json.",
         "",
     )
     data: tuple[str, ...] = option(

@@ -16,6 +16,7 @@ from longclip.model.architectures import architecture
 from longclip.model.loading import place
 from longclip.model.stretch import stretch
 from longclip.objectives import Loss, contrastive_loss, long_clip_loss
+from longclip.training.card import run_card
 from longclip.training.config import TrainConfig
 from longclip.training.memory import keep_freed_memory
 from longclip.training.optimizer import (
@@ -232,7 +233,8 @@ class _Trainer:
         # The checkpoint stays, so that resuming a finished run finds nothing left to do.
         self.directory.write_checkpoint(self._state())
         path = self.directory.path / MODEL
-        save(self.model.eval(), path)
+        card = run_card(self.config, steps=self.step, bad=len(self.bad))
+        save(self.model.eval(), path, card=card)
         rate = self.pairs / self.seconds if self.seconds else 0.0
         return TrainResult(path, self.step, self.seconds, rate, tuple(self.bad))
 
