@@ -1,4 +1,4 @@
-"""Conversions: bit for bit round trips, and the same embeddings in every other library."""
+"""Conversions: bit for bit round trips. Other libraries read them in tests/ecosystems."""
 
 import dataclasses
 import json
@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from openclip_library import open_clip
-from safetensors import safe_open
 from small import small_clip
 from torch import Tensor
 
@@ -17,14 +15,13 @@ from longclip.model import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.audit import compare, find_stretch, lost_rows
 from longclip.model.converting import convert
 
-# Heads 64 wide, which OpenAI's code supposes; an inner width that is no multiple of the other.
+# Heads 64 wide and inner widths four times the outer ones, which OpenAI's code supposes.
 SHAPE = CLIPConfig(
-    text=TextConfig(64, 128, 2, 1),
-    vision=VisionConfig(128, 333, 2, 2, image_size=32, patch_size=8),
+    text=TextConfig(64, 256, 2, 1),
+    vision=VisionConfig(128, 512, 2, 2, image_size=32, patch_size=8),
     projection_dim=24,
 )
 IDS = torch.tensor([[49406, 5, 9, 49407, 49407], [49406, 7, 8, 11, 49407]])
-PIXELS = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture(scope="module")
@@ -65,17 +62,6 @@ def test_openai_files_have_openais_entries(saved: Path, tmp_path: Path) -> None:
 
 
 @torch.inference_mode()
-def test_openclips_own_loader(saved: Path, model: longclip.CLIP, tmp_path: Path) -> None:
-    convert(saved, tmp_path / "c", "openclip")
-    library = open_clip()
-    theirs = library.create_model(f"local-dir:{tmp_path / 'c'}").eval()
-    padded = torch.nn.functional.pad(IDS, (0, 243))
-    close = {"rtol": 0, "atol": 1e-5}
-    torch.testing.assert_close(theirs.encode_text(padded), model.encode_text(IDS), **close)
-    torch.testing.assert_close(theirs.encode_image(PIXELS), model.encode_image(PIXELS), **close)
-
-
-@torch.inference_mode()
 def test_the_text_tower_alone(saved: Path, model: longclip.CLIP, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     convert(saved, tmp_path / "t", "hf-text")
@@ -86,28 +72,6 @@ def test_the_text_tower_alone(saved: Path, model: longclip.CLIP, tmp_path: Path)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "t")
     assert tokenizer.model_max_length == 248
     assert not (tmp_path / "t" / "preprocessor_config.json").exists()
-
-
-def comfyui_kind(names: set[str]) -> str:
-    """How ComfyUI tells text towers apart: by the deepest layer there is."""
-    for layer, kind in ((30, "CLIP_G"), (22, "CLIP_H"), (0, "CLIP_L")):
-        if f"text_model.encoder.layers.{layer}.mlp.fc1.weight" in names:
-            return kind
-    return "nothing"
-
-
-@pytest.mark.parametrize(("layers", "kind"), [(12, "CLIP_L"), (24, "CLIP_H"), (32, "CLIP_G")])
-def test_comfyui_files(layers: int, kind: str, tmp_path: Path) -> None:
-    text = TextConfig(64, 64, layers, 1, vocab_size=49408)
-    longclip.save(small_clip(dataclasses.replace(SHAPE, text=text)), tmp_path / "a")
-    convert(tmp_path / "a", tmp_path / "clip.safetensors", "comfyui", dtype=torch.float16)
-    with safe_open(tmp_path / "clip.safetensors", "pt") as file:
-        names = set(file.keys())
-        assert file.get_tensor("text_projection.weight").dtype == torch.float16
-    assert comfyui_kind(names) == kind
-    assert not any(name.startswith("vision") or name == "logit_scale" for name in names)
-    again = longclip.load(tmp_path / "clip.safetensors", activation="quick_gelu")
-    assert again.context_length == 77
 
 
 def test_shards(saved: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ FILES = {
     "config.json",
     "merges.txt",
     "model.safetensors",
+    "modules.json",
     "preprocessor_config.json",
     "special_tokens_map.json",
     "tokenizer.json",

@@ -20,8 +20,8 @@ PIXELS = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 # The image tower is 200 MB, the text tower 13.
 LOPSIDED = CLIPConfig(
-    text=TextConfig(64, 128, 1, 1),
-    vision=VisionConfig(1024, 8192, 2, 16, image_size=32, patch_size=8),
+    text=TextConfig(64, 256, 1, 1),
+    vision=VisionConfig(1024, 4096, 4, 16, image_size=32, patch_size=8),
     projection_dim=24,
 )
 MEMORY = """

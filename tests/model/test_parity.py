@@ -76,20 +76,6 @@ def test_real_shapes(name: str, tmp_path: Path) -> None:
     check_parity(model, tmp_path / "model", atol=1e-5)
 
 
-def test_text_model_loads_alone(tmp_path: Path) -> None:
-    """What Stable Diffusion does: the text tower out of a whole CLIP."""
-    model = longclip.stretch(small_clip())
-    longclip.save(model, tmp_path / "model")
-    theirs, report = transformers.CLIPTextModelWithProjection.from_pretrained(
-        tmp_path / "model", output_loading_info=True
-    )
-    assert not report["missing_keys"]
-    ids = longclip.tokenize(TEXTS, context_length=248)
-    with torch.inference_mode():
-        theirs_features = theirs.eval()(ids).text_embeds
-    torch.testing.assert_close(model.encode_text(ids), theirs_features, rtol=0, atol=1e-5)
-
-
 def test_theirs_loads_here(tmp_path: Path) -> None:
     theirs = transformers.CLIPModel(
         transformers.CLIPConfig(

@@ -3,29 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, cast
 
 import torch
 
 from longclip._files import atomic_directory, atomic_path
 from longclip.checkpoints import huggingface as hf
 from longclip.checkpoints import openai, openclip
-from longclip.checkpoints.bias import BIAS
 from longclip.checkpoints.card import README
 from longclip.checkpoints.checkpoint import Checkpoint, lone_tower
-from longclip.checkpoints.errors import CheckpointError
+from longclip.checkpoints.expressible import Target, refuse_what_is_lost
 from longclip.checkpoints.safetensors_files import (
     OnBytes,
     in_shards,
     stored_size,
     write_safetensors,
 )
+from longclip.checkpoints.sentence_transformers_files import write_sentence_transformers_files
 from longclip.inputs import write_tokenizer_files
-
-Target = Literal["hf", "hf-text", "openai", "openclip", "comfyui"]
-
-_OPENAI_HEAD_WIDTH = 64
-_SECTIONS = ("text_config", "vision_config")
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ def write_checkpoint(
         FileExistsError: if the destination is a directory that holds something else.
     """
     destination = Path(destination)
-    _check(checkpoint, target)
+    refuse_what_is_lost(checkpoint, target)
     if target in ("hf-text", "comfyui"):
         checkpoint = lone_tower(checkpoint, "text")
     if target in ("hf", "hf-text"):
@@ -90,7 +85,10 @@ def write_huggingface(
     preprocess: Mapping[str, Any] | None,
     storing: Storing,
 ) -> None:
-    """A model directory, with the tokenizer's files where there is a text tower."""
+    """A model directory; where there is a text tower, with the files that tell texts apart.
+
+    Those are the tokenizer's, for transformers, and what sentence-transformers wants.
+    """
     stored = storing.dtype or next(iter(tensors.values())).dtype
     text = config if "max_position_embeddings" in config else config.get("text_config")
     # Not config.json: a training run has one as well.
@@ -101,6 +99,7 @@ def write_huggingface(
             hf.write_json(new / hf.PREPROCESSOR, preprocess)
         if text:
             write_tokenizer_files(new, int(text["max_position_embeddings"]))
+            write_sentence_transformers_files(new, config, tensors, storing.dtype)
         _write_card(new, storing)
 
 
@@ -161,48 +160,3 @@ class _Counted:
     def write(self, data: bytes) -> int:
         self._on_bytes(len(data))
         return self._file.write(data)
-
-
-def _check(checkpoint: Checkpoint, target: Target) -> None:
-    """Refuse what `target` cannot express.
-
-    Raises:
-        CheckpointError: with the reason and the nearest alternative.
-    """
-    assert BIAS not in checkpoint.tensors, "fold_bias first"
-    source, whole = checkpoint.path, checkpoint.has("text") and checkpoint.has("image")
-    if target in ("openai", "openclip") and not whole:
-        raise CheckpointError(
-            f"{source} is one tower alone and {target} takes both; write it with --to hf"
-        )
-    if target in ("hf-text", "comfyui") and not checkpoint.has("text"):
-        raise CheckpointError(f"{source} has no text tower to write with --to {target}")
-    if target == "openai":
-        _check_openai(source, checkpoint.config)
-    if target == "openclip":
-        activations = {_activation(checkpoint.config[section]) for section in _SECTIONS}
-        if len(activations) > 1:
-            raise CheckpointError(
-                f"{source} has quick_gelu in one tower and gelu in the other, and OpenCLIP one "
-                "for both; write it with --to hf"
-            )
-
-
-def _check_openai(source: Path, config: Mapping[str, Any]) -> None:
-    for section in _SECTIONS:
-        tower = config[section]
-        if _activation(tower) != "quick_gelu":
-            raise CheckpointError(
-                f"{source} computes {tower['hidden_act']} and OpenAI's code knows quick_gelu "
-                "alone; write it with --to openclip"
-            )
-        width, heads = tower["hidden_size"], tower["num_attention_heads"]
-        if width != heads * _OPENAI_HEAD_WIDTH:
-            raise CheckpointError(
-                f"{source} has {heads} heads in {width} channels ({section}) and OpenAI's code "
-                f"takes heads {_OPENAI_HEAD_WIDTH} wide; write it with --to openclip"
-            )
-
-
-def _activation(tower: Mapping[str, Any]) -> str:
-    return str(tower.get("hidden_act", "quick_gelu"))

@@ -10,9 +10,10 @@ from longclip._progress import OnProgress
 from longclip.checkpoints.bias import fold_bias
 from longclip.checkpoints.card import Card, read_card
 from longclip.checkpoints.checkpoint import Checkpoint
+from longclip.checkpoints.expressible import Target
 from longclip.checkpoints.reading import Activation
 from longclip.checkpoints.safetensors_files import OnBytes, stored_size
-from longclip.checkpoints.writing import Storing, Target, write_checkpoint
+from longclip.checkpoints.writing import Storing, write_checkpoint
 from longclip.model.audit import MEGABYTE, POSITIONS, sha256
 from longclip.model.loading import open_checked
 from longclip.model.stretch_finding import find_stretch
