@@ -33,6 +33,9 @@ class Numbered:
     def image(self, index: int) -> Image.Image:
         return Image.new("RGB", (range(self.size)[index] + 1, 1))
 
+    def key(self, index: int) -> str:
+        return str(range(self.size)[index])
+
     def captions(self, index: int) -> Captions:
         return Captions((f"{self.name} {range(self.size)[index]}",))
 

@@ -101,6 +101,12 @@ class PaintedTexts:
             raise ImageError(f"{index}.png is broken")
         return painted(picture)
 
+    def key(self, index: int) -> str:
+        picture = self.pictures[index]
+        if picture is None:
+            raise ImageError(f"{index}.png is broken")
+        return picture
+
     def captions(self, index: int) -> Captions:
         return self.texts[index] if self.texts else Captions()
 

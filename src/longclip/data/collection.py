@@ -48,6 +48,14 @@ class Collection(Protocol):
         """The decoded RGB picture; raises `longclip.inputs.ImageError` where there is none."""
         ...
 
+    def key(self, index: int) -> str:
+        """A name for the content of a picture, found without decoding it.
+
+        Equal keys mean equal pictures; what has been computed from one may be kept under it.
+        Raises `longclip.inputs.ImageError` where there is no picture.
+        """
+        ...
+
     def captions(self, index: int) -> Captions: ...
 
     def label_sets(self) -> Sequence[LabelSet]:

@@ -71,6 +71,11 @@ class Joined:
         part, inner = self._find(index)
         return part.image(inner)
 
+    def key(self, index: int) -> str:
+        """That of the part that holds this index."""
+        part, inner = self._find(index)
+        return part.key(inner)
+
     def captions(self, index: int) -> Captions:
         """The texts of the part that holds this index."""
         part, inner = self._find(index)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from longclip import scenes
+from longclip import __version__, scenes
 from longclip.data.collection import Captions, LabelSet
 
 _TEXTS = {"train-tags": scenes.tags, "train-landmarks": scenes.landmark_tags}
@@ -36,6 +36,10 @@ class ScenesCollection:
     def image(self, index: int) -> Image.Image:
         """Draw one scene."""
         return scenes.draw(scenes.make_scene(self.split, index), self.image_size)
+
+    def key(self, index: int) -> str:
+        """Split, index and size say all; the version, since drawings change with it."""
+        return f"scenes {__version__} {self.split} {index} {self.image_size}"
 
     def captions(self, index: int) -> Captions:
         """Its short captions, the summary first, and its description.

@@ -1,6 +1,7 @@
 """Parquet, JSON-lines and image folders, read through Hugging Face `datasets`."""
 
 import glob
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,14 +62,17 @@ class Table:
 
     def image(self, index: int) -> Image.Image:
         """Decode the picture of one row."""
-        value = self._rows[index][self._columns["image"]]
-        if isinstance(value, Mapping):
-            value = value.get("bytes") or value.get("path")
-        if isinstance(value, bytes):
-            return self._decode(value, index)
-        if not isinstance(value, str):
-            raise ImageError(f"{self.name}, row {index}: no picture ({value!r:.60})")
-        return self._decode(self._root / value, index)
+        return self._decode(self._source(index), index)
+
+    def key(self, index: int) -> str:
+        """The hash of the file's bytes."""
+        source = self._source(index)
+        if isinstance(source, bytes):
+            return hashlib.sha256(source).hexdigest()
+        try:
+            return hashlib.sha256(source.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ImageError(f"{self.name}, row {index}: {source}: {error.strerror}") from None
 
     def captions(self, index: int) -> Captions:
         """The texts of one row; empty ones are left out."""
@@ -97,6 +101,16 @@ class Table:
         classes = sorted(set(values))
         number = {value: i for i, value in enumerate(classes)}
         return (LabelSet(column, tuple(map(str, classes)), tuple(number[v] for v in values)),)
+
+    def _source(self, index: int) -> Path | bytes:
+        value = self._rows[index][self._columns["image"]]
+        if isinstance(value, Mapping):
+            value = value.get("bytes") or value.get("path")
+        if isinstance(value, bytes):
+            return value
+        if not isinstance(value, str):
+            raise ImageError(f"{self.name}, row {index}: no picture ({value!r:.60})")
+        return self._root / value
 
     def _decode(self, source: Path | bytes, index: int) -> Image.Image:
         try:
