@@ -13,8 +13,8 @@ from longclip.model import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.audit import compare
 
 SHAPE = CLIPConfig(
-    text=TextConfig(64, 128, 2, 1),
-    vision=VisionConfig(128, 256, 2, 2, image_size=32, patch_size=8),
+    text=TextConfig(64, 256, 2, 1),
+    vision=VisionConfig(128, 512, 2, 2, image_size=32, patch_size=8),
     projection_dim=24,
 )
 
