@@ -7,28 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 import longclip
 from longclip import scenes
 from longclip._files import write_text
 from longclip._progress import OnProgress
-from longclip.data import Collection, ScenesCollection
+from longclip.data import ScenesCollection
 from longclip.evaluation import (
-    Answer,
     EvaluationResult,
-    Evidence,
     LengthCurve,
     Query,
     ReportData,
-    characters_read,
     embed_texts,
     evaluate,
     recall_by_length,
     results_tables,
-    strongest_rivals,
-    text_evidence,
     write_report,
 )
+from longclip.evaluation.disagreements import Answering, disagreements
 from longclip.model import CLIP
 from longclip.training import PixelStore, TrainConfig, train
 from longclip.training.recipes import direct, paper
@@ -198,56 +195,33 @@ def _report(config: DemoConfig, contestants: list[Contestant], seconds: float) -
 def _gallery(base: Contestant, long_clip: Contestant) -> tuple[Query, ...]:
     """Where the base model returns a wrong image and the long one the right one."""
     assert base.long.long is not None
-    assert long_clip.long.long is not None
-    pool = base.long.long.pool
-    won = (base.long.long.recall.ranks.text_to_image > 1) & (
-        long_clip.long.long.recall.ranks.text_to_image == 1
-    )
-    chosen = won.nonzero().flatten().tolist()
-    if not chosen:
-        return ()
-    texts = embed_texts(base.model, pool.texts)
-    rivals = strongest_rivals(base.long.image_embeddings, texts, pool.image_of_text)
-    images = long_clip.long.image_embeddings
-    own = pool.image_of_text[chosen]
-    evidence = text_evidence(
-        long_clip.model, [pool.texts[i] for i in chosen], images[own], images[rivals[chosen]]
-    )
-    ranked = sorted(
-        zip(chosen, evidence, strict=True),
-        key=lambda pair: (_decided_early(pair[1], base.model), -pair[1].margin),
-    )
     collection = ScenesCollection("test")
-    queries: dict[str, Query] = {}
-    for text, found in ranked:
-        summary = scenes.summarize(scenes.make_scene("test", int(pool.image_of_text[text])))
-        if len(queries) < QUERIES and summary not in queries:
-            pair = (int(rivals[text]), int(pool.image_of_text[text]))
-            queries[summary] = _query(found, collection, pair, base, long_clip)
-    return tuple(queries.values())
+
+    def picture(index: int) -> tuple[Image.Image, str]:
+        return collection.image(index), f"scene {index} of the test split"
+
+    def summary(index: int) -> str:
+        return scenes.summarize(scenes.make_scene("test", index))
+
+    chosen = disagreements(
+        [_answering(base), _answering(long_clip)],
+        base.long.long.pool,
+        picture,
+        queries=QUERIES,
+        of_lost=0,
+        candidates=64,
+        group=summary,
+    )
+    return chosen.queries
 
 
-def _decided_early(evidence: Evidence, base: CLIP) -> bool:
-    """Whether the most deciding sentence is one that the base model reads."""
-    deciding = max(evidence.sentences, key=lambda mark: mark.score)
-    return deciding.start < characters_read(evidence.text, base.context_length)
-
-
-def _query(
-    evidence: Evidence,
-    collection: Collection,
-    answers: tuple[int, int],
-    base: Contestant,
-    long_clip: Contestant,
-) -> Query:
-    wrong, right = answers
-    return Query(
-        evidence=evidence,
-        answers=(
-            Answer(base.name, collection.image(wrong), False, f"scene {wrong} of the test split"),
-            Answer(
-                long_clip.name, collection.image(right), True, f"scene {right} of the test split"
-            ),
-        ),
-        characters_read=characters_read(evidence.text, base.model.context_length),
+def _answering(contestant: Contestant) -> Answering:
+    result = contestant.long
+    assert result.long is not None
+    return Answering(
+        contestant.name,
+        contestant.model,
+        result.image_embeddings,
+        embed_texts(contestant.model, result.long.pool.texts),
+        result.long.recall.ranks.text_to_image,
     )

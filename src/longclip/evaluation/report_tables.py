@@ -11,11 +11,17 @@ from longclip.evaluation.measure import EvaluationResult, TextRetrieval
 
 @dataclass(frozen=True)
 class Cell:
-    """A fraction of 1, shown in percent. `spread`: standard deviation over `runs`, if several."""
+    """A fraction of 1, shown in percent.
+
+    `spread`: standard deviation over `runs`, if several. `interval`: 95 % confidence, low and high.
+    `p`: of the hypothesis that the first row's model is as good.
+    """
 
     value: float
     runs: int = 1
     spread: float = 0.0
+    interval: tuple[float, float] | None = None
+    p: float | None = None
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Cell":
@@ -26,10 +32,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One model."""
+    """One model; a cell is None where nothing is known.
+
+    `quoted` rows hold what others published: they are shown, but not compared.
+    """
 
     model: str
-    cells: tuple[Cell, ...]
+    cells: tuple[Cell | None, ...]
+    quoted: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,9 +127,13 @@ def tables_html(tables: Sequence[ResultsTable]) -> str:
     """The section with all tables."""
     spread = (
         " ± is one standard deviation over runs with different seeds."
-        if any(cell.runs > 1 for table in tables for row in table.rows for cell in row.cells)
+        if any(cell.runs > 1 for cell in _cells(tables))
         else ""
     )
+    if any(cell.interval for cell in _cells(tables)):
+        spread += " Ranges are 95 % bootstrap intervals over images."
+    if any(cell.p is not None for cell in _cells(tables)):
+        spread += " p compares with the first row on the same queries."
     cards = "\n".join(map(_table_html, tables))
     return f"""<section>
 <h2>Results</h2>
@@ -130,6 +144,10 @@ the pool, by cosine; ties count against the model.{spread}</p>
 {cards}
 </div>
 </section>"""
+
+
+def _cells(tables: Sequence[ResultsTable]) -> list[Cell]:
+    return [cell for table in tables for row in table.rows for cell in row.cells if cell]
 
 
 def _table_html(table: ResultsTable) -> str:
@@ -150,13 +168,29 @@ def _table_html(table: ResultsTable) -> str:
 
 def _row_html(table: ResultsTable, index: int) -> str:
     row, first = table.rows[index], table.rows[0]
+    if row.quoted:
+        return _quoted_html(row)
     cells = []
     for column, cell in enumerate(row.cells):
-        rivals = [_shown(other.cells[column].value) for other in table.rows if other is not row]
+        if cell is None:
+            cells.append("<td>–</td>")
+            continue
+        rivals = [_shown(other.value) for other in _compared(table, row, column)]
         is_best = bool(rivals) and _shown(cell.value) >= max(rivals)
         base = None if row is first else first.cells[column]
         cells.append(_cell_html(cell, base, is_best, index))
     return f'<tr><th scope="row">{swatch(index)}{escape(row.model)}</th>{"".join(cells)}</tr>'
+
+
+def _compared(table: ResultsTable, row: Row, column: int) -> list[Cell]:
+    """The other measured models' cells of a column."""
+    others = (other.cells[column] for other in table.rows if other is not row and not other.quoted)
+    return [cell for cell in others if cell is not None]
+
+
+def _quoted_html(row: Row) -> str:
+    cells = "".join(f"<td>{_shown(c.value):.1f}</td>" if c else "<td>–</td>" for c in row.cells)
+    return f'<tr class="quoted"><th scope="row">{escape(row.model)}</th>{cells}</tr>'
 
 
 def _cell_html(cell: Cell, base: Cell | None, is_best: bool, index: int) -> str:
@@ -165,15 +199,26 @@ def _cell_html(cell: Cell, base: Cell | None, is_best: bool, index: int) -> str:
     spread = f' <span class="spread">± {100 * cell.spread:.1f}</span>' if cell.runs > 1 else ""
     style = f"width:{100 * cell.value:.1f}%;background:{colour(index)}"
     bar = f'<span class="bar"><i style="{style}"></i></span>'
-    return f"<td>{value}{spread}{bar}{_delta_html(cell, base) if base else ''}</td>"
+    interval = _interval_html(cell.interval) if cell.interval else ""
+    return f"<td>{value}{spread}{bar}{_delta_html(cell, base) if base else ''}{interval}</td>"
+
+
+def _interval_html(interval: tuple[float, float]) -> str:
+    low, high = (f"{_shown(end):.1f}" for end in interval)
+    return f'<small class="interval">{low} – {high}</small>'
 
 
 def _delta_html(cell: Cell, base: Cell) -> str:
     delta = round(_shown(cell.value) - _shown(base.value), 1)
+    p = "" if cell.p is None else f" <span>{_p_text(cell.p)}</span>"
     if delta == 0:
-        return "<small>same</small>"
+        return f"<small>same{p}</small>"
     way, sign = ("up", "+") if delta > 0 else ("down", "−")
-    return f'<small class="{way}">{sign}{abs(delta):.1f}</small>'
+    return f'<small class="{way}">{sign}{abs(delta):.1f}{p}</small>'
+
+
+def _p_text(p: float) -> str:
+    return "p &lt; 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def _shown(value: float) -> float:

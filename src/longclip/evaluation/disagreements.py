@@ -1,0 +1,150 @@
+"""The descriptions on which models disagree, and what in them decides; the paper's Figure 2."""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+
+from longclip.evaluation.encoder import Encoder
+from longclip.evaluation.evidence import Evidence, text_evidence
+from longclip.evaluation.lengths import characters_read
+from longclip.evaluation.metrics import strongest_rivals
+from longclip.evaluation.pools import TextPool
+from longclip.evaluation.report_gallery import Answer, Query
+
+STOCK_CONTEXT = 77
+"""Tokens that a CLIP reads, begin and end of text among them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answering:
+    """A model and what it made of one pool.
+
+    `images` [N, D] and `texts` [M, D] are its embeddings of the pool, `ranks`, int64 [M], the rank
+    of each text's own image.
+    """
+
+    name: str
+    encoder: Encoder
+    images: torch.Tensor
+    texts: torch.Tensor
+    ranks: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Disagreements:
+    """Chosen queries, and how many there were to choose from.
+
+    `gained`: texts whose image the last model returns first and the first model does not;
+    `lost`: the other way round.
+    """
+
+    queries: tuple[Query, ...]
+    gained: int
+    lost: int
+
+
+def disagreements(
+    models: Sequence[Answering],
+    pool: TextPool,
+    picture: Callable[[int], tuple[Image.Image, str]],
+    *,
+    queries: int = 6,
+    of_lost: int = 2,
+    candidates: int = 24,
+    group: Callable[[int], Hashable] = lambda image: image,
+) -> Disagreements:
+    """Where the last model brings the right image first and the first one does not, or lost it.
+
+    Of the `candidates` texts with the largest margins those come first that are decided by a
+    sentence behind a stock CLIP's context, then by margin.
+
+    Args:
+        models: two or more; each answers every query.
+        pool: the texts and images they were measured on.
+        picture: from a row of the pool's images to the picture and a caption for it.
+        queries: how many are shown.
+        of_lost: how many of them are losses, where there are any.
+        candidates: how many are looked at closely, which costs a text embedding per word.
+        group: from a row of the pool's images to a name; at most one query of each is shown.
+    """
+    answers = _Answers.of(models, pool, picture)
+    gained = ~answers.right[0] & answers.right[-1]
+    lost = answers.right[0] & ~answers.right[-1]
+
+    def choose(wanted: torch.Tensor, winner: int, loser: int, count: int) -> tuple[Query, ...]:
+        rival = answers.rivals[loser]
+        found = _most_telling(wanted, models[winner], rival, pool, candidates)
+        best_of: dict[Hashable, tuple[int, Evidence]] = {}
+        for text, evidence in found:
+            best_of.setdefault(group(int(pool.image_of_text[text])), (text, evidence))
+        return tuple(answers.query(*pair) for pair in list(best_of.values())[:count])
+
+    losses = choose(lost, 0, -1, of_lost)
+    gains = choose(gained, -1, 0, queries - len(losses))
+    return Disagreements((*gains, *losses), int(gained.sum()), int(lost.sum()))
+
+
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """What every model returns for every text: `rivals` and `right` have a tensor [M] for each."""
+
+    models: Sequence[Answering]
+    pool: TextPool
+    picture: Callable[[int], tuple[Image.Image, str]]
+    rivals: Sequence[torch.Tensor]
+    right: Sequence[torch.Tensor]
+
+    @classmethod
+    def of(
+        cls,
+        models: Sequence[Answering],
+        pool: TextPool,
+        picture: Callable[[int], tuple[Image.Image, str]],
+    ) -> "_Answers":
+        rivals = [strongest_rivals(c.images, c.texts, pool.image_of_text) for c in models]
+        right = [(model.ranks == 1).cpu() for model in models]
+        return cls(models, pool, picture, rivals, right)
+
+    def query(self, text: int, evidence: Evidence) -> Query:
+        """A text with each model's answer."""
+        own = int(self.pool.image_of_text[text])
+        answers = []
+        for model, rival, right in zip(self.models, self.rivals, self.right, strict=True):
+            is_right = bool(right[text])
+            image, caption = self.picture(own if is_right else int(rival[text]))
+            answers.append(Answer(model.name, image, is_right, caption))
+        return Query(
+            evidence=evidence,
+            answers=tuple(answers),
+            characters_read=characters_read(evidence.text, STOCK_CONTEXT),
+        )
+
+
+def _most_telling(
+    wanted: torch.Tensor, winner: Answering, rival: torch.Tensor, pool: TextPool, candidates: int
+) -> list[tuple[int, Evidence]]:
+    """Texts and what decides in them for the winner, the most telling first."""
+    texts = wanted.nonzero().flatten()
+    if not len(texts):
+        return []
+    unit_images = torch.nn.functional.normalize(winner.images.float(), dim=-1).cpu()
+    unit_texts = torch.nn.functional.normalize(winner.texts.float(), dim=-1).cpu()[texts]
+    own, other = pool.image_of_text[texts], rival.cpu()[texts]
+    margins = ((unit_images[own] - unit_images[other]) * unit_texts).sum(1)
+    best = margins.argsort(descending=True, stable=True)[:candidates]
+    evidence = text_evidence(
+        winner.encoder,
+        [pool.texts[i] for i in texts[best].tolist()],
+        unit_images[own[best]],
+        unit_images[other[best]],
+    )
+    found = zip(texts[best].tolist(), evidence, strict=True)
+    return sorted(found, key=lambda pair: (_decided_early(pair[1]), -pair[1].margin))
+
+
+def _decided_early(evidence: Evidence) -> bool:
+    """Whether the most deciding sentence is one that a stock CLIP reads."""
+    deciding = max(evidence.sentences, key=lambda mark: mark.score, default=None)
+    return not deciding or deciding.start < characters_read(evidence.text, STOCK_CONTEXT)

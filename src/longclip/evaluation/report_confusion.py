@@ -1,0 +1,74 @@
+"""What a model takes for what: the confusion of a classification task, for the report."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import torch
+
+from longclip.evaluation.chart import swatch
+
+_LARGEST_MATRIX = 24
+_PAIRS = 12
+
+
+def confusion_html(
+    title: str, classes: Sequence[str], confusion_of: Mapping[str, torch.Tensor]
+) -> str:
+    """Cards of one task, one for each model: the matrix, or the commonest mistakes where the
+    classes are too many for one.
+
+    `confusion_of` holds int64 [C, C] by model, target by prediction.
+    """
+    draw = _matrix_html if len(classes) <= _LARGEST_MATRIX else _pairs_html
+    cards = "\n".join(
+        f"""<div class="card scroll" role="region" tabindex="0" aria-label="{escape(model)}">
+{draw(f"{title}: {model}", classes, confusion, index)}
+</div>"""
+        for index, (model, confusion) in enumerate(confusion_of.items())
+    )
+    return f'<div class="confusions">\n{cards}\n</div>'
+
+
+def _matrix_html(title: str, classes: Sequence[str], confusion: torch.Tensor, index: int) -> str:
+    shares = confusion.double() / confusion.sum(1, keepdim=True).clamp(min=1)
+    heads = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in classes)
+    rows = "\n".join(
+        f'<tr><th scope="row">{escape(name)}</th>{_shares_html(row, target)}</tr>'
+        for target, (name, row) in enumerate(zip(classes, shares.tolist(), strict=True))
+    )
+    return f"""<table class="confusion">
+<caption>{swatch(index)}{escape(title)} <small>percent of each class (row) that was taken for each
+class (column)</small></caption>
+<thead><tr><td></td>{heads}</tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>"""
+
+
+def _shares_html(row: Sequence[float], target: int) -> str:
+    return "".join(
+        f'<td class="{"hit" if column == target else "miss"}" style="--share:{share:.2f}">'
+        f"{f'{100 * share:.0f}' if share >= 0.005 else ''}</td>"
+        for column, share in enumerate(row)
+    )
+
+
+def _pairs_html(title: str, classes: Sequence[str], confusion: torch.Tensor, index: int) -> str:
+    wrong = confusion.clone().fill_diagonal_(0).flatten()
+    counts, places = wrong.topk(min(_PAIRS, len(wrong)))
+    rows = "\n".join(
+        f'<tr><th scope="row">{escape(classes[place // len(classes)])}</th>'
+        f"<td>{escape(classes[place % len(classes)])}</td><td>{count}</td></tr>"
+        for count, place in zip(counts.tolist(), places.tolist(), strict=True)
+        if count
+    )
+    return f"""<table>
+<caption>{swatch(index)}{escape(title)} <small>the commonest mistakes among {len(classes):,}
+classes</small></caption>
+<thead><tr><th scope="col">is</th><th scope="col">taken for</th>
+<th scope="col">images</th></tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>"""
