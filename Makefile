@@ -24,7 +24,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 	@echo "installing the test tools …"
 	$(PIP) install -c constraints.txt -e '.[dev]'
 	# Parity oracles whose metadata asks for torchvision, which longclip never installs.
-	$(PIP) install -c constraints.txt --no-deps clip-anytorch open_clip_torch timm
+	$(PIP) install -c constraints.txt --no-deps clip-anytorch clip_benchmark open_clip_torch timm
 	@touch $@
 
 setup: $(VENV)/installed-dev  ## make .venv with everything in it

@@ -12,3 +12,5 @@ settings.load_profile("longclip")
 # `datasets` copies every table it opens; these copies need not outlive the tests.
 _CACHE = tempfile.TemporaryDirectory(prefix="longclip-tests-")
 os.environ["HF_DATASETS_CACHE"] = _CACHE.name
+# Neither are embeddings kept, nor found from an earlier run.
+os.environ["XDG_CACHE_HOME"] = _CACHE.name

@@ -19,7 +19,6 @@ from longclip.evaluation import (
     LengthCurve,
     Query,
     ReportData,
-    embed_texts,
     evaluate,
     recall_by_length,
     results_tables,
@@ -129,9 +128,14 @@ def _measure(
         for split in ("test", "test-short")
     )
     assert long.long is not None
-    pool = long.long.pool
+    answering = Answering.of(model, long, long.long)
+    assert long.long.pool is not None
     curve = recall_by_length(
-        model, long.image_embeddings, pool.texts, pool.image_of_text, tokens=TOKENS_KEPT
+        model,
+        answering.images,
+        long.long.pool.texts,
+        long.long.pool.image_of_text,
+        tokens=TOKENS_KEPT,
     )
     return Contestant(name, model, long, short, curve, train_seconds)
 
@@ -194,7 +198,8 @@ def _report(config: DemoConfig, contestants: list[Contestant], seconds: float) -
 
 def _gallery(base: Contestant, long_clip: Contestant) -> tuple[Query, ...]:
     """Where the base model returns a wrong image and the long one the right one."""
-    assert base.long.long is not None
+    pool = base.long.long and base.long.long.pool
+    assert pool
     collection = ScenesCollection("test")
 
     def picture(index: int) -> tuple[Image.Image, str]:
@@ -205,7 +210,7 @@ def _gallery(base: Contestant, long_clip: Contestant) -> tuple[Query, ...]:
 
     chosen = disagreements(
         [_answering(base), _answering(long_clip)],
-        base.long.long.pool,
+        pool,
         picture,
         queries=QUERIES,
         of_lost=0,
@@ -216,12 +221,5 @@ def _gallery(base: Contestant, long_clip: Contestant) -> tuple[Query, ...]:
 
 
 def _answering(contestant: Contestant) -> Answering:
-    result = contestant.long
-    assert result.long is not None
-    return Answering(
-        contestant.name,
-        contestant.model,
-        result.image_embeddings,
-        embed_texts(contestant.model, result.long.pool.texts),
-        result.long.recall.ranks.text_to_image,
-    )
+    assert contestant.long.long
+    return Answering.of(contestant.model, contestant.long, contestant.long.long)

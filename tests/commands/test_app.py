@@ -15,7 +15,17 @@ import longclip
 from longclip import commands
 from longclip.commands import app
 
-COMMANDS = ("convert", "demo", "eval", "inspect", "stretch", "tokenize", "train")
+COMMANDS = (
+    "benchmarks",
+    "compare",
+    "convert",
+    "demo",
+    "eval",
+    "inspect",
+    "stretch",
+    "tokenize",
+    "train",
+)
 
 
 def longclip_process(*words: str, **options: object) -> subprocess.CompletedProcess[str]:

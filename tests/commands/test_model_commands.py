@@ -190,7 +190,7 @@ def test_eval_as_json(run: Run, model: Path, walls: Path) -> None:  # noqa: F811
     words = ("eval", model, "--data", walls, "--batch-size", 5)
     piped = run(*words, "--json", "-")
     assert piped.code == 0
-    [result] = piped.json
+    [result] = piped.json["results"]
     assert result["name"] == str(model)
     assert result["collection"] == "walls/walls"
     assert result["context_length"] == 77
@@ -207,16 +207,17 @@ def test_eval_as_json(run: Run, model: Path, walls: Path) -> None:  # noqa: F811
     assert (label["images"], label["classes"]) == (IMAGES, 3)
 
     tables = run(*words, "--json", "deep/results.json")
-    assert json.loads(Path("deep/results.json").read_text()) == [result]
+    assert json.loads(Path("deep/results.json").read_text())["results"] == [result]
     assert "\x1b" not in tables.out
     text = " ".join(tables.out.split())
-    assert "walls/walls (context 77)" in text
-    for row in (
-        f"long, text to image │ {IMAGES} │ {IMAGES}",
-        f"short, image to text │ {IMAGES} │ {2 * IMAGES}",
-        f"zero-shot, label │ {IMAGES} │ 3",
+    for title in (
+        f"walls/walls: long descriptions ({IMAGES} images, {IMAGES} texts)",
+        f"walls/walls: short captions ({IMAGES} images, {2 * IMAGES} texts)",
+        f"walls/walls: zero-shot ({IMAGES} images; top-1 accuracy among (n) classes)",
     ):
-        assert row in text
+        assert title in text
+    shown = f"{100 * result['long']['text_to_image']['R@10']:.1f}"
+    assert shown in text
     assert f"{IMAGES} long texts were cut to 77 tokens" in text
     assert text.endswith("written: deep/results.json")
 
@@ -225,7 +226,7 @@ def test_eval_measures_what_is_there(run: Run, model: Path, walls: Path) -> None
     captions = walls.parent / "only_captions.jsonl"
     captions.write_text('{"image": "0.png", "alt": "red"}\n{"image": "1.png", "alt": "green"}\n')
     options = ("--data", captions, "--short-column", "alt", "--json", "-")
-    [result] = run("eval", model, *options).json
+    [result] = run("eval", model, *options).json["results"]
     assert result["short"]["texts"] == 2
     assert result["long"] is None
     assert result["zero_shot"] == {}
@@ -236,7 +237,7 @@ def test_eval_of_several_collections(run: Run, model: Path, walls: Path) -> None
     for name, number in (("red", 0), ("green", 1)):
         (folder / name).mkdir(parents=True)
         (folder / name / "x.png").write_bytes((walls.parent / f"{number}.png").read_bytes())
-    found = run("eval", model, "--data", folder, "--data", walls, "--json", "-").json
+    found = run("eval", model, "--data", folder, "--data", walls, "--json", "-").json["results"]
     assert [result["collection"] for result in found] == ["classes", "walls/walls"]
     assert found[0]["zero_shot"]["label"]["classes"] == 2
     assert found[0]["long"] is None

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longclip.evaluation import characters_read, recall_by_length, retrieval_recall
+from longclip.evaluation.lengths import first_words, words_with_tokens
 from longclip.inputs import clip_tokenizer
 
 TEXTS = ("red car", "red car blue house", "red car blue tree tall lamp", "dog")
@@ -33,8 +34,13 @@ def test_the_curve_ends_with_the_context_and_nothing_is_embedded_twice():
     images = torch.randn(4, 16)
     curve = recall_by_length(encoder, images, TEXTS, torch.arange(4), tokens=(2, 4, 5, 6))
     assert curve.tokens == (2, 4)
-    assert len(encoder.texts_seen) == 4 + 2
-    assert all(ids[-1] == clip_tokenizer().eot_token_id for ids in encoder.texts_seen)
+    # Three texts begin alike; at four tokens two of the four change.
+    assert sorted(encoder.texts_seen) == [
+        "dog",
+        "red car",
+        "red car blue house",
+        "red car blue tree",
+    ]
 
     with pytest.raises(ValueError, match="at most 4"):
         recall_by_length(encoder, images, TEXTS, torch.arange(4), tokens=(5, 6))
@@ -59,3 +65,58 @@ def test_the_part_read_is_the_longest_whole_words_that_fit(words, context_length
     if end < len(text):
         assert rest
         assert tokens(text[:end] + " " + rest[0]) > context_length
+
+
+class Boundless(BagOfTokens):
+    """Reads 1,000 tokens, and does not say so."""
+
+    def __init__(self):
+        super().__init__()
+        self.reader = BagOfTokens(context_length=1000)
+        self.context_length = None
+
+    def encode_text(self, texts, /):
+        return self.reader.encode_text(texts).double().numpy()
+
+
+def test_an_encoder_without_a_limit_reads_on():
+    encoder = BagOfTokens()
+    images = encoder.encode_image([painted(text) for text in TEXTS])
+    limited = recall_by_length(encoder, images, TEXTS, torch.arange(4), tokens=(2, 500))
+    assert limited.tokens == (2,)
+    curve = recall_by_length(Boundless(), images, TEXTS, torch.arange(4), tokens=(2, 500))
+    assert curve.tokens == (2, 500)
+    assert curve.text_to_image[1] == 1.0
+
+
+def tokens_of(text):
+    return len(clip_tokenizer().encode([text])[0]) - 2
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(alphabet='ab1é’"&;<>#x \n\t\xa0ÃŸ©â€™', max_size=30), st.integers(1, 12))
+def test_first_words_are_a_prefix_that_fits_and_cannot_grow(text, tokens):
+    """Whatever the cleaning repairs on the way: mojibake and entities may span a space."""
+    kept = first_words(text, tokens)
+    assert text.startswith(kept)
+    assert tokens_of(kept) <= tokens
+    rest = text[len(kept) :]
+    if rest:
+        assert not kept or not rest[0].strip(), "cut inside a word"
+        more = text[: len(kept) + len(rest) - len(rest.lstrip()) + len(rest.split()[0])]
+        assert tokens_of(more) > tokens
+
+
+def test_first_words_keep_whole_words_and_the_text_as_it_was():
+    assert first_words("Two  big\ndogs, running", 3) == "Two  big"
+    assert first_words("Two  big\ndogs, running", 4) == "Two  big\ndogs,"
+    assert first_words("a dog ", 2) == "a dog "
+    assert first_words("antidisestablishmentarianism here", 2) == ""
+    assert first_words("", 5) == ""
+
+
+def test_words_are_counted_like_the_text():
+    text = "A caf\u00e9\u2019s red door, 12 steps (wooden)."
+    counted = words_with_tokens(text)
+    assert len(counted.ends) == len(text.split())
+    assert [tokens_of(text[:end]) for end in counted.ends] == list(counted.tokens)

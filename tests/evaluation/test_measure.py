@@ -4,7 +4,7 @@ import pytest
 from evaluation_fakes import BagOfTokens, PaintedTexts
 
 from longclip.data.collection import Captions, LabelSet
-from longclip.evaluation import evaluate, long_texts, short_texts
+from longclip.evaluation import EvaluateConfig, evaluate, long_texts, short_texts
 
 PICTURES = ("a red car", "a green tree", "two blue boats on a lake", "an old house")
 
@@ -63,8 +63,7 @@ def test_bad_images_leave_with_their_texts_and_labels():
         collection,
         name="fake",
         templates={"things": ["{}"]},
-        batch_size=2,
-        max_bad_fraction=0.25,
+        config=EvaluateConfig(batch_size=2, max_bad_fraction=0.25),
     )
     assert [(bad.index, bad.reason) for bad in result.bad_images] == [(1, "1.png is broken")]
     assert result.images == 3
@@ -76,7 +75,7 @@ def test_bad_images_leave_with_their_texts_and_labels():
     assert not any("gone" in str(text) for text in encoder.texts_seen)
 
     with pytest.raises(ValueError, match=r"1 of 4 images.*1\.png is broken.*max_bad_fraction"):
-        evaluate(encoder, collection, name="fake", max_bad_fraction=0.2)
+        evaluate(encoder, collection, name="fake", config=EvaluateConfig(max_bad_fraction=0.2))
 
 
 def test_progress_runs_from_nothing_to_everything():
@@ -87,7 +86,7 @@ def test_progress_runs_from_nothing_to_everything():
         PaintedTexts(PICTURES, captioned(), (labels,)),
         name="fake",
         templates={"things": ["a {}", "the {}"]},
-        batch_size=3,
+        config=EvaluateConfig(batch_size=3),
         on_progress=lambda *call: calls.append(call),
     )
     assert calls == [

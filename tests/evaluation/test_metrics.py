@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from evaluation_fakes import EXACT_VECTORS, cosine
@@ -68,6 +69,51 @@ def test_copies_tie_exactly_and_chunks_never_change_a_rank(seed, chunk_size, wid
     assert (whole.image_to_text.tolist(), whole.text_to_image.tolist()) == reference_ranks(
         score, owners.tolist()
     )
+
+
+def exact_scores(images, texts):
+    """Cosines of the unit vectors rounded to 2^-26, as integers: multiples of 2^-52, all exact."""
+    a, b = images.double().numpy(), texts.double().numpy()
+    a = np.rint(a / np.linalg.norm(a, axis=1, keepdims=True) * 2**26).astype(np.int64)
+    b = np.rint(b / np.linalg.norm(b, axis=1, keepdims=True) * 2**26).astype(np.int64)
+    return (a @ b.T).tolist()
+
+
+@pytest.mark.parametrize("nearly", [0.0, 1e-7, 1e-6, 1e-5])
+@pytest.mark.parametrize("copies", [3, 150])
+@pytest.mark.parametrize("chunk_size", [64, 1000])
+def test_rivals_closer_than_float32_can_tell_are_ranked_exactly(nearly, copies, chunk_size):
+    """Few close calls are looked at one by one, many in a product of their own."""
+    generator = torch.Generator().manual_seed(copies)
+    images = torch.randn(200, 96, generator=generator)
+    sources = torch.randint(200 - copies, (copies,), generator=generator)
+    noise = torch.randn(copies, 96, generator=generator)
+    images[-copies:] = images[sources] + nearly * noise
+    owners = torch.cat([torch.arange(200), torch.randint(200, (300,), generator=generator)])
+    owners = owners[torch.randperm(500, generator=generator)]
+    texts = images[owners] + torch.randn(500, 96, generator=generator)
+    ranks = retrieval_ranks(images, texts, owners, chunk_size=chunk_size)
+    score = exact_scores(images, texts)
+    assert (ranks.image_to_text.tolist(), ranks.text_to_image.tolist()) == reference_ranks(
+        score, owners.tolist()
+    )
+
+
+def test_process_wide_precision_changes_no_rank():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(300, 256, generator=generator)
+    texts = images + 3 * torch.randn(300, 256, generator=generator)
+    owners = torch.arange(300)
+    plain = retrieval_ranks(images, texts, owners)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            coarse = retrieval_ranks(images.requires_grad_(), texts, owners)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert torch.equal(plain.image_to_text, coarse.image_to_text)
+    assert torch.equal(plain.text_to_image, coarse.text_to_image)
 
 
 @settings(max_examples=50, deadline=None)

@@ -193,7 +193,7 @@ def test_tables_of_evaluation_results():
         ("painted/test: zero-shot", "3 images; top-1 accuracy among (n) classes"),
     ]
     assert [t.columns for t in tables][1:] == [
-        ("text → image R@1", "image → text R@1"),
+        tuple(f"{way} R@{k}" for way in ("text → image", "image → text") for k in (1, 5, 10)),
         ("things (3)",),
     ]
     cell = tables[1].rows[1].cells[0]
@@ -201,7 +201,7 @@ def test_tables_of_evaluation_results():
     assert cell.runs == 2
     assert cell.value == pytest.approx(sum(values) / 2)
     assert cell.spread == pytest.approx(torch.tensor(values).std().item())
-    assert tables[0].rows[0].cells[2].value == bad.long.recall.image_to_text[1]
+    assert tables[0].rows[0].cells[3].value == bad.long.recall.image_to_text[1]
 
 
 def test_models_are_compared_on_one_pool_only():

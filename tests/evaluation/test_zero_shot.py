@@ -1,4 +1,5 @@
 import importlib.util
+import math
 import runpy
 from pathlib import Path
 
@@ -80,6 +81,42 @@ def test_confusion_is_target_by_prediction():
     images = torch.tensor([[1.0, 0.1], [0.2, 1.0], [1.0, 0.0]])
     result = top1_accuracy(images, torch.eye(2), torch.tensor([0, 0, 1]))
     assert result.confusion.tolist() == [[1, 1], [1, 0]]
+    assert result.targets.tolist() == [0, 0, 1]
+    assert result.predictions.tolist() == [0, 1, 0]
+
+
+def test_the_paper_procedure_step_by_step():
+    """Eighty prompts a class, their mean brought to length one, the nearest class is the answer."""
+    names = [f"thing {i}" for i in range(7)]
+    images = torch.stack([vector_of(f"image {i}") for i in range(50)])
+    targets = torch.arange(50) % 7
+    weights = []
+    for name in names:
+        total = torch.zeros(16, dtype=torch.float64)
+        for template in IMAGENET_TEMPLATES:
+            prompt = vector_of(template.replace("{}", name)).double()
+            total += prompt / math.sqrt(sum(x * x for x in prompt.tolist()))
+        mean = total / 80
+        weights.append((mean / mean.norm()).tolist())
+    answers = []
+    for image in images.tolist():
+        scores = [cosine(image, weight) for weight in weights]
+        answers.append(scores.index(max(scores)))
+    classifier = zero_shot_classifier(embed, names, IMAGENET_TEMPLATES)
+    torch.testing.assert_close(classifier.double(), torch.tensor(weights, dtype=torch.float64))
+    result = top1_accuracy(images, classifier, targets)
+    assert result.predictions.tolist() == answers
+    hits = sum(answer == target for answer, target in zip(answers, targets.tolist(), strict=True))
+    assert result.accuracy == hits / 50
+
+
+def test_arrays_of_any_float_type_are_welcome():
+    names, templates = ["cat", "dog"], ["a {}.", "the {}."]
+    plain = zero_shot_classifier(embed, names, templates)
+    array = zero_shot_classifier(lambda texts: embed(texts).double().numpy(), names, templates)
+    half = zero_shot_classifier(lambda texts: embed(texts).bfloat16(), names, templates)
+    torch.testing.assert_close(array, plain)
+    torch.testing.assert_close(half, plain, atol=0.01, rtol=0)
 
 
 def test_mistakes_are_named():

@@ -9,6 +9,8 @@ import warnings
 from cyclopts import App
 
 import longclip
+from longclip.commands.benchmarks import benchmarks_command
+from longclip.commands.compare import compare_command
 from longclip.commands.convert import convert_command
 from longclip.commands.demo import demo_command
 from longclip.commands.eval import eval_command
@@ -31,6 +33,8 @@ Examples:
     longclip stretch nano runs/nano-248
     longclip train --recipe paper --model nano --data scenes --out runs/paper --steps 100
     longclip eval runs/paper/model --data scenes/test --json runs/paper/eval.json
+    longclip compare runs/paper/eval.json nano.json
+    longclip benchmarks urban1k
     longclip convert runs/paper/model runs/paper.safetensors --to comfyui
     longclip inspect runs/paper/model
 """
@@ -41,6 +45,8 @@ for _command in (
     stretch_command,
     train_command,
     eval_command,
+    compare_command,
+    benchmarks_command,
     tokenize_command,
     convert_command,
     inspect_command,

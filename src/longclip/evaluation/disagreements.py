@@ -12,6 +12,7 @@ from longclip.evaluation.lengths import characters_read
 from longclip.evaluation.metrics import strongest_rivals
 from longclip.evaluation.pools import TextPool
 from longclip.evaluation.report_gallery import Answer, Query
+from longclip.evaluation.results import EvaluationResult, TextRetrieval
 
 STOCK_CONTEXT = 77
 """Tokens that a CLIP reads, begin and end of text among them."""
@@ -30,6 +31,22 @@ class Answering:
     images: torch.Tensor
     texts: torch.Tensor
     ranks: torch.Tensor
+
+    @classmethod
+    def of(
+        cls, encoder: Encoder, result: EvaluationResult, retrieval: TextRetrieval
+    ) -> "Answering":
+        """From a result that was measured here, and not read from a file."""
+        assert result.image_embeddings is not None
+        assert retrieval.pool is not None
+        assert retrieval.embeddings is not None
+        return cls(
+            result.name,
+            encoder,
+            result.image_embeddings[list(retrieval.pool.image_rows)],
+            retrieval.embeddings,
+            retrieval.recall.ranks.text_to_image,
+        )
 
 
 @dataclass(frozen=True)

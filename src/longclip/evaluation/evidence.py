@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import normalize
 
+from longclip.evaluation.embed import embed_texts
 from longclip.evaluation.encoder import Encoder
 from longclip.inputs import split_sentences
 
@@ -87,7 +88,7 @@ def _margins_without(
     counts = [len(spans) for spans in spans_of]
     if not shortened:
         return [[] for _ in texts]
-    embeddings = normalize(encoder.encode_text(shortened).float(), dim=-1)
+    embeddings = normalize(embed_texts(encoder, shortened), dim=-1)
     query = torch.repeat_interleave(torch.arange(len(texts)), torch.tensor(counts))
     rows = direction.to(embeddings.device)[query.to(embeddings.device)]
     margins = (embeddings * rows).sum(-1).cpu()

@@ -1,6 +1,8 @@
 """How much of a long text an encoder really uses: recall against the number of tokens kept."""
 
 import bisect
+import functools
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +10,9 @@ from typing import Any
 
 import torch
 
+from longclip._progress import OnProgress
+from longclip.evaluation.cache import EmbeddingCache
+from longclip.evaluation.embed import embed_texts
 from longclip.evaluation.encoder import Encoder
 from longclip.evaluation.metrics import retrieval_recall
 from longclip.inputs import clip_tokenizer
@@ -19,7 +24,8 @@ _BOS_AND_EOT = 2
 class LengthCurve:
     """Recall at `k`, as fractions of 1, where each text keeps its first `tokens[i]` tokens.
 
-    BOS and EOT are not counted. `texts_cut[i]` of the texts had more than that.
+    These are tokens of CLIP's tokenizer without BOS and EOT, for any encoder, and only whole
+    words are kept. `texts_cut[i]` of the texts had more than that.
     """
 
     k: int
@@ -50,31 +56,37 @@ def recall_by_length(
     *,
     tokens: Sequence[int],
     k: int = 1,
+    cache: EmbeddingCache | None = None,
+    on_progress: OnProgress | None = None,
 ) -> LengthCurve:
     """The curve behind the "effective length" of the Long-CLIP paper (its introduction).
 
     `image_embeddings` [N, D] come from the same encoder; `image_of_text`, int64 [M], as in
     `retrieval_recall`. Lengths that the encoder has no room for are left out: the curve ends
-    where the model does. Only texts that a further token changes are embedded again.
+    where the model does. Only texts that a further word changes are embedded again.
     """
-    room = encoder.context_length - _BOS_AND_EOT
-    kept = tuple(sorted({n for n in tokens if n <= room}))
+    limit = encoder.context_length
+    kept = tuple(sorted({n for n in tokens if limit is None or n <= limit - _BOS_AND_EOT}))
     if not kept or kept[0] < 1:
+        room = "" if limit is None else f", some of them at most {limit - _BOS_AND_EOT}"
         raise ValueError(
-            f"tokens must be numbers from 1 up, some of them at most {room} (what the encoder "
-            f"has room for), not {tuple(tokens)}"
+            f"tokens must be numbers from 1 up{room} (what the encoder has room for), "
+            f"not {tuple(tokens)}"
         )
-    whole = clip_tokenizer().encode(texts)
+    words = [words_with_tokens(text) for text in texts]
     embeddings = torch.zeros(len(texts), image_embeddings.shape[1])
+    ends = [-1] * len(texts)
     cuts, image_to_text, text_to_image = [], [], []
-    changed = list(range(len(texts)))
     for n in kept:
+        before, ends = ends, [_end(*pair, n) for pair in zip(texts, words, strict=True)]
+        changed = [i for i, (old, new) in enumerate(zip(before, ends, strict=True)) if old != new]
         if changed:
-            ids = [[*whole[i][:-1][: n + 1], whole[i][-1]] for i in changed]
-            embeddings[changed] = encoder.encode_text(ids).float().cpu()
-        changed = [i for i, ids in enumerate(whole) if len(ids) - _BOS_AND_EOT > n]
+            cut = [texts[i][: ends[i]] for i in changed]
+            stage = f"texts of {n} tokens"
+            found = embed_texts(encoder, cut, stage=stage, cache=cache, on_progress=on_progress)
+            embeddings[changed] = found.cpu()
         recall = retrieval_recall(image_embeddings, embeddings, image_of_text, ks=(k,))
-        cuts.append(len(changed))
+        cuts.append(sum(end < len(text) for end, text in zip(ends, texts, strict=True)))
         image_to_text.append(recall.image_to_text[k])
         text_to_image.append(recall.text_to_image[k])
     return LengthCurve(
@@ -88,12 +100,50 @@ def recall_by_length(
     )
 
 
+def first_words(text: str, tokens: int) -> str:
+    """The leading whole words of `text` that make at most `tokens` CLIP tokens.
+
+    BOS and EOT are not counted, and a word is what stands between spaces. The text itself where
+    all of it fits; empty where not even its first word does.
+    """
+    return text[: _end(text, words_with_tokens(text), tokens)]
+
+
 def characters_read(text: str, context_length: int) -> int:
     """Where an encoder of that context stops reading: `text[:n]` are the whole words that fit."""
-    ends = [word.end() for word in re.finditer(r"\S+", text)]
-    fitting = bisect.bisect_right(
-        ends, context_length, key=lambda end: len(clip_tokenizer().encode([text[:end]])[0])
-    )
-    if fitting == len(ends):
+    return len(first_words(text, context_length - _BOS_AND_EOT))
+
+
+@dataclass(frozen=True)
+class WordTokens:
+    """Word w of a text ends at character `ends[w]`; up to there the text has `tokens[w]` tokens."""
+
+    ends: tuple[int, ...]
+    tokens: tuple[int, ...]
+
+
+def words_with_tokens(text: str) -> WordTokens:
+    """The words of `text` (between spaces) and how many CLIP tokens they add up to.
+
+    A distinct word is tokenized once per process, so thousands of texts are a matter of seconds.
+    """
+    words = list(re.finditer(r"\S+", text))
+    ends = tuple(word.end() for word in words)
+    ids = [_word_ids(word.group()) for word in words]
+    if [*itertools.chain.from_iterable(ids)] == clip_tokenizer().encode([text])[0][1:-1]:
+        return WordTokens(ends, tuple(itertools.accumulate(map(len, ids))))
+    # What the cleaning repairs (mojibake, entities) may reach over a space.
+    encoded = clip_tokenizer().encode([text[:end] for end in ends])
+    return WordTokens(ends, tuple(len(ids) - _BOS_AND_EOT for ids in encoded))
+
+
+@functools.lru_cache(maxsize=2**16)
+def _word_ids(word: str) -> tuple[int, ...]:
+    return tuple(clip_tokenizer().encode([word])[0][1:-1])
+
+
+def _end(text: str, words: WordTokens, tokens: int) -> int:
+    fitting = bisect.bisect_right(words.tokens, tokens)
+    if fitting == len(words.ends):
         return len(text)
-    return ends[fitting - 1] if fitting else 0
+    return words.ends[fitting - 1] if fitting else 0

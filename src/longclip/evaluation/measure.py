@@ -1,60 +1,46 @@
 """Everything a collection can tell about an encoder, in one result."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
 from longclip._progress import OnProgress
 from longclip.data.collection import Collection, LabelSet
-from longclip.evaluation.embed import BadImage, ImageEmbeddings, embed_images, embed_texts, report
+from longclip.evaluation.cache import EmbeddingCache
+from longclip.evaluation.embed import ImageEmbeddings, embed_images, embed_texts, report
 from longclip.evaluation.encoder import Encoder
-from longclip.evaluation.metrics import RetrievalResult, retrieval_recall
+from longclip.evaluation.metrics import retrieval_recall
 from longclip.evaluation.pools import TextPool, long_texts, short_texts, text_pool
+from longclip.evaluation.probes import TextProbes, probe_texts
+from longclip.evaluation.results import EvaluationResult, TextRetrieval
 from longclip.evaluation.templates import IMAGENET_TEMPLATES
 from longclip.evaluation.zero_shot import ZeroShotResult, top1_accuracy, zero_shot_classifier
 from longclip.inputs import truncation
 
-
-@dataclass(frozen=True)
-class TextRetrieval:
-    """Retrieval against one pool of texts; `truncated` of them do not fit the encoder."""
-
-    recall: RetrievalResult
-    truncated: int
-    pool: TextPool = field(repr=False, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        return {**self.recall.to_json(), "truncated_texts": self.truncated}
+Task = Literal["long", "short", "zero-shot"]
 
 
 @dataclass(frozen=True)
-class EvaluationResult:
-    """`name` is the model's. What a collection does not offer is None or absent."""
+class EvaluateConfig:
+    """What is measured, and how it is computed; only the first three change a number.
 
-    name: str
-    collection: str
-    context_length: int
-    images: int
-    bad_images: tuple[BadImage, ...]
-    long: TextRetrieval | None
-    short: TextRetrieval | None
-    zero_shot: dict[str, ZeroShotResult]
-    image_embeddings: torch.Tensor = field(repr=False, compare=False)
-    """float32 [images, D]; row r is the r-th image that could be read."""
+    Attributes:
+        tasks: what to measure, as far as the collection has it.
+        ks: K of recall at K.
+        max_bad_fraction: the largest share of images that may be unreadable.
+        probes: also measure what recall hides, on long texts.
+        batch_size: images per call of the encoder.
+        workers: threads that decode; one per processor where None.
+    """
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "collection": self.collection,
-            "context_length": self.context_length,
-            "images": self.images,
-            "bad_images": [{"index": bad.index, "reason": bad.reason} for bad in self.bad_images],
-            "long": self.long.to_json() if self.long else None,
-            "short": self.short.to_json() if self.short else None,
-            "zero_shot": {task: result.to_json() for task, result in self.zero_shot.items()},
-        }
+    tasks: tuple[Task, ...] = ("long", "short", "zero-shot")
+    ks: tuple[int, ...] = (1, 5, 10)
+    max_bad_fraction: float = 0.01
+    probes: bool = False
+    batch_size: int = 64
+    workers: int | None = None
 
 
 def evaluate(
@@ -62,89 +48,150 @@ def evaluate(
     collection: Collection,
     *,
     name: str,
-    ks: Sequence[int] = (1, 5, 10),
+    config: EvaluateConfig | None = None,
     templates: Mapping[str, Sequence[str]] | None = None,
-    batch_size: int = 64,
-    max_bad_fraction: float = 0.01,
+    cache: EmbeddingCache | None = None,
     on_progress: OnProgress | None = None,
 ) -> EvaluationResult:
     """Long and short retrieval and zero-shot classification, as far as the collection has them.
 
     Long retrieval pairs each image with its long descriptions, or with its short captions joined
-    (`long_texts`); short retrieval takes every short caption. `templates` maps the name of a
-    label set to its prompts; the others are asked with their own, or the 80 ImageNet templates.
+    (`long_texts`); short retrieval takes every short caption. Images that cannot be read are left
+    out, with their texts and labels, and listed.
 
-    Images that cannot be read are left out, with their texts and labels, and listed; ValueError
-    where they are more than `max_bad_fraction`.
+    Args:
+        encoder: the model.
+        collection: the data.
+        name: what results call the model.
+        config: what is measured.
+        templates: prompts by name of a label set; the others are asked with their own, or the 80
+            ImageNet templates.
+        cache: where embeddings are looked for and kept.
+        on_progress: told how far each stage is.
+
+    Raises:
+        ValueError: where too many images cannot be read, or templates name an unknown label set.
+        longclip.evaluation.encoder.EncoderError: where the encoder gives no usable embeddings.
     """
-    label_sets, templates = collection.label_sets(), templates or {}
-    unknown = set(templates) - {labels.name for labels in label_sets}
-    if unknown:
-        raise ValueError(
-            f"{collection.name} has no label set {sorted(unknown)[0]!r} for these templates; "
-            f"it has {[labels.name for labels in label_sets]}"
-        )
+    config = config or EvaluateConfig()
+    label_sets = collection.label_sets() if "zero-shot" in config.tasks else ()
+    templates = templates or {}
+    _check_templates(collection, label_sets, templates)
     images = embed_images(
         encoder,
         collection,
-        batch_size=batch_size,
-        max_bad_fraction=max_bad_fraction,
+        batch_size=config.batch_size,
+        max_bad_fraction=config.max_bad_fraction,
+        workers=config.workers,
+        cache=cache,
         on_progress=on_progress,
     )
-
-    def retrieve(kind: str, pool: TextPool | None) -> TextRetrieval | None:
-        if pool is None:
-            return None
-        stage = f"{collection.name}: {kind} texts"
-        texts = embed_texts(encoder, pool.texts, stage=stage, on_progress=on_progress)
-        own = images.embeddings[list(pool.image_rows)]
-        recall = retrieval_recall(own, texts, pool.image_of_text, ks=ks)
-        truncated = truncation(pool.texts, encoder.context_length).texts_cut
-        return TextRetrieval(recall, truncated, pool)
-
+    measure = _Measure(encoder, collection, images, config, cache, on_progress)
+    long = short = None
+    if "long" in config.tasks:
+        long = measure.retrieval("long", text_pool(collection, images.indices, long_texts))
+    if "short" in config.tasks:
+        short = measure.retrieval("short", text_pool(collection, images.indices, short_texts))
     return EvaluationResult(
         name=name,
         collection=collection.name,
         context_length=encoder.context_length,
         images=len(images.indices),
         bad_images=images.bad,
-        long=retrieve("long", text_pool(collection, images.indices, long_texts)),
-        short=retrieve("short", text_pool(collection, images.indices, short_texts)),
+        long=long,
+        short=short,
         zero_shot={
-            labels.name: _classify(
-                encoder,
-                images,
-                labels,
-                templates.get(labels.name) or labels.templates or IMAGENET_TEMPLATES,
-                on_progress,
+            labels.name: measure.classification(
+                labels, templates.get(labels.name) or labels.templates or IMAGENET_TEMPLATES
             )
             for labels in label_sets
         },
+        classes={labels.name: labels.classes for labels in label_sets},
         image_embeddings=images.embeddings,
+        image_indices=images.indices,
     )
 
 
-def _classify(
-    encoder: Encoder,
-    images: ImageEmbeddings,
-    labels: LabelSet,
-    templates: Sequence[str],
-    on_progress: OnProgress | None,
-) -> ZeroShotResult:
-    if max(images.indices) >= len(labels.targets):
+def _check_templates(
+    collection: Collection,
+    label_sets: Sequence[LabelSet],
+    templates: Mapping[str, Sequence[str]],
+) -> None:
+    unknown = set(templates) - {labels.name for labels in label_sets}
+    if unknown:
         raise ValueError(
-            f"label set {labels.name!r} has {len(labels.targets)} targets, fewer than images"
+            f"{collection.name} has no label set {sorted(unknown)[0]!r} for these templates; "
+            f"it has {[labels.name for labels in label_sets]}"
         )
-    done, total = 0, len(labels.classes) * len(templates)
 
-    def encode(prompts: Sequence[str]) -> torch.Tensor:
-        nonlocal done
-        embeddings = encoder.encode_text(prompts)
-        done += len(prompts)
-        report(on_progress, f"{labels.name}: prompts", done, total)
-        return embeddings
 
-    report(on_progress, f"{labels.name}: prompts", 0, total)
-    classifier = zero_shot_classifier(encode, labels.classes, templates)
-    targets = torch.tensor([labels.targets[index] for index in images.indices])
-    return top1_accuracy(images.embeddings, classifier, targets)
+@dataclass(frozen=True, eq=False)
+class _Measure:
+    """An encoder and the images it has embedded."""
+
+    encoder: Encoder
+    collection: Collection
+    images: ImageEmbeddings
+    config: EvaluateConfig
+    cache: EmbeddingCache | None
+    on_progress: OnProgress | None
+
+    def retrieval(self, kind: str, pool: TextPool | None) -> TextRetrieval | None:
+        if pool is None:
+            return None
+        own = self.images.embeddings[list(pool.image_rows)]
+        texts = self._embed_texts(pool.texts, f"{self.collection.name}: {kind} texts")
+        limit = self.encoder.context_length
+        return TextRetrieval(
+            recall=retrieval_recall(own, texts, pool.image_of_text, ks=self.config.ks),
+            image_of_text=pool.image_of_text,
+            truncated=None if limit is None else truncation(pool.texts, limit).texts_cut,
+            probes=self._probes(pool, own, texts) if kind == "long" else None,
+            pool=pool,
+            embeddings=texts,
+        )
+
+    def _probes(
+        self, pool: TextPool, images: torch.Tensor, texts: torch.Tensor
+    ) -> TextProbes | None:
+        if not self.config.probes:
+            return None
+        return probe_texts(
+            self.encoder,
+            pool.texts,
+            pool.image_of_text,
+            images,
+            texts,
+            cache=self.cache,
+            on_progress=self.on_progress,
+        )
+
+    def _embed_texts(self, texts: Sequence[str], stage: str) -> torch.Tensor:
+        return embed_texts(
+            self.encoder,
+            texts,
+            stage=stage,
+            width=self.images.embeddings.shape[1],
+            cache=self.cache,
+            on_progress=self.on_progress,
+        )
+
+    def classification(self, labels: LabelSet, templates: Sequence[str]) -> ZeroShotResult:
+        if max(self.images.indices) >= len(labels.targets):
+            raise ValueError(
+                f"label set {labels.name!r} has {len(labels.targets)} targets, fewer than images"
+            )
+        stage = f"{labels.name}: prompts"
+        done, total = 0, len(labels.classes) * len(templates)
+
+        def encode(prompts: Sequence[str]) -> torch.Tensor:
+            nonlocal done
+            embeddings = embed_texts(self.encoder, prompts, cache=self.cache)
+            done += len(prompts)
+            report(self.on_progress, stage, done, total)
+            return embeddings
+
+        report(self.on_progress, stage, 0, total)
+        classifier = zero_shot_classifier(encode, labels.classes, templates)
+        targets = torch.tensor([labels.targets[index] for index in self.images.indices])
+        return top1_accuracy(self.images.embeddings, classifier, targets)

@@ -10,7 +10,10 @@ from string import Template
 from longclip._files import write_text
 from longclip.evaluation.chart import Axes, Line, line_chart, swatch
 from longclip.evaluation.lengths import LengthCurve
+from longclip.evaluation.probes import TextProbes
+from longclip.evaluation.report_confusion import Confusions, confusions_html
 from longclip.evaluation.report_gallery import Query, gallery_html
+from longclip.evaluation.report_probes import probes_html
 from longclip.evaluation.report_tables import ResultsTable, tables_html
 
 _STOCK_CONTEXT = 75  # tokens of text beside BOS and EOT
@@ -21,7 +24,8 @@ class ReportData:
     """All that a report says, in plain text. What is left empty has no section.
 
     `tables` come from `results_tables`. `curves` maps the name of a model, in the order of the
-    tables' rows, to its recall by length. `facts` are settings and provenance by name: seeds, pool
+    tables' rows, to its recall by length, `probes` to what recall hides. `confusions` are those of
+    classification tasks. `facts` are settings and provenance by name: seeds, pool
     sizes, times, versions. `queries_note` says which queries were chosen, and how.
     """
 
@@ -29,6 +33,8 @@ class ReportData:
     summary: str
     tables: tuple[ResultsTable, ...] = ()
     curves: Mapping[str, LengthCurve] = field(default_factory=dict)
+    probes: Mapping[str, TextProbes] = field(default_factory=dict)
+    confusions: tuple[Confusions, ...] = ()
     queries: tuple[Query, ...] = ()
     queries_note: str = ""
     command: str = ""
@@ -48,6 +54,8 @@ def render_report(data: ReportData) -> str:
         summary=escape(data.summary),
         results=tables_html(data.tables) if data.tables else "",
         curves=_curves_html(data.curves) if data.curves else "",
+        probes=probes_html(data.probes) if data.probes else "",
+        confusions=confusions_html(data.confusions) if data.confusions else "",
         gallery=gallery_html(data.queries, data.queries_note) if data.queries else "",
         provenance=_provenance_html(data) if data.command or data.facts else "",
     )

@@ -1,6 +1,7 @@
 """What a model takes for what: the confusion of a classification task, for the report."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 import torch
@@ -11,20 +12,33 @@ _LARGEST_MATRIX = 24
 _PAIRS = 12
 
 
-def confusion_html(
-    title: str, classes: Sequence[str], confusion_of: Mapping[str, torch.Tensor]
-) -> str:
-    """Cards of one task, one for each model: the matrix, or the commonest mistakes where the
-    classes are too many for one.
+@dataclass(frozen=True, eq=False)
+class Confusions:
+    """One task: `matrices` holds int64 [C, C] by model, target by prediction."""
 
-    `confusion_of` holds int64 [C, C] by model, target by prediction.
+    title: str
+    classes: tuple[str, ...]
+    matrices: Mapping[str, torch.Tensor]
+
+
+def confusions_html(confusions: Sequence[Confusions]) -> str:
+    """The section: of each task and model the matrix, or, where the classes are too many for
+    one, the commonest mistakes.
     """
-    draw = _matrix_html if len(classes) <= _LARGEST_MATRIX else _pairs_html
+    parts = "\n".join(map(_task_html, confusions))
+    return f"""<section>
+<h2>What is taken for what</h2>
+{parts}
+</section>"""
+
+
+def _task_html(task: Confusions) -> str:
+    draw = _matrix_html if len(task.classes) <= _LARGEST_MATRIX else _pairs_html
     cards = "\n".join(
         f"""<div class="card scroll" role="region" tabindex="0" aria-label="{escape(model)}">
-{draw(f"{title}: {model}", classes, confusion, index)}
+{draw(f"{task.title}: {model}", task.classes, confusion, index)}
 </div>"""
-        for index, (model, confusion) in enumerate(confusion_of.items())
+        for index, (model, confusion) in enumerate(task.matrices.items())
     )
     return f'<div class="confusions">\n{cards}\n</div>'
 

@@ -1,12 +1,11 @@
 """The tables of a report: models below each other, what was measured side by side."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 from longclip.evaluation.chart import colour, swatch
-from longclip.evaluation.measure import EvaluationResult, TextRetrieval
 
 
 @dataclass(frozen=True)
@@ -52,77 +51,6 @@ class ResultsTable:
     rows: tuple[Row, ...]
 
 
-def results_tables(results: Mapping[str, Sequence[EvaluationResult]]) -> tuple[ResultsTable, ...]:
-    """Long retrieval, short retrieval and zero-shot tables, as far as there is something to tell.
-
-    `results` maps the name of a model, the one to compare with first, to its results on one
-    collection: a single one, or one per seed, of which mean and spread are shown. Raises
-    ValueError where they do not come from the same pools of images and texts.
-    """
-    everything = [result for runs in results.values() for result in runs]
-    if not everything or not all(results.values()):
-        raise ValueError("a table needs one result or more for each model")
-    pools = {_pools(result) for result in everything}
-    if len(pools) > 1:
-        raise ValueError(
-            f"models can only be compared on the same images and texts, not on {pools}; "
-            "call results_tables once for each collection"
-        )
-    first, tables = everything[0], []
-    if first.long:
-        long = {model: [run.long for run in runs] for model, runs in results.items()}
-        tables.append(_retrieval_table(f"{first.collection}: long descriptions", long, (1, 5)))
-    if first.short:
-        short = {model: [run.short for run in runs] for model, runs in results.items()}
-        tables.append(_retrieval_table(f"{first.collection}: short captions", short, (1,)))
-    if first.zero_shot:
-        tables.append(_zero_shot_table(results, first))
-    return tuple(tables)
-
-
-def _pools(result: EvaluationResult) -> str:
-    parts = [f"{result.collection}: {result.images} images"]
-    for kind, part in (("long", result.long), ("short", result.short)):
-        if part:
-            parts.append(f"{part.recall.texts} {kind} texts of {part.recall.images} images")
-    parts += [f"{task} with {zero.classes} classes" for task, zero in result.zero_shot.items()]
-    return ", ".join(parts)
-
-
-def _retrieval_table(
-    title: str, runs_of: Mapping[str, Sequence[TextRetrieval | None]], ks: Sequence[int]
-) -> ResultsTable:
-    recalls = {model: [run.recall for run in runs if run] for model, runs in runs_of.items()}
-    first = next(iter(recalls.values()))[0]
-    ks = [k for k in ks if k in first.text_to_image]
-    rows = [
-        Row(
-            model,
-            (
-                *(Cell.of([run.text_to_image[k] for run in runs]) for k in ks),
-                *(Cell.of([run.image_to_text[k] for run in runs]) for k in ks),
-            ),
-        )
-        for model, runs in recalls.items()
-    ]
-    columns = (*(f"text → image R@{k}" for k in ks), *(f"image → text R@{k}" for k in ks))
-    note = f"{first.images:,} images, {first.texts:,} texts"
-    return ResultsTable(title, note, columns, tuple(rows))
-
-
-def _zero_shot_table(
-    results: Mapping[str, Sequence[EvaluationResult]], first: EvaluationResult
-) -> ResultsTable:
-    tasks = first.zero_shot
-    rows = [
-        Row(model, tuple(Cell.of([run.zero_shot[task].accuracy for run in runs]) for task in tasks))
-        for model, runs in results.items()
-    ]
-    columns = tuple(f"{task} ({zero.classes})" for task, zero in tasks.items())
-    note = f"{first.images:,} images; top-1 accuracy among (n) classes"
-    return ResultsTable(f"{first.collection}: zero-shot", note, columns, tuple(rows))
-
-
 def tables_html(tables: Sequence[ResultsTable]) -> str:
     """The section with all tables."""
     spread = (
@@ -134,7 +62,7 @@ def tables_html(tables: Sequence[ResultsTable]) -> str:
         spread += " Ranges are 95 % bootstrap intervals over images."
     if any(cell.p is not None for cell in _cells(tables)):
         spread += " p compares with the first row on the same queries."
-    cards = "\n".join(map(_table_html, tables))
+    cards = "\n".join(map(table_html, tables))
     return f"""<section>
 <h2>Results</h2>
 <p class="note">In percent; higher is better. The best of each column is bold; the small figures
@@ -150,7 +78,8 @@ def _cells(tables: Sequence[ResultsTable]) -> list[Cell]:
     return [cell for table in tables for row in table.rows for cell in row.cells if cell]
 
 
-def _table_html(table: ResultsTable) -> str:
+def table_html(table: ResultsTable) -> str:
+    """One table as a card."""
     heads = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
     rows = "\n".join(_row_html(table, index) for index in range(len(table.rows)))
     width = f'style="--columns:{len(table.columns)}"'

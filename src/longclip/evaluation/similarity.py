@@ -39,7 +39,7 @@ class UnitRows:
                 f"{len(bad)} of {len(norms)} {what} are zero or not finite (first: row {bad[0]}); "
                 "look for a broken checkpoint or a half-precision overflow in the encoder"
             )
-        return cls(embeddings, norms)
+        return cls(embeddings.detach(), norms.detach())
 
     def __len__(self) -> int:
         return len(self.norms)

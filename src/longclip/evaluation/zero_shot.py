@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.functional import normalize
 
@@ -14,7 +15,7 @@ _IMAGES_PER_BLOCK = 4096
 
 
 def zero_shot_classifier(
-    encode_text: Callable[[Sequence[str]], torch.Tensor],
+    encode_text: Callable[[Sequence[str]], torch.Tensor | np.ndarray],
     class_names: Sequence[str],
     templates: Sequence[str],
 ) -> torch.Tensor:
@@ -34,19 +35,32 @@ def zero_shot_classifier(
     for start in range(0, len(class_names), step):
         names = class_names[start : start + step]
         prompts = [template.replace("{}", name) for name in names for template in templates]
-        unit = normalize(encode_text(prompts).float(), dim=-1)
+        unit = normalize(torch.as_tensor(encode_text(prompts)).float(), dim=-1)
         means.append(unit.view(len(names), len(templates), -1).mean(1))
     return normalize(torch.cat(means), dim=-1)
 
 
 @dataclass(frozen=True)
 class ZeroShotResult:
-    """Top-1 accuracy as a fraction of 1; `confusion` is int64 [C, C], target by prediction."""
+    """Top-1 accuracy as a fraction of 1; `confusion` is int64 [C, C], target by prediction.
+
+    `targets` and `predictions`, int64 [N], are the classes of each image, on the CPU.
+    """
 
     images: int
     classes: int
     accuracy: float
     confusion: torch.Tensor = field(repr=False, compare=False)
+    targets: torch.Tensor = field(repr=False, compare=False)
+    predictions: torch.Tensor = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, targets: torch.Tensor, predictions: torch.Tensor, classes: int) -> "ZeroShotResult":
+        """Count what was predicted; both are int64 [N], below `classes`."""
+        pairs = targets * classes + predictions
+        confusion = torch.bincount(pairs, minlength=classes**2).view(classes, -1)
+        accuracy = int(confusion.trace()) / len(targets)
+        return cls(len(targets), classes, accuracy, confusion, targets, predictions)
 
     @property
     def images_per_class(self) -> list[int]:
@@ -90,14 +104,7 @@ def top1_accuracy(
         target_score = scores.gather(1, target)
         rival_score, rival = scores.scatter(1, target, -torch.inf).max(1, keepdim=True)
         predictions.append(torch.where(target_score > rival_score, target, rival)[:, 0])
-    pairs = targets * len(classes) + torch.cat(predictions)
-    confusion = torch.bincount(pairs, minlength=len(classes) ** 2).view(len(classes), -1).cpu()
-    return ZeroShotResult(
-        images=len(images),
-        classes=len(classes),
-        accuracy=int(confusion.trace()) / len(images),
-        confusion=confusion,
-    )
+    return ZeroShotResult.of(targets.cpu(), torch.cat(predictions).cpu(), len(classes))
 
 
 def _check_targets(targets: torch.Tensor, images: int, classes: int) -> None:

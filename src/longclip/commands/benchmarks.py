@@ -1,0 +1,113 @@
+"""`longclip benchmarks`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from longclip.evaluation.benchmarks import Benchmark
+
+_WIDEST = 100
+
+
+def benchmarks_command(
+    name: str | None = None,
+    /,
+    *,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """List the benchmarks with their sizes, licences and where to get them; or tell all about one.
+
+    Example: `longclip benchmarks urban1k`
+
+    Parameters
+    ----------
+    name:
+        One of them: its protocol, its layout on disk, its source and the published numbers too.
+    json:
+        Print everything as JSON.
+    """
+    import json as json_format
+    from shutil import get_terminal_size
+
+    from longclip.evaluation.benchmarks import BENCHMARKS, PUBLISHED, SUITES
+    from longclip.evaluation.benchmarks.opening import find_benchmark
+
+    chosen = list(BENCHMARKS.values()) if name is None else [find_benchmark(name)]
+    width = min(get_terminal_size().columns, _WIDEST)
+    if json:
+        found = [
+            {
+                **benchmark.to_json(),
+                "suites": [suite for suite, names in SUITES.items() if benchmark.name in names],
+                "published": {
+                    model: {**numbers.metrics, "source": numbers.source}
+                    for model, numbers in PUBLISHED.get(benchmark.name, {}).items()
+                },
+            }
+            for benchmark in chosen
+        ]
+        print(json_format.dumps(found if name is None else found[0], ensure_ascii=False))
+    elif name is None:
+        for benchmark in chosen:
+            _print_entry(benchmark, width)
+        for suite, names in SUITES.items():
+            print(_paragraph(f"suite {suite}: {', '.join(names)}", width))
+        print("\n`longclip benchmarks NAME` tells the protocol and the layout on disk.")
+    else:
+        _print_all(chosen[0], width)
+
+
+def _counts(benchmark: "Benchmark") -> str:
+    about = "" if benchmark.exact else "about "
+    number = benchmark.classes or benchmark.texts
+    kind = "classes" if benchmark.classes else "texts"
+    return f"{about}{benchmark.images:,} images, {number:,} {kind}"
+
+
+def _print_entry(benchmark: "Benchmark", width: int) -> None:
+    size = "size ?" if benchmark.gigabytes is None else benchmark.size
+    print(f"{benchmark.name:<19}{benchmark.task:<11}{_counts(benchmark)}, {size}")
+    get, _, _ = benchmark.get.partition(". ")
+    for label, text in (
+        ("source", benchmark.source),
+        ("licence", benchmark.licence),
+        ("get", get.removesuffix(".") + (", or --download" if benchmark.hub else "")),
+    ):
+        print(_paragraph(f"{label + ':':<9}{text}", width, indent=4))
+    print()
+
+
+def _print_all(benchmark: "Benchmark", width: int) -> None:
+    from longclip.evaluation.benchmarks import PUBLISHED
+
+    print(f"{benchmark.name}: {benchmark.title}")
+    print(f"{benchmark.task}, {_counts(benchmark)}")
+    hub = f"huggingface.co/datasets/{benchmark.hub}" if benchmark.hub else "no; get it by hand"
+    for label, text in (
+        ("protocol", benchmark.protocol),
+        ("source", benchmark.source),
+        ("licence", benchmark.licence),
+        ("size", benchmark.size),
+        ("get", benchmark.get),
+        ("download", hub),
+        ("folder", " or ".join(benchmark.folders) + ", below the root of all data sets"),
+        ("layout", benchmark.layout),
+    ):
+        print(_paragraph(f"{label:<10}{text}", width, hanging=10))
+    for model, numbers in PUBLISHED.get(benchmark.name, {}).items():
+        values = ", ".join(f"{metric} {value:g}" for metric, value in numbers.metrics.items())
+        print(_paragraph(f"published {model}: {values} ({numbers.source})", width, hanging=10))
+
+
+def _paragraph(text: str, width: int, *, indent: int = 0, hanging: int = 9) -> str:
+    from textwrap import fill
+
+    return fill(
+        text,
+        max(width, 40),
+        initial_indent=" " * indent,
+        subsequent_indent=" " * (indent + hanging),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,1 @@
+"""Readers of data sets in the folders and files they are published in."""

@@ -1,0 +1,190 @@
+"""What all layouts share: images in files with their texts or labels, and what was missing."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from PIL import Image
+
+from longclip.data.collection import Captions, Collection, LabelSet
+from longclip.data.tables import DataError
+from longclip.inputs import ImageError, decode_image
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+
+
+class LayoutCollection(Collection, Protocol):
+    """A collection that says what its files promised and did not hold."""
+
+    name: str
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """One sentence each; what they speak of is left out of the collection."""
+        ...
+
+
+class FileCollection:
+    """Image files with texts, labels or both; `captions` is empty where there are none."""
+
+    def __init__(
+        self,
+        name: str,
+        images: Sequence[Path],
+        captions: Sequence[Captions] = (),
+        label_sets: Sequence[LabelSet] = (),
+        problems: Iterable[str] = (),
+    ) -> None:
+        assert not captions or len(captions) == len(images)
+        assert all(len(labels.targets) == len(images) for labels in label_sets)
+        self.name = name
+        self.problems = tuple(problems)
+        self._images = images
+        self._captions = captions
+        self._label_sets = tuple(label_sets)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def image(self, index: int) -> Image.Image:
+        """Decode one file."""
+        return decode_image(self._images[index])
+
+    def key(self, index: int) -> str:
+        """The hash of the file's bytes."""
+        path = self._images[index]
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ImageError(f"{path}: {error.strerror}; check the path") from error
+
+    def captions(self, index: int) -> Captions:
+        """The texts of one image."""
+        if not self._captions:
+            return Captions()
+        return self._captions[index]
+
+    def label_sets(self) -> Sequence[LabelSet]:
+        """The one task of a labelled layout; none for captions."""
+        return self._label_sets
+
+
+def captioned(
+    name: str, rows: Iterable[tuple[Path, Captions]], problems: Iterable[str] = ()
+) -> FileCollection:
+    """The rows whose image is there and whose text is not empty; the others become problems."""
+    images: list[Path] = []
+    captions: list[Captions] = []
+    missing: list[str] = []
+    silent: list[str] = []
+    for path, texts in rows:
+        file = existing(path)
+        if file is None:
+            missing.append(path.name)
+        elif not any(text.strip() for text in (*texts.short, *texts.long)):
+            silent.append(path.name)
+        else:
+            images.append(file)
+            captions.append(texts)
+    told = [
+        *problems,
+        *told_of(missing, "image is missing", "images are missing"),
+        *told_of(silent, "image has an empty caption", "images have empty captions"),
+    ]
+    return FileCollection(name, images, captions, problems=told)
+
+
+def existing(path: Path) -> Path | None:
+    """The file, also where only the case of its extension differs; None where there is none."""
+    for suffix in (path.suffix, path.suffix.lower(), path.suffix.upper()):
+        candidate = path.with_suffix(suffix)
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def told_of(names: Sequence[str], one: str, several: str) -> list[str]:
+    """`3 images are missing (a.jpg, b.jpg, …)`; an empty list where there is nothing to tell."""
+    if not names:
+        return []
+    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    return [f"{len(names):,} {one if len(names) == 1 else several} ({shown})"]
+
+
+def listing(folder: Path) -> list[Path]:
+    """What is in a folder, sorted by name; hidden files (.DS_Store, ._1.jpg) left out."""
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}; check the path") from None
+    return [folder / name for name in sorted(names) if not name.startswith(".")]
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The pictures in a folder by their extension, in any case, sorted by name."""
+    return [path for path in listing(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def holding(root: Path, *names: str) -> Path | None:
+    """`root`, or a folder in it, that holds all these files or folders.
+
+    Archives unpack into a folder of their own as often as not.
+    """
+    inside = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    for folder in (root, *inside):
+        if all((folder / name).exists() for name in names):
+            return folder
+    return None
+
+
+def first_of(root: Path, names: Sequence[str], what: str) -> Path:
+    """The first of several usual places that exists; DataError naming all where none does."""
+    for name in names:
+        if (root / name).exists():
+            return root / name
+    raise DataError(f"{root} holds no {what}: looked for {', '.join(names)}")
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 file, with or without a byte-order mark."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error}); copy it again") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; copy it again") from None
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file; DataError where it is damaged."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is damaged JSON ({error}); copy or download it again") from None
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """A file with one JSON object a line."""
+    rows = []
+    # Not splitlines(): U+2028 and the like may stand in a text.
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{path}, line {number}, is damaged JSON ({error}); copy or download it again"
+            ) from None
+    return rows
+
+
+def field(row: Any, key: str, path: Path) -> Any:
+    """One field of a row; DataError naming the file where it is absent."""
+    if not isinstance(row, dict) or key not in row:
+        raise DataError(f"{path}: a row has no {key!r}; is it the published file?")
+    return row[key]

@@ -1,0 +1,143 @@
+"""A benchmark's images with its captions or labels in Parquet files."""
+
+import glob
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from longclip.data.collection import Captions, LabelSet
+from longclip.data.layouts.files import told_of
+from longclip.data.tables import Columns, DataError, Table
+
+# What the usual hub copies call them, where longclip's own tables use another name.
+_IMAGE = ("image", "img", "jpg")
+_LABEL = ("label", "fine_label", "cls")
+
+
+class TableCollection:
+    """A table whose texts or labels are those of a benchmark."""
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        texts: Callable[[Captions], Captions] | None = None,
+        label_set: LabelSet | None = None,
+    ) -> None:
+        self.name = table.name
+        self._table = table
+        self._texts = texts
+        self._label_sets = () if label_set is None else (label_set,)
+        self.problems: tuple[str, ...] = ()
+        if texts is not None:
+            empty = [f"row {i}" for i in range(len(self)) if self.captions(i) == Captions()]
+            self.problems = tuple(told_of(empty, "row has no text", "rows have no text"))
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def image(self, index: int) -> Image.Image:
+        """Decode the picture of one row."""
+        return self._table.image(index)
+
+    def key(self, index: int) -> str:
+        """The hash of the file's bytes."""
+        return self._table.key(index)
+
+    def captions(self, index: int) -> Captions:
+        """The texts of one row, as the benchmark takes them."""
+        return Captions() if self._texts is None else self._texts(self._table.captions(index))
+
+    def label_sets(self) -> Sequence[LabelSet]:
+        """The one task of a labelled table."""
+        return self._label_sets
+
+
+def parquet_files(root: Path, split: str) -> list[Path]:
+    """`root` itself, or the Parquet files in it and its folders: of `split`, where names tell."""
+    if root.is_file():
+        return [root] if root.suffix == ".parquet" else []
+    files = sorted([*root.glob("[!.]*.parquet"), *root.glob("[!.]*/[!.]*.parquet")])
+    return [path for path in files if split in path.name or split in path.parent.name] or files
+
+
+def open_long_texts(files: Sequence[Path]) -> TableCollection:
+    """One long text an image: of a long column where there is one, or else of a caption column."""
+
+    def texts(captions: Captions) -> Captions:
+        return Captions(long=(captions.long or captions.short)[:1])
+
+    return TableCollection(_table(files), texts=texts)
+
+
+def open_short_texts(files: Sequence[Path], *, per_image: int = 5) -> TableCollection:
+    """The first `per_image` short captions an image."""
+    return TableCollection(_table(files), texts=lambda c: Captions(short=c.short[:per_image]))
+
+
+def open_labels(
+    files: Sequence[Path], *, task: str, classes: Sequence[str], wnids: Sequence[str] = ()
+) -> TableCollection:
+    """Labels as class names, WordNet ids or class numbers, in the benchmark's order of classes."""
+    table = _table(files)
+    label_sets = table.label_sets()
+    if not label_sets:
+        raise DataError(f"{table.name} has no label column among {', '.join(_LABEL)}")
+    [own] = label_sets
+    if all(name.isdigit() for name in own.classes):
+        number = {name: int(name) for name in own.classes}
+    elif table.numbered_labels and len(own.classes) == len(classes):
+        # A column that carries its own list of names, in the order of the data set's numbers.
+        number = {name: i for i, name in enumerate(own.classes)}
+    else:
+        number = {name: i for i, name in enumerate(classes) if list(classes).count(name) == 1}
+        number |= {wnid: i for i, wnid in enumerate(wnids)}
+    strange = [name for name in own.classes if not 0 <= number.get(name, -1) < len(classes)]
+    if strange:
+        [problem] = told_of(strange, "label is", "labels are")
+        raise DataError(
+            f"{table.name}: {problem} not among the {len(classes)} classes of {task}; write labels "
+            "as class numbers, as the names longclip uses, or for ImageNet as WordNet ids"
+        )
+    targets = tuple(number[own.classes[target]] for target in own.targets)
+    return TableCollection(table, label_set=LabelSet(task, tuple(classes), targets))
+
+
+class _NumberedTable(Table):
+    """A table that says whether its labels are numbers with a list of names."""
+
+    numbered_labels = False
+
+
+def _table(files: Sequence[Path]) -> _NumberedTable:
+    try:
+        import datasets
+    except ModuleNotFoundError:
+        raise DataError(
+            f"reading {files[0]} takes the `datasets` library: pip install 'longclip[train]'"
+        ) from None
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    try:
+        rows = datasets.load_dataset(
+            "parquet",
+            data_files={"train": [glob.escape(str(path)) for path in files]},
+            split="train",
+        )
+    except Exception as error:
+        # `datasets` wraps what went wrong in exceptions of its own, many deep.
+        raise DataError(
+            f"{files[0]} cannot be read as parquet: {error.__cause__ or error}"
+        ) from error
+    label = _first(rows, _LABEL)
+    first = files[0].absolute()
+    columns = Columns(image=_first(rows, _IMAGE), label=label)
+    table = _NumberedTable(f"{first.parent.name}/{first.stem}", rows, first.parent, columns)
+    table.numbered_labels = label is not None and hasattr(rows.features[label], "names")
+    return table
+
+
+def _first(rows: Any, names: Sequence[str]) -> str | None:
+    return next((name for name in names if name in rows.column_names), None)

@@ -1,0 +1,126 @@
+"""Five short captions an image: COCO, Karpathy's splits, Flickr8k and Flickr30k."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+from longclip.data.collection import Captions
+from longclip.data.layouts.files import (
+    FileCollection,
+    captioned,
+    field,
+    first_of,
+    holding,
+    read_json,
+    read_text,
+    told_of,
+)
+from longclip.data.tables import DataError
+
+FLICKR8K_FOLDERS = ("Flicker8k_Dataset", "Flickr8k_Dataset", "Images", "images")
+FLICKR30K_FOLDERS = ("flickr30k-images", "flickr30k_images", "Images", "images")
+
+
+def open_coco(root: Path, *, per_image: int = 5) -> FileCollection:
+    """annotations/captions_val2017.json and val2017/, images in the order of their ids.
+
+    The captions are the first `per_image` in the order of the file, which is what pycocotools
+    returns and so what clip_benchmark and the Long-CLIP script take.
+    """
+    folder = holding(root, "annotations/captions_val2017.json", "val2017")
+    if folder is None:
+        raise DataError(f"{root} holds no val2017/ beside annotations/captions_val2017.json")
+    path = folder / "annotations" / "captions_val2017.json"
+    content = read_json(path)
+    images = {
+        int(field(image, "id", path)): str(field(image, "file_name", path))
+        for image in field(content, "images", path)
+    }
+    texts: dict[int, list[str]] = {number: [] for number in images}
+    for row in field(content, "annotations", path):
+        owner = texts.get(int(field(row, "image_id", path)))
+        if owner is not None:
+            owner.append(str(field(row, "caption", path)))
+    rows = [(folder / "val2017" / images[i], texts[i]) for i in sorted(images)]
+    return _several(root, rows, per_image)
+
+
+def open_karpathy(
+    root: Path, *, file: str, folders: tuple[str, ...], split: str = "test", per_image: int = 5
+) -> FileCollection:
+    """One split of Karpathy's dataset_*.json, in the order of the file."""
+    folder = holding(root, file)
+    if folder is None:
+        raise DataError(f"{root} holds no {file}")
+    path = folder / file
+    rows = []
+    for image in field(read_json(path), "images", path):
+        if field(image, "split", path) != split:
+            continue
+        # COCO's say which of train2014 and val2014 they are in.
+        place = folder / image["filepath"] if "filepath" in image else None
+        place = place or first_of(folder, folders, "folder of pictures")
+        texts = [str(field(sentence, "raw", path)) for sentence in field(image, "sentences", path)]
+        rows.append((place / str(field(image, "filename", path)), texts))
+    return _several(root, rows, per_image)
+
+
+def open_flickr30k_table(root: Path, *, split: str = "test", per_image: int = 5) -> FileCollection:
+    """flickr_annotations_30k.csv, the hub's copy of Karpathy's file."""
+    folder = holding(root, "flickr_annotations_30k.csv")
+    if folder is None:
+        raise DataError(f"{root} holds no flickr_annotations_30k.csv")
+    path = folder / "flickr_annotations_30k.csv"
+    images = first_of(folder, FLICKR30K_FOLDERS, "folder of pictures")
+    rows = []
+    for row in csv.DictReader(io.StringIO(read_text(path), newline="")):
+        if field(row, "split", path) == split:
+            try:
+                texts = [str(text) for text in json.loads(field(row, "raw", path))]
+            except (json.JSONDecodeError, TypeError) as error:
+                raise DataError(f"{path} is damaged ({error}); download it again") from None
+            rows.append((images / str(field(row, "filename", path)), texts))
+    return _several(root, rows, per_image)
+
+
+def open_flickr_tokens(
+    root: Path,
+    *,
+    token_file: str,
+    folders: tuple[str, ...],
+    names_file: str | None = None,
+    per_image: int = 5,
+) -> FileCollection:
+    """Lines `name.jpg#0<TAB>caption`; of the images in `names_file` where one is given."""
+    folder = holding(root, token_file)
+    if folder is None:
+        raise DataError(f"{root} holds no {token_file}")
+    path = folder / token_file
+    texts: dict[str, list[tuple[int, str]]] = {}
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        place, tab, text = line.partition("\t")
+        name, mark, order = place.rpartition("#")
+        if not (tab and mark and order.isdigit()):
+            raise DataError(f"{path}, line {number}: not `name.jpg#0<TAB>caption`")
+        texts.setdefault(name, []).append((int(order), text.strip()))
+    names = list(texts)
+    if names_file is not None:
+        chosen = first_of(folder, (names_file,), "list of the split's images")
+        names = [line.strip() for line in read_text(chosen).split("\n") if line.strip()]
+    images = first_of(folder, folders, "folder of pictures")
+    rows = [(images / name, [text for _, text in sorted(texts.get(name, []))]) for name in names]
+    return _several(root, rows, per_image)
+
+
+def _several(root: Path, rows: list[tuple[Path, list[str]]], per_image: int) -> FileCollection:
+    few = [path.name for path, texts in rows if len(texts) < per_image]
+    problems = told_of(
+        few,
+        f"image has fewer than {per_image} captions",
+        f"images have fewer than {per_image} captions",
+    )
+    pairs = ((path, Captions(short=tuple(texts[:per_image]))) for path, texts in rows)
+    return captioned(root.name, pairs, problems)

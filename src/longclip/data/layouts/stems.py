@@ -1,0 +1,43 @@
+"""A folder of pictures and a folder of text files, paired by file stem (Urban-1k)."""
+
+from pathlib import Path
+
+from longclip.data.collection import Captions
+from longclip.data.layouts.files import (
+    FileCollection,
+    captioned,
+    holding,
+    image_files,
+    listing,
+    read_text,
+    told_of,
+)
+from longclip.data.tables import DataError
+
+
+def open_stem_pairs(root: Path, *, first_line: bool = False) -> FileCollection:
+    """`image/STEM.jpg` with `caption/STEM.txt`, in the order of the stems.
+
+    Pairs are made by stem, never by the order that a file system lists its files in. The caption
+    is the whole file, or its first line where `first_line`, as the script that came with the
+    data reads it.
+    """
+    folder = holding(root, "image", "caption")
+    if folder is None:
+        raise DataError(f"{root} holds no folders `image` and `caption`, side by side")
+    images = {path.stem: path for path in image_files(folder / "image")}
+    texts = {p.stem: p for p in listing(folder / "caption") if p.suffix.lower() == ".txt"}
+    problems = [
+        *told_of(sorted(images.keys() - texts), "image has no caption file", "images have none"),
+        *told_of(sorted(texts.keys() - images), "caption file has no image", "captions have none"),
+    ]
+    rows = [
+        (images[stem], Captions(long=(_caption(texts[stem], first_line),)))
+        for stem in sorted(images.keys() & texts)
+    ]
+    return captioned(root.name, rows, problems)
+
+
+def _caption(path: Path, first_line: bool) -> str:
+    text = read_text(path)
+    return (text.split("\n", 1)[0] if first_line else text).strip()

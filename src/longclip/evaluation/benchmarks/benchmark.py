@@ -1,0 +1,82 @@
+"""What a benchmark pins down."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from longclip.data.collection import Collection
+from longclip.data.layouts.files import LayoutCollection
+from longclip.data.layouts.parquet import TableCollection, parquet_files
+
+Reader = Callable[[Path], LayoutCollection]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A data set with everything that a number measured on it depends on, besides the model."""
+
+    name: str
+    title: str
+    task: Literal["long", "short", "zero-shot"]
+    """Retrieval with one long text an image, or with short captions; or classification."""
+    images: int
+    texts: int
+    """0 for classification."""
+    classes: int
+    """0 for retrieval."""
+    protocol: str
+    """Which images, how they are paired, which caption is taken, which prompts are asked."""
+    source: str
+    licence: str
+    gigabytes: float | None
+    """What has to be downloaded; None where nobody here could look it up."""
+    get: str
+    """What to download and from whom; the first sentence stands alone."""
+    layout: str
+    """What lies in the folder."""
+    folders: tuple[str, ...]
+    """Names the folder may have below the root of all data; the first is where we put it."""
+    open: Reader = field(repr=False)
+    marker: str = ""
+    """A file that shows that the root itself is the folder."""
+    hub: str = ""
+    """owner/name on the Hugging Face hub, where its files are there in a form we read."""
+    hub_files: tuple[str, ...] = ()
+    """Patterns of the files to fetch from there; all of them where empty."""
+    exact: bool = True
+    """False where only a round count is published: the counts are then reported, not checked."""
+
+    @property
+    def size(self) -> str:
+        """Of the download, in words."""
+        if self.gigabytes is None:
+            return "see the data set's page"
+        return f"{self.gigabytes:g} GB"
+
+    def to_json(self) -> dict[str, Any]:
+        words = {key: value for key, value in vars(self).items() if key != "open"}
+        return {**words, "folders": list(self.folders), "hub_files": list(self.hub_files)}
+
+
+@dataclass(frozen=True)
+class OpenedBenchmark:
+    """The data of a benchmark. Where `partial`, `problems` say what is not as published."""
+
+    benchmark: Benchmark
+    collection: Collection
+    partial: bool
+    problems: tuple[str, ...]
+    path: Path
+
+
+def or_parquet(
+    reader: Reader, table: Callable[[list[Path]], TableCollection], *, split: str = "test"
+) -> Reader:
+    """`table` where there are Parquet files, `reader` for the published layout."""
+
+    def open_either(path: Path) -> LayoutCollection:
+        files = parquet_files(path, split)
+        return table(files) if files else reader(path)
+
+    return open_either

@@ -1,0 +1,47 @@
+"""Work that the adapters share."""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from longclip.evaluation.encoder import EncoderError
+
+
+def import_library(name: str, *, install: str) -> Any:
+    """An optional library; EncoderError with what to install where it cannot be imported."""
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # a torchvision for another torch raises RuntimeError
+        raise EncoderError(
+            f"{name} cannot be imported ({_first_line(error)}); pip install {install}"
+        ) from error
+
+
+@contextmanager
+def opening(spec: str, *, hint: str) -> Iterator[None]:
+    """Turns whatever a library raises while it loads `spec` into an EncoderError."""
+    try:
+        yield
+    except EncoderError:
+        raise
+    except Exception as error:  # each library and version fails in its own ways
+        raise EncoderError(f"{spec} cannot be opened: {_first_line(error)}; {hint}") from error
+
+
+def by_length(
+    texts: Sequence[str], batch_size: int, embed: Callable[[list[str]], torch.Tensor]
+) -> torch.Tensor:
+    """[N, D] in the order of `texts`, embedded in batches of texts of about the same length."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    parts = [
+        embed([texts[i] for i in order[start : start + batch_size]])
+        for start in range(0, len(order), batch_size)
+    ]
+    return torch.cat(parts)[torch.tensor(order).argsort().to(parts[0].device)]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

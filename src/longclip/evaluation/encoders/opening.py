@@ -1,0 +1,88 @@
+"""From what a user types to an encoder."""
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import torch
+
+from longclip.evaluation.encoder import Encoder, EncoderError
+from longclip.evaluation.encoders.batches import opening
+from longclip.evaluation.encoders.huggingface import open_transformers
+from longclip.evaluation.encoders.openclip import open_openclip
+from longclip.evaluation.encoders.own import CLIPEncoder
+from longclip.evaluation.encoders.precomputed import PrecomputedEncoder
+from longclip.evaluation.encoders.sentence_transformers import open_sentence_transformers
+from longclip.model import load
+
+ENTRY_POINTS = "longclip.encoders"
+"""The group under which other packages offer encoders: a name, and a callable that takes what
+stands behind `NAME:` and `device=`, and returns an `Encoder`."""
+
+_LIBRARIES: dict[str, Callable[..., Encoder]] = {
+    "transformers": open_transformers,
+    "open_clip": open_openclip,
+    "sentence-transformers": open_sentence_transformers,
+}
+_ARRAYS = "npy"
+
+
+def open_encoder(
+    spec: str,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    batch_size: int = 64,
+) -> Encoder:
+    """Open an encoder.
+
+    Args:
+        spec: what `longclip.load` takes; or `transformers:NAME_OR_DIRECTORY`,
+            `open_clip:ARCHITECTURE/WEIGHTS` (or `open_clip:local-dir:DIRECTORY`),
+            `sentence-transformers:NAME_OR_DIRECTORY`, `npy:DIRECTORY` (arrays, see
+            `export_inputs`); or `NAME:…` of a package that offers NAME (`ENTRY_POINTS`).
+        device: where it runs; arrays stay in main memory.
+        dtype: of the weights; float32 where None.
+        batch_size: texts per forward pass in other libraries.
+
+    Raises:
+        EncoderError: where there is no such encoder, a library is missing, or it does not load.
+        longclip.checkpoints.CheckpointError: as `longclip.load`.
+    """
+    dtype = dtype or torch.float32
+    prefix, colon, rest = spec.partition(":")
+    if prefix in _LIBRARIES and colon:
+        return _LIBRARIES[prefix](rest, device=device, dtype=dtype, batch_size=batch_size)
+    if prefix == _ARRAYS and colon:
+        return PrecomputedEncoder(rest)
+    plugins = {found.name: found for found in entry_points(group=ENTRY_POINTS)}
+    if prefix in plugins and colon:
+        return _plugged_in(plugins[prefix], spec, rest, device)
+    # A single letter is a drive of Windows.
+    if colon and len(prefix) > 1 and "/" not in prefix:
+        known = ", ".join(f"{name}:" for name in (*_LIBRARIES, _ARRAYS, *sorted(plugins)))
+        raise EncoderError(
+            f"no encoder {spec!r}: {prefix!r} is none of {known}; a model of ours has no prefix "
+            "(a file with a colon in its name is reached as ./NAME)"
+        )
+    model = load(spec, dtype=dtype, device=device)
+    if not model.config.whole:
+        raise EncoderError(f"{spec} is one tower alone; an evaluation takes a model with both")
+    return CLIPEncoder(model, spec)
+
+
+def _plugged_in(plugin: EntryPoint, spec: str, rest: str, device: str) -> Encoder:
+    with opening(spec, hint=f"this encoder comes from {plugin.value}"):
+        encoder: Any = plugin.load()(rest, device=device)
+    lacking = [
+        name
+        for name in ("context_length", "encode_text", "encode_image")
+        if not hasattr(encoder, name)
+    ]
+    if lacking:
+        raise EncoderError(
+            f"{spec}: what {plugin.value} gives has no {' and no '.join(lacking)}, so it is no "
+            "longclip.evaluation.Encoder"
+        )
+    found: Encoder = encoder
+    return found

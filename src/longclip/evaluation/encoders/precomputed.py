@@ -1,0 +1,198 @@
+"""Embeddings that another program has computed, for models that no library here runs.
+
+`export_inputs` writes what an evaluation asks into a directory per collection:
+
+    images.jsonl    {"key": …, "file": "images/000000.png"}, one picture a line
+    texts.jsonl     {"text": …}, one text a line
+    images/         the pictures, as an encoder here would be given them
+
+The other program adds `images.npy` and `texts.npy`, one row per line, of any floating-point type.
+Such directories, or a directory of them, are what `PrecomputedEncoder` reads.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from longclip._files import write_text
+from longclip.data.collection import Collection
+from longclip.evaluation.encoder import EncoderError
+from longclip.evaluation.pools import long_texts, short_texts
+from longclip.evaluation.templates import IMAGENET_TEMPLATES
+from longclip.inputs import ImageError
+
+_LISTS = {"images": "key", "texts": "text"}
+
+
+@dataclass(frozen=True)
+class ExportedInputs:
+    """What was written; `bad` says of each picture that was left out why."""
+
+    directory: Path
+    images: int
+    texts: int
+    bad: tuple[str, ...]
+
+
+def export_inputs(
+    collection: Collection, directory: str | Path, *, texts: Sequence[str] = ()
+) -> ExportedInputs:
+    """Write the pictures and texts of a collection for another program to embed.
+
+    The texts are all that retrieval and classification compare: short and long texts, and the
+    prompts of its label sets. A text that is needed several times is listed once.
+
+    Args:
+        collection: what will be evaluated.
+        directory: where; a folder named after the collection is made in it.
+        texts: more of them, for evaluations that change texts.
+
+    Raises:
+        FileExistsError: if that folder is there: it may hold arrays that took long to compute.
+    """
+    folder = Path(directory) / collection.name.replace("/", "-")
+    if folder.exists():
+        raise FileExistsError(
+            f"{folder} exists, perhaps with arrays, and is not overwritten; remove it or name "
+            "another directory"
+        )
+    (folder / "images").mkdir(parents=True)
+    pictures, bad = [], []
+    for index in range(len(collection)):
+        file = f"images/{index:06d}.png"
+        try:
+            key = collection.key(index)
+            collection.image(index).save(folder / file, compress_level=1)
+        except ImageError as error:
+            bad.append(str(error))
+        else:
+            pictures.append({"key": key, "file": file})
+    listed = list(dict.fromkeys([*_texts_of(collection), *texts]))
+    _write_lines(folder / "images.jsonl", pictures)
+    _write_lines(folder / "texts.jsonl", [{"text": text} for text in listed])
+    return ExportedInputs(folder, len(pictures), len(listed), tuple(bad))
+
+
+class PrecomputedEncoder:
+    """An encoder that knows the embeddings of some pictures and texts, and no others.
+
+    Args:
+        directory: a folder that `export_inputs` wrote, with the arrays added, or one that holds
+            such folders. Arrays are mapped, not read into memory.
+
+    Raises:
+        EncoderError: if arrays are missing, hold anything but floating-point [rows, D], or their
+            rows are not as many as the lines of their list, or D is not the same everywhere.
+    """
+
+    context_length = None
+
+    def __init__(self, directory: str | Path) -> None:
+        root = Path(directory)
+        self.name = f"npy:{directory}"
+        folders = [path.parent for path in sorted(root.glob("images.jsonl"))]
+        folders += [path.parent for path in sorted(root.glob("*/images.jsonl"))]
+        if not folders:
+            raise EncoderError(
+                f"{self.name}: neither {root} nor a folder in it holds images.jsonl; write it "
+                "with longclip.evaluation.encoders.export_inputs"
+            )
+        self.image_rows = _Rows(folders, "images")
+        self.text_rows = _Rows(folders, "texts")
+        widths = {*self.image_rows.widths, *self.text_rows.widths}
+        if len(widths) != 1:
+            raise EncoderError(
+                f"{self.name}: rows are {' and '.join(map(str, sorted(widths)))} numbers wide; "
+                "images and texts of all folders must have one width"
+            )
+
+    def encode_text(self, texts: Sequence[str], /) -> NDArray[np.float32]:
+        """float32 [N, D]; EncoderError where one is not there."""
+        rows = [self.text_rows.get(text) for text in texts]
+        missing = [text for text, row in zip(texts, rows, strict=True) if row is None]
+        if missing:
+            raise EncoderError(
+                f"{self.name} has no embedding of {len(missing)} of {len(texts)} texts (first: "
+                f"{missing[0]!r:.80}); export the inputs again with these texts and embed them"
+            )
+        return np.stack([row for row in rows if row is not None])
+
+    def encode_image(self, images: Sequence[Image.Image], /) -> NDArray[np.float32]:
+        """EncoderError: what is there is found by key, so only unknown pictures come here."""
+        raise EncoderError(
+            f"{self.name} has no embedding of {len(images)} pictures; export the inputs of this "
+            "collection (again, if its pictures have changed) and embed them"
+        )
+
+
+class _Rows:
+    """Rows of the arrays of several folders, by the keys in their lists."""
+
+    def __init__(self, folders: Sequence[Path], kind: str) -> None:
+        self._arrays: list[NDArray[Any]] = []
+        self._places: dict[str, tuple[int, int]] = {}
+        for number, folder in enumerate(folders):
+            keys = [str(line[_LISTS[kind]]) for line in _read_lines(folder / f"{kind}.jsonl")]
+            array = _array(folder / f"{kind}.npy", len(keys))
+            self._arrays.append(array)
+            for row, key in enumerate(keys):
+                self._places.setdefault(key, (number, row))
+        self.widths = {array.shape[1] for array in self._arrays}
+
+    def get(self, key: str) -> NDArray[np.float32] | None:
+        """float32 [D], or None."""
+        if key not in self._places:
+            return None
+        number, row = self._places[key]
+        return np.asarray(self._arrays[number][row], dtype=np.float32)
+
+
+def _array(path: Path, count: int) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise EncoderError(
+            f"{path} is missing; write one row for each line of {path.with_suffix('.jsonl').name} "
+            "with numpy.save"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise EncoderError(
+            f"{path} cannot be read ({error}); write it with numpy.save, without objects"
+        ) from error
+    if array.ndim != 2 or array.dtype.kind != "f" or len(array) != count:
+        raise EncoderError(
+            f"{path} holds {array.dtype} {list(array.shape)}, and "
+            f"{path.with_suffix('.jsonl').name} lists {count}: it must be floating-point "
+            f"[{count}, D], rows in the order of the lines"
+        )
+    return array
+
+
+def _texts_of(collection: Collection) -> Iterator[str]:
+    for index in range(len(collection)):
+        captions = collection.captions(index)
+        yield from long_texts(captions)
+        yield from short_texts(captions)
+    for labels in collection.label_sets():
+        for name in labels.classes:
+            for template in labels.templates or IMAGENET_TEMPLATES:
+                yield template.replace("{}", name)
+
+
+def _write_lines(path: Path, lines: Sequence[dict[str, str]]) -> None:
+    # Escaped as ASCII, a line is a line to every program, whatever it takes for a line's end.
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            yield json.loads(line)
+    except (OSError, ValueError) as error:
+        raise EncoderError(f"{path} cannot be read ({error}); export the inputs again") from error

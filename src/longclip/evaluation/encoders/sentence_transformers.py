@@ -1,0 +1,85 @@
+"""Models of sentence-transformers that embed texts and pictures."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from PIL import Image
+
+from longclip.evaluation.encoders.batches import import_library, opening
+from longclip.evaluation.encoders.identity import fingerprint
+
+_INSTALL = "sentence-transformers"
+
+
+class SentenceTransformersEncoder:
+    """A `SentenceTransformer`, which tokenizes, resizes and batches by itself."""
+
+    def __init__(self, model: Any, name: str, batch_size: int) -> None:
+        self.name = name
+        self._model = model.eval()
+        self._batch_size = batch_size
+
+    @property
+    def context_length(self) -> int | None:
+        """The model's max_seq_length."""
+        length = self._model.max_seq_length
+        return int(length) if length else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return torch.device(self._model.device)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Computed on first use."""
+        library = import_library("sentence_transformers", install=_INSTALL)
+        transformers = import_library("transformers", install="transformers")
+        settings = {
+            "library": f"sentence-transformers {library.__version__}",
+            "transformers": transformers.__version__,
+            "context_length": self.context_length,
+            "prompts": [self._model.prompts, self._model.default_prompt_name],
+            "truncate_dim": self._model.truncate_dim,
+        }
+        # Before version 5.4 there is one name for both.
+        inputs = getattr(self._model, "preprocess", None) or self._model.tokenize
+        return fingerprint(self._model, settings, inputs, lambda image: inputs([image]))
+
+    def encode_text(self, texts: Sequence[str], /) -> torch.Tensor:
+        """[N, D] as the model gives them."""
+        return self._encode(texts)
+
+    def encode_image(self, images: Sequence[Image.Image], /) -> torch.Tensor:
+        """[N, D] as the model gives them."""
+        return self._encode(images)
+
+    def _encode(self, inputs: Sequence[str] | Sequence[Image.Image]) -> torch.Tensor:
+        rows: torch.Tensor = self._model.encode(
+            list(inputs),
+            batch_size=self._batch_size,
+            convert_to_tensor=True,
+            show_progress_bar=False,
+        )
+        return rows
+
+
+def open_sentence_transformers(
+    name: str, *, device: str, dtype: torch.dtype, batch_size: int
+) -> SentenceTransformersEncoder:
+    """A directory or a name on the hub.
+
+    Raises:
+        EncoderError: where there is no such model, or it reads texts only.
+    """
+    library = import_library("sentence_transformers", install=_INSTALL)
+    spec = f"sentence-transformers:{name}"
+    with opening(spec, hint="name a directory, or owner/model on the hub"):
+        model = library.SentenceTransformer(name, device=device)
+        model.to(dtype)
+    encoder = SentenceTransformersEncoder(model, spec, batch_size)
+    with opening(spec, hint="name a model that embeds texts and pictures, such as CLIP"):
+        encoder.encode_image([Image.new("RGB", (64, 64))])
+    return encoder

@@ -1,0 +1,142 @@
+"""Results side by side: models below each other, with intervals, comparisons and quoted rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from longclip.evaluation.benchmarks import PUBLISHED
+from longclip.evaluation.bootstrap import Interval, bootstrap_top1
+from longclip.evaluation.report_tables import Cell, ResultsTable, Row
+from longclip.evaluation.results import EvaluationResult, TextRetrieval
+from longclip.evaluation.significance import compare_recall, compare_top1
+
+_DIRECTIONS = {"text_to_image": "text → image", "image_to_text": "image → text"}
+_KS = (1, 5, 10)
+
+
+def results_tables(results: Mapping[str, Sequence[EvaluationResult]]) -> tuple[ResultsTable, ...]:
+    """Long retrieval, short retrieval and zero-shot tables, as far as there is something to tell.
+
+    `results` maps the name of a model, the one to compare with first, to its results on one
+    collection: a single one, with its intervals and how it compares with the first model, or one
+    per seed, of which mean and spread are shown. Published numbers of a benchmark come below.
+
+    Raises:
+        ValueError: where they do not come from the same pools of images and texts.
+    """
+    everything = [result for runs in results.values() for result in runs]
+    if not everything or not all(results.values()):
+        raise ValueError("a table needs one result or more for each model")
+    pools = {_pools(result) for result in everything}
+    if len(pools) > 1:
+        raise ValueError(
+            f"models can only be compared on the same images and texts, not on {pools}; "
+            "call results_tables once for each collection"
+        )
+    first, tables = everything[0], []
+    if first.long:
+        long = {model: [run.long for run in runs if run.long] for model, runs in results.items()}
+        tables.append(_retrieval_table(first, "long descriptions", long))
+    if first.short:
+        short = {model: [run.short for run in runs if run.short] for model, runs in results.items()}
+        tables.append(_retrieval_table(first, "short captions", short))
+    if first.zero_shot:
+        tables.append(_zero_shot_table(first, results))
+    return tuple(tables)
+
+
+def _pools(result: EvaluationResult) -> str:
+    parts = [f"{result.collection}: {result.images} images {result.fingerprint}"]
+    for kind, part in (("long", result.long), ("short", result.short)):
+        if part:
+            parts.append(f"{part.recall.texts} {kind} texts of {part.recall.images} images")
+    parts += [f"{task} with {zero.classes} classes" for task, zero in result.zero_shot.items()]
+    return ", ".join(parts)
+
+
+def _title(result: EvaluationResult) -> str:
+    return result.collection + (" (partial)" if result.partial else "")
+
+
+def _retrieval_table(
+    first: EvaluationResult, kind: str, runs_of: Mapping[str, Sequence[TextRetrieval]]
+) -> ResultsTable:
+    base = next(iter(runs_of.values()))
+    recall = base[0].recall
+    ks = [k for k in _KS if k in recall.text_to_image]
+    rows = [Row(model, _retrieval_cells(runs, base, ks)) for model, runs in runs_of.items()]
+    columns = tuple(f"{words} R@{k}" for words in _DIRECTIONS.values() for k in ks)
+    metrics = [f"{direction} R@{k}" for direction in _DIRECTIONS for k in ks]
+    return ResultsTable(
+        f"{_title(first)}: {kind}",
+        f"{recall.images:,} images, {recall.texts:,} texts",
+        columns,
+        (*rows, *_published(first, metrics)),
+    )
+
+
+def _retrieval_cells(
+    runs: Sequence[TextRetrieval], base: Sequence[TextRetrieval], ks: Sequence[int]
+) -> tuple[Cell, ...]:
+    found = []
+    for direction in _DIRECTIONS:
+        cells = [Cell.of([getattr(run.recall, direction)[k] for run in runs]) for k in ks]
+        if len(runs) == 1:
+            intervals = getattr(runs[0].intervals(), direction)
+            cells = [_bounded(cell, intervals[k]) for cell, k in zip(cells, ks, strict=True)]
+        if _comparable(runs, base):
+            compared = compare_recall(base[0].recall, runs[0].recall, base[0].image_of_text)
+            p_values = [getattr(compared, direction)[k].p_value for k in ks]
+            cells = [replace(cell, p=p) for cell, p in zip(cells, p_values, strict=True)]
+        found += cells
+    return tuple(found)
+
+
+def _zero_shot_table(
+    first: EvaluationResult, results: Mapping[str, Sequence[EvaluationResult]]
+) -> ResultsTable:
+    base = next(iter(results.values()))
+    tasks = first.zero_shot
+    rows = [
+        Row(model, tuple(_top1_cell(runs, base, task) for task in tasks))
+        for model, runs in results.items()
+    ]
+    return ResultsTable(
+        f"{_title(first)}: zero-shot",
+        f"{first.images:,} images; top-1 accuracy among (n) classes",
+        tuple(f"{task} ({zero.classes})" for task, zero in tasks.items()),
+        (*rows, *_published(first, ["top1"] * len(tasks))),
+    )
+
+
+def _top1_cell(
+    runs: Sequence[EvaluationResult], base: Sequence[EvaluationResult], task: str
+) -> Cell:
+    cell = Cell.of([run.zero_shot[task].accuracy for run in runs])
+    if len(runs) == 1:
+        cell = _bounded(cell, bootstrap_top1(runs[0].zero_shot[task]))
+    if _comparable(runs, base):
+        compared = compare_top1(base[0].zero_shot[task], runs[0].zero_shot[task])
+        cell = replace(cell, p=compared.mcnemar.p_value)
+    return cell
+
+
+def _comparable(runs: Sequence[object], base: Sequence[object]) -> bool:
+    """Whether two models, and not two sets of seeds, are compared."""
+    return len(runs) == len(base) == 1 and runs is not base
+
+
+def _bounded(cell: Cell, interval: Interval) -> Cell:
+    return replace(cell, interval=(interval.low, interval.high))
+
+
+def _published(first: EvaluationResult, metrics: Sequence[str]) -> list[Row]:
+    """What others report of a benchmark's whole data, in their own words."""
+    if first.partial or not first.protocol:
+        return []
+    found = []
+    for model, numbers in PUBLISHED.get(first.collection, {}).items():
+        values = [numbers.metrics.get(metric) for metric in metrics]
+        if any(value is not None for value in values):
+            cells = tuple(None if value is None else Cell(value / 100) for value in values)
+            found.append(Row(f"{model} (published)", cells, quoted=True))
+    return found

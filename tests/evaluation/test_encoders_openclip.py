@@ -1,0 +1,90 @@
+"""Models of open_clip against the library's own calls."""
+
+import numpy as np
+import pytest
+import torch
+from openclip_library import open_clip
+from PIL import Image
+from small import small_clip
+
+import longclip
+from longclip.evaluation.encoder import EncoderError
+from longclip.evaluation.encoders import open_encoder
+from longclip.inputs import Preprocess
+from longclip.model.converting import convert
+
+TEXTS = ["a red boat", "", "two dogs " * 200]
+
+
+@pytest.fixture
+def library(monkeypatch):
+    """open_clip, with our own transform where there is no torchvision to make one of."""
+    library = open_clip()
+
+    def transform(config, is_train, **_):
+        assert not is_train
+        assert (config.interpolation, config.resize_mode) == ("bicubic", "shortest")
+        return Preprocess(config.size[0], tuple(config.mean), tuple(config.std))
+
+    monkeypatch.setattr("open_clip.factory.image_transform_v2", transform)
+    return library
+
+
+@pytest.fixture
+def directory(tmp_path):
+    model = longclip.stretch(small_clip())
+    model.preprocess = Preprocess(32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    longclip.save(model, tmp_path / "hf")
+    convert(tmp_path / "hf", tmp_path / "openclip", "openclip")
+    return tmp_path / "openclip"
+
+
+@torch.no_grad()
+def test_embeddings_are_those_of_the_librarys_own_call(library, directory):
+    encoder = open_encoder(f"open_clip:local-dir:{directory}", batch_size=2)
+    theirs = library.create_model(f"local-dir:{directory}").eval()
+    tokens = library.get_tokenizer(f"local-dir:{directory}")(TEXTS)
+    assert encoder.context_length == tokens.shape[1] == 248
+    torch.testing.assert_close(encoder.encode_text(TEXTS), theirs.encode_text(tokens))
+
+    random = np.random.default_rng(0)
+    pictures = [Image.fromarray(random.integers(0, 256, (40, 60, 3), dtype=np.uint8))] * 2
+    pixels = torch.stack([longclip.load(directory).preprocess(picture) for picture in pictures])
+    expected = theirs.encode_image(pixels)
+    torch.testing.assert_close(encoder.encode_image(pictures), expected)
+    prepared = [encoder.prepare(picture) for picture in pictures]
+    assert torch.equal(encoder.encode_image(prepared), encoder.encode_image(pictures))
+    assert expected.shape[1] == encoder.encode_text(["a"]).shape[1]
+
+
+def test_architecture_and_weights_from_a_file(library, directory, monkeypatch):
+    config = library.factory.get_model_config(f"local-dir:{directory}")
+    monkeypatch.setitem(library.factory._MODEL_CONFIGS, "tiny", config)
+    weights = directory / "open_clip_model.safetensors"
+    named = open_encoder(f"open_clip:tiny/{weights}")
+    whole = open_encoder(f"open_clip:local-dir:{directory}")
+    assert torch.equal(named.encode_text(TEXTS), whole.encode_text(TEXTS))
+    # Their pixels differ: a file of weights does not say mean and deviation.
+    assert named.fingerprint != whole.fingerprint
+    assert whole.fingerprint == open_encoder(f"open_clip:local-dir:{directory}").fingerprint
+
+
+def test_half_precision(library, directory):
+    encoder = open_encoder(f"open_clip:local-dir:{directory}", dtype=torch.bfloat16)
+    text = encoder.encode_text(TEXTS)
+    image = encoder.encode_image([Image.new("RGB", (40, 50))])
+    assert text.dtype == image.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ViT-B-32", "write open_clip:ARCHITECTURE/WEIGHTS"),
+        ("ViT-B-99/openai", "write open_clip:ARCHITECTURE/WEIGHTS"),
+        ("ViT-B-32/nobody", "ViT-B-32/nobody cannot be opened: .*'nobody'"),
+        ("local-dir:nowhere", "cannot be opened: .*nowhere"),
+    ],
+)
+def test_wrong_names(name, message, library):
+    with pytest.raises(EncoderError, match=message):
+        open_encoder(f"open_clip:{name}")
