@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from longclip.evaluation.report_tables import Cell, ResultsTable
@@ -26,20 +27,15 @@ def print_results(results: Sequence[EvaluationResult]) -> None:
 
 
 def _print_table(table: ResultsTable) -> None:
-    shown = Table(
-        title=f"{table.title} ({table.note})",
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
+    console = Console()
+    console.print(f"[bold]{escape(table.title)}[/] ({table.note})", highlight=False)
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     shown.add_column("model", overflow="fold")
     for heading in table.columns:
         shown.add_column(heading, justify="right", min_width=len("99.9–99.9"))
     for row in table.rows:
         shown.add_row(row.model, *map(_cell_text, row.cells), style="dim" if row.quoted else None)
-    Console().print(shown)
+    console.print(shown)
 
 
 def _cell_text(cell: Cell | None) -> str:

@@ -20,6 +20,7 @@ _PLACES = {
 def probes_html(probes: Mapping[str, TextProbes]) -> str:
     """Which sentences count, whether details are read, how far embeddings lie apart; by model."""
     sentences = table_html(_sentences_table({m: p.sentences for m, p in probes.items()}))
+    removed = table_html(_removed_table({m: p.sentences for m, p in probes.items()}))
     details = table_html(_details_table({m: p.details for m, p in probes.items()}))
     separation = _separation_html({m: p.separation for m, p in probes.items()})
     return f"""<section>
@@ -31,6 +32,7 @@ tell them apart and scores nothing.</p>
 <div class="tables">
 {sentences}
 {details}
+{removed}
 {separation}
 </div>
 </section>"""
@@ -57,6 +59,22 @@ def _sentences_table(probes: Mapping[str, SentenceProbes]) -> ResultsTable:
         f"them of one sentence, which stay; shuffled {len(first.seeds)} times"
     )
     return ResultsTable("Sentences", note, columns, tuple(rows))
+
+
+def _removed_table(probes: Mapping[str, SentenceProbes]) -> ResultsTable:
+    first = next(iter(probes.values()))
+    rows = [
+        Row(model, tuple(Cell(probe.text_to_image) for probe in found.without_at))
+        for model, found in probes.items()
+    ]
+    columns = tuple(_position(position) for position in first.positions)
+    note = f"text → image R@{first.k} without the sentence at that place of each text"
+    return ResultsTable("Which sentence is missed", note, columns, tuple(rows))
+
+
+def _position(position: float) -> str:
+    names = {0.0: "first", 0.5: "middle", 1.0: "last"}
+    return names.get(position, f"{100 * position:.0f} % in")
 
 
 def _details_table(details: Mapping[str, DetailAccuracy]) -> ResultsTable:

@@ -21,7 +21,10 @@ _NAMED = re.compile(r"([^=/:\\]+)=(.+)")
 
 @dataclass(frozen=True)
 class Session:
-    """All results, model by model, and where the models disagree on the first collection."""
+    """All results, model by model, and where the models disagree.
+
+    That is on the first collection with long texts, or on the first one where none has any.
+    """
 
     results: tuple[EvaluationResult, ...]
     gallery: Disagreements | None
@@ -79,8 +82,10 @@ def run_session(
             encoders[name] = encoder
     found = None
     if gallery and len(sources) > 1:
-        first = {r.name: r for r in results if r.collection == results[0].collection}
-        found = find_disagreements(encoders, requests[0], first)
+        chosen = next((r for r in results if r.long), results[0]).collection
+        request = next(request for request in requests if request.name == chosen)
+        own = {result.name: result for result in results if result.collection == chosen}
+        found = find_disagreements(encoders, request, own)
     return Session(tuple(results), found)
 
 
