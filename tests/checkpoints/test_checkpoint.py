@@ -312,6 +312,25 @@ def test_directories_without_a_model(tmp_path: Path) -> None:
         longclip.load(tmp_path / "c.pt")
 
 
+def test_an_activation_that_the_checkpoint_says_is_not_asked_for(tmp_path: Path) -> None:
+    longclip.save(MODEL, tmp_path / "a")
+    with pytest.raises(CheckpointError, match=r"a says its activation in its configuration"):
+        longclip.load(tmp_path / "a", activation="gelu")
+
+
+@pytest.mark.parametrize(("layers", "expected"), [(12, "quick_gelu"), (23, "gelu")])
+def test_a_bare_text_tower_is_taken_as_comfyui_takes_it(
+    layers: int, expected: str, tmp_path: Path
+) -> None:
+    text = TextConfig(64, 64, layers, 1, vocab_size=300)
+    tensors = small_clip(CLIPConfig(text=text, vision=None)).state_dict()
+    save_file(tensors, tmp_path / "clip.safetensors")
+    found = open_checkpoint(tmp_path / "clip.safetensors")
+    assert found.config["hidden_act"] == expected
+    [note] = found.notes
+    assert note.startswith(f"the activation is not in the file; {expected} was assumed")
+
+
 @pytest.mark.parametrize(
     ("name", "vision", "text", "joint"),
     [

@@ -115,4 +115,25 @@ def test_data_are_benchmarks_suites_or_paths(tmp_path: Path) -> None:
         "scenes/test-short",
     ]
     with pytest.raises(DataError, match="sharegpt4v-1k is not in"):
-        open_requests(["paper"], root=tmp_path)
+        open_requests([], suite="paper", root=tmp_path)
+    with pytest.raises(DataError, match="no suite 'papers', only paper, long"):
+        open_requests([], suite="papers", root=tmp_path)
+    with pytest.raises(DataError, match="did you mean the benchmark urban1k"):
+        open_requests(["urban1"], root=tmp_path)
+    (tmp_path / "bare").mkdir()
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "bare" / "x.png")
+    with pytest.raises(DataError, match=r"bare has nothing to measure: .*--label-column"):
+        open_requests([str(tmp_path / "bare")], root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"batch_size": 0}, "--batch-size is 0"),
+        ({"workers": 0}, "--workers is 0"),
+        ({"max_bad_fraction": 3.0}, "--max-bad-fraction is 3.0"),
+    ],
+)
+def test_impossible_settings_are_named(options: dict[str, float], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        EvaluateConfig(**options)  # type: ignore[arg-type]

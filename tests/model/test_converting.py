@@ -74,6 +74,35 @@ def test_the_text_tower_alone(saved: Path, model: longclip.CLIP, tmp_path: Path)
     assert not (tmp_path / "t" / "preprocessor_config.json").exists()
 
 
+def test_only_checkpoints_are_written_over(saved: Path, tmp_path: Path) -> None:
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("important")
+    with pytest.raises(FileExistsError, match=r"thesis\.txt exists and is no checkpoint"):
+        convert(saved, thesis, "openai")
+    assert thesis.read_text() == "important"
+    with pytest.raises(FileExistsError, match="is a directory, and --to openai writes a file"):
+        convert(saved, tmp_path, "openai")
+    for _ in range(2):
+        convert(saved, tmp_path / "clip.pt", "openai")
+
+
+def test_the_same_weights_may_be_computed_otherwise(tmp_path: Path) -> None:
+    """What no tensor says is compared as well."""
+    model = small_clip(SHAPE)
+    longclip.save(model, tmp_path / "quick")
+    assert SHAPE.text
+    gelu = dataclasses.replace(SHAPE, text=dataclasses.replace(SHAPE.text, hidden_act="gelu"))
+    other = longclip.CLIP(gelu)
+    other.load_state_dict(model.state_dict())
+    longclip.save(other, tmp_path / "gelu")
+    one, two = (open_checkpoint(tmp_path / name) for name in ("quick", "gelu"))
+    [difference] = compare(one, two)
+    assert (difference.name, difference.note) == (
+        "text tower, hidden_act",
+        "quick_gelu and gelu",
+    )
+
+
 def test_shards(saved: Path, tmp_path: Path) -> None:
     convert(saved, tmp_path / "s", "hf", shard_bytes=1_000_000)
     index = json.loads((tmp_path / "s" / "model.safetensors.index.json").read_text())

@@ -11,7 +11,7 @@ from longclip.checkpoints import declip, long_clip, openai, openclip
 from longclip.checkpoints import huggingface as hf
 from longclip.checkpoints.checkpoint import Checkpoint
 from longclip.checkpoints.errors import CheckpointError
-from longclip.checkpoints.safetensors_files import read_safetensors
+from longclip.checkpoints.safetensors_files import is_safetensors, read_safetensors
 from longclip.checkpoints.shapes import infer_config
 from longclip.checkpoints.torch_files import read_torch_file
 
@@ -47,6 +47,11 @@ def open_checkpoint(path: Path, activation: Activation | None = None) -> Checkpo
 
 def _open_directory(path: Path, activation: Activation | None) -> Checkpoint:
     described = (path / hf.CONFIG).is_file()
+    if activation and (described or (path / openclip.CONFIG).is_file()):
+        raise CheckpointError(
+            f"{path} says its activation in its configuration; leave out --activation, which is "
+            "for files of bare weights"
+        )
     # The hub's cache holds both layouts of a model where two programs have asked for it.
     if (path / openclip.CONFIG).is_file() and not (described and hf.has_weights(path)):
         return _open_openclip(path)
@@ -100,10 +105,10 @@ def _open_file(path: Path, activation: Activation | None) -> Checkpoint:
         return _open_declip(path, values)
     if any(name.startswith(("text_model.", "vision_model.")) for name in values):
         tensors = _without_counters(values)
-        config = infer_config(tensors, activation or _guess(path, values))
-        return Checkpoint(
-            path, (path,), "Hugging Face", config, tensors, notes=_guessed(activation)
-        )
+        guess = _guess(path, values)
+        notes = () if activation else (_guessed(guess),)
+        config = infer_config(tensors, activation or guess)
+        return Checkpoint(path, (path,), "Hugging Face", config, tensors, notes=notes)
     tensors = _plain(path, values)
     kind = "OpenAI" if _OPENAI_ENTRIES & values.keys() else "OpenCLIP"
     extras: dict[str, Tensor] = {}
@@ -115,7 +120,7 @@ def _open_file(path: Path, activation: Activation | None) -> Checkpoint:
         del tensors[long_clip.TRAINED]
         notes = (f"rows from {long_clip.KEEP} on are those of {long_clip.TRAINED}",)
     elif kind == "OpenCLIP":
-        notes = _guessed(activation)
+        notes = () if activation else (_guessed(_guess(path, values)),)
     found, unknown = openai.to_huggingface(tensors)
     _refuse_unknown(path, unknown)
     config = infer_config(found, activation or _guess(path, values))
@@ -136,22 +141,32 @@ def _open_declip(path: Path, values: dict[str, Tensor]) -> Checkpoint:
 
 
 def _guess(path: Path, values: Mapping[str, object]) -> Activation:
-    """OpenAI's own models and their descendants use quick-GELU, OpenCLIP's GELU unless named so."""
+    """OpenAI's own models and their descendants use quick-GELU, OpenCLIP's GELU unless named so.
+
+    A text tower alone under Hugging Face's names is what ComfyUI reads, which knows by the depth.
+    """
     own = _OPENAI_ENTRIES & values.keys() or long_clip.TRAINED in values
+    layers = {
+        name.split(".")[3] for name in values if name.startswith("text_model.encoder.layers.")
+    }
+    lone = layers and not any(name.startswith("vision_model.") for name in values)
     name = path.name.lower()
-    return "quick_gelu" if own or "quickgelu" in name or "openai" in name else "gelu"
+    if own or "quickgelu" in name or "openai" in name or (lone and len(layers) <= 22):
+        return "quick_gelu"
+    return "gelu"
 
 
-def _guessed(activation: Activation | None) -> tuple[str, ...]:
-    if activation:
-        return ()
-    return ("the activation is not in the file; it was taken from its name",)
+def _guessed(guess: Activation) -> str:
+    return f"the activation is not in the file; {guess} was assumed, --activation decides otherwise"
 
 
 def _tensors_of(path: Path) -> dict[str, Tensor]:
     """Names and tensors of one file; OpenAI's counters among them."""
-    if _is_safetensors(path):
-        return read_safetensors(path)
+    try:
+        if is_safetensors(path) or path.suffix == ".safetensors":
+            return read_safetensors(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
     values = read_torch_file(path)
     for name in _INSIDE:
         if isinstance(values.get(name), Mapping):
@@ -164,15 +179,6 @@ def _tensors_of(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors, only {', '.join(list(values)[:5])}")
     return tensors
-
-
-def _is_safetensors(path: Path) -> bool:
-    """A safetensors file begins with the length of its header, which is JSON."""
-    try:
-        with path.open("rb") as file:
-            return file.read(9)[8:] == b"{" or path.suffix == ".safetensors"
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _plain(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -29,6 +29,12 @@ OnBytes = Callable[[int], None]
 """Told how many more bytes have been read or written."""
 
 
+def is_safetensors(path: Path) -> bool:
+    """Whether it begins as such a file does: with the length of its header, which is JSON."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """All tensors of one file, mapped into memory.
 

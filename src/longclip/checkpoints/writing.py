@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+from zipfile import is_zipfile
 
 import torch
 
@@ -16,6 +17,7 @@ from longclip.checkpoints.expressible import Target, refuse_what_is_lost
 from longclip.checkpoints.safetensors_files import (
     OnBytes,
     in_shards,
+    is_safetensors,
     stored_size,
     write_safetensors,
 )
@@ -63,6 +65,8 @@ def write_checkpoint(
     """
     destination = Path(destination)
     refuse_what_is_lost(checkpoint, target)
+    if target in ("openai", "comfyui"):
+        _check_file(destination, target)
     if target in ("hf-text", "comfyui"):
         checkpoint = lone_tower(checkpoint, "text")
     if target in ("hf", "hf-text"):
@@ -76,6 +80,16 @@ def write_checkpoint(
     else:
         with atomic_path(destination) as new:
             write_safetensors(new, checkpoint.tensors, storing.dtype, storing.on_bytes)
+
+
+def _check_file(destination: Path, target: Target) -> None:
+    """Only a checkpoint is written over."""
+    if destination.is_dir():
+        raise FileExistsError(f"{destination} is a directory, and --to {target} writes a file")
+    if destination.exists() and not (is_safetensors(destination) or is_zipfile(destination)):
+        raise FileExistsError(
+            f"{destination} exists and is no checkpoint, so it is not overwritten; name a new file"
+        )
 
 
 def write_huggingface(

@@ -35,7 +35,7 @@ Examples:
     longclip eval runs/paper/model --data scenes/test --json runs/paper/eval.json
     longclip compare runs/paper/eval.json nano.json
     longclip benchmarks urban1k
-    longclip convert runs/paper/model runs/paper.safetensors --to comfyui
+    longclip convert runs/paper/model runs/paper-openclip --to openclip
     longclip inspect runs/paper/model
 """
 

@@ -14,8 +14,8 @@ def compare_command(
     """Put results of several `longclip eval --json` side by side.
 
     Later models are compared with the first on the same queries: a star marks differences with
-    p < 0.05 (paired bootstrap over images; McNemar's test for classification). Models that were
-    measured on other data are refused.
+    p < 0.05 (paired bootstrap over images; McNemar's test for classification). Collections of one
+    name but other content are refused.
 
     Example: `longclip compare base.json mine.json --latex table.tex`
 
@@ -26,7 +26,7 @@ def compare_command(
     files:
         More of them.
     csv:
-        Write every number there, a line each.
+        Write every recall and accuracy there, a line each.
     latex:
         Write a table there.
     report:

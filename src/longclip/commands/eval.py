@@ -68,13 +68,14 @@ def eval_command(
         Take benchmarks that are not complete; results are marked.
     probes:
         Also measure what recall hides, on long texts: recall by length, without and with
-        shuffled sentences, details that differ, separation. Ten times the texts.
+        shuffled sentences, details that differ, separation; for --report and --json. Ten times
+        the texts.
     report:
         Write a page of all results there.
     json:
         Write the results there, for `longclip compare`; `-` prints them in place of the tables.
     csv:
-        Write every number there, a line each.
+        Write every recall and accuracy there, a line each.
     latex:
         Write a table there.
     image_column:
@@ -105,7 +106,7 @@ def eval_command(
 
     import torch
 
-    from longclip._files import write_text
+    from longclip._files import check_writable, write_text
     from longclip._progress import progress_display
     from longclip.data import Columns
     from longclip.evaluation.cache import EmbeddingCache
@@ -119,8 +120,15 @@ def eval_command(
     from longclip.evaluation.results_file import as_json, write_results
     from longclip.evaluation.session import run_session
 
+    outputs = [path for path in (json, csv, latex, report) if path is not None and str(path) != "-"]
+    for path in outputs:
+        check_writable(path)
+    sources = [model, *models]
+    if probes and any("npy:" in source for source in sources):
+        raise ValueError("--probes changes texts, which arrays (npy:) do not hold; leave out one")
     requests = open_requests(
-        [suite] if suite else data,
+        data,
+        suite=suite,
         root=root,
         columns=Columns(image_column, short_column, long_column, label_column),
         allow_partial=allow_partial,
@@ -129,7 +137,7 @@ def eval_command(
     dtype = torch.bfloat16 if bfloat16 else torch.float32
     with progress_display() as progress:
         session = run_session(
-            [model, *models],
+            sources,
             requests,
             lambda source: open_encoder(source, device=device, dtype=dtype),
             EvaluateConfig(
@@ -156,6 +164,7 @@ def eval_command(
     if report is not None:
         command = shlex.join(["longclip", *sys.argv[1:]])
         write_report(report, model_report(session.results, session.gallery, command))
-    for path in (json, csv, latex, report):
-        if path is not None and str(path) != "-":
-            print(f"written: {path}", file=sys.stderr if piped else sys.stdout)
+    for path in outputs:
+        print(f"written: {path}", file=sys.stderr if piped else sys.stdout)
+    if probes and json is None and report is None:
+        print("probes are shown by --report and written by --json")

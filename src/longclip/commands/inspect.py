@@ -76,7 +76,8 @@ def _print_comparison(against: dict[str, Any]) -> None:
     if not differences:
         print(f"the same weights as {against['path']}, bit for bit")
     else:
-        print(f"{len(differences)} tensors differ from {against['path']}:")
+        plural = "s" * (len(differences) > 1)
+        print(f"{len(differences)} difference{plural} from {against['path']}:")
     for difference in differences[:20]:
         what = difference["note"] or f"by up to {difference['largest']:.2e}"
         print(f"  {difference['name']}: {what}")

@@ -60,6 +60,7 @@ class Disagreements:
     queries: tuple[Query, ...]
     gained: int
     lost: int
+    collection: str = ""
 
 
 def disagreements(

@@ -1,6 +1,7 @@
 """A report of several models on several collections, out of their results."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from PIL import Image
@@ -26,13 +27,15 @@ def model_report(
         for name in collections
     }
     models = list(dict.fromkeys(result.name for result in results))
-    probed = next((of_collection[name] for name in collections if _probes(of_collection[name])), {})
+    probed = max(collections, key=lambda name: _texts_probed(of_collection[name]))
+    probes = _probes(of_collection[probed])
     return ReportData(
         title=" · ".join(models),
         summary=f"{_listed(models)} on {_listed(collections)}.",
         tables=tuple(table for runs in of_collection.values() for table in results_tables(runs)),
-        curves={model: probes.lengths for model, probes in _probes(probed).items()},
-        probes=_probes(probed),
+        curves={model: found.lengths for model, found in probes.items()},
+        probes=probes,
+        probed=probed,
         confusions=tuple(
             Confusions(f"{name}, {task}", result.classes[task], _confusions(runs, task))
             for name, runs in of_collection.items()
@@ -68,12 +71,18 @@ def find_disagreements(
         index = first.image_indices[pool.image_rows[row]]
         return request.collection.image(index), f"image {index} of {first.collection}"
 
-    return disagreements(answering, pool, picture)
+    found = disagreements(answering, pool, picture)
+    return replace(found, collection=first.collection)
 
 
 def _probes(runs: Mapping[str, Sequence[EvaluationResult]]) -> dict[str, TextProbes]:
     found = {model: result.long and result.long.probes for model, [result] in runs.items()}
     return {model: probes for model, probes in found.items() if probes}
+
+
+def _texts_probed(runs: Mapping[str, Sequence[EvaluationResult]]) -> int:
+    """The largest pool says most."""
+    return max((probes.lengths.texts for probes in _probes(runs).values()), default=0)
 
 
 def _confusions(
@@ -84,10 +93,10 @@ def _confusions(
 
 def _gallery_note(gallery: Disagreements, models: Sequence[str]) -> str:
     return (
-        f"{models[-1]} returns the right image first and {models[0]} does not for "
-        f"{gallery.gained:,} texts; the other way round it is {gallery.lost:,}. Shown are those "
-        "decided by what a stock CLIP no longer reads, then those with the largest margin, and "
-        "up to two losses at the end."
+        f"On {gallery.collection}, {models[-1]} returns the right image first and {models[0]} does "
+        f"not for {gallery.gained:,} texts; the other way round it is {gallery.lost:,}. Shown are "
+        "those decided by what a stock CLIP no longer reads, then those with the largest margin, "
+        "and up to two losses at the end."
     )
 
 

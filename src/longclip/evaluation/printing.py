@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from longclip.evaluation.report_tables import Cell, ResultsTable
+from longclip.evaluation.report_tables import CHANCE, Cell, ResultsTable
 from longclip.evaluation.results import EvaluationResult
 from longclip.evaluation.side_by_side import results_tables
 
@@ -43,9 +43,14 @@ def _cell_text(cell: Cell | None) -> str:
     if cell is None:
         return "–"
     value = f"{100 * cell.value:.1f}"
-    if cell.p is not None and cell.p < 0.05:
+    if cell.p is not None and cell.p < CHANCE:
         value += "*"
     if cell.interval is None:
         return value
-    low, high = (f"{100 * end:.1f}" for end in cell.interval)
+    low, high = map(_percent, cell.interval)
     return f"{value}\n{low}–{high}"
+
+
+def _percent(value: float) -> str:
+    """With a decimal, but for 100, which would be the only one of five letters."""
+    return "100" if value == 1 else f"{100 * value:.1f}"

@@ -24,7 +24,8 @@ class ReportData:
     """All that a report says, in plain text. What is left empty has no section.
 
     `tables` come from `results_tables`. `curves` maps the name of a model, in the order of the
-    tables' rows, to its recall by length, `probes` to what recall hides. `confusions` are those of
+    tables' rows, to its recall by length, `probes` to what recall hides on the
+    collection `probed`. `confusions` are those of
     classification tasks. `facts` are settings and provenance by name: seeds, pool
     sizes, times, versions. `queries_note` says which queries were chosen, and how.
     """
@@ -34,6 +35,7 @@ class ReportData:
     tables: tuple[ResultsTable, ...] = ()
     curves: Mapping[str, LengthCurve] = field(default_factory=dict)
     probes: Mapping[str, TextProbes] = field(default_factory=dict)
+    probed: str = ""
     confusions: tuple[Confusions, ...] = ()
     queries: tuple[Query, ...] = ()
     queries_note: str = ""
@@ -54,7 +56,7 @@ def render_report(data: ReportData) -> str:
         summary=escape(data.summary),
         results=tables_html(data.tables) if data.tables else "",
         curves=_curves_html(data.curves) if data.curves else "",
-        probes=probes_html(data.probes) if data.probes else "",
+        probes=probes_html(data.probed, data.probes) if data.probes else "",
         confusions=confusions_html(data.confusions) if data.confusions else "",
         gallery=gallery_html(data.queries, data.queries_note) if data.queries else "",
         provenance=_provenance_html(data) if data.command or data.facts else "",

@@ -54,7 +54,8 @@ it adds.</p>
 
 def _query_html(number: int, query: Query) -> str:
     answers = "\n".join(map(_answer_html, query.answers))
-    return f"""<article class="card query">
+    many = " many" if len(query.answers) > 2 else ""
+    return f"""<article class="card query{many}">
 <div>
 <h3 class="number">Description {number}</h3>
 {_description_html(query)}

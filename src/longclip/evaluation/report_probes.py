@@ -17,7 +17,7 @@ _PLACES = {
 }
 
 
-def probes_html(probes: Mapping[str, TextProbes]) -> str:
+def probes_html(collection: str, probes: Mapping[str, TextProbes]) -> str:
     """Which sentences count, whether details are read, how far embeddings lie apart; by model."""
     sentences = table_html(_sentences_table({m: p.sentences for m, p in probes.items()}))
     removed = table_html(_removed_table({m: p.sentences for m, p in probes.items()}))
@@ -25,10 +25,10 @@ def probes_html(probes: Mapping[str, TextProbes]) -> str:
     separation = _separation_html({m: p.separation for m, p in probes.items()})
     return f"""<section>
 <h2>What recall hides</h2>
-<p class="note">A model that reads the first sentence alone can have a fine recall. Sentences: the
-same pool with some taken out or in another order. Details: each image is shown its text and the
-text with one colour, number, size or material changed; a model that does not read the word cannot
-tell them apart and scores nothing.</p>
+<p class="note">On {escape(collection)}. A model that reads the first sentence alone can have a fine
+recall. Sentences: the same pool with some taken out or in another order. Details: each image is
+shown its text and the text with one attribute changed (colour, number, size, material, pattern,
+side); a model that does not read the word cannot tell them apart and scores nothing.</p>
 <div class="tables">
 {sentences}
 {details}
@@ -58,7 +58,7 @@ def _sentences_table(probes: Mapping[str, SentenceProbes]) -> ResultsTable:
         f"text → image R@{first.k}; {first.texts:,} texts, {first.texts_of_one_sentence:,} of "
         f"them of one sentence, which stay; shuffled {len(first.seeds)} times"
     )
-    return ResultsTable("Sentences", note, columns, tuple(rows))
+    return ResultsTable("Sentences", note, columns, tuple(rows), ranked=False)
 
 
 def _removed_table(probes: Mapping[str, SentenceProbes]) -> ResultsTable:
@@ -69,7 +69,7 @@ def _removed_table(probes: Mapping[str, SentenceProbes]) -> ResultsTable:
     ]
     columns = tuple(_position(position) for position in first.positions)
     note = f"text → image R@{first.k} without the sentence at that place of each text"
-    return ResultsTable("Which sentence is missed", note, columns, tuple(rows))
+    return ResultsTable("Which sentence is missed", note, columns, tuple(rows), ranked=False)
 
 
 def _position(position: float) -> str:

@@ -7,6 +7,9 @@ from html import escape
 
 from longclip.evaluation.chart import colour, swatch
 
+CHANCE = 0.05
+"""A p-value from which a difference is taken for chance."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -43,12 +46,16 @@ class Row:
 
 @dataclass(frozen=True)
 class ResultsTable:
-    """`note` belongs to the title: pool sizes. Later rows are compared with the first one."""
+    """`note` belongs to the title: pool sizes. Later rows are compared with the first one.
+
+    The best of a column is marked where tables are `ranked`: where more is better.
+    """
 
     title: str
     note: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    ranked: bool = True
 
 
 def tables_html(tables: Sequence[ResultsTable]) -> str:
@@ -61,7 +68,8 @@ def tables_html(tables: Sequence[ResultsTable]) -> str:
     if any(cell.interval for cell in _cells(tables)):
         spread += " Ranges are 95 % bootstrap intervals over images."
     if any(cell.p is not None for cell in _cells(tables)):
-        spread += " p compares with the first row on the same queries."
+        spread += " p compares with the first row on the same queries;"
+        spread += " grey differences may be chance."
     cards = "\n".join(map(table_html, tables))
     return f"""<section>
 <h2>Results</h2>
@@ -105,7 +113,7 @@ def _row_html(table: ResultsTable, index: int) -> str:
             cells.append("<td>–</td>")
             continue
         rivals = [_shown(other.value) for other in _compared(table, row, column)]
-        is_best = bool(rivals) and _shown(cell.value) >= max(rivals)
+        is_best = table.ranked and bool(rivals) and _shown(cell.value) >= max(rivals)
         base = None if row is first else first.cells[column]
         cells.append(_cell_html(cell, base, is_best, index))
     return f'<tr><th scope="row">{swatch(index)}{escape(row.model)}</th>{"".join(cells)}</tr>'
@@ -141,8 +149,10 @@ def _delta_html(cell: Cell, base: Cell) -> str:
     delta = round(_shown(cell.value) - _shown(base.value), 1)
     p = "" if cell.p is None else f" <span>{_p_text(cell.p)}</span>"
     if delta == 0:
-        return f"<small>same{p}</small>"
+        return "<small>same</small>"
     way, sign = ("up", "+") if delta > 0 else ("down", "−")
+    if cell.p is not None and cell.p >= CHANCE:
+        way = "even"
     return f'<small class="{way}">{sign}{abs(delta):.1f}{p}</small>'
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
-from longclip.data import Collection, Columns, open_for_evaluation
+from longclip.data import Collection, Columns, DataError, open_for_evaluation
 from longclip.evaluation.benchmarks import BENCHMARKS, SUITES, OpenedBenchmark, open_benchmark
 from longclip.evaluation.measure import Task
 
@@ -28,6 +29,7 @@ class Request:
 def open_requests(
     data: Sequence[str],
     *,
+    suite: str | None = None,
     root: Path,
     columns: Columns | None = None,
     allow_partial: bool = False,
@@ -37,8 +39,9 @@ def open_requests(
 
     Args:
         data: each a benchmark, looked for below `root`; BENCHMARK=PATH, where it lies elsewhere;
-            a suite, for all of its benchmarks; or anything `longclip.data.open_collection` opens.
-            A folder that is called like a benchmark is reached as `./NAME`.
+            or anything `longclip.data.open_collection` opens. A folder that is called like a
+            benchmark is reached as `./NAME`.
+        suite: all benchmarks of a suite, in place of `data`.
         root: where benchmarks lie.
         columns: which columns mean what; for tables.
         allow_partial: take a benchmark that is not complete, marked as such.
@@ -48,7 +51,9 @@ def open_requests(
         longclip.data.DataError: if something is missing, incomplete or cannot be read.
     """
     found: list[Request] = []
-    for name in data:
+    if suite is not None and suite not in SUITES:
+        raise DataError(f"no suite {suite!r}, only {', '.join(SUITES)}")
+    for name in [suite] if suite else data:
         for benchmark in SUITES.get(name, (name,)):
             known, _, path = benchmark.partition("=")
             if known in BENCHMARKS:
@@ -61,5 +66,27 @@ def open_requests(
                 )
                 found.append(Request(opened.collection, (opened.benchmark.task,), opened))
             else:
-                found += [Request(c) for c in open_for_evaluation(name, columns=columns)]
+                found += [Request(c) for c in _open(name, columns)]
     return found
+
+
+def _open(name: str, columns: Columns | None) -> list[Collection]:
+    try:
+        found = open_for_evaluation(name, columns=columns)
+    except DataError as error:
+        near = get_close_matches(name, [*BENCHMARKS, *SUITES], n=2)
+        if not near or Path(name).exists():
+            raise
+        raise DataError(f"{error}; did you mean the benchmark {' or '.join(near)}?") from error
+    for collection in found:
+        _check_measurable(collection)
+    return found
+
+
+def _check_measurable(collection: Collection) -> None:
+    texts = (collection.captions(index) for index in range(len(collection)))
+    if not any(own.long or own.short for own in texts) and not collection.label_sets():
+        raise DataError(
+            f"{collection.name} has nothing to measure: no text and no label was found; name the "
+            "columns that hold them (--long-column, --short-column, --label-column)"
+        )

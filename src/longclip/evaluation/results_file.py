@@ -51,7 +51,7 @@ def read_results(path: Path) -> list[EvaluationResult]:
         return [EvaluationResult.from_json(values) for values in content["results"]]
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}; make one with longclip eval --json") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} holds no results of longclip eval --json ({type(error).__name__}: {error})"
-        ) from None
+    except KeyError as error:
+        raise ValueError(f"{path} holds no results of longclip eval --json: no {error}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no results of longclip eval --json: {error}") from None

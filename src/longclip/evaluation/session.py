@@ -23,7 +23,7 @@ _NAMED = re.compile(r"([^=/:\\]+)=(.+)")
 class Session:
     """All results, model by model, and where the models disagree.
 
-    That is on the first collection with long texts, or on the first one where none has any.
+    That is on the collection with most long texts, or on the first one where none has any.
     """
 
     results: tuple[EvaluationResult, ...]
@@ -62,7 +62,9 @@ def run_session(
     """
     sources = dict(map(named, models))
     if len(sources) < len(models):
-        raise ValueError("two models have the same name; tell them apart: NAME=MODEL")
+        raise ValueError(
+            f"two of the models {', '.join(models)} have the same name; tell them apart: NAME=MODEL"
+        )
     prints = [fingerprint(request.collection) for request in requests]
     encoders: dict[str, Encoder] = {}
     results: list[EvaluationResult] = []
@@ -82,11 +84,15 @@ def run_session(
             encoders[name] = encoder
     found = None
     if gallery and len(sources) > 1:
-        chosen = next((r for r in results if r.long), results[0]).collection
+        chosen = max(results, key=_long_texts).collection
         request = next(request for request in requests if request.name == chosen)
         own = {result.name: result for result in results if result.collection == chosen}
         found = find_disagreements(encoders, request, own)
     return Session(tuple(results), found)
+
+
+def _long_texts(result: EvaluationResult) -> int:
+    return result.long.recall.texts if result.long else 0
 
 
 def _described(result: EvaluationResult, request: Request, digest: str) -> EvaluationResult:

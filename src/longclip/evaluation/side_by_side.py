@@ -28,9 +28,9 @@ def results_tables(results: Mapping[str, Sequence[EvaluationResult]]) -> tuple[R
         raise ValueError("a table needs one result or more for each model")
     pools = {_pools(result) for result in everything}
     if len(pools) > 1:
+        differing = "; and ".join(sorted(pools))
         raise ValueError(
-            f"models can only be compared on the same images and texts, not on {pools}; "
-            "call results_tables once for each collection"
+            f"models can only be compared on the same images and texts, not on {differing}"
         )
     first, tables = everything[0], []
     if first.long:

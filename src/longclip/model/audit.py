@@ -20,6 +20,12 @@ HASHING = "hashing, MB"
 MEGABYTE = 1_000_000
 _CHUNK = 1 << 24
 _PROJECTIONS = ("text_projection.weight", "visual_projection.weight")
+# What changes the result and is in no tensor, with what transformers takes where it is not said.
+_BESIDE_TENSORS = {
+    "hidden_act": "quick_gelu",
+    "num_attention_heads": None,
+    "layer_norm_eps": 1e-5,
+}
 _SIZES = {
     "width": "hidden_size",
     "layers": "num_hidden_layers",
@@ -42,8 +48,10 @@ class Difference:
 
 
 def compare(one: Checkpoint, other: Checkpoint) -> list[Difference]:
-    """What differs, tensor by tensor; empty for the same model in two formats."""
-    found = []
+    """What differs, tensor by tensor and in what no tensor says; empty for the same model in two
+    formats.
+    """
+    found = _computed_otherwise(one, other)
     for name in sorted(one.tensors.keys() | other.tensors.keys()):
         mine, yours = one.tensors.get(name), other.tensors.get(name)
         if mine is None or yours is None:
@@ -55,6 +63,17 @@ def compare(one: Checkpoint, other: Checkpoint) -> list[Difference]:
         elif not torch.equal(mine, yours):
             found.append(Difference(name, float((mine.double() - yours.double()).abs().max())))
     return found
+
+
+def _computed_otherwise(one: Checkpoint, other: Checkpoint) -> list[Difference]:
+    """Activation, heads and the like, of the towers that both have."""
+    mine, yours = _sections(one), _sections(other)
+    return [
+        Difference(f"{tower} tower, {name}", float("inf"), f"{values[0]} and {values[1]}")
+        for tower in mine.keys() & yours.keys()
+        for name, default in _BESIDE_TENSORS.items()
+        if len(set(values := [part[tower].get(name, default) for part in (mine, yours)])) > 1
+    ]
 
 
 def lost_rows(original: Checkpoint, converted: Checkpoint) -> str | None:
