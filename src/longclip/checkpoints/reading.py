@@ -103,12 +103,12 @@ def _open_file(path: Path, activation: Activation | None) -> Checkpoint:
     values = _tensors_of(path)
     if declip.is_declip(values):
         return _open_declip(path, values)
+    guess = _guess(path, values)
+    assumed = () if activation else (_guessed(guess),)
     if any(name.startswith(("text_model.", "vision_model.")) for name in values):
         tensors = _without_counters(values)
-        guess = _guess(path, values)
-        notes = () if activation else (_guessed(guess),)
         config = infer_config(tensors, activation or guess)
-        return Checkpoint(path, (path,), "Hugging Face", config, tensors, notes=notes)
+        return Checkpoint(path, (path,), "Hugging Face", config, tensors, notes=assumed)
     tensors = _plain(path, values)
     kind = "OpenAI" if _OPENAI_ENTRIES & values.keys() else "OpenCLIP"
     extras: dict[str, Tensor] = {}
@@ -120,10 +120,10 @@ def _open_file(path: Path, activation: Activation | None) -> Checkpoint:
         del tensors[long_clip.TRAINED]
         notes = (f"rows from {long_clip.KEEP} on are those of {long_clip.TRAINED}",)
     elif kind == "OpenCLIP":
-        notes = () if activation else (_guessed(_guess(path, values)),)
+        notes = assumed
     found, unknown = openai.to_huggingface(tensors)
     _refuse_unknown(path, unknown)
-    config = infer_config(found, activation or _guess(path, values))
+    config = infer_config(found, activation or guess)
     return Checkpoint(path, (path,), kind, config, found, notes=notes, extras=extras)
 
 
