@@ -47,10 +47,8 @@ class EvaluateConfig:
             raise ValueError(f"--batch-size is {self.batch_size}, must be at least 1")
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"--workers is {self.workers}, must be at least 1")
-        if not 0 <= self.max_bad_fraction < 1:
-            raise ValueError(
-                f"--max-bad-fraction is {self.max_bad_fraction}, must be at least 0 and below 1"
-            )
+        if not 0 <= self.max_bad_fraction <= 1:
+            raise ValueError(f"--max-bad-fraction is {self.max_bad_fraction}, must be from 0 to 1")
 
 
 def evaluate(
