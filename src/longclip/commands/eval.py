@@ -118,13 +118,13 @@ def eval_command(
     from longclip.evaluation.report import write_report
     from longclip.evaluation.requests import open_requests
     from longclip.evaluation.results_file import as_json, write_results
-    from longclip.evaluation.session import run_session
+    from longclip.evaluation.session import named, run_session
 
     outputs = [path for path in (json, csv, latex, report) if path is not None and str(path) != "-"]
     for path in outputs:
         check_writable(path)
     sources = [model, *models]
-    if probes and any("npy:" in source for source in sources):
+    if probes and any(named(source)[1].startswith("npy:") for source in sources):
         raise ValueError("--probes changes texts, which arrays (npy:) do not hold; leave out one")
     requests = open_requests(
         data,

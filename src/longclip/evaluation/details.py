@@ -14,7 +14,7 @@ from longclip._progress import OnProgress
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
 from longclip.evaluation.encoder import Encoder
-from longclip.evaluation.lengths import words_with_tokens
+from longclip.evaluation.lengths import STOCK_TOKENS, words_with_tokens
 from longclip.evaluation.similarity import UnitRows
 
 _KINDS = (
@@ -42,7 +42,7 @@ _WORD = re.compile(rf"(?<![\w-])(?:{'|'.join(ALTERNATIVES)})(?![\w-])", re.IGNOR
 
 PLACES = ("early", "middle", "late")
 # CLIP tokens before a detail of the next place: what CLIP attends to, and what it has room for.
-_EARLY_TOKENS, _CLIP_TOKENS = 20, 75
+_EARLY_TOKENS = 20
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _words_by_place(text: str) -> dict[str, list[tuple[re.Match[str], int]]]:
         # Quotes and brackets before the attribute belong to its word and are ignored here.
         word = bisect.bisect_right(counted.ends, match.start())
         token = (counted.tokens[word - 1] if word else 0) + 1
-        limits = (_EARLY_TOKENS, _CLIP_TOKENS)
+        limits = (_EARLY_TOKENS, STOCK_TOKENS)
         words[PLACES[bisect.bisect_left(limits, token)]].append((match, token))
     return words
 

@@ -8,14 +8,11 @@ from PIL import Image
 
 from longclip.evaluation.encoder import Encoder
 from longclip.evaluation.evidence import Evidence, text_evidence
-from longclip.evaluation.lengths import characters_read
+from longclip.evaluation.lengths import STOCK_CONTEXT, characters_read
 from longclip.evaluation.metrics import strongest_rivals
 from longclip.evaluation.pools import TextPool
 from longclip.evaluation.report_gallery import Answer, Query
 from longclip.evaluation.results import EvaluationResult, TextRetrieval
-
-STOCK_CONTEXT = 77
-"""Tokens that a CLIP reads, begin and end of text among them."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,12 @@ from longclip.evaluation.encoder import Encoder
 from longclip.evaluation.metrics import retrieval_recall
 from longclip.inputs import clip_tokenizer
 
+STOCK_CONTEXT = 77
+"""Tokens that a CLIP reads, begin and end of text among them."""
+
 _BOS_AND_EOT = 2
+STOCK_TOKENS = STOCK_CONTEXT - _BOS_AND_EOT
+"""Those of them that are the text's own."""
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,12 @@ from string import Template
 
 from longclip._files import write_text
 from longclip.evaluation.chart import Axes, Line, line_chart, swatch
-from longclip.evaluation.lengths import LengthCurve
+from longclip.evaluation.lengths import STOCK_CONTEXT, STOCK_TOKENS, LengthCurve
 from longclip.evaluation.probes import TextProbes
 from longclip.evaluation.report_confusion import Confusions, confusions_html
 from longclip.evaluation.report_gallery import Query, gallery_html
 from longclip.evaluation.report_probes import probes_html
 from longclip.evaluation.report_tables import ResultsTable, tables_html
-
-_STOCK_CONTEXT = 75  # tokens of text beside BOS and EOT
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def _curves_html(curves: Mapping[str, LengthCurve]) -> str:
         "tokens kept of each description",
         f"text → image R@{first.k}",
         "%",
-        mark=(_STOCK_CONTEXT, "end of a 77-token context"),
+        mark=(STOCK_TOKENS, f"end of a {STOCK_CONTEXT}-token context"),
     )
     legend = "".join(
         f"<li>{swatch(index)}{escape(line.name)}</li>" for index, line in enumerate(lines)

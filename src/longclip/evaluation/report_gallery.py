@@ -46,8 +46,8 @@ def gallery_html(queries: Sequence[Query], note: str) -> str:
     return f"""<section>
 <h2>Descriptions that tell the models apart</h2>
 <p class="note">{escape(note)} Underlined is the sentence that does most to bring the right
-image before the wrong one, for the last model; within it, the stronger a word is marked, the more
-it adds.</p>
+image before the wrong one, for the model that is right; within it, the stronger a word is marked,
+the more it adds.</p>
 {cards}
 </section>"""
 
