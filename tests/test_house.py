@@ -30,6 +30,7 @@ ROOMS = (
     "diffusion",
     "demo",
     "commands",
+    "__main__",
 )
 FOR_ALL = ("_files", "_lazy", "_progress")
 HEAVY = ("torch", "transformers", "datasets", "numpy", "PIL", "tokenizers", "matplotlib", "rich")
@@ -55,7 +56,7 @@ def misplaced(room: str, name: str) -> bool:
         return True
     if part not in ROOMS:
         # The package itself re-exports rooms; only what stands below all of them may use that.
-        return room not in ("demo", "commands")
+        return room not in ("demo", "commands", "__main__")
     return ROOMS.index(part) > ROOMS.index(room)
 
 

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     )
     from longclip.inputs import tokenize
     from longclip.model import CLIP, load, save
+    from longclip.model.averaging import average
     from longclip.model.stretch import stretch
 
 _EXPORTS = {
     "CLIP": "model",
+    "average": "model.averaging",
     "load": "model",
     "save": "model",
     "stretch": "model.stretch",
@@ -50,6 +52,7 @@ __getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
 __all__ = [
     "CLIP",
     "__version__",
+    "average",
     "checkpoints",
     "data",
     "evaluation",

@@ -16,12 +16,14 @@ from longclip import commands
 from longclip.commands import app
 
 COMMANDS = (
+    "average",
     "benchmarks",
     "compare",
     "convert",
     "demo",
     "eval",
     "inspect",
+    "runs",
     "stretch",
     "tokenize",
     "train",

@@ -17,7 +17,8 @@ from longclip.data import (
     open_collection,
     open_for_evaluation,
 )
-from longclip.data.opening import SCENE_SPLITS, Joined
+from longclip.data.joined import Joined
+from longclip.data.opening import SCENE_SPLITS
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,10 @@
 
 import json
 import os
+import pickle
 import random
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +15,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import tiny_config
 
-from longclip.training import TrainConfig, train
+from longclip.training import Preempted, TrainConfig, train
+from longclip.training import checkpoints as checkpoints_module
+from longclip.training.checkpoints import CheckpointWarning, whole_checkpoints
 
 _CHILD = """
 import pickle, sys
@@ -25,8 +31,6 @@ train(config, resume=resume)
 
 
 def start(config: TrainConfig, *, resume: bool, directory: Path) -> subprocess.Popen[bytes]:
-    import pickle
-
     job = directory / "job.pickle"
     job.write_bytes(pickle.dumps((config, resume)))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -34,7 +38,21 @@ def start(config: TrainConfig, *, resume: bool, directory: Path) -> subprocess.P
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return torch.load(run / "checkpoint.pt", weights_only=True)["model"]
+    """All that the last checkpoint of a run in one process holds: weights and moments."""
+    last = whole_checkpoints(run / "checkpoints")[-1]
+    [file] = last.glob("*.safetensors")
+    return load_file(file)
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def steps_saved(run: Path) -> list[int]:
+    return [int(p.name.removeprefix("step-")) for p in whole_checkpoints(run / "checkpoints")]
 
 
 def test_kill_at_a_random_step_then_resume(photos: Path, tmp_path: Path) -> None:
@@ -50,10 +68,7 @@ def test_kill_at_a_random_step_then_resume(photos: Path, tmp_path: Path) -> None
     child.wait()
     assert (cut.out / "config.json").exists()
     train(cut, resume=True)
-
-    whole, resumed = weights(config.out), weights(cut.out)
-    for name, value in whole.items():
-        assert torch.equal(value, resumed[name]), name
+    assert_same_weights(config.out, cut.out)
     assert losses(config.out) == losses(cut.out)
 
 
@@ -67,30 +82,119 @@ def losses(run: Path) -> list[tuple[int, float]]:
     return [(values["step"], values["loss"]) for values in map(json.loads, lines)]
 
 
-def test_kill_while_the_checkpoint_is_written(
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_ends_a_run_with_a_checkpoint(
+    number: signal.Signals, photos: Path, tmp_path: Path
+) -> None:
+    config = replace(tiny_config(photos, tmp_path / "whole"), steps=9, checkpoint_every=100)
+    train(config)
+    cut = replace(config, out=tmp_path / "cut")
+
+    def at_step_four(step: int, total: int, note: str) -> None:
+        if step == 4:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    with pytest.raises(Preempted, match=r"after step 4 of 9; .* --resume"):
+        train(cut, on_step=at_step_four)
+    assert signal.getsignal(number) is before
+    assert steps_saved(cut.out) == [4]
+    assert not (cut.out / "model").exists()
+    train(cut, resume=True)
+    assert_same_weights(config.out, cut.out)
+
+
+def test_the_command_tells_a_scheduler_to_start_it_again(photos: Path, tmp_path: Path) -> None:
+    config = tiny_config(photos, tmp_path / "run")
+    command = [sys.executable, "-m", "longclip", "train", "--scratch", config.scratch]
+    command += ["--data", str(photos), "--out", str(config.out), "--batch-size", "8"]
+    command += ["--steps", "100000", "--log-every", "1", "--pcm-components", "4", "--workers", "0"]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE)
+    while child.poll() is None and steps_logged(config.out) < 3:
+        time.sleep(0.01)
+    child.terminate()
+    _, errors = child.communicate()
+    assert child.returncode == 75, errors.decode()
+    assert b"told to stop after step" in errors
+    assert b"Traceback" not in errors
+    assert len(steps_saved(config.out)) == 1
+
+
+def test_kill_while_a_checkpoint_is_written(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(tiny_config(photos, tmp_path / "run"), steps=8, checkpoint_every=4)
-    saved, real_save = [], torch.save
+    real_save = checkpoints_module.async_save
 
-    def half_a_save(state: object, path: Path) -> None:
-        real_save(state, path)
-        saved.append(path)
-        if len(saved) == 2:
-            path.write_bytes(path.read_bytes()[:1000])
+    def half_a_save(tensors: object, **options: object) -> object:
+        future = real_save(tensors, **options)
+        future.result()
+        if (config.out / "checkpoints" / "step-00000004").exists():
             raise KeyboardInterrupt
+        return future
 
-    monkeypatch.setattr(torch, "save", half_a_save)
+    monkeypatch.setattr(checkpoints_module, "async_save", half_a_save)
     with pytest.raises(KeyboardInterrupt):
         train(config)
     monkeypatch.undo()
-    assert torch.load(config.out / "checkpoint.pt", weights_only=True)["step"] == 4
-    assert [p.name for p in config.out.iterdir() if p.name.startswith(".")] == []
+    assert steps_saved(config.out) == [4]
+    # What a killed process leaves is neither taken for a checkpoint nor in the way of the next.
+    assert (config.out / "checkpoints" / ".step-00000008").is_dir()
     train(config, resume=True)
     whole = replace(config, out=tmp_path / "whole")
     train(whole)
-    for name, value in weights(whole.out).items():
-        assert torch.equal(value, weights(config.out)[name]), name
+    assert_same_weights(whole.out, config.out)
+    assert not list((config.out / "checkpoints").glob(".*"))
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_and_the_run_goes_on(
+    photos: Path, tmp_path: Path
+) -> None:
+    config = replace(tiny_config(photos, tmp_path / "run"), steps=8, checkpoint_every=2)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    def no_room_at_step_six(step: int, total: int, note: str) -> None:
+        if step == 5:
+            time.sleep(0.5)  # for the checkpoint of step 4 to be written
+        # The kernel refuses to let any file grow beyond this, as a full disk would.
+        if step == 6:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+        if step == 7:
+            time.sleep(0.5)
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    try:
+        with pytest.warns(CheckpointWarning, match=r"step 6 .*step-00000004 is kept"):
+            train(config, on_step=no_room_at_step_six)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert steps_saved(config.out) == [4, 8]
+
+
+def test_only_the_last_checkpoints_are_kept(photos: Path, tmp_path: Path) -> None:
+    config = replace(tiny_config(photos, tmp_path / "run"), steps=9, checkpoint_every=1)
+    train(replace(config, keep_checkpoints=3))
+    assert steps_saved(config.out) == [7, 8, 9]
+
+
+def test_a_damaged_checkpoint_is_named(photos: Path, tmp_path: Path) -> None:
+    config = replace(tiny_config(photos, tmp_path / "run"), steps=6, checkpoint_every=2)
+    train(config)
+    last = config.out / "checkpoints" / "step-00000006"
+    [file] = last.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"step-00000006 cannot be read .*; delete it"):
+        train(config, resume=True)
+    shutil.rmtree(last)
+    assert train(config, resume=True).steps == 6
+
+
+def test_nothing_in_a_checkpoint_can_run(photos: Path, tmp_path: Path) -> None:
+    config = tiny_config(photos, tmp_path / "run")
+    train(config)
+    kinds = {p.suffix for p in (config.out / "checkpoints").rglob("*") if p.is_file()}
+    assert kinds == {".safetensors", ".json"}
 
 
 def test_resuming_a_finished_run_changes_nothing(photos: Path, tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from safetensors.torch import load_file
 from tiny import tiny_config, write_photos
 
 import longclip
@@ -20,11 +19,12 @@ from longclip.inputs import Preprocess
 from longclip.model.converting import convert
 from longclip.model.stretch import stretch_table
 from longclip.training import RECIPES, TrainConfig, TrainingError, train
-from longclip.training.loop import _initial_model
 from longclip.training.optimizer import make_optimizer, set_lr
 from longclip.training.plan import make_plan
 from longclip.training.recipes import clip, direct, paper, peak_lr
-from longclip.training.stream import Pairs, PixelStore, TextLimits, batches, crop
+from longclip.training.starting import initial_model
+from longclip.training.stream import EOT, PAD, Pairs, PixelStore, Reading, batches, crop
+from longclip.training.towers import Towers
 
 
 def positions(model: longclip.CLIP) -> torch.Tensor:
@@ -35,7 +35,7 @@ def test_paper_keeps_the_first_rows_bit_for_bit_and_trains_the_rest(
     photos: Path, tmp_path: Path
 ) -> None:
     config = tiny_config(photos, tmp_path / "run")
-    before = positions(_initial_model(replace(config, stretch="none")))
+    before = positions(initial_model(replace(config, stretch="none")))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         train(config)
@@ -51,7 +51,7 @@ def test_paper_keeps_the_first_rows_bit_for_bit_and_trains_the_rest(
 def test_direct_trains_all_rows_with_long_texts_only(photos: Path, tmp_path: Path) -> None:
     config = tiny_config(photos, tmp_path / "run", direct())
     train(config)
-    stretched = positions(_initial_model(config))
+    stretched = positions(initial_model(config))
     after = positions(longclip.load(tmp_path / "run" / "model"))
     assert (after[0] != stretched[0]).any()
     [line, *_] = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
@@ -93,15 +93,23 @@ def test_a_models_card_says_how_it_was_trained(photos: Path, tmp_path: Path) -> 
 
 def test_only_matrices_decay_and_text_and_positions_have_their_own_rates() -> None:
     config = replace(paper(), scratch="nano", position_lr_scale=3.0, text_lr_scale=0.5, lr=1e-4)
-    model = _initial_model(config)
-    names = {id(p): name for name, p in model.named_parameters()}
+    towers = Towers(initial_model(config))
+    names = {id(p): name.removeprefix("clip.") for name, p in towers.named_parameters()}
     settings = {
         names[id(p)]: (group["lr"], group["weight_decay"])
-        for group in make_optimizer(model, config).param_groups
+        for group in make_optimizer(towers, config).param_groups
         for p in group["params"]
     }
     assert settings.keys() == set(names.values())
-    undecayed = ("bias", "norm", "logit_scale", "embeddings.token", "embeddings.position", "class_")
+    undecayed = (
+        "bias",
+        "norm",
+        "logit_scale",
+        "logit_bias",
+        "embeddings.token",
+        "embeddings.position",
+        "class_",
+    )
     for name, (lr, decay) in settings.items():
         assert decay == (0.0 if any(part in name for part in undecayed) else 0.01), name
         if name == "text_model.embeddings.position_embedding.weight":
@@ -130,38 +138,17 @@ def test_the_rate_follows_the_batch_unless_given() -> None:
     assert peak_lr(replace(paper(), lr=3e-6)) == 3e-6
 
 
-@given(
-    items=st.integers(2, 50),
-    batch=st.integers(2, 20),
-    steps=st.integers(1, 30),
-    first=st.integers(0, 30),
-    seed=st.integers(0, 5),
-)
-def test_a_plan_can_be_entered_anywhere(
-    items: int, batch: int, steps: int, first: int, seed: int
-) -> None:
-    batch, first = min(batch, items), min(first, steps)
-    plan = make_plan(items=items, batch_size=batch, epochs=1, steps=steps, seed=seed)
-    whole = list(plan.batches(0))
-    assert len(whole) == steps
-    assert list(plan.batches(first)) == whole[first:]
-    for epoch in range(steps // plan.steps_per_epoch):
-        start = epoch * plan.steps_per_epoch
-        seen = [key for part in whole[start : start + plan.steps_per_epoch] for key in part]
-        assert len(set(seen)) == len(seen)
-        assert {e for e, _ in seen} == {epoch}
-
-
 def test_batches_are_the_same_with_and_without_workers(photos: Path) -> None:
     collection = open_collection(photos)
     plan = make_plan(items=20, batch_size=6, epochs=2, steps=0, seed=3)
     streams = []
     for workers, cache in ((0, 0.0), (2, 1.0)):
         store = PixelStore(collection, Preprocess(image_size=32), cache)
-        pairs = Pairs(store, limits=TextLimits(77, 248), crop_scale=0.7, seed=3)
+        reading = Reading(77, 248, crop_scale=0.7, seed=3, pad_prefix=3)
+        pairs = Pairs(store, reading)
         streams.append(list(batches(pairs, plan, first_step=0, workers=workers)))
     for plain, parallel in zip(*streams, strict=True):
-        for name in ("pixels", "short", "long", "crops"):
+        for name in ("pixels", "short", "plain", "long", "crops"):
             np.testing.assert_array_equal(getattr(plain, name), getattr(parallel, name))
 
 
@@ -246,3 +233,138 @@ def test_one_tower_alone_is_refused(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"text is one tower of a CLIP alone; .* takes both"):
         train(config)
     assert not (tmp_path / "run").exists()
+
+
+def test_pads_stand_between_the_begin_and_the_text(photos: Path) -> None:
+    store = PixelStore(open_collection(photos), Preprocess(image_size=32), 1.0)
+    keys = [(epoch, index) for epoch in range(20) for index in range(20)]
+    batch = Pairs(store, Reading(77, 11, pad_prefix=6))[keys]
+    counts = (batch.short == PAD).sum(axis=1)
+    assert set(counts) == set(range(7)), "any number up to the prefix"
+    for padded, plain, count in zip(batch.short, batch.plain, counts, strict=True):
+        text = plain[: list(plain).index(EOT) + 1]
+        assert list(padded[: len(text) + count]) == [text[0], *[PAD] * count, *text[1:]]
+        assert (padded[len(text) + count :] == EOT).all()
+    tight = Pairs(store, Reading(77, 7, pad_prefix=6))[keys]
+    ends = (tight.short == EOT).argmax(axis=1)
+    assert ends.max() == 6, "no text is pushed over the model's length"
+    assert tight.short.shape[1] == 7
+
+
+LEARNS = {
+    "image": ("vision_model.", "visual_projection.", "logit_scale"),
+    "text": ("text_model.", "text_projection.", "logit_scale"),
+    "positions": ("text_model.embeddings.position_embedding.weight",),
+}
+
+
+@pytest.mark.parametrize("learn", list(LEARNS))
+def test_only_what_is_to_learn_changes(learn: str, photos: Path, tmp_path: Path) -> None:
+    config = replace(tiny_config(photos, tmp_path / "run"), learn=learn)
+    before = initial_model(config).state_dict()
+    after = longclip.load(train(config).model).state_dict()
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed
+    assert all(name.startswith(LEARNS[learn]) for name in changed)
+    expected = {name for name in before if name.startswith(LEARNS[learn])}
+    # A softmax does not see its keys' bias, whose gradient may be nothing but zero.
+    assert {name for name in expected - changed if "k_proj.bias" not in name} == set()
+
+
+def test_low_rank_training_leaves_a_stock_clip(photos: Path, tmp_path: Path) -> None:
+    config = replace(tiny_config(photos, tmp_path / "run"), lora_rank=2, lora_alpha=4.0)
+    before = initial_model(config)
+    after = longclip.load(train(config).model)
+    assert after.state_dict().keys() == before.state_dict().keys()
+    name = "text_model.encoder.layers.0.mlp.fc1"
+    changed = after.get_parameter(f"{name}.weight") - before.get_parameter(f"{name}.weight")
+    assert torch.linalg.matrix_rank(changed, tol=1e-6) == 2
+    assert torch.equal(after.get_parameter(f"{name}.bias"), before.get_parameter(f"{name}.bias"))
+    assert (positions(after)[20:] != positions(before)[20:]).any()
+
+
+def test_wise_ft_ends_between_the_start_and_what_was_learned(photos: Path, tmp_path: Path) -> None:
+    plain = tiny_config(photos, tmp_path / "plain")
+    start = initial_model(plain).state_dict()
+    tuned = longclip.load(train(plain).model).state_dict()
+    between = longclip.load(train(replace(plain, out=tmp_path / "wise", wise_ft=0.25)).model)
+    for name, value in between.state_dict().items():
+        torch.testing.assert_close(value, 0.75 * tuned[name] + 0.25 * start[name])
+
+
+def test_a_frozen_teacher_holds_back_short_texts(photos: Path, tmp_path: Path) -> None:
+    """With nothing else to learn from, the distilled loss keeps a model where it was."""
+    free = replace(tiny_config(photos, tmp_path / "free"), steps=30, stretch="none", pcm=False)
+    config = replace(free, context_length=77, learn="text", crop_scale=0.9)
+    held = replace(config, out=tmp_path / "held", distill_weight=50.0)
+    start, texts = initial_model(free), ["a red wall", "something blue", "a green wall"]
+    images = torch.nn.functional.normalize(torch.randn(5, 16), dim=-1)
+
+    def drift(model: longclip.CLIP) -> float:
+        change = model.encode_text(texts, normalize=True) - start.encode_text(texts, normalize=True)
+        return float((change @ images.T).abs().mean())
+
+    drifts = [drift(longclip.load(train(c).model)) for c in (config, held)]
+    assert drifts[1] < 0.5 * drifts[0]
+
+
+def test_a_mixture_decides_weights_and_texts(photos: Path, tmp_path: Path) -> None:
+    mixture = tmp_path / "mixture.toml"
+    mixture.write_text(
+        f'[[source]]\ndata = "{photos}"\nweight = 3\n'
+        f'[[source]]\ndata = "{photos}"\nweight = 1\nshort = "without-first"\n'
+    )
+    result = train(replace(tiny_config(mixture, tmp_path / "run"), steps=4))
+    assert result.steps == 4
+
+
+def test_what_is_measured_while_training_is_logged(photos: Path, tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    def evaluate(model: longclip.CLIP) -> dict[str, float]:
+        seen.append(torch.is_grad_enabled())
+        return {"photos long T2I R@1": float(len(seen))}
+
+    config = replace(
+        tiny_config(photos, tmp_path / "run"), evaluate=(str(photos),), evaluate_every=2, steps=4
+    )
+    train(config, evaluate=evaluate)
+    lines = (config.out / "metrics.jsonl").read_text().splitlines()
+    found = [(v["step"], v["evaluation"]) for v in map(json.loads, lines) if "evaluation" in v]
+    assert [step for step, _ in found] == [0, 2, 4, 4]
+    assert found[-1][1] == {"photos long T2I R@1": 4.0}
+    with pytest.raises(ValueError, match="periodic_evaluation"):
+        train(replace(config, out=tmp_path / "other"))
+
+
+def test_what_was_measured_of_a_step_is_told(photos: Path, tmp_path: Path) -> None:
+    train(tiny_config(photos, tmp_path / "run"))
+    for line in map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()):
+        assert line["total_steps"] == 5
+        assert line["loss"] == pytest.approx(line["loss_long"] + line["loss_short"])
+        assert line["grad_norm"] > 0
+        assert 0 < line["update_norm"] < 1
+        assert line["pairs_per_second"] > 0
+        assert line["memory_gb"] > 0.01
+
+
+def test_a_step_of_bad_pictures_alone_is_a_line_too(tmp_path: Path) -> None:
+    data = write_photos(tmp_path / "photos", 8)
+    for i in range(8):
+        (data.parent / f"{i}.png").write_bytes(b"not a picture")
+    config = replace(tiny_config(data, tmp_path / "run"), max_bad_fraction=1.0, steps=2)
+    result = train(config)
+    assert len(result.bad) == 8
+    lines = [json.loads(text) for text in (config.out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["bad"] for line in lines] == [8, 8]
+    assert all("loss" not in line for line in lines)
+
+
+def test_a_gradient_is_cut_to_its_limit(photos: Path, tmp_path: Path) -> None:
+    """Seen through plain momentum: AdamW's first moment after one step is a tenth of it."""
+    config = replace(tiny_config(photos, tmp_path / "run"), steps=1, clip_gradient=0.5)
+    train(config)
+    [folder] = (config.out / "checkpoints").glob("step-*")
+    [file] = folder.glob("*.safetensors")
+    moments = [v for name, v in load_file(file).items() if name.endswith("exp_avg")]
+    assert torch.cat([m.flatten() for m in moments]).norm() == pytest.approx(0.05, rel=1e-3)

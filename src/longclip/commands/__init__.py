@@ -9,12 +9,14 @@ import warnings
 from cyclopts import App
 
 import longclip
+from longclip.commands.average import average_command
 from longclip.commands.benchmarks import benchmarks_command
 from longclip.commands.compare import compare_command
 from longclip.commands.convert import convert_command
 from longclip.commands.demo import demo_command
 from longclip.commands.eval import eval_command
 from longclip.commands.inspect import inspect_command
+from longclip.commands.runs import runs_command
 from longclip.commands.stretch import stretch_command
 from longclip.commands.tokenize import tokenize_command
 from longclip.commands.train import train_command
@@ -32,6 +34,8 @@ Examples:
     longclip tokenize "A lighthouse at dusk. A red boat waits below it."
     longclip stretch nano runs/nano-248
     longclip train --recipe paper --model nano --data scenes --out runs/paper --steps 100
+    longclip average runs/paper/model nano runs/averaged --share 0.5
+    longclip runs --plot runs/curves.html
     longclip eval runs/paper/model --data scenes/test --json runs/paper/eval.json
     longclip compare runs/paper/eval.json nano.json
     longclip benchmarks urban1k
@@ -44,6 +48,8 @@ for _command in (
     demo_command,
     stretch_command,
     train_command,
+    average_command,
+    runs_command,
     eval_command,
     compare_command,
     benchmarks_command,
@@ -56,7 +62,11 @@ for _command in (
 
 
 def main() -> None:
-    """Run the command line; the exit code is 0, 1 for failures, 2 for wrong usage, 130 for ^C."""
+    """Run the command line.
+
+    The exit code is 0, 1 for failures, 2 for wrong usage, 75 for a run that was told to stop and
+    can be resumed, 130 for ^C.
+    """
     warnings.showwarning = _show_warning
     try:
         app()
@@ -70,16 +80,16 @@ def main() -> None:
         if not _is_message(error):
             raise
         print(f"longclip: error: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(getattr(error, "exit_code", 1))
 
 
 def _is_message(error: Exception) -> bool:
     """Whether an error speaks to the user; anything else is a bug and keeps its traceback."""
     if isinstance(error, ValueError | OSError):
         return True
-    from longclip.training.loop import TrainingError
+    from longclip.training.errors import Preempted, TrainingError
 
-    return isinstance(error, TrainingError)
+    return isinstance(error, TrainingError | Preempted)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -45,7 +45,7 @@ Overrides.__module__ = __name__
 
 def train_command(
     *,
-    recipe: Literal["clip", "direct", "paper"] = "paper",
+    recipe: Literal["clip", "direct", "paper", "reference", "debias"] = "paper",
     options: Annotated[Overrides, Parameter(name="*")] = Overrides(),  # noqa: B008 (frozen)
     resume: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -54,10 +54,17 @@ def train_command(
 
     `paper` is Long-CLIP: knowledge-preserved stretching, then fine-tuning on long texts with
     primary component matching. `direct` is the paper's baseline: plain interpolation, long texts
-    only. `clip` pre-trains a base model on short captions. Every option below replaces the
-    recipe's own value, which stands in brackets.
+    only. `reference` has the settings of Long-CLIP's published code, `debias` those of DeBias-CLIP.
+    `clip` pre-trains a base model on short captions. Every option below replaces the recipe's own
+    value, which stands in brackets.
+
+    Under torchrun all processes learn from one batch, as one would. SIGTERM or SIGUSR1 end a run
+    with a checkpoint and exit code 75; --resume continues it, with any number of processes.
 
     Example: `longclip train --recipe paper --model nano --data scenes --out runs/paper --steps 100`
+
+    Example: `torchrun --nproc-per-node 8 -m longclip train --recipe paper --model ViT-L-14.pt
+    --data sharegpt4v.json --images data --out runs/l14`
 
     Parameters
     ----------
@@ -68,20 +75,34 @@ def train_command(
     json:
         Print the result as JSON.
     """
-    import json as json_format
+    import os
 
     from longclip._progress import progress_display
     from longclip.training.loop import train
 
     given = {key: value for key, value in vars(options).items() if value is not None}
     config = dataclasses.replace(_EACH_RECIPE[recipe], **given)
+    evaluate = None
+    if config.evaluate:
+        from longclip.evaluation.during_training import periodic_evaluation
+
+        evaluate = periodic_evaluation(config.evaluate)
     with progress_display() as progress:
         result = train(
-            config, resume=resume, on_step=lambda n, of, note: progress(recipe, n, of, note)
+            config,
+            resume=resume,
+            on_step=lambda n, of, note: progress(recipe, n, of, note),
+            evaluate=evaluate,
         )
-    if json:
-        values = dataclasses.asdict(result) | {"model": str(result.model)}
-        print(json_format.dumps(values))
+    if os.environ.get("RANK", "0") == "0":
+        _tell(result, as_json=json)
+
+
+def _tell(result: Any, *, as_json: bool) -> None:
+    import json
+
+    if as_json:
+        print(json.dumps(dataclasses.asdict(result) | {"model": str(result.model)}))
         return
     for line in result.bad:
         print(f"left out: {line}")

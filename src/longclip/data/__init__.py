@@ -5,9 +5,19 @@ from typing import TYPE_CHECKING
 from longclip._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from longclip.data.collection import Captions, Collection, LabelSet
-    from longclip.data.opening import join, open_collection, open_for_evaluation
+    from longclip.data.captions import TextPolicy, Texts, sample_texts
+    from longclip.data.collection import (
+        Captions,
+        Collection,
+        LabelSet,
+        blocks_of,
+        problems_of,
+    )
+    from longclip.data.joined import join
+    from longclip.data.mixture import Mixture, Part
+    from longclip.data.opening import open_collection, open_for_evaluation, open_training_data
     from longclip.data.scenes import ScenesCollection
+    from longclip.data.shard_cache import ShardCache
     from longclip.data.tables import Columns, DataError
 
 _EXPORTS = {
@@ -16,10 +26,19 @@ _EXPORTS = {
     "Columns": "tables",
     "DataError": "tables",
     "LabelSet": "collection",
+    "Mixture": "mixture",
+    "Part": "mixture",
     "ScenesCollection": "scenes",
-    "join": "opening",
+    "ShardCache": "shard_cache",
+    "TextPolicy": "captions",
+    "Texts": "captions",
+    "blocks_of": "collection",
+    "join": "joined",
     "open_collection": "opening",
     "open_for_evaluation": "opening",
+    "open_training_data": "opening",
+    "problems_of": "collection",
+    "sample_texts": "captions",
 }
 
 __getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
@@ -30,8 +49,17 @@ __all__ = [
     "Columns",
     "DataError",
     "LabelSet",
+    "Mixture",
+    "Part",
     "ScenesCollection",
+    "ShardCache",
+    "TextPolicy",
+    "Texts",
+    "blocks_of",
     "join",
     "open_collection",
     "open_for_evaluation",
+    "open_training_data",
+    "problems_of",
+    "sample_texts",
 ]

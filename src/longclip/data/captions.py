@@ -1,27 +1,98 @@
-"""Which short and which long text of an image a training step reads."""
+"""Which short texts and which long text of an image a training step reads."""
 
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
 
 from longclip.data.collection import Captions
-from longclip.inputs import short_caption
+from longclip.inputs.sentences import split_sentences
+
+if TYPE_CHECKING:  # the command line reads policies to print its help
+    import numpy as np
+
+ShortText = Literal["given", "first-sentence", "without-first"]
+
+
+@dataclass(frozen=True)
+class TextPolicy:
+    """What becomes of an image's texts.
+
+    Attributes:
+        short: where short texts come from.
+            `given`: short captions; the first sentence of the long text where there are none
+            (Long-CLIP, section 4.1).
+            `first-sentence`: that sentence even where there are short captions.
+            `without-first`: some of the long text's other sentences, any number of them in any
+            order (DeBias-CLIP, CVPR 2026: descriptions open with a summary, and a model that is
+            always shown it stops reading there). A text of one sentence stays as it is.
+        join_short: with `given`, a short text is up to this many captions, as texts from the web
+            are of all lengths.
+        positives: short texts of one image. They share no caption or sentence while there are
+            enough; `first-sentence` goes on with the other sentences.
+    """
+
+    short: ShortText = "given"
+    join_short: int = 1
+    positives: int = 1
+
+    def __post_init__(self) -> None:
+        if self.short not in get_args(ShortText):
+            allowed = ", ".join(get_args(ShortText))
+            raise ValueError(f"short texts cannot be {self.short!r}, only {allowed}")
+        for name in ("join_short", "positives"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What a step reads of one image: as many short texts as the policy asks for, one long one."""
+
+    short: tuple[str, ...]
+    long: str
+
+
+DEFAULT_POLICY = TextPolicy()
 
 
 def sample_texts(
-    captions: Captions, random: np.random.Generator, *, join_short: int = 1
-) -> tuple[str, str]:
-    """One short and one long text of an image, for a training step.
+    captions: Captions, random: "np.random.Generator", policy: TextPolicy = DEFAULT_POLICY
+) -> Texts:
+    """The texts of one image for one step, at random as `policy` says.
 
-    A random one of several; several short captions joined in random order stand in for a missing
-    long one, and the first sentence of the long one for a missing short one (the published
-    policy: Long-CLIP, section 4.1). With `join_short` above 1 the short text is up to that many
-    short captions, as texts from the web are of all lengths.
+    Of several long texts one is taken. Where there is none, the short captions joined in random
+    order are the long text, and its sentences are these captions.
     """
     if captions.long:
         long = captions.long[random.integers(len(captions.long))]
+        sentences: Sequence[str] = ()
     else:
-        long = " ".join(captions.short[i] for i in random.permutation(len(captions.short)))
-    if not captions.short:
-        return short_caption(long), long
-    count = min(int(random.integers(join_short)) + 1, len(captions.short))
-    chosen = random.choice(len(captions.short), count, replace=False)
-    return " ".join(captions.short[i] for i in chosen), long
+        sentences = [captions.short[i] for i in random.permutation(len(captions.short))]
+        long = " ".join(sentences)
+    wanted = policy.positives
+    if policy.short == "given" and captions.short:
+        return Texts(_drawn(captions.short, random, policy.join_short, wanted), long)
+    sentences = sentences or split_sentences(long) or [long]
+    first, others = sentences[0], sentences[1:]
+    if policy.short == "without-first":
+        # With one positive any number of sentences; with more, so many that all get some.
+        most = max(1, len(others) // wanted)
+        return Texts(_drawn(others or sentences, random, most, wanted), long)
+    if wanted == 1:
+        return Texts((first,), long)
+    return Texts((first, *_drawn(others or sentences, random, 1, wanted - 1)), long)
+
+
+def _drawn(
+    pool: Sequence[str], random: "np.random.Generator", most: int, count: int
+) -> tuple[str, ...]:
+    """`count` texts of 1 to `most` items each; no item twice before all have been used."""
+    texts: list[str] = []
+    left: list[str] = []
+    for _ in range(count):
+        left = left or list(pool)
+        size = min(int(random.integers(most)) + 1, len(left))
+        chosen = [int(i) for i in random.choice(len(left), size, replace=False)]
+        texts.append(" ".join(left[i] for i in chosen))
+        left = [text for i, text in enumerate(left) if i not in chosen]
+    return tuple(texts)

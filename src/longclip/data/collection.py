@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -61,3 +61,33 @@ class Collection(Protocol):
     def label_sets(self) -> Sequence[LabelSet]:
         """The classification tasks that these images come with; empty where there are none."""
         ...
+
+
+@runtime_checkable
+class Blocked(Protocol):
+    """A collection whose items are cheap to read only together with their neighbours."""
+
+    def blocks(self) -> Sequence[range]:
+        """Items that should be read together, such as those of a shard.
+
+        Blocks follow one another and make up the collection; empty where any order is as good.
+        """
+        ...
+
+
+@runtime_checkable
+class Troubled(Protocol):
+    """A collection that says what its files promised and did not hold."""
+
+    problems: tuple[str, ...]
+    """One sentence each; what they speak of is left out of the collection."""
+
+
+def blocks_of(collection: Collection) -> Sequence[range]:
+    """Items that should be read together; empty where any order is as good."""
+    return collection.blocks() if isinstance(collection, Blocked) else ()
+
+
+def problems_of(collection: Collection) -> tuple[str, ...]:
+    """What has been left out of a collection when it was opened."""
+    return collection.problems if isinstance(collection, Troubled) else ()

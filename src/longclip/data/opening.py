@@ -1,14 +1,16 @@
 """From what a user names as data to a Collection."""
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
 from pathlib import Path
 
-from PIL import Image
-
-from longclip.data.collection import Captions, Collection, LabelSet
+from longclip.data.captions import DEFAULT_POLICY, TextPolicy
+from longclip.data.collection import Collection
+from longclip.data.hub import is_hub_name, is_saved, open_hub, open_saved
+from longclip.data.layouts.descriptions import first_rows
+from longclip.data.mixture import Mixture, Source, read_mixture
 from longclip.data.scenes import ScenesCollection
+from longclip.data.shard_cache import ShardCache
+from longclip.data.shard_names import is_remote, is_shards
 from longclip.data.tables import Columns, DataError, open_table
 
 SCENES = "scenes"
@@ -22,18 +24,36 @@ SCENE_SPLITS = (
     "test",
     "test-short",
 )
+_MIXTURE = ".toml"
+_FILES = (".parquet", ".jsonl", ".json", ".csv", ".tar", ".gz", ".zip", _MIXTURE)
+_START = 1 << 20
 
 
 def open_collection(
-    data: str | Path, *, split: str = "train", columns: Columns | None = None
+    data: str | Path,
+    *,
+    split: str = "train",
+    columns: Columns | None = None,
+    images: Sequence[str | Path] = (),
+    cache: ShardCache | None = None,
 ) -> Collection:
     """Open data by name or path.
 
     Args:
-        data: `scenes`, `scenes/SPLIT`, or the path of a .parquet or .jsonl file or of a folder of
-            pictures. A folder called scenes is reached as `./scenes` or as a `Path`.
-        split: of the scenes, where `data` does not say.
-        columns: which columns mean what; for tables.
+        data: one of
+            `scenes` or `scenes/SPLIT` (a folder called scenes is reached as `./scenes` or as a
+            `Path`);
+            a .parquet or .jsonl file, a folder of pictures, or one that `datasets` has saved;
+            a JSON list, of rows like those of a .jsonl file or as ShareGPT4V is published;
+            tar shards (WebDataset): a .tar file or address, `part-{000..099}.tar`, a pattern, a
+            folder of them, or an index of them;
+            a .toml file with a mixture of all these (see `longclip.data.mixture`);
+            `owner/name` or `owner/name:split` on the Hugging Face hub, where there is no such path.
+        split: of the scenes and of ShareGPT4V's published file, where `data` does not say.
+        columns: which columns mean what.
+        images: folders that paths of pictures start from, tried in this order and then where the
+            file is; rows whose picture is in none of them are left out and counted.
+        cache: where shards from elsewhere are kept.
 
     Raises:
         DataError: if there is no such data or it cannot be read.
@@ -44,7 +64,53 @@ def open_collection(
         if split not in SCENE_SPLITS:
             raise DataError(f"scenes has no split {split!r}, only {', '.join(SCENE_SPLITS)}")
         return ScenesCollection(split)
-    return open_table(Path(data), columns or Columns())
+    path, columns, roots = Path(data), columns or Columns(), [Path(root) for root in images]
+    missing = [str(root) for root in roots if not root.is_dir()]
+    if missing:
+        raise DataError(f"there is no folder of pictures {', '.join(missing)}; check the path")
+    if path.suffix == _MIXTURE:
+        return _mixed(read_mixture(path), columns, roots, cache)
+    if is_shards(str(data)) or _lists_shards(path):
+        from longclip.data.shards import open_shards
+
+        return open_shards(str(data), columns, cache)
+    if _holds_conversations(path):
+        from longclip.data.sharegpt4v import open_conversations
+
+        return open_conversations(path, split=split, images=roots)
+    if is_saved(path):
+        return open_saved(path, columns, roots)
+    if isinstance(data, str) and not path.exists() and _may_be_on_hub(data):
+        return open_hub(data, columns, roots)
+    return open_table(path, columns, roots)
+
+
+def open_training_data(
+    data: Sequence[str | Path],
+    *,
+    policy: TextPolicy = DEFAULT_POLICY,
+    columns: Columns | None = None,
+    images: Sequence[str | Path] = (),
+    cache: ShardCache | None = None,
+) -> Mixture:
+    """What is to be trained on: one mixture file, or any other data one after the other.
+
+    Args:
+        data: as for `open_collection`.
+        policy: what becomes of texts; sources of a mixture file may have one of their own.
+        columns: which columns mean what, where a source does not say.
+        images: folders to look for pictures in, after those that a source names.
+        cache: where shards from elsewhere are kept.
+
+    Raises:
+        DataError: if any of it cannot be opened, or a mixture file is not the only one.
+    """
+    names = list(data)
+    if len(names) == 1 and Path(names[0]).suffix == _MIXTURE:
+        sources = read_mixture(Path(names[0]), policy)
+    else:
+        sources = [Source(name, policy=policy) for name in names]
+    return _mixed(sources, columns or Columns(), [Path(root) for root in images], cache)
 
 
 def open_for_evaluation(data: str | Path, *, columns: Columns | None = None) -> list[Collection]:
@@ -54,43 +120,46 @@ def open_for_evaluation(data: str | Path, *, columns: Columns | None = None) -> 
     return [open_collection(data, split="test", columns=columns)]
 
 
-class Joined:
-    """Several collections one after the other."""
-
-    def __init__(self, parts: Sequence[Collection]) -> None:
-        assert parts
-        self.name = " + ".join(part.name for part in parts)
-        self._parts = parts
-        self._ends = list(accumulate(map(len, parts)))
-
-    def __len__(self) -> int:
-        return self._ends[-1]
-
-    def image(self, index: int) -> Image.Image:
-        """The picture of the part that holds this index."""
-        part, inner = self._find(index)
-        return part.image(inner)
-
-    def key(self, index: int) -> str:
-        """That of the part that holds this index."""
-        part, inner = self._find(index)
-        return part.key(inner)
-
-    def captions(self, index: int) -> Captions:
-        """The texts of the part that holds this index."""
-        part, inner = self._find(index)
-        return part.captions(inner)
-
-    def label_sets(self) -> Sequence[LabelSet]:
-        """None: classes of different collections are different tasks."""
-        return ()
-
-    def _find(self, index: int) -> tuple[Collection, int]:
-        place = bisect_right(self._ends, index)
-        start = self._ends[place - 1] if place else 0
-        return self._parts[place], index - start
+def _mixed(
+    sources: Sequence[Source], columns: Columns, images: Sequence[Path], cache: ShardCache | None
+) -> Mixture:
+    for source in sources:
+        if Path(source.data).suffix == _MIXTURE:
+            raise DataError(
+                f"{source.data} is a mixture, which cannot be mixed again; name it alone and put "
+                "the other data into it as [[source]]"
+            )
+    opened = [
+        open_collection(
+            source.data,
+            columns=source.columns or columns,
+            images=(*source.images, *images),
+            cache=cache,
+        )
+        for source in sources
+    ]
+    return Mixture(sources, opened)
 
 
-def join(parts: Sequence[Collection]) -> Collection:
-    """One collection out of one or more."""
-    return parts[0] if len(parts) == 1 else Joined(parts)
+def _start(path: Path) -> str:
+    """How a .json file begins; nothing for another one."""
+    if path.suffix != ".json" or not path.is_file():
+        return ""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return file.read(_START).lstrip()
+
+
+def _holds_conversations(path: Path) -> bool:
+    if not _start(path).startswith("["):
+        return False
+    rows = first_rows(path, 1)
+    return bool(rows) and isinstance(rows[0], dict) and "conversations" in rows[0]
+
+
+def _lists_shards(path: Path) -> bool:
+    start = _start(path)
+    return start.startswith("{") and '"shardlist"' in start
+
+
+def _may_be_on_hub(data: str) -> bool:
+    return not is_remote(data) and not data.endswith(_FILES) and is_hub_name(data)

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
+from longclip.data.pictures import find_picture, rows_with_pictures, told_missing
 from longclip.inputs import ImageError, decode_image
 
 
@@ -31,7 +32,7 @@ class Columns:
     """Class names or class numbers: label."""
 
 
-_USUAL = {
+USUAL = {
     "image": ("image", "file_name", "path"),
     "short": ("short", "captions", "caption", "sentences", "text"),
     "long": ("long", "long_caption", "description"),
@@ -40,18 +41,37 @@ _USUAL = {
 
 
 class Table:
-    """A `datasets` table as a Collection."""
+    """A `datasets` table as a Collection.
 
-    def __init__(self, name: str, rows: Any, root: Path, columns: Columns) -> None:
+    Args:
+        name: what reports call it.
+        rows: the table.
+        root: the folder that paths of pictures start from.
+        columns: which mean what.
+        images: folders to look for pictures in before `root`. Where some are named, rows whose
+            picture is in none are left out.
+
+    Attributes:
+        missing: how many rows have been left out.
+        problems: a line that says so, if there were any.
+    """
+
+    def __init__(
+        self, name: str, rows: Any, root: Path, columns: Columns, *, images: Sequence[Path] = ()
+    ) -> None:
         self.name = name
-        self._root = root
-        self._columns = {role: _find(name, rows, role, columns) for role in _USUAL}
+        self.missing = 0
+        self.problems: tuple[str, ...] = ()
+        self._roots = tuple(dict.fromkeys((*images, root)))
+        self._columns = {role: _find(name, rows, role, columns) for role in USUAL}
         image = self._columns["image"]
         if image is None:
             raise DataError(
                 f"{name} has no image column among {', '.join(rows.column_names)}; "
                 "say which one it is with --image-column"
             )
+        if images and getattr(rows.features[image], "dtype", None) == "string":
+            rows = self._leave_out_missing(rows, image)
         self._rows = _undecoded(rows, image)
         self._texts = rows.select_columns(
             [self._columns[role] for role in ("short", "long") if self._columns[role]]
@@ -78,7 +98,7 @@ class Table:
         """The texts of one row; empty ones are left out."""
         row = self._texts[index] if self._texts.column_names else {}
         return Captions(
-            *(_strings(row.get(self._columns[role] or "")) for role in ("short", "long"))
+            *(strings(row.get(self._columns[role] or "")) for role in ("short", "long"))
         )
 
     def label_sets(self) -> Sequence[LabelSet]:
@@ -110,7 +130,13 @@ class Table:
             return value
         if not isinstance(value, str):
             raise ImageError(f"{self.name}, row {index}: no picture ({value!r:.60})")
-        return self._root / value
+        return find_picture(value, self._roots)
+
+    def _leave_out_missing(self, rows: Any, image: str) -> Any:
+        kept, self.missing, examples = rows_with_pictures(rows, image, self._roots)
+        if self.missing:
+            self.problems = (told_missing(self.missing, len(rows), examples, self._roots),)
+        return kept
 
     def _decode(self, source: Path | bytes, index: int) -> Image.Image:
         try:
@@ -119,7 +145,7 @@ class Table:
             raise ImageError(f"{self.name}, row {index}: {error}") from None
 
 
-def open_table(path: Path, columns: Columns) -> Table:
+def open_table(path: Path, columns: Columns, images: Sequence[Path] = ()) -> Table:
     """Open a .parquet or .jsonl file, or a folder of pictures.
 
     A folder holds sub-folders named after classes, or a metadata.jsonl / metadata.csv with a
@@ -129,18 +155,10 @@ def open_table(path: Path, columns: Columns) -> Table:
     Raises:
         DataError: if it is missing, of another kind, unreadable, or has no pictures.
     """
-    try:
-        import datasets
-    except ModuleNotFoundError:
-        raise DataError(
-            f"reading {path} takes the `datasets` library: pip install 'longclip[train]'"
-        ) from None
+    datasets = quiet_datasets(path)
     if not path.exists():
         raise DataError(f"no data {str(path)!r}: neither a file, a folder nor `scenes`")
     kind, files = _kind(path)
-    datasets.disable_progress_bars()
-    # It would tell of failures before we do.
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     try:
         rows = datasets.load_dataset(kind, data_files={"train": files}, split="train")
     except Exception as error:
@@ -149,9 +167,31 @@ def open_table(path: Path, columns: Columns) -> Table:
         hint = "; does it hold pictures?" if path.is_dir() else ""
         raise DataError(f"{path} cannot be read as {kind}: {cause}{hint}") from error
     root = path if path.is_dir() else path.parent
+    return Table(table_name(path), rows, root, columns, images=images)
+
+
+def quiet_datasets(data: str | Path) -> Any:
+    """The `datasets` library, told to leave messages to us.
+
+    Raises:
+        DataError: if it is not installed, naming `data`.
+    """
+    try:
+        import datasets
+    except ModuleNotFoundError:
+        raise DataError(
+            f"reading {data} takes the `datasets` library: pip install 'longclip[train]'"
+        ) from None
+    datasets.disable_progress_bars()
+    # It would tell of failures before we do.
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    return datasets
+
+
+def table_name(path: Path) -> str:
+    """What reports call a file or folder."""
     whole = path.absolute()
-    name = f"{whole.parent.name}/{whole.stem}" if path.is_file() else whole.name
-    return Table(name, rows, root, columns)
+    return f"{whole.parent.name}/{whole.stem}" if path.is_file() else whole.name
 
 
 def _kind(path: Path) -> tuple[str, str]:
@@ -181,7 +221,7 @@ def _undecoded(rows: Any, column: str) -> Any:
 def _find(name: str, rows: Any, role: str, columns: Columns) -> str | None:
     wanted = getattr(columns, role)
     if wanted is None:
-        return next((usual for usual in _USUAL[role] if usual in rows.column_names), None)
+        return next((usual for usual in USUAL[role] if usual in rows.column_names), None)
     if wanted not in rows.column_names:
         raise DataError(
             f"{name} has no column {wanted!r}; its columns are {', '.join(rows.column_names)}"
@@ -189,6 +229,7 @@ def _find(name: str, rows: Any, role: str, columns: Columns) -> str | None:
     return str(wanted)
 
 
-def _strings(value: Any) -> tuple[str, ...]:
+def strings(value: Any) -> tuple[str, ...]:
+    """One text or a list of them, without what is empty or no text."""
     values = value if isinstance(value, list | tuple) else [value]
     return tuple(text for text in values if isinstance(text, str) and text.strip())

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from longclip.inputs import Preprocess, decode_image, tokenize
 from longclip.model.config import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.image_tower import VisionTower
+from longclip.model.packing import VarlenAttention, pack, varlen_attention
 from longclip.model.text_tower import TextTower, end_positions, micro_batches
 
 SMALL_TOKEN_BUDGET = 2048
@@ -115,20 +116,47 @@ class CLIP(nn.Module):
         Raises:
             ValueError: if a text is longer than the context length or has no end.
         """
-        ids = ids.to(self.device)
         ends = end_positions(ids, self._text_config.eos_token_id)
         self._check_length(int(ends.max()) + 1)
-        learning = torch.is_grad_enabled()
-        small = self.device.type == "cpu" and not learning
+        small = self.device.type == "cpu" and not torch.is_grad_enabled()
         budget = token_budget or (SMALL_TOKEN_BUDGET if small else TOKEN_BUDGET)
+        if attention := self._packed_attention():
+            return self._packed_features(ids, ends, budget, attention)
+        return self._padded_features(ids.to(self.device), ends.to(self.device), budget)
+
+    def _packed_attention(self) -> VarlenAttention | None:
+        config = self._text_config
+        weight = self.text_model.embeddings.token_embedding.weight
+        return varlen_attention(weight, config.hidden_size // config.num_attention_heads)
+
+    def _padded_features(self, ids: Tensor, ends: Tensor, budget: int) -> Tensor:
+        """Texts [N, L] and their ends, int64 [N], in micro-batches sorted by length → [N, D]."""
         batches = list(micro_batches(ends + 1, budget))
         embeddings = self.text_model.embeddings
-        words, ids = embeddings.used_words(ids) if learning else (None, ids)
+        words, ids = embeddings.used_words(ids) if torch.is_grad_enabled() else (None, ids)
         features = []
         for batch in batches:
             x_BLD = embeddings(ids[batch, : int(ends[batch[-1]]) + 1], words)
             features.append(self.text_projection(self.text_model.read(x_BLD, ends[batch])))
         return torch.cat(features)[torch.argsort(torch.cat(batches))]
+
+    def _packed_features(
+        self, ids: Tensor, ends: Tensor, budget: int, attention: VarlenAttention
+    ) -> Tensor:
+        """As `_padded_features`, with the texts one after the other in the order given.
+
+        Where tokens stand is worked out where the ids are: ids that come from a data loader then
+        never make the program wait for the device.
+        """
+        ids = ids[torch.arange(ids.shape[1], device=ids.device) <= ends[:, None]]
+        embeddings = self.text_model.embeddings
+        words, ids = embeddings.used_words(ids) if torch.is_grad_enabled() else (None, ids)
+        ids = ids.to(self.device)
+        features = []
+        for part, texts in pack(ends + 1, budget, attention, self.device):
+            x_TD = embeddings.packed(ids[part], texts.positions, words)
+            features.append(self.text_projection(self.text_model.read_packed(x_TD, texts)))
+        return torch.cat(features)
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """Embeddings of preprocessed images, with gradients where they are enabled.

@@ -2,7 +2,7 @@
 
 Attention is causal, so nothing after a text's end-of-text token can reach its embedding: a batch
 may be cut to its longest text without changing any result. Sorting texts by length first makes
-each micro-batch nearly free of padding.
+each micro-batch nearly free of padding, and packing them (see `packing`) wholly so.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from longclip.model.config import TextConfig
+from longclip.model.packing import PackedTexts
 from longclip.model.transformer import Encoder, initialize
 
 
@@ -30,6 +31,11 @@ class TextEmbeddings(nn.Module):
         table = self.token_embedding.weight if words is None else words
         return F.embedding(ids, table) + self.position_embedding.weight[: ids.shape[1]]
 
+    def packed(self, ids: Tensor, positions: Tensor, words: Tensor | None = None) -> Tensor:
+        """`forward` of packed texts: int64 [T] and the position of each, int64 [T] → [T, D]."""
+        table = self.token_embedding.weight if words is None else words
+        return F.embedding(ids, table) + F.embedding(positions, self.position_embedding.weight)
+
     def used_words(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """The embeddings of all tokens in `ids`, [U, D], and the place of each among them.
 
@@ -37,7 +43,7 @@ class TextEmbeddings(nn.Module):
         vocabulary, and every lookup in it makes them anew.
         """
         used, places = torch.unique(ids, return_inverse=True)
-        return self.token_embedding(used), places
+        return self.token_embedding(used.to(self.token_embedding.weight.device)), places
 
 
 class TextTower(nn.Module):
@@ -59,6 +65,10 @@ class TextTower(nn.Module):
         """Embedded tokens [B, L, D] and where their texts end, int64 [B] → [B, D]."""
         x_BD = self.encoder(x_BLD, causal=True, positions_B=ends_B)
         return self.final_layer_norm(x_BD)  # type: ignore[no-any-return]
+
+    def read_packed(self, x_TD: Tensor, texts: PackedTexts) -> Tensor:
+        """`read` of N packed texts: embedded tokens [T, D] → [N, D]."""
+        return self.final_layer_norm(self.encoder.packed(x_TD, texts))  # type: ignore[no-any-return]
 
 
 def end_positions(ids: Tensor, eos_token_id: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from longclip.model.config import TowerConfig
+from longclip.model.packing import PackedTexts
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -70,10 +71,12 @@ class Attention(nn.Module):
         self.q_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x_BLD: Tensor, *, causal: bool) -> Tensor:
-        """[B, L, D] → [B, L, D]."""
+    def forward(self, x: Tensor, *, causal: bool, texts: PackedTexts | None = None) -> Tensor:
+        """[B, L, D] → [B, L, D]; of packed texts, which are always causal, [T, D] → [T, D]."""
+        if texts is not None:
+            return self._packed(x, x, texts.attend)
         query, key, value = (
-            self._heads(projection(x_BLD)) for projection in (self.q_proj, self.k_proj, self.v_proj)
+            self._heads(projection(x)) for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         return self._joined(attend(query, key, value, causal=causal))
 
@@ -85,6 +88,17 @@ class Attention(nn.Module):
         key, value = self._heads(self.k_proj(x_BLD)), self._heads(self.v_proj(x_BLD))
         past = torch.arange(length, device=x_BLD.device) <= positions_B[:, None, None, None]
         return self._joined(attend(query, key, value, visible=past if causal else None))[:, 0]
+
+    def at_ends(self, x_TD: Tensor, texts: PackedTexts) -> Tensor:
+        """`forward` of N packed texts at their ends: [T, D] → [N, D]."""
+        return self._packed(x_TD[texts.ends], x_TD, texts.attend_from_ends)
+
+    def _packed(self, x_QD: Tensor, x_TD: Tensor, attend: Callable[..., Tensor]) -> Tensor:
+        query, key, value = (
+            projection(x).unflatten(-1, (self.heads, -1))
+            for projection, x in ((self.q_proj, x_QD), (self.k_proj, x_TD), (self.v_proj, x_TD))
+        )
+        return self.out_proj(attend(query, key, value).flatten(1))  # type: ignore[no-any-return]
 
     def _heads(self, x_BLD: Tensor) -> Tensor:
         batch, length, _ = x_BLD.shape
@@ -118,10 +132,10 @@ class Layer(nn.Module):
         self.mlp = MLP(config)
         self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, x_BLD: Tensor, *, causal: bool) -> Tensor:
-        """[B, L, D] → [B, L, D]."""
-        x_BLD = x_BLD + self.self_attn(self.layer_norm1(x_BLD), causal=causal)
-        return x_BLD + self.mlp(self.layer_norm2(x_BLD))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, *, causal: bool, texts: PackedTexts | None = None) -> Tensor:
+        """[B, L, D] → [B, L, D]; of packed texts, which are always causal, [T, D] → [T, D]."""
+        x = x + self.self_attn(self.layer_norm1(x), causal=causal, texts=texts)
+        return x + self.mlp(self.layer_norm2(x))  # type: ignore[no-any-return]
 
     def at(self, x_BLD: Tensor, positions_B: Tensor, *, causal: bool) -> Tensor:
         """`forward` at one position of each row: [B, L, D], int64 [B] → [B, D]."""
@@ -129,6 +143,11 @@ class Layer(nn.Module):
         mixed_BD = self.self_attn.at(self.layer_norm1(x_BLD), positions_B, causal=causal)
         x_BD = x_BLD[rows, positions_B] + mixed_BD
         return x_BD + self.mlp(self.layer_norm2(x_BD))  # type: ignore[no-any-return]
+
+    def at_ends(self, x_TD: Tensor, texts: PackedTexts) -> Tensor:
+        """`forward` of N packed texts at their ends: [T, D] → [N, D]."""
+        x_ND = x_TD[texts.ends] + self.self_attn.at_ends(self.layer_norm1(x_TD), texts)
+        return x_ND + self.mlp(self.layer_norm2(x_ND))  # type: ignore[no-any-return]
 
 
 class Encoder(nn.Module):
@@ -154,10 +173,18 @@ class Encoder(nn.Module):
         assert isinstance(last, Layer)
         return self._run(partial(last.at, positions_B=positions_B, causal=causal), x_BLD)
 
-    def _run(self, layer: Callable[[Tensor], Tensor], x_BLD: Tensor) -> Tensor:
+    def packed(self, x_TD: Tensor, texts: PackedTexts) -> Tensor:
+        """`forward` of packed texts, causal and read at their ends: [T, D] → [N, D]."""
+        *layers, last = self.layers
+        for layer in layers:
+            x_TD = self._run(partial(layer, causal=True, texts=texts), x_TD)
+        assert isinstance(last, Layer)
+        return self._run(partial(last.at_ends, texts=texts), x_TD)
+
+    def _run(self, layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         if self.activation_checkpointing and torch.is_grad_enabled():
-            return checkpoint(layer, x_BLD, use_reentrant=False)  # type: ignore[no-any-return]
-        return layer(x_BLD)
+            return checkpoint(layer, x, use_reentrant=False)  # type: ignore[no-any-return]
+        return layer(x)
 
 
 @torch.no_grad()

@@ -1,8 +1,19 @@
 """The symmetric contrastive loss."""
 
-import torch
+from functools import partial
+from typing import Literal, NamedTuple
+
 from torch import Tensor
 from torch.nn import functional as F
+
+from longclip.objectives.shares import counted_rows, sum_over_chunks
+from longclip.objectives.similarity import (
+    at_least_float32,
+    own_image,
+    own_texts,
+    similarity,
+    texts_per_image,
+)
 
 
 def info_nce(
@@ -11,30 +22,110 @@ def info_nce(
     logit_scale: Tensor,
     *,
     label_smoothing: float = 0.0,
+    margin: float = 0.0,
+    rows: slice | None = None,
+    chunk: int = 0,
 ) -> Tensor:
     """Symmetric InfoNCE: the mean of image-to-text and text-to-image cross-entropy, in float32.
 
+    An image with K texts has the target 1/K for each of them; a text has its one image.
+
+    A `margin` γ > 0 makes negatives with a similar text count as more similar than they are, so
+    that they are pushed further away: the logits are s·(x_i·t_j + γ·h_ij). The hardness h_ij is
+    the cosine of text j with the text of image i (the mean over the K of them), 0 for the image's
+    own texts, and carries no gradient. Both directions see the same matrix.
+
     Args:
-        image_features: [B, D]; row i belongs to row i of `text_features`. Used as they are: CLIP
-            normalises them first, primary component matching leaves the coarse ones as they are.
-        text_features: [B, D].
+        image_features: [B, D]. Used as they are: CLIP normalises them first, primary component
+            matching leaves the coarse ones as they are.
+        text_features: [B·K, D]; row j belongs to row j // K of `image_features`.
         logit_scale: scalar, the inverse temperature itself (not its logarithm).
         label_smoothing: the share of the target spread over all pairs.
+        margin: γ of the hard negatives.
+        rows: return only the share of these images and their texts, so that the shares of all
+            processes sum to the loss of the batch, and their gradients to its gradient.
+        chunk: rows of logits in memory at a time, recomputed in the backward pass; 0 for all.
 
     Returns:
         Scalar float32 (float64 for float64 features).
 
     Raises:
-        ValueError: if the two batches have different shapes.
+        ValueError: if the images do not have the same number of texts each.
     """
-    if image_features.shape != text_features.shape:
-        raise ValueError(
-            f"image features {list(image_features.shape)} and text features "
-            f"{list(text_features.shape)} must be pairs of the same shape"
+    k = texts_per_image(image_features, text_features)
+    images = at_least_float32(image_features)
+    texts = text_features.to(images.dtype)
+    meanings = F.normalize(texts.detach(), dim=-1)
+    own_meanings = meanings.view(len(images), k, -1).mean(dim=1)
+    image_side = _Side(images, own_meanings, own_texts(len(images), k, images.device))
+    text_side = _Side(texts, meanings, own_image(len(images), k, images.device))
+    scale = logit_scale.to(images.dtype)
+
+    if rows is None and not chunk:
+        logits = _logits(*image_side, text_side, scale, margin)
+        to_text = _cross_entropy(logits, image_side.positives, label_smoothing, "mean")
+        to_image = _cross_entropy(logits.T, text_side.positives, label_smoothing, "mean")
+        return (to_text + to_image) / 2
+
+    mine = counted_rows(rows, len(images))
+    my_texts = slice(mine.start * k, mine.stop * k)
+    block = partial(_block_loss, scale=scale, margin=margin, smoothing=label_smoothing)
+    to_text = sum_over_chunks(partial(block, candidates=text_side), image_side, mine, chunk)
+    to_image = sum_over_chunks(partial(block, candidates=image_side), text_side, my_texts, chunk)
+    return (to_text / len(images) + to_image / len(texts)) / 2
+
+
+class _Side(NamedTuple):
+    """Images or texts, whose R rows are matched with the other side's.
+
+    features: [R, D].
+    meanings: [R, D], the text each row stands for, without gradient.
+    positives: [R, P], the rows of the other side that belong to each.
+    """
+
+    features: Tensor
+    meanings: Tensor
+    positives: Tensor
+
+
+def _logits(
+    features: Tensor,
+    meanings: Tensor,
+    positives: Tensor,
+    candidates: _Side,
+    scale: Tensor,
+    margin: float,
+) -> Tensor:
+    matched = similarity(features, candidates.features)
+    if margin:
+        hardness = similarity(meanings, candidates.meanings)
+        matched = matched + margin * hardness.scatter_(1, positives, 0)
+    return scale * matched
+
+
+def _block_loss(
+    features: Tensor,
+    meanings: Tensor,
+    positives: Tensor,
+    *,
+    candidates: _Side,
+    scale: Tensor,
+    margin: float,
+    smoothing: float,
+) -> Tensor:
+    logits = _logits(features, meanings, positives, candidates, scale, margin)
+    return _cross_entropy(logits, positives, smoothing, "sum")
+
+
+def _cross_entropy(
+    logits: Tensor, positives: Tensor, smoothing: float, reduction: Literal["mean", "sum"]
+) -> Tensor:
+    """Cross-entropy of rows [R, N] whose target is spread evenly over their positives [R, P]."""
+    if positives.shape[1] == 1:
+        return F.cross_entropy(
+            logits, positives[:, 0], label_smoothing=smoothing, reduction=reduction
         )
-    dtype = torch.promote_types(image_features.dtype, torch.float32)
-    logits = logit_scale.to(dtype) * (image_features.to(dtype) @ text_features.to(dtype).T)
-    targets = torch.arange(len(logits), device=logits.device)
-    to_text = F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
-    to_image = F.cross_entropy(logits.T, targets, label_smoothing=label_smoothing)
-    return (to_text + to_image) / 2
+    log_probabilities = logits.log_softmax(dim=1)
+    on_target = log_probabilities.gather(1, positives).mean(dim=1)
+    losses = -((1 - smoothing) * on_target + smoothing * log_probabilities.mean(dim=1))
+    return losses.mean() if reduction == "mean" else losses.sum()

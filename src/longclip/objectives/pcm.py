@@ -25,15 +25,15 @@ def primary_components(features: Tensor, k: int = COMPONENTS, *, groups: int = 1
     Args:
         features: [B, D], L2-normalised in Long-CLIP. The result is *not* normalised again.
         k: how many principal directions stay.
-        groups: split the batch into this many equal parts with a PCA of their own. The published
-            code's PCA is per GPU, so `groups` GPUs' worth of it is reproduced on any number of
-            devices; 1 is the PCA of the whole batch.
+        groups: split the batch into this many parts, as equal as can be, with a PCA of their own.
+            The published code's PCA is per GPU, so `groups` GPUs' worth of it is reproduced on
+            any number of devices; 1 is the PCA of the whole batch.
 
     Returns:
         [B, D] in the dtype of `features`; computed in float32 at least.
 
     Raises:
-        ValueError: if k < 1 or `groups` does not divide the batch.
+        ValueError: if k < 1, or there are no rows for each of so many groups.
 
     Warns:
         IdentityWarning: if a part has at most k + 1 rows. Its PCA is then the identity, and
@@ -42,8 +42,8 @@ def primary_components(features: Tensor, k: int = COMPONENTS, *, groups: int = 1
     rows = len(features)
     if k < 1 or groups < 1:
         raise ValueError(f"k and groups must be at least 1, not {k} and {groups}")
-    if rows % groups:
-        raise ValueError(f"a batch of {rows} does not split into {groups} equal groups")
+    if rows < groups:
+        raise ValueError(f"a batch of {rows} does not split into {groups} groups")
     if rows // groups <= k + 1:
         warnings.warn(
             f"{rows // groups} rows have at most {rows // groups - 1} principal directions, so "
@@ -54,8 +54,10 @@ def primary_components(features: Tensor, k: int = COMPONENTS, *, groups: int = 1
         )
         return features
     dtype = torch.promote_types(features.dtype, torch.float32)
-    parts = features.to(dtype).chunk(groups)
-    return torch.cat([_reconstruct(part, k) for part in parts]).to(features.dtype)
+    parts = features.to(dtype).tensor_split(groups)
+    # Autocast would take the covariance in bfloat16.
+    with torch.autocast(features.device.type, enabled=False):
+        return torch.cat([_reconstruct(part, k) for part in parts]).to(features.dtype)
 
 
 def _reconstruct(features: Tensor, k: int) -> Tensor:

@@ -6,19 +6,29 @@ from longclip._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from longclip.training.config import TrainConfig
-    from longclip.training.loop import TrainingError, TrainResult, train
+    from longclip.training.errors import Preempted, TrainingError
+    from longclip.training.loop import TrainResult, train
     from longclip.training.recipes import RECIPES
     from longclip.training.stream import PixelStore
 
 _EXPORTS = {
     "RECIPES": "recipes",
     "PixelStore": "stream",
+    "Preempted": "errors",
     "TrainConfig": "config",
     "TrainResult": "loop",
-    "TrainingError": "loop",
+    "TrainingError": "errors",
     "train": "loop",
 }
 
 __getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
 
-__all__ = ["RECIPES", "PixelStore", "TrainConfig", "TrainResult", "TrainingError", "train"]
+__all__ = [
+    "RECIPES",
+    "PixelStore",
+    "Preempted",
+    "TrainConfig",
+    "TrainResult",
+    "TrainingError",
+    "train",
+]

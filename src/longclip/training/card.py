@@ -4,22 +4,11 @@ from dataclasses import fields
 
 from longclip import __version__
 from longclip.checkpoints.card import Card, source_name
-from longclip.training.config import TrainConfig
+from longclip.training.config import HOW_IT_RUNS, TrainConfig
 from longclip.training.recipes import peak_lr
 
-# Where a run was written and how fast it went say nothing about the model.
-_NOT_TOLD = {
-    "recipe",
-    "model",
-    "scratch",
-    "data",
-    "out",
-    "workers",
-    "cache_gb",
-    "checkpoint_every",
-    "log_every",
-    "device",
-}
+# Told above the settings, or where the data lay.
+_NOT_TOLD = HOW_IT_RUNS | {"recipe", "model", "scratch", "data", "images"}
 
 
 def run_card(config: TrainConfig, *, steps: int, bad: int) -> str:

@@ -1,40 +1,41 @@
 """The training loop."""
 
-import time
+import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from longclip.data import Collection, Columns, join, open_collection
-from longclip.model import CLIP, load, save
-from longclip.model.architectures import architecture
-from longclip.model.loading import place
-from longclip.model.stretch import stretch
-from longclip.objectives import Loss, contrastive_loss, long_clip_loss
-from longclip.training.card import run_card
+from longclip.data.collection import problems_of
+from longclip.model import CLIP
+from longclip.training.checkpoints import Checkpoints, training_tensors
 from longclip.training.config import TrainConfig
-from longclip.training.memory import keep_freed_memory
-from longclip.training.optimizer import (
-    clamp_logit_scale,
-    freeze_first_positions,
-    make_optimizer,
-    set_lr,
+from longclip.training.errors import Preempted, TrainingError
+from longclip.training.finishing import whole_model, write_model
+from longclip.training.memory import keep_freed_memory, peak_memory
+from longclip.training.plan import Plan
+from longclip.training.processes import World, world
+from longclip.training.run_files import MODEL
+from longclip.training.run_state import RunDirectory, config_json
+from longclip.training.starting import (
+    autocast,
+    initial_model,
+    open_store,
+    original_model,
+    plan_of,
+    reading_of,
 )
-from longclip.training.plan import Plan, make_plan
-from longclip.training.run_state import MODEL, RunDirectory
-from longclip.training.stream import Batch, Pairs, PixelStore, TextLimits, batches, crop
+from longclip.training.step import Stepper, Taken
+from longclip.training.stopping import StopRequest, stop_request
+from longclip.training.stream import Batch, Pairs, PixelStore, batches
+from longclip.training.timing import Clock
+from longclip.training.watching import Watchers
 
 OnStep = Callable[[int, int, str], None]
 """Called after each step with (steps done, steps in all, a few words on how it goes)."""
 
-
-class TrainingError(RuntimeError):
-    """A run that had to stop; what it had done is kept in its directory."""
+Evaluate = Callable[[CLIP], dict[str, float]]
+"""Measures a model; names and values."""
 
 
 @dataclass(frozen=True)
@@ -54,141 +55,154 @@ def train(
     resume: bool = False,
     store: PixelStore | None = None,
     on_step: OnStep | None = None,
+    evaluate: Evaluate | None = None,
 ) -> TrainResult:
     """Run a recipe; the trained model is in `config.out / "model"` afterwards.
 
+    Started by torchrun, all its processes run this together and learn from one batch, as one
+    process would.
+
     Args:
         config: everything the run depends on.
-        resume: continue the run in `config.out` from its last checkpoint; the result is bit for
-            bit that of an uninterrupted run on the same machine.
+        resume: continue the run in `config.out` from its last checkpoint; with the same number of
+            processes on the same machine the result is bit for bit that of an uninterrupted run,
+            otherwise it is the same up to rounding.
         store: pictures that are decoded already, in place of opening `config.data`.
         on_step: told about every step.
+        evaluate: measures the model every `config.evaluate_every` steps and at the end, in the
+            first process; see `longclip.evaluation.during_training`.
 
     Raises:
         ValueError: if the configuration, the model or the data do not fit together.
         FileExistsError: if `config.out` holds a run and `resume` is not set.
         TrainingError: if too many pictures cannot be read or the loss is no longer a number.
+        Preempted: if SIGTERM or SIGUSR1 came; the run can be resumed.
     """
-    run = RunDirectory(config.out)
-    # The initial weights come first: a configuration that cannot work must not leave a run behind.
-    model = _initial_model(config)
-    if model.device.type == "cpu":
-        keep_freed_memory()
-    if store is None:
-        store = PixelStore(_open(config), model.preprocess, config.cache_gb)
-    plan = _plan(config, store.collection)
-    state = None
-    if resume:
-        state = run.resume(config)
-    else:
-        run.start(config)
-    trainer = _Trainer(config, model, plan, run)
-    if state is not None:
-        trainer.restore(state)
-    pairs = Pairs(
-        store,
-        limits=_limits(config, model),
-        crop_scale=config.crop_scale,
-        seed=config.seed,
-        join_short=config.join_short,
+    if config.evaluate and evaluate is None:
+        raise ValueError(
+            "config.evaluate names data, but nothing to measure with was handed over: "
+            "train(config, evaluate=periodic_evaluation(config.evaluate))"
+        )
+    with world(config.device) as processes, stop_request() as stop:
+        run = RunDirectory(config.out)
+        # The model comes first: a configuration that cannot work must not leave a run behind.
+        model = initial_model(config, processes.device)
+        original = original_model(config).to(processes.device) if config.distill_weight else None
+        if processes.device.type == "cpu":
+            keep_freed_memory()
+        if store is None:
+            store = open_store(config, model, processes)
+            if processes.first:
+                for problem in problems_of(store.collection):
+                    warnings.warn(problem, stacklevel=2)
+        plan = plan_of(config, store.collection)
+        watchers = _watchers(config, processes)
+        if processes.first:
+            run.check(config) if resume else run.start(config)
+        processes.wait()
+        stepper = Stepper(config, model, original, processes)
+        trainer = _Trainer(config, stepper, plan, run, watchers, evaluate)
+        if resume:
+            trainer.restore()
+        return trainer.run(Pairs(store, reading_of(config, model)), stop, on_step)
+
+
+def _watchers(config: TrainConfig, processes: World) -> Watchers:
+    if not processes.first:
+        return Watchers(config.out, {})
+    return Watchers(
+        config.out, config_json(config), tensorboard=config.tensorboard, wandb=config.wandb
     )
-    return trainer.run(pairs, on_step)
 
 
 class _Trainer:
-    """The state of a run: model, optimiser, where it stands, what it has left out."""
+    """The state of a run: where it stands, what it has left out."""
 
-    def __init__(self, config: TrainConfig, model: CLIP, plan: Plan, run: RunDirectory) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        stepper: Stepper,
+        plan: Plan,
+        directory: RunDirectory,
+        watchers: Watchers,
+        evaluate: Evaluate | None,
+    ) -> None:
         self.config = config
-        self.model = model.train()
-        self.model.activation_checkpointing(config.activation_checkpointing)
+        self.watchers = watchers
+        self.evaluate = evaluate
+        self.stepper = stepper
+        self.world: World = stepper.towers.world
         self.plan = plan
-        self.directory = run
-        self.optimizer = make_optimizer(model, config)
-        self.autocast = autocast(config)
-        freeze_first_positions(model, config.keep if _keeps_rows(config) else 0)
-        self.step = 0
+        self.directory = directory
+        self.checkpoints = Checkpoints(directory.path, self.world, config.keep_checkpoints)
+        self.step = self.saved = 0
         self.seconds = 0.0
         self.pairs = 0
         self.bad: dict[str, None] = {}
+        self.clock = Clock()
 
-    def run(self, pairs: Pairs, on_step: OnStep | None) -> TrainResult:
+    def run(self, pairs: Pairs, stop: StopRequest, on_step: OnStep | None) -> TrainResult:
+        """All steps that are left, and what comes after the last."""
+        done = False
+        try:
+            self._steps(pairs, stop, on_step)
+            result = self._finish()
+            done = True
+        finally:
+            self.watchers.close(failed=not done)
+        return result
+
+    def _steps(self, pairs: Pairs, stop: StopRequest, on_step: OnStep | None) -> None:
         config, total = self.config, self.plan.total_steps
-        stream = batches(pairs, self.plan, first_step=self.step, workers=config.workers)
-        began, waited = time.perf_counter(), 0.0
+        stream = batches(
+            pairs, self.plan, first_step=self.step, workers=config.workers, world=self.world
+        )
+        if self.step == 0:
+            # Where it starts from; and what cannot be measured on is told of now.
+            self._evaluate()
         while self.step < total:
-            asked = time.perf_counter()
-            batch = next(stream)
-            waited += time.perf_counter() - asked
-            self._note_bad(batch)
-            loss = self._train_step(batch) if len(batch.pixels) else None
-            self.step += 1
-            if loss is None:
-                continue
-            now = time.perf_counter()
-            self.seconds += now - began
-            began = now
-            if self.step % config.log_every == 0 or self.step == total:
-                self._log(loss, waited)
-                waited = 0.0
-            if on_step:
-                on_step(self.step, total, f"loss {loss.total.item():.3f}")
+            self._look_around(stop)
+            self._one_step(self.clock.next(stream), on_step)
             if self.step % config.checkpoint_every == 0 and self.step < total:
-                self.directory.write_checkpoint(self._state())
-        return self._finish()
+                self._checkpoint()
+            if config.evaluate_every and self.step % config.evaluate_every == 0:
+                self._evaluate()
 
-    def _train_step(self, batch: Batch) -> Loss:
-        set_lr(self.optimizer, self.step, self.plan.total_steps, self.config.warmup_steps)
-        self.optimizer.zero_grad(set_to_none=True)
-        with self.autocast:
-            images, short, long = self._features(batch)
-        # A principal component analysis of what is no number would fail with less to say.
-        if not all(bool(f.isfinite().all()) for f in (images, short, long) if f is not None):
-            raise TrainingError(
-                f"embeddings are no longer finite at step {self.step + 1}: training has diverged; "
-                "start again with a lower --lr"
-            )
-        loss = self._loss(images, short, long)
-        loss.total.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        clamp_logit_scale(self.model)
-        self.pairs += len(batch.pixels)
-        return loss
+    def _one_step(self, batch: Batch, on_step: OnStep | None) -> None:
+        config, total = self.config, self.plan.total_steps
+        found = self.world.gather_numbers(len(batch), len(batch.bad))
+        counts = [count for count, _ in found]
+        if any(bad for _, bad in found):
+            self._note_bad(batch)
+        tell = (self.step + 1) % config.log_every == 0 or self.step + 1 == total
+        taken = None
+        if sum(counts):
+            taken = self.stepper.take(batch, counts, step=self.step, total=total, tell=tell)
+        self.step += 1
+        self.pairs += sum(counts)
+        self.seconds += self.clock.step(sum(counts))
+        if on_step and self.world.first and taken:
+            on_step(self.step, total, f"loss {taken.loss:.3f}, {self.clock.so_far()}")
+        if tell:
+            self._log(taken)
 
-    def _features(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Image, short-text and long-text features [B, D]; None for texts the loss leaves out."""
-        config, model = self.config, self.model
-        pixels = model.preprocess.normalize(torch.from_numpy(batch.pixels).to(config.device))
-        if config.crop_scale < 1:
-            pixels = crop(pixels, torch.from_numpy(batch.crops).to(config.device))
-        images = model.image_features(pixels)
-        short_ids, long_ids = torch.from_numpy(batch.short), torch.from_numpy(batch.long)
-        short = model.text_features(short_ids) if config.texts == "short" or config.pcm else None
-        long = model.text_features(long_ids) if config.texts == "long" else None
-        return images, short, long
-
-    def _loss(self, images: Tensor, short: Tensor | None, long: Tensor | None) -> Loss:
-        config, scale = self.config, self.model.logit_scale.exp()
-        smoothing = config.label_smoothing
-        if long is None:
-            assert short is not None
-            return contrastive_loss(images, short, scale, name="short", label_smoothing=smoothing)
-        if not config.pcm:
-            return contrastive_loss(images, long, scale, name="long", label_smoothing=smoothing)
-        assert short is not None
-        return long_clip_loss(
-            images,
-            long,
-            short,
-            scale,
-            weight=config.pcm_weight,
-            components=config.pcm_components,
-            groups=config.pcm_groups,
-            label_smoothing=smoothing,
+    def _look_around(self, stop: StopRequest) -> None:
+        """What all processes must do together: end a checkpoint, or the run."""
+        found = self.world.gather_numbers(int(stop.came), int(self.checkpoints.written))
+        if all(written for _, written in found):
+            self.checkpoints.finish()
+        if not any(told for told, _ in found):
+            return
+        self._checkpoint()
+        self.checkpoints.finish()
+        raise Preempted(
+            f"told to stop after step {self.step} of {self.plan.total_steps}; "
+            f"{self.directory.path} goes on from there with --resume"
         )
 
     def _note_bad(self, batch: Batch) -> None:
-        self.bad |= dict.fromkeys(batch.bad)
+        for lines in self.world.gather_objects(batch.bad):
+            self.bad |= dict.fromkeys(lines)
         most = self.config.max_bad_fraction * self.plan.items
         if len(self.bad) > most:
             listed = "\n  ".join(list(self.bad)[:10])
@@ -197,106 +211,83 @@ class _Trainer:
                 f"{self.config.max_bad_fraction} of {self.plan.items}:\n  {listed}"
             )
 
-    def _log(self, loss: Loss, waited: float) -> None:
-        self.directory.log(
-            {
-                "step": self.step,
-                "loss": loss.total.item(),
-                **{f"loss_{name}": part.item() for name, part in loss.parts.items()},
-                "lr": self.optimizer.param_groups[0]["lr"],
-                "logit_scale": self.model.logit_scale.exp().item(),
-                "pairs": self.pairs,
-                "seconds": round(self.seconds, 3),
-                "data_wait_seconds": round(waited, 3),
-                "bad": len(self.bad),
-            }
-        )
-
-    def _state(self) -> dict[str, Any]:
-        return {
+    def _log(self, taken: Taken | None) -> None:
+        since = self.clock.restart()
+        values: dict[str, Any] = {
             "step": self.step,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "total_steps": self.plan.total_steps,
+            "epoch": round(self.step / self.plan.steps_per_epoch, 4),
+        }
+        if taken:
+            values["loss"] = taken.loss
+            values |= {f"loss_{name}": part for name, part in taken.parts.items()}
+            values |= {"grad_norm": taken.gradient, "update_norm": taken.update}
+        values |= {
+            "lr": self.stepper.optimizer.param_groups[0]["lr"],
+            "logit_scale": self.stepper.model.logit_scale.exp().item(),
+            "pairs": self.pairs,
+            "pairs_per_second": round(since.pairs_per_second, 2),
+            "seconds": round(self.seconds, 3),
+            "data_wait_seconds": round(since.waited, 3),
+            "memory_gb": round(peak_memory(self.world.device) / 1e9, 3),
+            "bad": len(self.bad),
+        }
+        self._write(values)
+
+    def _write(self, values: dict[str, Any]) -> None:
+        if self.world.first:
+            self.directory.log(values)
+            self.watchers.log(self.step, values)
+
+    def _evaluate(self) -> None:
+        """Measure in the first process; a model in shards is brought together for it."""
+        if self.evaluate is None:
+            return
+        model = whole_model(self.stepper, self.config)
+        if self.world.first:
+            assert model is not None
+            with autocast(self.config, self.world.device):
+                self._write({"step": self.step, "evaluation": self.evaluate(model)})
+        self.world.wait()
+        self.clock.pause()  # measuring is no training time
+
+    def _checkpoint(self) -> None:
+        if self.step == self.saved:
+            return
+        progress = {
+            "step": self.step,
             "seconds": self.seconds,
             "pairs": self.pairs,
             "bad": list(self.bad),
+            "processes": self.world.size,
         }
+        towers = self.stepper.towers.towers
+        tensors = training_tensors(towers, self.stepper.optimizer)
+        self.checkpoints.save(self.step, tensors, progress)
+        self.saved = self.step
 
-    def restore(self, state: dict[str, Any]) -> None:
-        self.step = int(state["step"])
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.seconds, self.pairs = float(state["seconds"]), int(state["pairs"])
-        self.bad = dict.fromkeys(state["bad"])
+    def restore(self) -> None:
+        """Go on from the last checkpoint, or from the beginning where there is none."""
+        towers = self.stepper.towers.towers
+        tensors = training_tensors(towers, self.stepper.optimizer)
+        progress = self.checkpoints.load(tensors)
+        if progress is not None:
+            self.step = self.saved = int(progress["step"])
+            self.seconds, self.pairs = float(progress["seconds"]), int(progress["pairs"])
+            self.bad = dict.fromkeys(progress["bad"])
+        if self.world.first:
+            self.directory.cut_metrics(self.step)
+        self.world.wait()
 
     def _finish(self) -> TrainResult:
         # The checkpoint stays, so that resuming a finished run finds nothing left to do.
-        self.directory.write_checkpoint(self._state())
+        self._checkpoint()
+        self.checkpoints.finish()
         path = self.directory.path / MODEL
-        card = run_card(self.config, steps=self.step, bad=len(self.bad))
-        save(self.model.eval(), path, card=card)
+        model = write_model(self.stepper, self.config, path, step=self.step, bad=len(self.bad))
+        if self.evaluate is not None and model is not None:
+            with autocast(self.config, model.device):
+                self._write({"step": self.step, "final": True, "evaluation": self.evaluate(model)})
+        self.world.wait()
         rate = self.pairs / self.seconds if self.seconds else 0.0
         return TrainResult(path, self.step, self.seconds, rate, tuple(self.bad))
-
-
-def _initial_model(config: TrainConfig) -> CLIP:
-    torch.manual_seed(config.seed)
-    model = CLIP(architecture(config.scratch)) if config.scratch else load(config.model)
-    if not model.config.whole:
-        raise ValueError(
-            f"{config.model} is one tower of a CLIP alone; training matches images with texts and "
-            "takes both"
-        )
-    if config.stretch != "none":
-        model = stretch(model, config.context_length, config.keep, config.stretch)
-    if config.logit_scale:
-        with torch.no_grad():
-            model.logit_scale.fill_(torch.tensor(config.logit_scale).log())
-    return place(model, config.device)
-
-
-def _open(config: TrainConfig) -> Collection:
-    columns = Columns(
-        image=config.image_column or None,
-        short=config.short_column or None,
-        long=config.long_column or None,
-    )
-    return join([open_collection(name, columns=columns) for name in config.data])
-
-
-def _plan(config: TrainConfig, collection: Collection) -> Plan:
-    items = min(len(collection), config.limit) if config.limit else len(collection)
-    return make_plan(
-        items=items,
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        steps=config.steps,
-        seed=config.seed,
-    )
-
-
-def _keeps_rows(config: TrainConfig) -> bool:
-    return config.stretch == "knowledge-preserved"
-
-
-def _limits(config: TrainConfig, model: CLIP) -> TextLimits:
-    return TextLimits(short=min(77, model.context_length), long=model.context_length)
-
-
-def autocast(config: TrainConfig) -> AbstractContextManager[Any]:
-    """bfloat16 arithmetic where it is asked for, or "auto" finds hardware for it."""
-    device = torch.device(config.device).type
-    wanted = config.precision == "bfloat16" or (
-        config.precision == "auto" and _fast_bfloat16(device)
-    )
-    return torch.autocast(device, torch.bfloat16) if wanted else nullcontext()
-
-
-def _fast_bfloat16(device: str) -> bool:
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    if device != "cpu":
-        return False
-    # Older torch versions do not tell; float32 is right on every machine.
-    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

@@ -1,34 +1,45 @@
 """Which parameters learn how fast, which decay, and which rows do not learn at all."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
-from longclip.model import CLIP
 from longclip.training.config import TrainConfig
 from longclip.training.recipes import peak_lr
+from longclip.training.starting import POSITIONS
+from longclip.training.towers import Towers
 
 MAX_LOG_SCALE = math.log(100)
 """CLIP keeps its inverse temperature below 100 (Radford et al. 2021, section 2.5)."""
 
 
-def make_optimizer(model: CLIP, config: TrainConfig) -> torch.optim.AdamW:
+def make_optimizer(towers: Towers, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW on groups by what decays (matrices) and what has a rate of its own (text, positions).
 
     The text position table takes `position_lr_scale` in place of `text_lr_scale`.
+
+    Raises:
+        ValueError: if nothing learns.
     """
     lr = peak_lr(config)
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    for name, parameter in model.named_parameters():
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
+    embeddings = {id(m.weight) for m in towers.modules() if isinstance(m, nn.Embedding)}
+    for name, parameter in towers.named_parameters():
+        if not parameter.requires_grad:
+            continue
         matrix = parameter.ndim >= 2 and id(parameter) not in embeddings
         decay = config.weight_decay if matrix else 0.0
-        groups.setdefault((lr * _rate(name, config), decay), []).append(parameter)
+        rate = lr * _rate(name.removeprefix("clip."), config)
+        # A fused step takes tensors that are all sharded or all whole.
+        key = (rate, decay, isinstance(parameter, DTensor))
+        groups.setdefault(key, []).append(parameter)
     return torch.optim.AdamW(
         [
             {"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay}
-            for (rate, decay), parameters in groups.items()
+            for (rate, decay, _), parameters in groups.items()
         ],
         betas=(config.beta1, config.beta2),
         eps=config.eps,
@@ -37,7 +48,7 @@ def make_optimizer(model: CLIP, config: TrainConfig) -> torch.optim.AdamW:
 
 
 def _rate(name: str, config: TrainConfig) -> float:
-    if name == "text_model.embeddings.position_embedding.weight":
+    if name == POSITIONS:
         return config.position_lr_scale
     return config.text_lr_scale if name.startswith("text_model.") else 1.0
 
@@ -53,22 +64,60 @@ def set_lr(optimizer: torch.optim.Optimizer, step: int, total: int, warmup: int)
         group["lr"] = group["peak_lr"] * share
 
 
-def freeze_first_positions(model: CLIP, keep: int) -> None:
-    """Mask the gradient of the first `keep` text positions.
+class FrozenRows:
+    """Keeps the first rows of a table as they are.
 
-    AdamW then leaves them bit for bit: their moments stay zero, and positions are not decayed.
+    Their gradient is masked. AdamW then leaves them bit for bit: their moments stay zero, and
+    positions are not decayed.
+
+    Args:
+        table: [rows, D], whole or sharded.
+        keep: how many rows stay.
     """
 
-    def mask(table: Tensor) -> None:
-        assert table.grad is not None
-        table.grad[:keep] = 0
+    def __init__(self, table: nn.Parameter, keep: int) -> None:
+        self._table = table
+        mask = torch.ones(table.shape[0], 1, device=table.device)
+        mask[:keep] = 0
+        self._mask: Tensor = mask
+        if isinstance(table, DTensor):
+            self._mask = distribute_tensor(mask, table.device_mesh, table.placements)
 
-    if keep:
-        position = model.text_model.embeddings.position_embedding.weight
-        position.register_post_accumulate_grad_hook(mask)  # type: ignore[no-untyped-call]
+    @torch.no_grad()
+    def mask_gradient(self) -> None:
+        """To be called before each step of the optimiser."""
+        if self._table.grad is not None:
+            self._table.grad.mul_(self._mask)
 
 
 @torch.no_grad()
-def clamp_logit_scale(model: CLIP) -> None:
+def norm(tensors: Iterable[Tensor]) -> float:
+    """The length of all these as one vector; sharded ones are counted whole, in every process."""
+    whole, shards = [], []
+    for tensor in tensors:
+        if isinstance(tensor, DTensor):
+            shards.append(torch.linalg.vector_norm(tensor.to_local()).square())
+            mesh = tensor.device_mesh
+        else:
+            whole.append(torch.linalg.vector_norm(tensor).square())
+    total = torch.stack(whole).sum() if whole else torch.zeros(())
+    if shards:
+        sharded = torch.stack(shards).sum()
+        torch.distributed.all_reduce(sharded, group=mesh.get_group())
+        total = total.to(sharded.device) + sharded
+    return float(total.sqrt())
+
+
+@torch.no_grad()
+def clip_gradient(parameters: Iterable[Tensor], length: float, most: float) -> None:
+    """Shorten gradients of this length to `most`."""
+    if length > most:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.mul_(most / length)
+
+
+@torch.no_grad()
+def clamp_logit_scale(logit_scale: Tensor) -> None:
     """Keep the inverse temperature at most 100."""
-    model.logit_scale.clamp_(max=MAX_LOG_SCALE)
+    logit_scale.clamp_(max=MAX_LOG_SCALE)

@@ -1,40 +1,77 @@
 """Which items make up which step: a pure function of (seed, epoch), so that resuming is exact."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
+Key = tuple[int, int]
+"""(epoch, index) of a pair: the pass over the data, or over its own source, and the item."""
+
+WINDOW = 8
+"""Blocks whose items are mixed, and so about how many shards are read at a time."""
+
+CYCLE = 10_000
+"""Pairs after which weights are met exactly; they are rounded to one part in so many."""
+
+
+class Source(Protocol):
+    """A part of the data that batches take a share of, such as `longclip.data.mixture.Part`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def stop(self) -> int: ...
+    @property
+    def weight(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
 class Plan:
     """The order of all batches of a run.
 
+    Without weights a step takes the next items of one shuffled pass over all of them. With weights
+    it takes from each source its share: after any number of steps each has given what its weight
+    says to within a few pairs, and goes through its own items in passes of its own, whose number
+    is the epoch of their keys.
+
     Args:
         items: how many there are.
-        batch_size: pairs per step; the incomplete batch at an epoch's end is left out, its items
-            come at other places in other epochs.
+        batch_size: pairs per step; the incomplete batch at the end of a pass is left out, its
+            items come at other places in other passes. No step has an item twice.
         total_steps: when the run ends.
         seed: of the order.
+        blocks: items that are read together (see `longclip.data.collection.Blocked`); they are
+            shuffled, and items come from about `WINDOW` of them at a time.
+        sources: parts of the data with weights; empty where there are none.
     """
 
     items: int
     batch_size: int
     total_steps: int
     seed: int
+    blocks: tuple[range, ...] = ()
+    sources: tuple[Source, ...] = ()
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in one pass over the items."""
+        """Steps that take as many pairs as there are items, rounded down."""
         return self.items // self.batch_size
 
-    def batches(self, first_step: int) -> Iterator[list[tuple[int, int]]]:
+    def batches(self, first_step: int) -> Iterator[list[Key]]:
         """(epoch, index) of each pair of each step from `first_step` on."""
+        return self._mixed(first_step) if self.sources else self._plain(first_step)
+
+    def _plain(self, first_step: int) -> Iterator[list[Key]]:
         epoch, offset = divmod(first_step, self.steps_per_epoch)
         step = first_step
         while step < self.total_steps:
-            order = np.random.default_rng((self.seed, epoch)).permutation(self.items)
+            order = shuffled(range(self.items), self.blocks, (self.seed, epoch))
             for batch in range(offset, self.steps_per_epoch):
                 if step == self.total_steps:
                     return
@@ -43,17 +80,160 @@ class Plan:
                 step += 1
             epoch, offset = epoch + 1, 0
 
+    def _mixed(self, first_step: int) -> Iterator[list[Key]]:
+        streams = self._streams()
+        for step in range(first_step, self.total_steps):
+            keys = [key for stream in streams for key in stream.keys(step)]
+            # A process, or a part of the batch with a PCA of its own, takes a slice of the rows.
+            rows = np.random.default_rng((self.seed, 3, step)).permutation(len(keys))
+            yield [keys[row] for row in rows]
 
-def make_plan(*, items: int, batch_size: int, epochs: float, steps: int, seed: int) -> Plan:
+    def _streams(self) -> "list[_Stream]":
+        turns = _turns([source.weight or 0.0 for source in self.sources])
+        return [
+            _Stream(self, source, number, turns == number)
+            for number, source in enumerate(self.sources)
+        ]
+
+
+class _Stream:
+    """What one source gives to each step.
+
+    Args:
+        plan: of the run.
+        source: with a weight.
+        number: of the source.
+        turns: bool [CYCLE], which pairs of a cycle are from this source.
+    """
+
+    def __init__(self, plan: Plan, source: Source, number: int, turns: NDArray[np.bool_]) -> None:
+        self._batch_size = plan.batch_size
+        self._seed = (plan.seed, 2, number)
+        self._items = range(source.start, source.stop)
+        self._blocks = _within(plan.blocks, self._items)
+        self._order: tuple[int, NDArray[np.int64]] | None = None
+        # Of the first i pairs of a cycle, how many are from here.
+        self._given_in_cycle = np.concatenate([[0], np.cumsum(turns)])
+        # A pass takes as many whole steps as are sure not to need more items than there are.
+        weight = turns.mean()
+        sure = len(self._items) - 2 * _most_ahead(weight, len(plan.sources))
+        self._steps_per_pass = math.floor(sure / (weight * plan.batch_size))
+        if self._steps_per_pass < 1:
+            raise ValueError(
+                f"{source.name} has {len(self._items)} items, too few for its share of a batch of "
+                f"{plan.batch_size}, {weight * plan.batch_size:.3g}; give it a smaller weight, or "
+                "take a smaller --batch-size"
+            )
+
+    def keys(self, step: int) -> list[Key]:
+        number, inner = divmod(step, self._steps_per_pass)
+        before = self._given(step - inner)
+        order = self._of_pass(number)
+        chosen = order[self._given(step) - before : self._given(step + 1) - before]
+        return [(number, int(index)) for index in chosen]
+
+    def _given(self, step: int) -> int:
+        """How many it gives before this step."""
+        cycles, pairs = divmod(step * self._batch_size, CYCLE)
+        return cycles * int(self._given_in_cycle[-1]) + int(self._given_in_cycle[pairs])
+
+    def _of_pass(self, number: int) -> NDArray[np.int64]:
+        if self._order is None or self._order[0] != number:
+            self._order = (number, shuffled(self._items, self._blocks, (*self._seed, number)))
+        return self._order[1]
+
+
+def _turns(weights: Sequence[float]) -> NDArray[np.int64]:
+    """Which source each pair of a cycle is from, int64 [CYCLE]; each as evenly as can be.
+
+    The pairs of a source stand in the middles of equal parts of the cycle, and so take their turns.
+    Until a point x of it (from 0 to 1) a source with n pairs has had n · x to within a half. With
+    K sources these are K / 2 pairs more or fewer than x says, and `_most_ahead` follows.
+    """
+    shares = np.asarray(weights) / sum(weights)
+    counts = np.maximum(1, np.rint(shares * CYCLE).astype(np.int64))
+    counts[counts.argmax()] += CYCLE - counts.sum()
+    places = np.concatenate([(np.arange(count) + 0.5) / count for count in counts])
+    turns: NDArray[np.int64] = np.repeat(np.arange(len(counts)), counts)[
+        np.argsort(places, kind="stable")
+    ]
+    return turns
+
+
+def _most_ahead(weight: float, sources: int) -> float:
+    """How many pairs a source can be ahead of, or behind, its share."""
+    return 0.5 + weight * sources / 2
+
+
+def shuffled(items: range, blocks: Sequence[range], seed: tuple[int, ...]) -> NDArray[np.int64]:
+    """The items of one pass in random order, int64; of few blocks at a time where there are some.
+
+    The blocks are put in random order. Block b of them is met from (WINDOW − 1) / 2 blocks before
+    its own place until as many after it, anywhere in between, so that one block after the other
+    comes and goes; fetching a new one goes on beside the reading of others.
+
+    Blocks, where given, must make up all of `items`.
+    """
+    random = np.random.default_rng(seed)
+    if not blocks:
+        return random.permutation(len(items)) + items.start
+    assert sum(map(len, blocks)) == len(items), "blocks do not make up the items"
+    turns = [blocks[i] for i in random.permutation(len(blocks))]
+    place = np.repeat(np.arange(len(turns)), [len(block) for block in turns])
+    beside = (WINDOW - 1) / 2
+    first, last = np.maximum(0, place - beside), np.minimum(len(turns), place + 1 + beside)
+    when = first + (last - first) * random.random(len(items))
+    order: NDArray[np.int64] = np.concatenate([np.arange(b.start, b.stop) for b in turns])
+    return order[np.argsort(when, kind="stable")]
+
+
+def make_plan(
+    *,
+    items: int,
+    batch_size: int,
+    epochs: float,
+    steps: int,
+    seed: int,
+    blocks: Sequence[range] = (),
+    sources: Sequence[Source] = (),
+) -> Plan:
     """Plan a run by steps, or where they are 0 by epochs.
 
+    An epoch takes as many pairs as there are items. With weights that is no pass over each of
+    them: a source with more than its share of the weight comes more than once, another in part,
+    and in later epochs its other items.
+
+    Args:
+        items: how many of the first items of the data to use.
+        batch_size: see `Plan`, also for `seed`.
+        epochs: passes.
+        steps: in place of `epochs`.
+        seed: of the order.
+        blocks: items that are read together; what is beyond `items` is left out.
+        sources: the parts of the data. Where they have no weights, they are as one.
+
     Raises:
-        ValueError: if there are fewer items than one batch takes.
+        ValueError: if there are fewer items than one batch takes, a source has fewer than its
+            share of one, or only a part of a weighted mixture is to be used.
     """
     if items < batch_size:
         raise ValueError(
             f"the data has {items} items, fewer than one batch of {batch_size}; "
             "take a smaller --batch-size or more data"
         )
+    weighted = tuple(sources) if len(sources) > 1 and sources[0].weight is not None else ()
+    if weighted and items != weighted[-1].stop:
+        raise ValueError(
+            "--limit would take the first items of a weighted mixture, which are all of one "
+            "source; give each [[source]] a limit of its own"
+        )
     total = steps or max(1, math.ceil(epochs * (items // batch_size)))
-    return Plan(items, batch_size, total, seed)
+    plan = Plan(items, batch_size, total, seed, _within(blocks, range(items)), weighted)
+    if weighted:
+        plan._streams()  # a source that is too small is told of now
+    return plan
+
+
+def _within(blocks: Sequence[range], items: range) -> tuple[range, ...]:
+    cut = (range(max(b.start, items.start), min(b.stop, items.stop)) for b in blocks)
+    return tuple(block for block in cut if block)

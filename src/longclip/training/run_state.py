@@ -1,24 +1,16 @@
-"""A run on disk: its configuration, its metrics and the checkpoint to go on from."""
+"""A run on disk: its configuration and its metrics."""
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from longclip import __version__
-from longclip._files import atomic_path, write_text
-from longclip.training.config import TrainConfig
-
-CONFIG = "config.json"
-METRICS = "metrics.jsonl"
-CHECKPOINT = "checkpoint.pt"
-MODEL = "model"
-
-# Where and how often a run writes and how fast it goes may change between a start and a resume;
-# everything else would make the resumed run another run.
-_MAY_CHANGE = ("out", "workers", "cache_gb", "checkpoint_every", "log_every", "max_bad_fraction")
+from longclip._files import write_text
+from longclip.training.config import HOW_IT_RUNS, TrainConfig
+from longclip.training.run_files import CHECKPOINTS, CONFIG, METRICS
+from longclip.training.watching import forget
 
 
 class RunDirectory:
@@ -37,54 +29,44 @@ class RunDirectory:
             raise FileExistsError(
                 f"{self.path} already holds a run; continue it with --resume or take another --out"
             )
-        write_text(self.path / CONFIG, json.dumps(_as_json(config), indent=2) + "\n")
+        write_text(self.path / CONFIG, json.dumps(config_json(config), indent=2) + "\n")
         (self.path / METRICS).write_text("")
 
     def clear(self) -> None:
         """Forget the run, so that another may start here; its model stays until that one ends."""
-        for name in (CONFIG, METRICS, CHECKPOINT):
+        for name in (CONFIG, METRICS):
             (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
+        forget(self.path)
 
-    def resume(self, config: TrainConfig) -> dict[str, Any] | None:
-        """The last checkpoint, or None where the run was stopped before its first.
+    def check(self, config: TrainConfig) -> None:
+        """See that the run here may go on with this configuration.
 
         Raises:
-            ValueError: if the run was started with another configuration.
+            ValueError: if there is none, or it was started with another configuration.
         """
         try:
             started = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ValueError(f"{self.path} holds no run to resume; leave out --resume") from None
-        asked = _as_json(config)
+        asked = config_json(config)
         changed = [
             f"{key} was {started.get(key)!r}, now {asked[key]!r}"
             for key in asked
-            if key not in (*_MAY_CHANGE, "longclip") and started.get(key) != asked[key]
+            if key not in HOW_IT_RUNS | {"longclip"} and started.get(key) != asked[key]
         ]
         if changed:
             raise ValueError(
                 f"{self.path} was started with other settings ({'; '.join(changed)}); "
                 "resume with the same ones or start a new run"
             )
-        path = self.path / CHECKPOINT
-        if not path.exists():
-            self._cut_metrics(0)
-            return None
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        self._cut_metrics(int(state["step"]))
-        return state
-
-    def write_checkpoint(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint; at any moment the file is a whole one."""
-        with atomic_path(self.path / CHECKPOINT) as temporary:
-            torch.save(state, temporary)
 
     def log(self, values: dict[str, Any]) -> None:
         """Append one line of metrics."""
         with (self.path / METRICS).open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(values) + "\n")
 
-    def _cut_metrics(self, step: int) -> None:
+    def cut_metrics(self, step: int) -> None:
         """Drop what was logged after the checkpoint; those steps are done again."""
         path = self.path / METRICS
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -98,10 +80,13 @@ def _step_of(line: str) -> float:
         return float("inf")
 
 
-def _as_json(config: TrainConfig) -> dict[str, Any]:
+def config_json(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as it goes into config.json."""
     values = dataclasses.asdict(config)
     return {
         "longclip": __version__,
         **{key: str(v) if isinstance(v, Path) else v for key, v in values.items()},
         "data": list(config.data),
+        "images": [str(path) for path in config.images],
+        "evaluate": list(config.evaluate),
     }

@@ -13,11 +13,15 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from longclip.data import Captions, Collection
-from longclip.data.captions import sample_texts
+from longclip.data.captions import DEFAULT_POLICY, TextPolicy, sample_texts
+from longclip.data.mixture import Mixture
 from longclip.inputs import ImageError, Preprocess, clip_tokenizer
 from longclip.training.plan import Plan
+from longclip.training.processes import World
 
-EOT = 49407
+BOS, EOT = 49406, 49407
+PAD = 0
+"""OpenAI's padding token; another end of text in front would end the text there."""
 
 
 class MissingText(ValueError):
@@ -58,68 +62,78 @@ class PixelStore:
 
 @dataclass(frozen=True)
 class Batch:
-    """The pairs of one step.
+    """N pairs, K short texts each.
 
     Attributes:
-        pixels: uint8 [B, 3, H, W].
-        short: int64 [B, longest], short texts.
-        long: int64 [B, longest], long texts.
-        crops: float32 [B, 3], what part of each picture is used: side as a share of the whole,
+        pixels: uint8 [N, 3, H, W].
+        short: int64 [N·K, longest], short texts as the model in training reads them.
+        plain: the same without what was put before them; for a teacher.
+        long: int64 [N, longest], long texts.
+        crops: float32 [N, 3], what part of each picture is used: side as a share of the whole,
             and where its centre is, from −1 to 1 in x and y.
         bad: what was wrong with items that had to be left out.
     """
 
     pixels: NDArray[np.uint8]
     short: NDArray[np.int64]
+    plain: NDArray[np.int64]
     long: NDArray[np.int64]
     crops: NDArray[np.float32]
     bad: tuple[str, ...]
 
+    def __len__(self) -> int:
+        return len(self.pixels)
+
 
 @dataclass(frozen=True)
-class TextLimits:
-    """How many tokens each kind of text may have."""
+class Reading:
+    """How pairs are read.
+
+    Attributes:
+        short: tokens that a short text may have.
+        long: tokens that a long text may have, and a short one with PADs before it.
+        policy: which texts of an item are read, where its source says nothing else.
+        pad_prefix: up to this many PADs go before each short text.
+        crop_scale: smallest share of a picture's side that a random crop keeps.
+        seed: of all choices.
+    """
 
     short: int
     long: int
+    policy: TextPolicy = DEFAULT_POLICY
+    pad_prefix: int = 0
+    crop_scale: float = 1.0
+    seed: int = 0
 
 
 class Pairs(Dataset[Batch]):
-    """Whole batches by their (epoch, index) keys; what each holds depends on those and the seed."""
+    """Batches by their (epoch, index) keys; what each holds depends on those and the seed."""
 
-    def __init__(
-        self,
-        store: PixelStore,
-        *,
-        limits: TextLimits,
-        crop_scale: float,
-        seed: int,
-        join_short: int = 1,
-    ) -> None:
+    def __init__(self, store: PixelStore, reading: Reading) -> None:
         self.store = store
-        self.limits = limits
-        self.crop_scale = crop_scale
-        self.seed = seed
-        self.join_short = join_short
+        self.reading = reading
 
     def __getitem__(self, keys: list[tuple[int, int]]) -> Batch:
-        pixels, shorts, longs, crops, bad = [], [], [], [], []
+        reading = self.reading
+        pixels, texts, crops, pads, bad = [], [], [], [], []
         for epoch, index in keys:
-            random = np.random.default_rng((self.seed, 1, epoch, index))
+            random = np.random.default_rng((reading.seed, 1, epoch, index))
             try:
                 captions = self._captions(index)
                 pixels.append(self.store[index])
             except (ImageError, MissingText) as error:
                 bad.append(str(error))
                 continue
-            short, long = sample_texts(captions, random, join_short=self.join_short)
-            shorts.append(short)
-            longs.append(long)
-            crops.append(_crop(random, self.crop_scale))
+            texts.append(sample_texts(captions, random, self._policy(index)))
+            crops.append(_crop(random, reading.crop_scale))
+            if reading.pad_prefix:
+                pads += random.integers(0, reading.pad_prefix + 1, len(texts[-1].short)).tolist()
+        plain = _ids([text for pair in texts for text in pair.short], reading.short)
         return Batch(
             pixels=np.stack(pixels) if pixels else np.empty((0, 3, 0, 0), np.uint8),
-            short=_ids(shorts, self.limits.short),
-            long=_ids(longs, self.limits.long),
+            short=_with_pads(plain, pads, reading.long) if pads else plain,
+            plain=plain,
+            long=_ids([pair.long for pair in texts], reading.long),
             crops=np.array(crops, np.float32).reshape(-1, 3),
             bad=tuple(bad),
         )
@@ -130,21 +144,73 @@ class Pairs(Dataset[Batch]):
             raise MissingText(f"{self.store.collection.name}, item {index}: no caption")
         return captions
 
+    def _policy(self, index: int) -> TextPolicy:
+        collection = self.store.collection
+        if isinstance(collection, Mixture):
+            return collection.policy_of(index)
+        return self.reading.policy
 
-def batches(pairs: Pairs, plan: Plan, *, first_step: int, workers: int) -> Iterator[Batch]:
-    """All batches of the plan from `first_step` on, in order."""
+
+LOADED_AT_ONCE = 64
+"""Pairs that a worker prepares in one go: a step of thousands is shared by all workers."""
+
+
+def batches(
+    pairs: Pairs, plan: Plan, *, first_step: int, workers: int, world: World | None = None
+) -> Iterator[Batch]:
+    """A process's share of all batches of the plan from `first_step` on, in order."""
     # Workers must share the pixel store, which only a fork does.
     parallel = workers if "fork" in multiprocessing.get_all_start_methods() else 0
+    share = world.share(plan.batch_size) if world else slice(0, plan.batch_size)
+    parts = max(1, -(-(share.stop - share.start) // LOADED_AT_ONCE))
     loader = DataLoader(
         pairs,
-        sampler=plan.batches(first_step),  # type: ignore[arg-type,unused-ignore]
+        sampler=_parts(plan, first_step, share, parts),  # type: ignore[arg-type,unused-ignore]
         batch_size=None,
         # Arrays go through a pipe; torch's own conversion would need room in /dev/shm.
         collate_fn=_as_is,  # type: ignore[arg-type]
         num_workers=parallel,
+        # About one step ahead, and not more than memory has room for.
+        prefetch_factor=min(32, max(2, -(-parts // parallel) + 1)) if parallel else None,
         multiprocessing_context="fork" if parallel else None,
     )
-    yield from loader
+    loaded = iter(loader)
+    for first in loaded:
+        yield _joined([first, *(next(loaded) for _ in range(parts - 1))])
+
+
+def _parts(
+    plan: Plan, first_step: int, share: slice, parts: int
+) -> Iterator[list[tuple[int, int]]]:
+    """The keys of each step's share, in pieces."""
+    for keys in plan.batches(first_step):
+        mine = keys[share]
+        for i in range(parts):
+            yield mine[i * len(mine) // parts : (i + 1) * len(mine) // parts]
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    if len(parts) == 1:
+        return parts[0]
+    whole = [part.pixels for part in parts if len(part)]
+    return Batch(
+        pixels=np.concatenate(whole) if whole else parts[0].pixels,
+        short=_stacked([part.short for part in parts]),
+        plain=_stacked([part.plain for part in parts]),
+        long=_stacked([part.long for part in parts]),
+        crops=np.concatenate([part.crops for part in parts]),
+        bad=tuple(line for part in parts for line in part.bad),
+    )
+
+
+def _stacked(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    rows, longest = sum(map(len, parts)), max(part.shape[1] for part in parts)
+    ids = np.full((rows, longest), EOT, np.int64)
+    start = 0
+    for part in parts:
+        ids[start : start + len(part), : part.shape[1]] = part
+        start += len(part)
+    return ids
 
 
 def _as_is(batch: Batch) -> Batch:
@@ -156,6 +222,18 @@ def _ids(texts: list[str], limit: int) -> NDArray[np.int64]:
     ids = np.full((len(rows), max(map(len, rows), default=0)), EOT, np.int64)
     for row, tokens in zip(ids, rows, strict=True):
         row[: len(tokens)] = tokens
+    return ids
+
+
+def _with_pads(plain: NDArray[np.int64], pads: list[int], limit: int) -> NDArray[np.int64]:
+    """Put so many PADs between the begin of each text and the text itself, as the limit allows."""
+    lengths = (plain == EOT).argmax(axis=1) + 1
+    counts = np.minimum(pads, limit - lengths)
+    ids = np.full((len(plain), int((lengths + counts).max())), EOT, np.int64)
+    for row, text, count, length in zip(ids, plain, counts, lengths, strict=True):
+        row[0] = text[0]
+        row[1 : 1 + count] = PAD
+        row[1 + count : length + count] = text[1:length]
     return ids
 
 

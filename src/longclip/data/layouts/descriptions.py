@@ -1,6 +1,8 @@
 """Long descriptions in JSON files beside pictures: ShareGPT4V, DOCCI, DCI, ImageInWords."""
 
 import json
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +52,22 @@ def open_sharegpt4v(root: Path, *, rows: int) -> FileCollection:
 
 def first_rows(path: Path, count: int) -> list[Any]:
     """The first items of a JSON array, without reading the rest of a file of 1.5 GB."""
-    decoder, rows = json.JSONDecoder(), list[Any]()
+    return list(islice(json_rows(path), count))
+
+
+def json_rows(path: Path) -> Iterator[Any]:
+    """The items of a JSON array one after the other, without the whole of it in memory."""
+    decoder, number = json.JSONDecoder(), 0
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         text = file.read(_CHUNK).lstrip()
         if not text.startswith("["):
             raise DataError(f"{path} is not a JSON list; copy or download it again")
         at = 1
-        while len(rows) < count:
+        while True:
             while at < len(text) and text[at] in ", \t\r\n":
                 at += 1
             if text[at : at + 1] == "]":
-                break
+                return
             try:
                 row, at = decoder.raw_decode(text, at)
             except json.JSONDecodeError as error:
@@ -68,13 +75,13 @@ def first_rows(path: Path, count: int) -> list[Any]:
                 more = file.read(_CHUNK) if len(text) - at < _LONGEST_ROW else ""
                 if not more:
                     raise DataError(
-                        f"{path} is damaged after row {len(rows)} ({error.msg}); "
+                        f"{path} is damaged after row {number} ({error.msg}); "
                         "copy or download it again"
                     ) from None
                 text, at = text[at:] + more, 0
                 continue
-            rows.append(row)
-    return rows
+            yield row
+            number += 1
 
 
 def open_docci(root: Path, *, split: str = "test") -> FileCollection:

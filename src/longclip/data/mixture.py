@@ -1,0 +1,177 @@
+"""Several sources of training data, each with a weight and a text policy of its own."""
+
+import tomllib
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from longclip.data.captions import DEFAULT_POLICY, TextPolicy
+from longclip.data.collection import Collection
+from longclip.data.joined import Joined
+from longclip.data.tables import Columns, DataError
+
+
+@dataclass(frozen=True)
+class Source:
+    """One `[[source]]` of a mixture file.
+
+    Attributes:
+        data: whatever `open_collection` opens; a path starts from the folder of the mixture file.
+        images: folders that paths of pictures start from, likewise.
+        weight: share of the pairs of every batch, over the sum of all weights; None where no
+            source has one.
+        limit: use only so many first items; 0 for all.
+        columns: which columns mean what; None where it does not say.
+        policy: what becomes of the texts.
+    """
+
+    data: str | Path
+    images: tuple[Path, ...] = ()
+    weight: float | None = None
+    limit: int = 0
+    columns: Columns | None = None
+    policy: TextPolicy = DEFAULT_POLICY
+
+
+@dataclass(frozen=True)
+class Part:
+    """The items of a mixture from `start` to before `stop`, which come from one source."""
+
+    name: str
+    start: int
+    stop: int
+    weight: float | None
+    policy: TextPolicy
+
+
+class Mixture(Joined):
+    """Sources one after the other; `longclip.training.plan` takes their weights into account.
+
+    Attributes:
+        parts: in order of their items.
+    """
+
+    def __init__(self, sources: Sequence[Source], opened: Sequence[Collection]) -> None:
+        sizes = [
+            min(len(collection), source.limit) if source.limit else len(collection)
+            for source, collection in zip(sources, opened, strict=True)
+        ]
+        super().__init__(opened, sizes)
+        self.parts = tuple(
+            Part(collection.name, start, stop, source.weight, source.policy)
+            for source, collection, (start, stop) in zip(
+                sources, opened, self._bounds(), strict=True
+            )
+        )
+
+    def policy_of(self, index: int) -> TextPolicy:
+        """What becomes of the texts of one item."""
+        return self.parts[bisect_right(self._ends, index)].policy
+
+
+_KEYS = ("data", "images", "weight", "limit", "short", "join_short", "columns")
+
+
+def read_mixture(path: Path, policy: TextPolicy = DEFAULT_POLICY) -> list[Source]:
+    """The sources of a mixture file.
+
+    Args:
+        path: of a TOML file with one `[[source]]` after the other, whose keys are `data`, which
+            every source has, and `images`, `weight`, `limit`, `short`, `join_short` (see
+            `TextPolicy`) and `columns` (a table with `image`, `short`, `long`).
+        policy: of sources that do not say.
+
+    Raises:
+        DataError: if it is no such file; the message names the source and the key.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DataError(f"{path} cannot be read as TOML: {error}") from None
+    rows = content.pop("source", None)
+    if content or not isinstance(rows, list) or not rows:
+        strange = f", not {', '.join(content)}" if content else ""
+        raise DataError(f"{path}: a mixture consists of tables [[source]]{strange}")
+    sources = [_source(row, f"{path}, source {n}", path, policy) for n, row in enumerate(rows, 1)]
+    without = [str(n) for n, source in enumerate(sources, 1) if source.weight is None]
+    if 0 < len(without) < len(sources):
+        raise DataError(
+            f"{path}: give every source a weight or none; missing of source {', '.join(without)}"
+        )
+    return sources
+
+
+def _source(row: Any, where: str, path: Path, policy: TextPolicy) -> Source:
+    _check_keys(row, _KEYS, where)
+    data = _value(row, "data", (str,), where)
+    if not data:
+        raise DataError(f"{where}: `data` is missing; name what to open")
+    images = _value(row, "images", (str, list), where) or []
+    weight = _value(row, "weight", (int, float), where)
+    if weight is not None and not 0 < weight < float("inf"):
+        raise DataError(f"{where}: weight is {weight}, must be above 0; leave the source out")
+    limit = _value(row, "limit", (int,), where) or 0
+    if limit < 0:
+        raise DataError(f"{where}: limit is {limit}, must be 0 (all) or more")
+    return Source(
+        data=_beside(path.parent, data),
+        images=tuple(
+            path.parent / str(p) for p in ([images] if isinstance(images, str) else images)
+        ),
+        weight=weight,
+        limit=limit,
+        columns=_columns(_value(row, "columns", (dict,), where), where),
+        policy=_policy(row, policy, where),
+    )
+
+
+def _policy(row: dict[str, Any], policy: TextPolicy, where: str) -> TextPolicy:
+    short = _value(row, "short", (str,), where)
+    join_short = _value(row, "join_short", (int,), where)
+    try:
+        return replace(
+            policy,
+            short=policy.short if short is None else short,
+            join_short=policy.join_short if join_short is None else join_short,
+        )
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def _columns(row: dict[str, Any] | None, where: str) -> Columns | None:
+    if row is None:
+        return None
+    _check_keys(row, [field.name for field in fields(Columns)], f"{where}, columns")
+    return Columns(**{key: _value(row, key, (str,), f"{where}, columns") for key in row})
+
+
+def _check_keys(row: Any, known: Sequence[str], where: str) -> None:
+    if not isinstance(row, dict):
+        raise DataError(f"{where} is no table; write [[source]] and its keys below")
+    unknown = [key for key in row if key not in known]
+    if unknown:
+        raise DataError(f"{where}: no such key: {', '.join(unknown)}; there are {', '.join(known)}")
+
+
+def _value(row: dict[str, Any], key: str, kinds: tuple[type, ...], where: str) -> Any:
+    """The value of an optional key, checked; None where it is absent."""
+    value = row.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise DataError(f"{where}: {key} is {value!r}, must be {wanted}")
+    return value
+
+
+def _beside(folder: Path, data: str) -> str | Path:
+    """A path in the folder of the mixture; what is no path (scenes, address, hub) as it is."""
+    name = data.partition("/")[0]
+    if name == "scenes" or data.startswith(("http://", "https://")):
+        return data
+    path = folder / data
+    is_path = path.is_absolute() or path.exists() or data.startswith(".") or path.suffix
+    is_pattern = any(mark in data for mark in "*?[{")
+    return path if is_path or is_pattern else data

@@ -1,0 +1,219 @@
+"""Tar shards of pictures and texts (WebDataset) as a Collection, read at any place."""
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from longclip._files import atomic_path
+from longclip._progress import progress_display
+from longclip.data.collection import Captions, LabelSet
+from longclip.data.shard_cache import FetchError, ShardCache
+from longclip.data.shard_index import ShardIndex, scan
+from longclip.data.shard_names import Shard, find_shards, is_remote, places
+from longclip.data.tables import USUAL, Columns, DataError, strings
+from longclip.inputs import ImageError, clip_tokenizer, decode_image
+
+STOCK_CONTEXT = 77
+_PICTURE, _TXT, _JSON = range(3)
+_NAMED = 3
+
+
+class ShardCollection:
+    """Samples of tar shards, one shard after the other.
+
+    A sample's texts are its .txt and the usual columns of its .json. The .txt is a short text if a
+    stock CLIP reads it whole (77 tokens), else a long one, wherever the .json has it too. Other
+    members (.cls, .npy, pickles …) are never read.
+
+    Args:
+        shards: paths and addresses. Where they do not say how many samples they have, all of them
+            are read through once, which takes fetching those that are elsewhere.
+        cache: where these, and the places of samples in all shards, are kept.
+        columns: of the .json members, where they have unusual names.
+
+    Attributes:
+        missing: samples without a picture in the shards that have been read through.
+        problems: a line for them, and one for damaged shards, whose whole samples are used.
+    """
+
+    def __init__(
+        self, shards: Sequence[Shard], cache: ShardCache, columns: Columns | None = None
+    ) -> None:
+        self.name = places(shards)
+        self.missing = 0
+        self.problems: tuple[str, ...] = ()
+        self._shards = shards
+        self._cache = cache
+        self._columns = columns or Columns()
+        # Few at a time are in use, and all of them would be 48 bytes a sample.
+        self._index = lru_cache(maxsize=64)(self._load_index)
+        self._ends = list(accumulate(self._counts()))
+        if not self._ends[-1]:
+            reason = next(iter(self.problems), "they hold no .jpg, .jpeg, .png or .webp")
+            raise DataError(f"no pictures in {self.name}: {reason}")
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def blocks(self) -> Sequence[range]:
+        """The samples of each shard."""
+        return [range(start, stop) for start, stop in pairwise([0, *self._ends])]
+
+    def image(self, index: int) -> Image.Image:
+        """Decode one picture."""
+        content = self._read(index, _PICTURE)
+        try:
+            return decode_image(content)
+        except ImageError as error:
+            raise ImageError(f"{self._told(index)}: {error}") from None
+
+    def key(self, index: int) -> str:
+        """The hash of the picture's bytes."""
+        return hashlib.sha256(self._read(index, _PICTURE)).hexdigest()
+
+    def captions(self, index: int) -> Captions:
+        """The texts of one sample; damaged JSON counts as none."""
+        text = self._read(index, _TXT).decode("utf-8-sig", errors="replace").strip()
+        fields: Any = {}
+        with suppress(ValueError):
+            fields = json.loads(self._read(index, _JSON) or b"{}")
+        short, long = (self._texts(fields, role, text) for role in ("short", "long"))
+        if text and _fits(text):
+            short = (text, *short)
+        elif text:
+            long = (text, *long)
+        return Captions(short, long)
+
+    def label_sets(self) -> Sequence[LabelSet]:
+        """None."""
+        return ()
+
+    def _texts(self, fields: Any, role: str, besides: str) -> tuple[str, ...]:
+        if not isinstance(fields, dict):
+            return ()
+        named = getattr(self._columns, role)
+        names = (named,) if named else USUAL[role]
+        found = next((fields[name] for name in names if fields.get(name)), None)
+        return tuple(text for text in strings(found) if text.strip() != besides)
+
+    def _counts(self) -> list[int]:
+        unknown = [i for i, shard in enumerate(self._shards) if shard.samples is None]
+        scanned: dict[int, int] = {}
+        damaged: list[str] = []
+        with progress_display() as progress:
+            for done, number in enumerate(unknown):
+                progress("counting samples of shards", done, len(unknown))
+                try:
+                    index = self._index(number)
+                except FetchError:
+                    raise
+                except DataError as error:
+                    scanned[number] = 0
+                    damaged.append(str(error))
+                    continue
+                scanned[number] = len(index)
+                self.missing += index.pictureless
+                if index.damage:
+                    damaged.append(f"{self._shards[number].place} is {index.damage}")
+            if unknown:
+                progress("counting samples of shards", len(unknown), len(unknown))
+        self.problems = _told(damaged, self.missing)
+        return [
+            scanned[number] if shard.samples is None else shard.samples
+            for number, shard in enumerate(self._shards)
+        ]
+
+    def _load_index(self, number: int) -> ShardIndex:
+        """From the cache; from the shard, and into the cache, where it is not there."""
+        place = self._shards[number].place
+        identity = place
+        if not is_remote(place):
+            about = Path(place).stat()
+            identity = f"{Path(place).absolute()} {about.st_size} {about.st_mtime_ns}"
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:24]
+        kept = self._cache.directory / "index" / f"{digest}.npz"
+        with suppress(OSError, ValueError, KeyError), np.load(kept, allow_pickle=False) as file:
+            return ShardIndex(file["places"], int(file["pictureless"]), str(file["damage"]))
+        index = scan(self._path(number))
+        # A cache that cannot be written costs time and nothing else.
+        with suppress(OSError), atomic_path(kept) as temporary, temporary.open("wb") as file:
+            np.savez(file, places=index.places, pictureless=index.pictureless, damage=index.damage)
+        return index
+
+    def _path(self, number: int) -> Path:
+        place = self._shards[number].place
+        return self._cache.shard(place) if is_remote(place) else Path(place)
+
+    def _find(self, index: int) -> tuple[int, int]:
+        """Number of the shard and of the sample in it."""
+        number = bisect_right(self._ends, range(len(self))[index])
+        return number, index - (self._ends[number - 1] if number else 0)
+
+    def _read(self, index: int, kind: int) -> bytes:
+        """The bytes of one member; none of it where the sample has no such member.
+
+        Raises:
+            ImageError: if the shard or the sample is not there.
+        """
+        number, inner = self._find(index)
+        try:
+            samples = self._index(number)
+            if inner >= len(samples):
+                raise ImageError(
+                    f"{self._told(index)}: the shard has {len(samples)} samples with pictures, "
+                    f"not {self._shards[number].samples} as its sizes or index say"
+                )
+            first, size = map(int, samples.places[inner, kind])
+            content = self._bytes(number, first, size) if size else b""
+        except (DataError, OSError) as error:
+            raise ImageError(f"{self._told(index)}: {error}") from error
+        if len(content) != size:
+            raise ImageError(f"{self._told(index)}: the shard has been cut off; fetch it again")
+        return content
+
+    def _bytes(self, number: int, first: int, size: int) -> bytes:
+        try:
+            file = self._path(number).open("rb")
+        except FileNotFoundError:  # another process has made room in the cache just now
+            file = self._path(number).open("rb")
+        with file:
+            file.seek(first)
+            return file.read(size)
+
+    def _told(self, index: int) -> str:
+        number, inner = self._find(index)
+        return f"{self._shards[number].place}, sample {inner}"
+
+
+def open_shards(
+    data: str, columns: Columns | None = None, cache: ShardCache | None = None
+) -> ShardCollection:
+    """Open shards by path, pattern or address; see `longclip.data.shard_names.find_shards`.
+
+    Raises:
+        DataError: if there are none, one is no tar file, or none has a picture.
+    """
+    cache = cache or ShardCache()
+    return ShardCollection(find_shards(data, cache), cache, columns)
+
+
+def _fits(text: str) -> bool:
+    return len(clip_tokenizer().encode([text])[0]) <= STOCK_CONTEXT
+
+
+def _told(damaged: Sequence[str], missing: int) -> tuple[str, ...]:
+    lines = list(damaged[:_NAMED])
+    if len(damaged) > _NAMED:
+        lines.append(f"{len(damaged) - _NAMED} more shards are cut off or damaged")
+    if missing:
+        lines.append(f"{missing:,} samples left out: they have no picture")
+    return tuple(lines)

@@ -1,0 +1,163 @@
+"""Evaluation every so often while a model is trained."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from longclip.data import Captions, Collection, Columns, LabelSet
+from longclip.evaluation.encoders.own import CLIPEncoder
+from longclip.evaluation.measure import EvaluateConfig, Task, evaluate
+from longclip.evaluation.requests import open_requests
+from longclip.evaluation.results import EvaluationResult, TextRetrieval
+from longclip.inputs import Preprocess
+from longclip.model import CLIP
+
+
+def periodic_evaluation(
+    data: Sequence[str],
+    *,
+    root: Path = Path("data"),
+    columns: Columns | None = None,
+    batch_size: int = 64,
+    workers: int | None = None,
+    max_bad_fraction: float = 0.01,
+    memory_gb: float = 2.0,
+) -> Callable[[CLIP], dict[str, float]]:
+    """Open data once, to be measured on again and again.
+
+    What is returned takes a model and gives recall at 1 and top-1 accuracy, fractions of 1, by
+    names such as `scenes/val long T2I R@1` (text to image), `photos short I2T R@1` (image to
+    text) and `scenes/test-short weather top-1`. The model is in evaluation mode meanwhile and
+    then in its own again; random numbers are not touched. Under an `autocast` of the caller it
+    embeds in that precision.
+
+    Args:
+        data: whatever `longclip eval --data` takes, at least one.
+        root: where benchmarks lie.
+        columns: which columns mean what; for tables.
+        batch_size: images per forward pass.
+        workers: threads that decode; one per processor where None.
+        max_bad_fraction: the largest share of images that may be unreadable.
+        memory_gb: for decoded pictures; those beyond it are decoded each time.
+
+    Raises:
+        longclip.data.DataError: if something is missing, or has nothing to measure.
+        ValueError: if two collections have one name, so that results could not be told apart.
+    """
+    requests = open_requests(data, root=root, columns=columns)
+    counts = Counter(request.name for request in requests)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"--evaluate names {counts[twice[0]]} collections that are called {twice[0]}, whose "
+            "results could not be told apart; rename one, or leave it out"
+        )
+    room = _Room(int(memory_gb * 2**30))
+    return _Evaluation(
+        tuple((r.name, _Decoded(r.collection, room), r.tasks) for r in requests),
+        batch_size,
+        workers,
+        max_bad_fraction,
+    )
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    targets: tuple[tuple[str, "_Decoded", tuple[Task, ...]], ...]
+    batch_size: int
+    workers: int | None
+    max_bad_fraction: float
+
+    def __call__(self, model: CLIP) -> dict[str, float]:
+        values: dict[str, float] = {}
+        with _evaluation_mode(model):
+            for name, collection, tasks in self.targets:
+                collection.preprocess = model.preprocess
+                config = EvaluateConfig(
+                    tasks=tasks,
+                    ks=(1,),
+                    max_bad_fraction=self.max_bad_fraction,
+                    batch_size=self.batch_size,
+                    workers=self.workers,
+                )
+                encoder = CLIPEncoder(model, "the model in training")
+                result = evaluate(encoder, collection, name="model", config=config)
+                values |= {f"{name} {task}": value for task, value in _values(result)}
+        return values
+
+
+def _values(result: EvaluationResult) -> Iterator[tuple[str, float]]:
+    kinds: dict[str, TextRetrieval | None] = {"long": result.long, "short": result.short}
+    for kind, found in kinds.items():
+        if found:
+            yield f"{kind} T2I R@1", found.recall.text_to_image[1]
+            yield f"{kind} I2T R@1", found.recall.image_to_text[1]
+    for task, classified in result.zero_shot.items():
+        yield f"{task} top-1", classified.accuracy
+
+
+@contextmanager
+def _evaluation_mode(model: CLIP) -> Iterator[None]:
+    # Parts of a model that is partly frozen may each be in a mode of their own.
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@dataclass
+class _Room:
+    """Bytes left for pictures, shared by all collections."""
+
+    left: int
+
+
+@dataclass
+class _Decoded:
+    """A collection that keeps its pictures as the model takes them, as long as there is room.
+
+    Preprocessing leaves a picture alone that has been through it, so nothing else changes.
+    """
+
+    collection: Collection
+    room: _Room
+    preprocess: Preprocess | None = None
+    pixels: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.collection.name
+
+    def __len__(self) -> int:
+        return len(self.collection)
+
+    def image(self, index: int) -> Image.Image:
+        kept = self.pixels.get(index)
+        if kept is not None:
+            return Image.fromarray(kept)
+        picture = self.collection.image(index)
+        if self.preprocess is None:
+            return picture
+        pixels = self.preprocess.pixels(picture)
+        if self.room.left >= pixels.nbytes:
+            self.room.left -= pixels.nbytes
+            self.pixels[index] = pixels
+        return Image.fromarray(pixels)
+
+    def key(self, index: int) -> str:
+        return self.collection.key(index)
+
+    def captions(self, index: int) -> Captions:
+        return self.collection.captions(index)
+
+    def label_sets(self) -> Sequence[LabelSet]:
+        return self.collection.label_sets()

@@ -1,0 +1,202 @@
+"""Checkpoints of a run: written in the background, whole or not at all, for any number of
+processes to go on from.
+
+They are safetensors files made by torch's distributed checkpoint, each process writing its own
+share, and a JSON file with everything that is no tensor: nothing in them can run when it is read.
+"""
+
+import json
+import shutil
+import warnings
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import (
+    HuggingFaceStorageReader,
+    HuggingFaceStorageWriter,
+)
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save
+
+from longclip._files import write_text
+from longclip.training.processes import World
+from longclip.training.run_files import CHECKPOINTS
+
+STATE = "state.json"
+_PREFIX = "step-"
+# torch's own, which holds what went wrong in each process, is no Exception.
+_FAILURES = (Exception, CheckpointException)
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written; the one before it is still there."""
+
+
+@dataclass
+class _Pending:
+    step: int
+    work: Path
+    future: Future[Any]
+    progress: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run, the last `keep` of them.
+
+    Args:
+        run: the run's directory.
+        world: the processes; each calls every method, in the same order.
+        keep: how many whole checkpoints stay.
+    """
+
+    def __init__(self, run: Path, world: World, keep: int) -> None:
+        self.directory = run / CHECKPOINTS
+        self._world = world
+        self._keep = keep
+        self._pending: _Pending | None = None
+        # No news where there is one process; and said from the writing thread, so that a local
+        # filter would not reach it.
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+        # Writing goes on beside training, so it must not share its channel.
+        self._group = dist.new_group(backend="gloo") if world.size > 1 else None
+
+    def save(self, step: int, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
+        """Begin a checkpoint; the tensors are copied before this returns.
+
+        Args:
+            step: steps done.
+            tensors: weights and moments by name; sharded ones are written as shards.
+            progress: all else that resuming needs; must go into JSON.
+        """
+        self.finish()
+        work = self.directory / f".{_PREFIX}{step:08d}"
+        try:
+            if self._world.first:
+                shutil.rmtree(work, ignore_errors=True)
+                work.mkdir(parents=True)
+            self._world.wait()
+            future: Any = async_save(
+                tensors,
+                storage_writer=HuggingFaceStorageWriter(str(work), save_distributed=True),
+                process_group=self._group,
+                no_dist=self._world.size == 1,
+            )
+        except OSError as error:
+            self._give_up(step, work, error)
+            return
+        self._pending = _Pending(step, work, future, progress)
+
+    @property
+    def written(self) -> bool:
+        """Whether one has been written by this process and waits for `finish`."""
+        return self._pending is not None and self._pending.future.done()
+
+    def finish(self) -> None:
+        """Wait for the checkpoint under way and put it in its place."""
+        if self._pending is None:
+            return
+        pending, self._pending = self._pending, None
+        error: BaseException | None = None
+        try:
+            pending.future.result()
+            if self._world.first:
+                write_text(pending.work / STATE, json.dumps(pending.progress) + "\n")
+        except _FAILURES as caught:
+            error = caught
+        if any(failed for [failed] in self._world.gather_numbers(int(error is not None))):
+            self._give_up(pending.step, pending.work, error)
+            return
+        if self._world.first:
+            self._put_in_place(pending)
+        self._world.wait()
+
+    def _put_in_place(self, pending: _Pending) -> None:
+        final = self.directory / f"{_PREFIX}{pending.step:08d}"
+        shutil.rmtree(final, ignore_errors=True)
+        pending.work.rename(final)
+        for old in whole_checkpoints(self.directory)[: -self._keep]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _give_up(self, step: int, work: Path, error: BaseException | None) -> None:
+        """Training is worth more than one checkpoint: say it and go on with the last one."""
+        if self._world.first:
+            shutil.rmtree(work, ignore_errors=True)
+        if error is not None:
+            last = whole_checkpoints(self.directory)
+            kept = f"{last[-1]} is kept" if last else "there is none before it"
+            warnings.warn(
+                f"the checkpoint of step {step} could not be written ({_reason(error)}); {kept}. "
+                "Make room: the next one is tried again",
+                CheckpointWarning,
+                stacklevel=2,
+            )
+
+    def load(self, tensors: dict[str, Tensor]) -> dict[str, Any] | None:
+        """Fill `tensors` in place from the last whole checkpoint; what `save` got as progress.
+
+        Raises:
+            ValueError: if its files do not fit.
+        """
+        found = whole_checkpoints(self.directory)
+        if not found:
+            return None
+        progress: dict[str, Any] = json.loads((found[-1] / STATE).read_text(encoding="utf-8"))
+        try:
+            load(
+                tensors,
+                storage_reader=HuggingFaceStorageReader(str(found[-1])),
+                no_dist=self._world.size == 1,
+            )
+        except _FAILURES as error:
+            raise ValueError(
+                f"{found[-1]} cannot be read ({_reason(error)}); delete it to go on from the one "
+                "before it"
+            ) from error
+        return progress
+
+
+def whole_checkpoints(directory: Path) -> list[Path]:
+    """The finished ones, oldest first; what is still being written has another name."""
+    return sorted(path for path in directory.glob(f"{_PREFIX}*") if (path / STATE).is_file())
+
+
+def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """All that learning has made, by name; the tensors themselves, to be saved or filled.
+
+    An optimiser that has made no step yet gets its moments here, so that they can be filled.
+    """
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    tensors: dict[str, Tensor] = {
+        f"model.{name}": value.detach() for name, value in model.named_parameters()
+    }
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            state = optimizer.state[parameter]
+            if not state:
+                _start(state, parameter)
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                tensors[f"optimizer.{names[parameter]}.{key}"] = state[key]
+    return tensors
+
+
+def _start(state: dict[str, Tensor], parameter: Tensor) -> None:
+    """AdamW's state before its first step, as fused AdamW makes it."""
+    state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+    state["exp_avg"] = torch.zeros_like(parameter)
+    state["exp_avg_sq"] = torch.zeros_like(parameter)
+
+
+def _reason(error: BaseException) -> str:
+    """The first thing that went wrong, in a line."""
+    if isinstance(error, CheckpointException):
+        error = next(iter(error.failures.values()))[0]
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip().splitlines()
+    return text[-1] if text else type(error).__name__

@@ -1,0 +1,120 @@
+"""The processes a run is made of: one plainly, or as many as torchrun started."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+# Only one process evaluates and writes models; the others wait for it that long. A process that
+# dies is noticed by torchrun at once, whatever this is.
+_TIMEOUT = timedelta(hours=2)
+
+
+@dataclass(frozen=True)
+class World:
+    """One process among all of a run.
+
+    Attributes:
+        rank: its number, from 0.
+        size: how many there are.
+        device: where its tensors are.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files and tells how it goes."""
+        return self.rank == 0
+
+    def share(self, count: int) -> slice:
+        """The rows of a batch of `count` that this process takes; all processes' cover it."""
+        return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+
+    def mesh(self) -> DeviceMesh:
+        """All processes in one row."""
+        return init_device_mesh(self.device.type, (self.size,))
+
+    def gather_numbers(self, *numbers: int) -> list[list[int]]:
+        """What each process has for these numbers, by rank."""
+        if self.size == 1:
+            return [list(numbers)]
+        mine = torch.tensor(numbers, dtype=torch.int64, device=self.device)
+        all_of_them = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(all_of_them, mine)
+        return [each.tolist() for each in all_of_them]
+
+    def gather_objects(self, mine: Any) -> list[Any]:
+        """A small picklable object from each process of this run, by rank."""
+        if self.size == 1:
+            return [mine]
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, mine)
+        return found
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum over all processes."""
+        if self.size == 1:
+            return value
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def world(device: str) -> Iterator[World]:
+    """Join the processes that torchrun started, or be the only one.
+
+    Args:
+        device: `auto`, or any that torch knows; under torchrun a bare `cuda` means one GPU for
+            each process of a machine.
+
+    Raises:
+        ValueError: if there is no such device.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = _device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+    if size == 1 or dist.is_initialized():
+        rank, size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        yield World(rank, size, chosen)
+        return
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    # Checkpoints are written from host memory, so the host needs a backend too.
+    backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=_TIMEOUT)
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+def _device(name: str, *, local_rank: int) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"--device {name!r} is none that torch knows; cpu or cuda") from None
+    if device.type == "cuda" and device.index is None:
+        if torch.cuda.is_available() and local_rank >= torch.cuda.device_count():
+            raise ValueError(
+                f"process {local_rank} of this machine has no GPU: there are "
+                f"{torch.cuda.device_count()}; start as many with --nproc-per-node"
+            )
+        return torch.device("cuda", local_rank)
+    return device

@@ -1,0 +1,291 @@
+"""Runs on disk: how far each is and how it goes, as far as its files tell. No torch here."""
+
+import math
+import os.path
+import re
+import time
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from longclip.training.run_files import (
+    CHECKPOINTS,
+    CONFIG,
+    METRICS,
+    MODEL,
+    Evaluation,
+    last_checkpoint,
+    modified,
+    read_metrics,
+    run_config,
+)
+
+SETTING_WIDTH = 24
+
+State = Literal["finished", "running", "stopped"]
+
+_DEEPEST = 4
+# A run that writes nothing for so long has ended, or hangs: several times what lies between its
+# lines, and never less than an evaluation or the writing of a checkpoint may take.
+_PATIENCE_LINES = 5
+_PATIENCE_SECONDS = 180.0
+# Opening a large collection and compiling come before the first line.
+_PATIENCE_AT_START = 900.0
+_RECENT = 20
+_SAID_OTHERWISE = ("step", "total_steps", "seconds", "pairs_per_second", "data_wait_seconds")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its files stood when they were read.
+
+    Attributes:
+        path: its directory; `name` is what tells it from the runs it was found with.
+        state: finished (its model is there), running (it has written lately) or stopped. Files
+            cannot tell a run that was killed from one that hangs: both are stopped.
+        config: the TrainConfig it was started with.
+        lines: of its metrics, by step; only what is a number.
+        evaluations: likewise.
+        total_steps: how many it is to have; None where it counts by epochs and does not say.
+        checkpoint: steps in its last checkpoint; None where it has none.
+        silent_seconds: since it last wrote.
+        unreadable: lines of its metrics that are none, the last one not counted: it may just be
+            being written.
+    """
+
+    path: Path
+    name: str
+    state: State
+    config: Mapping[str, Any] = field(repr=False)
+    lines: tuple[Mapping[str, float], ...] = field(repr=False)
+    evaluations: tuple[Evaluation, ...] = field(repr=False)
+    total_steps: int | None
+    checkpoint: int | None
+    silent_seconds: float
+    unreadable: int = 0
+
+    @property
+    def last(self) -> Mapping[str, float]:
+        """The last line of metrics; empty before the first."""
+        return self.lines[-1] if self.lines else {}
+
+    @property
+    def step(self) -> int:
+        """Steps that are known to be done."""
+        return int(self.last.get("step", 0))
+
+    @property
+    def seconds(self) -> float:
+        """Spent in training so far, over all resumptions."""
+        return self.last.get("seconds", 0.0)
+
+    @property
+    def pairs_per_second(self) -> float | None:
+        """Of a running run lately, of others in all."""
+        return self._per_second("pairs")
+
+    @property
+    def data_wait(self) -> float | None:
+        """Share of the time in which the device waited for data; None where nothing tells."""
+        waits = [line["data_wait_seconds"] for line in self.lines if "data_wait_seconds" in line]
+        return min(1.0, sum(waits) / self.seconds) if waits and self.seconds > 0 else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of a running run, at the pace of its last lines."""
+        rate = self._per_second("step")
+        if self.state != "running" or self.total_steps is None or not rate:
+            return None
+        return max(0, self.total_steps - self.step) / rate
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What somebody who looks at the run should know."""
+        notes = []
+        if not math.isfinite(self.last.get("loss", 0.0)):
+            notes.append("the loss is no longer a number")
+        if self.state == "stopped":
+            saved = f"--resume goes on from step {self.checkpoint:,}" if self.checkpoint else ""
+            silent = f"nothing written for {duration(self.silent_seconds)}"
+            notes.append(f"{silent}; {saved or 'there is no checkpoint'}")
+        if self.unreadable:
+            notes.append(f"{self.unreadable} lines of {METRICS} cannot be read")
+        return tuple(notes)
+
+    def measured(self, metric: str) -> list[tuple[int, float]]:
+        """(step, value) of each evaluation that has `metric`."""
+        return [(e.step, e.values[metric]) for e in self.evaluations if metric in e.values]
+
+    def best(self, metric: str) -> tuple[int, float] | None:
+        """The highest, and the first of equals."""
+        return max(self.measured(metric), key=lambda found: found[1], default=None)
+
+    def _per_second(self, what: str) -> float | None:
+        lines = [line for line in self.lines if what in line and "seconds" in line]
+        first: Mapping[str, float] = {what: 0.0, "seconds": 0.0}
+        if self.state == "running" and len(lines) > _RECENT:
+            first = lines[-_RECENT]
+        if not lines or lines[-1]["seconds"] <= first["seconds"]:
+            return None
+        return (lines[-1][what] - first[what]) / (lines[-1]["seconds"] - first["seconds"])
+
+
+def find_runs(directories: Sequence[Path]) -> list[Run]:
+    """All runs in or below directories, in the order of their names, each once.
+
+    Raises:
+        ValueError: if a directory is missing, or holds no run.
+    """
+    paths: dict[Path, Path] = {}
+    for directory in directories:
+        found = list(_run_directories(directory, _DEEPEST))
+        if not found:
+            what = "holds no run" if directory.is_dir() else "is no directory"
+            raise ValueError(
+                f"{directory} {what}; name a directory that `longclip train --out` wrote to, or "
+                "one above it"
+            )
+        paths |= {path.resolve(): path for path in found}
+    names = _short_names(list(paths))
+    runs = [read_run(path, name=names[real]) for real, path in paths.items()]
+    return sorted(runs, key=lambda run: _in_order(run.name))
+
+
+def read_run(path: Path, *, name: str = "", now: float | None = None) -> Run:
+    """Read one run; `now`, in seconds since the epoch, is when its files are looked at.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    config = run_config(path)
+    if config is None:
+        raise ValueError(f"{path} holds no run: there is no {CONFIG} of one")
+    metrics = read_metrics(path / METRICS)
+    total = _total_steps(config, metrics.lines)
+    done = int(metrics.lines[-1]["step"]) if metrics.lines else 0
+    at_the_end = metrics.final or (total is not None and done >= total)
+    silent = (time.time() if now is None else now) - _last_written(path)
+    state: State = "stopped"
+    if _has_its_model(path, at_the_end):
+        state = "finished"
+    elif silent <= _patience(metrics.lines):
+        state = "running"
+    return Run(
+        path=path,
+        name=name or path.resolve().name,
+        state=state,
+        config=config,
+        lines=tuple(metrics.lines),
+        evaluations=tuple(metrics.evaluations),
+        total_steps=done if total is None and state == "finished" else total,
+        checkpoint=last_checkpoint(path),
+        silent_seconds=max(0.0, silent),
+        unreadable=metrics.unreadable,
+    )
+
+
+def differing_settings(
+    runs: Sequence[Run], *, leave_out: Container[str] = ("out",)
+) -> dict[str, list[Any]]:
+    """The settings in which runs differ, each with its value in every run.
+
+    A setting that a run of an older version does not have yet is None there, which alone makes no
+    difference.
+    """
+    keys = dict.fromkeys(key for run in runs for key in run.config if key not in leave_out)
+    values = {key: [run.config.get(key) for run in runs] for key in keys}
+    return {
+        key: own
+        for key, own in values.items()
+        if any(value != other for value, other in pairwise(_known(own)))
+    }
+
+
+def metrics_of(runs: Sequence[Run]) -> list[str]:
+    """Names of all that was measured, those of most runs first, then in the order of the runs."""
+    names = [name for run in runs for e in run.evaluations[-1:] for name in e.values]
+    return sorted(dict.fromkeys(names), key=lambda name: -names.count(name))
+
+
+def last_metrics(runs: Sequence[Run]) -> list[str]:
+    """What the last lines of runs say, losses first, but for what tables say otherwise."""
+    keys = dict.fromkeys(key for run in runs for key in run.last if key not in _SAID_OTHERWISE)
+    losses = sorted(key for key in keys if key.startswith("loss"))
+    return [*losses, *(key for key in keys if key not in losses)]
+
+
+def setting_text(value: Any) -> str:
+    """A setting as tables show it: not too long, and of a path the end, which says most."""
+    if value is None or value in ("", []):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= SETTING_WIDTH else f"…{text[1 - SETTING_WIDTH :]}"
+
+
+def duration(seconds: float) -> str:
+    """As people say it: 42 s, 3 min, 2 h 05, 3 d 04 h."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02}" if hours < 24 else f"{hours // 24} d {hours % 24:02} h"
+
+
+def _known(values: Sequence[Any]) -> list[Any]:
+    return [value for value in values if value is not None]
+
+
+def _run_directories(directory: Path, depth: int) -> Iterator[Path]:
+    if run_config(directory) is not None:
+        yield directory
+        return
+    try:
+        inner = sorted(child for child in directory.iterdir() if not child.name.startswith("."))
+    except OSError:
+        return
+    for child in inner:
+        # A link may lead back up.
+        if depth and child.is_dir() and not child.is_symlink():
+            yield from _run_directories(child, depth - 1)
+
+
+def _total_steps(config: Mapping[str, Any], lines: Sequence[Mapping[str, float]]) -> int | None:
+    told = lines[-1].get("total_steps") if lines else None
+    steps = told or config.get("steps")
+    return int(steps) if isinstance(steps, int | float) and steps > 0 else None
+
+
+def _has_its_model(path: Path, at_the_end: bool) -> bool:
+    """A directory that was cleared for another run keeps the old model until that one ends."""
+    model = modified(path / MODEL / CONFIG)
+    return model > 0 and (at_the_end or model >= modified(path / METRICS))
+
+
+def _patience(lines: Sequence[Mapping[str, float]]) -> float:
+    if not lines:
+        return _PATIENCE_AT_START
+    recent = [line["seconds"] for line in lines[-_RECENT:] if "seconds" in line]
+    between = (recent[-1] - recent[0]) / (len(recent) - 1) if len(recent) > 1 else sum(recent)
+    return max(_PATIENCE_SECONDS, _PATIENCE_LINES * between)
+
+
+def _last_written(path: Path) -> float:
+    return max(modified(path / name) for name in (CONFIG, METRICS, CHECKPOINTS))
+
+
+def _short_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """What tells them apart: the part of each path below what all have in common."""
+    common = Path(os.path.commonpath([path.parent for path in paths]))
+    return {path: path.relative_to(common).as_posix() for path in paths}
+
+
+def _in_order(name: str) -> list[tuple[bool, int, str]]:
+    """Numbers in names by their value: run-9 before run-10."""
+    parts = re.split(r"(\d+)", name)
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]

@@ -1,0 +1,201 @@
+"""Sources with weights and policies."""
+
+from pathlib import Path
+
+import pytest
+from shard_files import samples, write_tar
+from table_files import write_jsonl, write_png
+
+from longclip.data import (
+    Captions,
+    DataError,
+    Mixture,
+    ShardCache,
+    TextPolicy,
+    open_collection,
+    open_training_data,
+)
+from longclip.data.mixture import read_mixture
+
+pytest.importorskip("datasets")
+
+
+def sources(folder: Path) -> Path:
+    """Three in folders of their own, and the mixture beside them."""
+    for name, count in (("one", 4), ("two", 6)):
+        rows = [{"image": "a.png", "short": f"{name} {i}", "story": "S. T."} for i in range(count)]
+        write_jsonl(folder / name / "t.jsonl", *rows)
+        write_png(folder / "pictures" / "a.png", "red")
+    write_tar(folder / "shards" / "s-0.tar", samples("red", "blue"))
+    path = folder / "mix.toml"
+    path.write_text(
+        """
+        [[source]]
+        data = "one/t.jsonl"
+        images = ["pictures"]
+        weight = 0.5
+        short = "without-first"
+        columns = { long = "story" }
+
+        [[source]]
+        data = "two/t.jsonl"
+        images = "pictures"
+        weight = 2
+        join_short = 3
+        limit = 3
+
+        [[source]]
+        data = "shards/s-{0..0}.tar"
+        weight = 1
+        """
+    )
+    return path
+
+
+def test_a_mixture(tmp_path: Path) -> None:
+    path = sources(tmp_path)
+    policy = TextPolicy(positives=2)
+    cache = ShardCache(tmp_path / "cache")
+    mixture = open_training_data([path], policy=policy, cache=cache)
+    assert isinstance(mixture, Mixture)
+    assert (len(mixture), mixture.name) == (9, "one/t + two/t + s-0")
+    assert [(p.name, p.start, p.stop, p.weight) for p in mixture.parts] == [
+        ("one/t", 0, 4, 0.5),
+        ("two/t", 4, 7, 2),
+        ("s-0", 7, 9, 1),
+    ]
+    policies = [mixture.policy_of(i) for i in range(9)]
+    assert policies == [
+        *[TextPolicy("without-first", positives=2)] * 4,
+        *[TextPolicy(join_short=3, positives=2)] * 3,
+        *[policy] * 2,
+    ]
+    assert mixture.captions(1) == Captions(("one 1",), ("S. T.",))
+    assert mixture.captions(6) == Captions(("two 2",))
+    assert mixture.captions(8) == Captions(("something blue",))
+    assert mixture.image(8).getpixel((0, 0)) == (0, 0, 255)
+    with pytest.raises(IndexError):
+        mixture.captions(9)
+    as_any_data = open_collection(path, cache=cache)
+    assert isinstance(as_any_data, Mixture)
+    assert len(as_any_data) == 9
+
+
+def test_blocks_of_shards_among_others(tmp_path: Path) -> None:
+    mixture = open_training_data([sources(tmp_path)], cache=ShardCache(tmp_path / "cache"))
+    assert mixture.blocks() == [
+        *(range(2), range(2, 4)),
+        *(range(4, 6), range(6, 7)),
+        range(7, 9),
+    ]
+    assert open_training_data(["scenes", "scenes/val"]).blocks() == ()
+
+
+def test_a_limit_cuts_blocks(tmp_path: Path) -> None:
+    for number in range(3):
+        write_tar(tmp_path / "set" / f"{number}.tar", samples("red", "blue", "green"))
+    (tmp_path / "mix.toml").write_text('[[source]]\ndata = "set"\nlimit = 4')
+    mixture = open_training_data([tmp_path / "mix.toml"], cache=ShardCache(tmp_path / "cache"))
+    assert mixture.blocks() == [range(3), range(3, 4)]
+
+
+def test_what_is_named_on_the_command_line_has_no_weights(tmp_path: Path) -> None:
+    sources(tmp_path)
+    policy = TextPolicy(join_short=2)
+    names = [tmp_path / "one/t.jsonl", str(tmp_path / "two/t.jsonl")]
+    mixture = open_training_data(names, policy=policy, images=[tmp_path / "pictures"])
+    assert [(p.start, p.stop, p.weight, p.policy) for p in mixture.parts] == [
+        (0, 4, None, policy),
+        (4, 10, None, policy),
+    ]
+    [part] = open_training_data(["scenes/val"]).parts
+    assert part.name == "scenes/val"
+
+
+def test_problems_name_their_source(tmp_path: Path) -> None:
+    sources(tmp_path)
+    (tmp_path / "empty").mkdir()
+    write_png(tmp_path / "one" / "a.png", "red")
+    mixture = open_training_data(
+        [tmp_path / "one/t.jsonl", tmp_path / "shards"],
+        images=[tmp_path / "empty"],
+        cache=ShardCache(tmp_path / "cache"),
+    )
+    assert mixture.problems == ()
+    write_jsonl(tmp_path / "three/t.jsonl", {"image": "gone.png"}, {"image": "../one/a.png"})
+    names = [tmp_path / "one/t.jsonl", tmp_path / "three/t.jsonl"]
+    mixture = open_training_data(names, images=[tmp_path / "empty"])
+    [line] = mixture.problems
+    assert mixture.missing == 1
+    assert line.startswith("three/t: 1 of 2 rows left out: no such picture (gone.png) in")
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("scenes", "scenes"),
+        ("scenes/val", "scenes/val"),
+        ("./scenes", Path("mixes/scenes")),
+        ("https://host/{0..3}.tar", "https://host/{0..3}.tar"),
+        ("owner/name:val", "owner/name:val"),
+        ("owner/name", "owner/name"),
+        ("there/name", Path("mixes/there/name")),
+        ("shards/{0..3}.tar", Path("mixes/shards/{0..3}.tar")),
+        ("t.parquet", Path("mixes/t.parquet")),
+        ("/a/b", Path("/a/b")),
+    ],
+)
+def test_paths_start_from_the_folder_of_the_mixture(
+    data: str, expected: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mixes/there/name").mkdir(parents=True)
+    Path("mixes/mix.toml").write_text(f'[[source]]\ndata = "{data}"')
+    [source] = read_mixture(Path("mixes/mix.toml"))
+    assert source.data == expected
+    assert type(source.data) is type(expected) or isinstance(expected, Path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[[source]", r"mix\.toml cannot be read as TOML"),
+        ("", r"mix\.toml: a mixture consists of tables \[\[source\]\]$"),
+        ("seed = 3", r"consists of tables \[\[source\]\], not seed"),
+        ("source = 3", r"consists of tables \[\[source\]\]"),
+        ("source = [3]", "source 1 is no table"),
+        ('[[source]]\nwieght = 2\ndata = "x"', "source 1: no such key: wieght; there are data, im"),
+        ("[[source]]\nweight = 2", "source 1: `data` is missing"),
+        ("[[source]]\ndata = 2", "source 1: data is 2, must be str"),
+        ('[[source]]\ndata = "x"\nlimit = true', "source 1: limit is True, must be int"),
+        ('[[source]]\ndata = "x"\nlimit = -1', "limit is -1, must be 0"),
+        ('[[source]]\ndata = "x"\nweight = 0', "weight is 0, must be above 0; leave the source"),
+        ('[[source]]\ndata = "x"\nweight = nan', "weight is nan, must be above 0"),
+        ('[[source]]\ndata = "x"\nshort = "none"', "source 1: short texts cannot be 'none', only"),
+        ('[[source]]\ndata = "x"\njoin_short = 0', "source 1: join_short is 0, must be at least 1"),
+        ('[[source]]\ndata = "x"\ncolumns = {text = "t"}', "columns: no such key: text; there are"),
+        (
+            '[[source]]\ndata = "x"\nweight = 1\n[[source]]\ndata = "y"',
+            "give every source a weight or none; missing of source 2",
+        ),
+        ('[[source]]\ndata = "other.toml"', "other.toml is a mixture, which cannot be mixed again"),
+    ],
+)
+def test_mixtures_that_mean_nothing(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "mix.toml").write_text(text)
+    with pytest.raises(DataError, match=says):
+        open_training_data([tmp_path / "mix.toml"])
+
+
+def test_a_mixture_of_itself(tmp_path: Path) -> None:
+    (tmp_path / "mix.toml").write_text('[[source]]\ndata = "mix.toml"')
+    with pytest.raises(DataError, match="cannot be mixed again"):
+        open_collection(tmp_path / "mix.toml")
+
+
+def test_a_mixture_stands_alone(tmp_path: Path) -> None:
+    path = sources(tmp_path)
+    with pytest.raises(DataError, match=r"mix\.toml is a mixture, which cannot be mixed again"):
+        open_training_data(["scenes", path])
+    with pytest.raises(DataError, match=r"gone\.toml cannot be read as TOML: .*No such file"):
+        open_training_data([tmp_path / "gone.toml"])

@@ -1,0 +1,176 @@
+"""Shards from elsewhere."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from shard_files import Server, samples, serving, write_tar
+
+from longclip.data import DataError, ShardCache, open_collection
+from longclip.data import shard_cache as module
+from longclip.data.shard_cache import FetchError, cache_home
+from longclip.inputs import ImageError
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_WAITS", (0.0, 0.0))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    folder = tmp_path / "remote"
+    for number, colours in enumerate((("red", "green"), ("blue",), ("green", "green", "red"))):
+        write_tar(folder / f"part-{number}.tar", samples(*colours))
+    with serving(folder) as running:
+        yield running
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ShardCache:
+    return ShardCache(tmp_path / "cache")
+
+
+def test_shards_are_fetched_once(server: Server, cache: ShardCache) -> None:
+    url = server.url + "part-{0..2}.tar"
+    for _ in range(2):
+        collection = open_collection(url, cache=cache)
+        assert len(collection) == 6
+        assert [collection.captions(i).short[0].split()[1] for i in range(6)] == [
+            *("red", "green", "blue", "green", "green", "red")
+        ]
+        assert collection.image(3).size == (5, 4)
+    assert {server.asked[f"part-{n}.tar"] for n in range(3)} == {1}
+
+
+def test_with_sizes_only_what_is_read_is_fetched(server: Server, cache: ShardCache) -> None:
+    (server.folder / "sizes.json").write_text('{"part-0.tar": 2, "part-1.tar": 1, "part-2.tar": 3}')
+    collection = open_collection(server.url + "part-{0..2}.tar", cache=cache)
+    assert (len(collection), set(server.asked)) == (6, {"sizes.json"})
+    collection.image(2)
+    assert [server.asked[f"part-{n}.tar"] for n in range(3)] == [0, 1, 0]
+
+
+def test_an_index_elsewhere(server: Server, cache: ShardCache) -> None:
+    (server.folder / "index.json").write_text(
+        '{"wids_version": 1, "shardlist": [{"url": "part-1.tar", "nsamples": 1}]}'
+    )
+    collection = open_collection(server.url + "index.json", cache=cache)
+    assert len(collection) == 1
+    assert collection.image(0).size == (5, 4)
+    with pytest.raises(DataError, match=r"there is no .*/other\.json"):
+        open_collection(server.url + "other.json", cache=cache)
+
+
+@pytest.mark.parametrize("fault", [503, 429, "cut", "drop"])
+def test_what_fails_twice_is_fetched_the_third_time(
+    fault: int | str, server: Server, cache: ShardCache
+) -> None:
+    server.faults["part-0.tar"] = [fault, fault]
+    path = cache.shard(server.url + "part-0.tar")
+    assert path.read_bytes() == (server.folder / "part-0.tar").read_bytes()
+    assert server.asked["part-0.tar"] == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (503, "could not be fetched in 3 attempts: HTTP 503"),
+        ("cut", r"in 3 attempts: cut off after \d+,\d+ of \d+,\d+ bytes"),
+        ("drop", "could not be fetched in 3 attempts: "),
+    ],
+)
+def test_what_always_fails_leaves_nothing_and_is_left_alone_for_a_while(
+    fault: int | str, says: str, server: Server, cache: ShardCache
+) -> None:
+    server.faults["part-0.tar"] = [fault] * 9
+    for _ in range(2):
+        with pytest.raises(FetchError, match=says):
+            cache.shard(server.url + "part-0.tar")
+    assert server.asked["part-0.tar"] == 3
+    assert [path.suffix for path in cache.directory.iterdir()] == [".lock"]
+    server.faults.clear()
+    assert ShardCache(cache.directory).shard(server.url + "part-0.tar").exists()
+
+
+def test_what_is_not_there_is_not_asked_for_again(server: Server, cache: ShardCache) -> None:
+    with pytest.raises(FetchError, match=r"part-7\.tar could not be fetched: HTTP 404"):
+        open_collection(server.url + "part-7.tar", cache=cache)
+    assert server.asked["part-7.tar"] == 1
+
+
+def test_during_training_a_lost_shard_is_bad_items(server: Server, cache: ShardCache) -> None:
+    (server.folder / "sizes.json").write_text('{"part-0.tar": 2}')
+    collection = open_collection(server.url + "part-0.tar", cache=cache)
+    (server.folder / "part-0.tar").unlink()
+    for read in (collection.image, collection.captions, collection.key):
+        with pytest.raises(ImageError, match=r"part-0\.tar, sample 1: .*HTTP 404"):
+            read(1)
+
+
+def test_nobody_there(cache: ShardCache) -> None:
+    with pytest.raises(DataError, match=r"127\.0\.0\.1.* could not be fetched in 3 attempts"):
+        open_collection("http://127.0.0.1:9/a.tar", cache=cache)
+
+
+def test_used_longest_ago_goes_first(server: Server, tmp_path: Path) -> None:
+    size = (server.folder / "part-0.tar").stat().st_size
+    cache = ShardCache(tmp_path / "small", gigabytes=2.5 * size / 1e9)
+    one, two, three = (server.url + f"part-{n}.tar" for n in range(3))
+    for age, url in ((300, one), (200, two)):
+        os.utime(cache.shard(url), (0, 1e9 - age))
+    cache.shard(one)  # used: now the other is older
+    cache.shard(three)
+    assert len(list(cache.directory.glob("*.tar"))) == 2
+    cache.shard(one)
+    cache.shard(two)
+    assert server.asked == {"part-0.tar": 1, "part-1.tar": 2, "part-2.tar": 1}
+
+
+def test_a_collection_larger_than_the_cache(server: Server, tmp_path: Path) -> None:
+    size = (server.folder / "part-0.tar").stat().st_size
+    cache = ShardCache(tmp_path / "small", gigabytes=1.1 * size / 1e9)
+    collection = open_collection(server.url + "part-{0..2}.tar", cache=cache)
+    for index in (0, 2, 5, 0, 2, 5):
+        assert collection.image(index).size == (5, 4)
+    assert len(list(cache.directory.glob("*.tar"))) == 1
+
+
+def test_larger_than_the_whole_cache(server: Server, tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path / "tiny", gigabytes=1e-6)
+    with pytest.raises(FetchError, match=r"larger than all the 1e-06 GB .*allow it more"):
+        cache.shard(server.url + "part-0.tar")
+    assert server.asked["part-0.tar"] == 1
+
+
+def test_what_a_killed_process_began_is_removed_later(server: Server, cache: ShardCache) -> None:
+    cache.directory.mkdir()
+    for name, changed in ((".x-1.tar.abc", 1e9), (".x-2.tar.abc", None)):
+        (cache.directory / name).touch()
+        if changed:
+            os.utime(cache.directory / name, (changed, changed))
+    cache.shard(server.url + "part-0.tar")
+    assert [path.name for path in cache.directory.glob(".*")] == [".x-2.tar.abc"]
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="forks")
+def test_several_processes_fetch_once(server: Server, cache: ShardCache) -> None:
+    context = multiprocessing.get_context("fork")
+    workers = [
+        context.Process(target=cache.shard, args=(server.url + "part-2.tar",)) for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    assert server.asked["part-2.tar"] == 1
+
+
+def test_the_cache_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert ShardCache().directory == tmp_path / "longclip" / "shards"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache_home().is_absolute()

@@ -1,0 +1,293 @@
+"""Tar shards read at any place."""
+
+import json
+import random
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shard_files import samples, write_tar
+from table_files import COLOURS, png
+
+from longclip.data import Captions, Collection, Columns, DataError, ShardCache, open_collection
+from longclip.data.shard_index import scan
+from longclip.data.shard_names import expand_braces, find_shards
+from longclip.data.shards import ShardCollection
+from longclip.inputs import ImageError
+
+LONG = "A long story. " * 30
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ShardCache:
+    return ShardCache(tmp_path / "cache")
+
+
+def opened(data: str | Path, cache: ShardCache) -> ShardCollection:
+    collection = open_collection(data, cache=cache)
+    assert isinstance(collection, ShardCollection)
+    return collection
+
+
+def colours(collection: Collection) -> list[str]:
+    name_of = {value: name for name, value in COLOURS.items()}
+    return [name_of[collection.image(i).getpixel((0, 0))] for i in range(len(collection))]  # type: ignore[index]
+
+
+def two_shards(folder: Path) -> None:
+    write_tar(folder / "part-000.tar", samples("red", "green"))
+    write_tar(folder / "part-001.tar", samples("blue", "red", "green"))
+
+
+@pytest.mark.parametrize("data", ["part-{000..001}.tar", "part-*.tar", "part-00{0,1}.tar", "."])
+def test_shards_by_range_pattern_and_folder(
+    data: str, tmp_path: Path, cache: ShardCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_shards(tmp_path / "set")
+    monkeypatch.chdir(tmp_path / "set")
+    collection = opened(data, cache)
+    assert colours(collection) == ["red", "green", "blue", "red", "green"]
+    assert collection.captions(2) == Captions(("something blue",))
+    assert collection.blocks() == [range(2), range(2, 5)]
+    assert collection.name == "part-000 … (2 shards)"
+    assert collection.problems == ()
+    assert collection.key(0) == collection.key(3) != collection.key(1)
+    with pytest.raises(IndexError):
+        collection.image(5)
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b{1}", "{x,y}", "{8..11}", "{08..11}", "{0..0}"]), max_size=3)
+)
+def test_braces(pieces: list[str]) -> None:
+    choices = {
+        "{x,y}": ["x", "y"],
+        "{8..11}": ["8", "9", "10", "11"],
+        "{08..11}": ["08", "09", "10", "11"],
+        "{0..0}": ["0"],
+        "b{1}": ["b1"],
+    }
+    expected = [""]
+    for piece in pieces:
+        expected = [e + choice for e in expected for choice in choices.get(piece, [piece])]
+    assert expand_braces("".join(pieces)) == expected
+
+
+def test_a_range_that_goes_down() -> None:
+    with pytest.raises(DataError, match=r"\{9\.\.1\} is no range of numbers that go up"):
+        expand_braces("part-{9..1}.tar")
+
+
+def test_members_are_grouped_as_webdataset_does(tmp_path: Path, cache: ShardCache) -> None:
+    path = write_tar(
+        tmp_path / "t.tar",
+        {
+            "__meta__": b"x",
+            "a/01.left.JPG": png("red"),
+            "a/01.txt": b"red",
+            "a/01.cls": b"3",
+            "a/01.pickle": b"never read",
+            "b/01.png": png("green"),
+            "b/01.seg.png": png("blue"),
+            "c/02.txt": b"no picture",
+            "c/03.webp": png("blue"),
+        },
+    )
+    collection = opened(path, cache)
+    assert colours(collection) == ["red", "green", "blue"]
+    texts = [collection.captions(i) for i in range(3)]
+    assert texts == [Captions(("red",)), Captions(), Captions()]
+    assert collection.missing == 2, "__meta__ and c/02"
+    assert collection.problems == ("2 samples left out: they have no picture",)
+    assert collection.label_sets() == ()
+
+
+def test_texts(tmp_path: Path, cache: ShardCache) -> None:
+    def sample(number: int, text: str | None, **fields: object) -> dict[str, bytes]:
+        members = {f"{number}.png": png("red"), f"{number}.json": json.dumps(fields).encode()}
+        return members | ({f"{number}.txt": text.encode()} if text is not None else {})
+
+    path = write_tar(
+        tmp_path / "t.tar",
+        sample(0, LONG, caption=LONG, width=5)  # as img2dataset writes it
+        | sample(1, "one", captions=["two", "one"], description="Long.")
+        | sample(2, None, short="s", long=["l", "m"])
+        | {"3.png": png("red"), "3.txt": b"\xef\xbb\xbfcaf\xc3\xa9\n", "3.json": b"{damaged"}
+        | sample(4, " \n", caption=None)
+        | sample(5, "t", alt="given name"),
+    )
+    collection = opened(path, cache)
+    assert [collection.captions(i) for i in range(6)] == [
+        Captions((), (LONG.strip(),)),
+        Captions(("one", "two"), ("Long.",)),
+        Captions(("s",), ("l", "m")),
+        Captions(("café",)),
+        Captions(),
+        Captions(("t",)),
+    ]
+    named = open_collection(path, columns=Columns(long="alt"), cache=cache)
+    assert named.captions(5) == Captions(("t",), ("given name",))
+
+
+def test_long_names_and_formats(tmp_path: Path) -> None:
+    name = "folder/" * 30 + "ü" * 40
+    for number, kind in enumerate((tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)):
+        path = tmp_path / f"{number}.tar"
+        with tarfile.open(path, "w", format=kind) as tar:
+            for colour in ("red", "blue"):
+                (tmp_path / "x").write_bytes(png(colour))
+                tar.add(tmp_path / "x", f"{name}{colour}.png")
+            tar.add(tmp_path / "x", "folder-entry", recursive=False)
+        index = scan(path)
+        assert (len(index), index.damage) == (2, "")
+        content = path.read_bytes()
+        for (first, size), colour in zip(index.places[:, 0], ("red", "blue"), strict=True):
+            assert content[first : first + size] == png(colour)
+
+
+@pytest.mark.skipif(not shutil.which("tar"), reason="writes with the tar of the system")
+def test_files_with_holes_are_passed_over(tmp_path: Path) -> None:
+    for name, size in (("1.png", 1 << 20), ("2.png", 0)):
+        with (tmp_path / name).open("wb") as file:
+            file.write(png("red"))
+            file.truncate(size or len(png("red")))
+    command = ["tar", "-S", "--format=gnu", "-cf", "t.tar", "1.png", "2.png"]
+    if subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode:
+        pytest.skip("another kind of tar")
+    index = scan(tmp_path / "t.tar")
+    assert (index.places[:, 0, 1].tolist(), index.damage) in (
+        ([len(png("red"))], ""),
+        ([1 << 20, len(png("red"))], ""),  # a file system without holes
+    )
+
+
+@given(cut=st.integers(1, 13 * 512))
+def test_of_a_tar_that_is_cut_off_the_whole_samples_are_used(
+    cut: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("cut") / "t.tar"
+    path.write_bytes(write_tar(path, samples("red", "green", "blue")).read_bytes()[:cut])
+    complete = sum(cut >= 2048 * n + 512 + len(png("red")) for n in range(3))
+    try:
+        index = scan(path)
+    except DataError:
+        assert not complete
+        return
+    assert len(index) == complete
+    # Without its last blocks of zeros nobody knows that a file is whole.
+    assert ("cut off or damaged after" in index.damage) is (cut < 13 * 512)
+
+
+def test_damage_in_the_middle_is_told_of(tmp_path: Path, cache: ShardCache) -> None:
+    path = write_tar(tmp_path / "t.tar", samples("red", "green", "blue"))
+    content = bytearray(path.read_bytes())
+    content[4096:4608] = random.Random(0).randbytes(512)
+    path.write_bytes(content)
+    write_tar(tmp_path / "u.tar", samples("blue"))
+    collection = opened(str(tmp_path / "{t,u}.tar"), cache)
+    assert colours(collection) == ["red", "green", "blue"]
+    [line] = collection.problems
+    assert "t.tar is cut off or damaged after 4,096 of" in line
+    again = opened(str(tmp_path / "{t,u}.tar"), cache)
+    assert again.problems == (line,), "also where its index is known already"
+
+
+@pytest.mark.parametrize("content", [b"", b"hello" * 500, bytes(10_240), b"\x1f\x8b" + b"x" * 900])
+def test_what_is_no_shard(content: bytes, tmp_path: Path, cache: ShardCache) -> None:
+    (tmp_path / "t.tar").write_bytes(content)
+    with pytest.raises(DataError, match=r"no pictures in t: (.*is no tar file|they hold no \.jpg)"):
+        open_collection(tmp_path / "t.tar", cache=cache)
+    write_tar(tmp_path / "u.tar", samples("blue"))
+    both = opened(str(tmp_path / "{t,u}.tar"), cache)
+    assert colours(both) == ["blue"]
+    assert all("t.tar is no tar file" in line for line in both.problems)
+
+
+def test_no_shards(tmp_path: Path, cache: ShardCache) -> None:
+    write_tar(tmp_path / "part-000.tar", samples("red"))
+    with pytest.raises(DataError, match=r"no shard '.*part-001\.tar'; check the path, or the"):
+        open_collection(str(tmp_path / "part-{000..001}.tar"), cache=cache)
+
+
+def test_a_picture_that_is_damaged_is_named(tmp_path: Path, cache: ShardCache) -> None:
+    path = write_tar(tmp_path / "t.tar", {"1.png": png("red"), "2.png": png("red")[:40]})
+    with pytest.raises(ImageError, match=r"t\.tar, sample 1: .*not an image|damaged"):
+        opened(path, cache).image(1)
+
+
+def test_a_shard_that_goes_away_or_shrinks(tmp_path: Path, cache: ShardCache) -> None:
+    path = write_tar(tmp_path / "t.tar", samples("red", "green"))
+    collection = opened(path, cache)
+    assert colours(collection) == ["red", "green"]
+    path.write_bytes(path.read_bytes()[:2200])
+    with pytest.raises(ImageError, match="sample 1: the shard has been cut off"):
+        collection.image(1)
+    path.unlink()
+    with pytest.raises(ImageError, match=r"t\.tar, sample 0: .*No such file"):
+        collection.captions(0)
+
+
+def test_known_sizes_save_reading_the_shards(
+    tmp_path: Path, cache: ShardCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_shards(tmp_path)
+    (tmp_path / "sizes.json").write_text('{"part-000.tar": 2, "part-001.tar": 4}')
+    read: list[Path] = []
+
+    def counting(path: Path) -> object:
+        read.append(path)
+        return scan(path)
+
+    monkeypatch.setattr("longclip.data.shards.scan", counting)
+    collection = opened(str(tmp_path / "part-{000..001}.tar"), cache)
+    assert (len(collection), read) == (6, [])
+    assert collection.image(4).size == (5, 4)
+    assert [path.name for path in read] == ["part-001.tar"]
+    with pytest.raises(ImageError, match=r"has 3 samples with pictures, not 4 as its sizes"):
+        collection.image(5)
+    opened(str(tmp_path / "part-{000..001}.tar"), cache).image(4)
+    assert len(read) == 1, "the index is kept"
+
+
+def test_an_index_file_lists_shards(tmp_path: Path, cache: ShardCache) -> None:
+    two_shards(tmp_path / "set")
+    rows = [{"url": "set/part-001.tar", "nsamples": 3}, {"url": "set/part-000.tar"}]
+    index = tmp_path / "index.json"
+    index.write_text(json.dumps({"wids_version": 1, "shardlist": rows}))
+    assert colours(opened(index, cache)) == ["blue", "red", "green", "red", "green"]
+    assert [shard.samples for shard in find_shards(str(index), cache)] == [3, None]
+    index.write_text('{"wids_version": 1, "shardlist": []}')
+    with pytest.raises(DataError, match="its `shardlist` is missing or empty"):
+        open_collection(index, cache=cache)
+
+
+def test_during_training_a_shard_that_is_none_is_bad_items(
+    tmp_path: Path, cache: ShardCache
+) -> None:
+    (tmp_path / "t.tar").write_bytes(b"<html>moved</html>")
+    (tmp_path / "sizes.json").write_text('{"t.tar": 2}')
+    collection = opened(tmp_path / "t.tar", cache)
+    for read in (collection.image, collection.captions, collection.key):
+        with pytest.raises(ImageError, match=r"t\.tar, sample 1: .*is no tar file"):
+            read(1)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("{", r"sizes\.json is damaged JSON"), ("[1]", "is not {")]
+)
+def test_damaged_sizes(text: str, says: str, tmp_path: Path, cache: ShardCache) -> None:
+    two_shards(tmp_path)
+    (tmp_path / "sizes.json").write_text(text)
+    with pytest.raises(DataError, match=says):
+        open_collection(str(tmp_path / "part-*.tar"), cache=cache)
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
+    two_shards(tmp_path / "set")
+    (tmp_path / "file").touch()
+    collection = opened(tmp_path / "set", ShardCache(tmp_path / "file" / "cache"))
+    assert len(collection) == 5

@@ -1,0 +1,175 @@
+"""Curves of runs on a page and in a picture."""
+
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_runs import line, lines_to, make_run, measured
+from test_report import Page
+
+from longclip.evaluation.run_chart import Curve, curves_chart, smoothed
+from longclip.evaluation.run_curves import curves_page, curves_svg, write_curves
+from longclip.training.runs import Run, find_runs
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def runs(folder: Path) -> list[Run]:
+    """Two that differ in their seed, one that differs in more."""
+    for seed in (0, 1):
+        lines = [*lines_to(100), measured(50, 0.5), measured(100, 0.6 + seed / 10)]
+        make_run(folder / f"paper-{seed}", lines, model=True, seed=seed)
+    two = [line(s, loss_long=1.0, loss_short=2.0) for s in range(10, 61, 10)]
+    make_run(folder / "<best>", two, recipe="best", pcm=False)
+    return find_runs([folder])
+
+
+def slow_smoothed(values: list[float]) -> list[float]:
+    half = len(values) // 50
+    means = []
+    for i in range(len(values)):
+        back = min(half, i)
+        window = values[i - back : i + back + 1]
+        means.append(math.fsum(window) / len(window))
+    return means
+
+
+@given(st.lists(st.floats(-100, 100), max_size=220))
+def test_smoothing(values: list[float]) -> None:
+    found = smoothed([(float(i), value) for i, value in enumerate(values)])
+    assert [x for x, _ in found] == list(range(len(values)))
+    assert [y for _, y in found] == pytest.approx(slow_smoothed(values), abs=1e-9)
+
+
+def test_a_short_run_is_not_smoothed_at_all() -> None:
+    points = [(float(i), 0.1 * i) for i in range(49)]
+    assert smoothed(points) == points
+
+
+def test_a_straight_line_stays_where_it_is() -> None:
+    points = [(float(i), 3.0 * i) for i in range(200)]
+    found = smoothed(points)
+    assert [y for _, y in found[:196]] == pytest.approx([3.0 * i for i in range(196)])
+
+
+def coordinates(chart: str) -> list[list[tuple[float, float]]]:
+    lines = re.findall(r'<polyline points="(.*?)"', chart)
+    return [[tuple(map(float, pair.split(","))) for pair in points.split()] for points in lines]  # type: ignore[misc]
+
+
+finite = st.floats(-1e6, 1e6, allow_nan=False)
+
+
+@given(st.lists(finite, min_size=1, max_size=30), st.floats(1e-9, 1e3))
+def test_whatever_is_drawn_is_in_the_picture(values: list[float], size: float) -> None:
+    points = [(float(i), size * value) for i, value in enumerate(values)]
+    chart = curves_chart("loss", "step", [Curve("a", points, 0)])
+    [drawn] = coordinates(chart)
+    assert len(drawn) == len(points)
+    assert all(53 <= x <= 427 and 29 <= y <= 241 for x, y in drawn)
+    higher = [points[i][1] - points[0][1] for i in range(len(points))]
+    for (_, y), rise in zip(drawn, higher, strict=True):
+        assert (drawn[0][1] - y) * rise >= -1e-6 * abs(rise), "up is up"
+
+
+def test_ticks_are_round_numbers_around_the_values() -> None:
+    chart = curves_chart("loss", "step", [Curve("a", [(0, 2.13), (50_000, 4.4)], 0)])
+    texts = re.findall(r'text-anchor="(\w+)">(.*?)</text>', chart)
+    assert [text for side, text in texts if side == "end"] == ["2", "2.5", "3", "3.5", "4", "4.5"]
+    middle = [text for side, text in texts if side == "middle"]
+    assert middle == ["0", "10k", "20k", "30k", "40k", "50k", "step"]
+
+
+def test_long_runs_make_no_large_file_and_keep_their_spikes() -> None:
+    raw = [(float(i), 9.0 if i == 77_777 else 1.0) for i in range(100_000)]
+    chart = curves_chart("loss", "step", [Curve("a", smoothed(raw), 0, raw=raw)])
+    assert len(chart) < 60_000
+    faint, strong = coordinates(chart)
+    assert min(y for _, y in faint) < min(y for _, y in strong) - 100
+
+
+def test_the_page_is_one_well_formed_file(tmp_path: Path) -> None:
+    html = curves_page(runs(tmp_path))
+    page = Page(html)
+    assert not {"script", "link", "img"} & {tag for tag, _ in page.tags}
+    assert "url(" not in html
+    assert html.count("<best>") == 0
+    assert "&lt;best&gt;" in html
+    assert "$" not in re.sub("(?s)<style>.*?</style>", "", html)
+    headings = ["loss", "loss, long part", "loss, short part", "learning rate"]
+    charts = [*headings, "val long T2I R@1"]
+    labels = [svg["aria-label"] for svg in page.all("svg") if "aria-label" in svg]
+    assert [label.partition(" against ")[0] for label in labels] == charts
+    assert "3 runs: 1 running, 2 finished." in page.text
+    assert "Runs that differ in their seed alone share a colour" in page.text
+    assert "paper (2 runs)" in page.text
+
+
+def test_the_tables_say_what_differs_and_where_runs_stand(tmp_path: Path) -> None:
+    page = re.sub(r"\s+", " ", Page(curves_page(runs(tmp_path))).text)
+    differ, stand = page.index("Settings that differ"), page.index("Where they stand")
+    assert "recipebestpaperpaper" in page[differ:stand]
+    assert "seed001" in page[differ:stand].replace(" ", "")
+    assert "val long T2I R@1, %–6070" in page[stand:]
+
+
+def test_seeds_share_a_colour(tmp_path: Path) -> None:
+    svg = curves_svg(runs(tmp_path))
+    chart = svg[svg.index('aria-label="learning rate') :]
+    chart = chart[: chart.index("</svg>")]
+    assert re.findall(r'/*style="stroke:var\(--series-(\d)\)"', chart) == ["0", "1", "1"]
+
+
+def test_the_picture_is_well_formed_and_brings_its_colours(tmp_path: Path) -> None:
+    svg = curves_svg(runs(tmp_path))
+    root = ElementTree.fromstring(svg)
+    width, height = float(root.attrib["width"]), float(root.attrib["height"])
+    charts = [child for child in root if child.tag == f"{SVG}svg"]
+    assert len(charts) == 5
+    for chart in charts:
+        assert float(chart.attrib["x"]) + float(chart.attrib["width"]) <= width
+        assert float(chart.attrib["y"]) + float(chart.attrib["height"]) <= height
+    used = set(re.findall(r"var\((--[\w-]+)\)", svg))
+    defined = set(re.findall(r"(--[\w-]+):", svg))
+    assert used <= defined
+
+
+def test_runs_with_other_batches_are_compared_by_pairs(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", lines_to(100))
+    make_run(tmp_path / "b", lines_to(100), batch_size=800)
+    svg = curves_svg(find_runs([tmp_path]))
+    assert "pairs seen</text>" in svg
+    assert "80k" in svg
+    assert "step</text>" not in svg
+
+
+def test_what_is_no_number_is_left_out(tmp_path: Path) -> None:
+    lines = [*lines_to(30), line(40, loss=math.nan), line(50, loss=math.inf)]
+    make_run(tmp_path / "a", lines)
+    svg = curves_svg(find_runs([tmp_path]))
+    assert [len(points) for points in coordinates(svg)] == [3, 5]
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_single_point_can_be_drawn(step: int, tmp_path: Path) -> None:
+    make_run(tmp_path / "a", [line(1), measured(step, 0.0)])
+    page = curves_page(find_runs([tmp_path]))
+    assert "nan" not in page.lower().replace("finance", "")
+
+
+def test_nothing_to_draw(tmp_path: Path) -> None:
+    make_run(tmp_path / "a")
+    with pytest.raises(ValueError, match="none of the runs has written metrics yet"):
+        write_curves(tmp_path / "x.svg", find_runs([tmp_path]))
+    assert not (tmp_path / "x.svg").exists()
+
+
+def test_the_ending_decides(tmp_path: Path) -> None:
+    found = runs(tmp_path / "runs")
+    for name, start in (("c.svg", "<svg"), ("c.html", "<!DOCTYPE html>")):
+        write_curves(tmp_path / name, found)
+        assert (tmp_path / name).read_text(encoding="utf-8").startswith(start)

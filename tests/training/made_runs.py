@@ -1,0 +1,70 @@
+"""Directories that look as runs leave them, without a run."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+CONFIG = {
+    "longclip": "0.1.0",
+    "recipe": "paper",
+    "model": "nano",
+    "data": ["scenes"],
+    "out": "runs/x",
+    "steps": 100,
+    "batch_size": 8,
+    "lr": 1e-4,
+    "seed": 0,
+    "pcm": True,
+}
+
+
+def line(step: int, **more: Any) -> dict[str, Any]:
+    """A step takes half a second, of which a tenth is waiting."""
+    return {
+        "step": step,
+        "loss": 2.0 + 1 / step,
+        "lr": 1e-4,
+        "pairs": 8 * step,
+        "seconds": 0.5 * step,
+        "data_wait_seconds": 0.5,
+        "bad": 0,
+        **more,
+    }
+
+
+def lines_to(step: int) -> list[dict[str, Any]]:
+    """A line every ten steps."""
+    return [line(s) for s in range(10, step + 1, 10)]
+
+
+def measured(step: int, value: float, name: str = "val long T2I R@1") -> dict[str, Any]:
+    return {"step": step, "evaluation": {name: value}}
+
+
+def make_run(
+    path: Path,
+    lines: Iterable[Mapping[str, Any]] = (),
+    *,
+    model: bool = False,
+    checkpoint: int = 0,
+    written: float | None = None,
+    tail: str = "",
+    **settings: Any,
+) -> Path:
+    """`written` is when it last wrote, in seconds since the epoch; `tail` ends its metrics."""
+    path.mkdir(parents=True)
+    config = CONFIG | {"out": str(path)} | settings
+    (path / "config.json").write_text(json.dumps(config))
+    text = "".join(json.dumps(values) + "\n" for values in lines)
+    (path / "metrics.jsonl").write_text(text + tail)
+    if checkpoint:
+        (path / "checkpoints" / f"step-{checkpoint:08d}").mkdir(parents=True)
+    if model:
+        (path / "model").mkdir()
+        (path / "model" / "config.json").write_text('{"model_type": "clip"}')
+    if written is not None:
+        for file in [path, *path.rglob("*")]:
+            os.utime(file, (written, written))
+    return path
