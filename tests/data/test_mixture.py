@@ -56,7 +56,7 @@ def test_a_mixture(tmp_path: Path) -> None:
     path = sources(tmp_path)
     policy = TextPolicy(positives=2)
     cache = ShardCache(tmp_path / "cache")
-    mixture = open_training_data([path], policy=policy, cache=cache)
+    mixture = open_training_data([path], cache=cache)
     assert isinstance(mixture, Mixture)
     assert (len(mixture), mixture.name) == (9, "one/t + two/t + s-0")
     assert [(p.name, p.start, p.stop, p.weight) for p in mixture.parts] == [
@@ -64,7 +64,7 @@ def test_a_mixture(tmp_path: Path) -> None:
         ("two/t", 4, 7, 2),
         ("s-0", 7, 9, 1),
     ]
-    policies = [mixture.policy_of(i) for i in range(9)]
+    policies = [mixture.policy_of(i, policy) for i in range(9)]
     assert policies == [
         *[TextPolicy("without-first", positives=2)] * 4,
         *[TextPolicy(join_short=3, positives=2)] * 3,
@@ -101,13 +101,11 @@ def test_a_limit_cuts_blocks(tmp_path: Path) -> None:
 
 def test_what_is_named_on_the_command_line_has_no_weights(tmp_path: Path) -> None:
     sources(tmp_path)
-    policy = TextPolicy(join_short=2)
     names = [tmp_path / "one/t.jsonl", str(tmp_path / "two/t.jsonl")]
-    mixture = open_training_data(names, policy=policy, images=[tmp_path / "pictures"])
-    assert [(p.start, p.stop, p.weight, p.policy) for p in mixture.parts] == [
-        (0, 4, None, policy),
-        (4, 10, None, policy),
-    ]
+    mixture = open_training_data(names, images=[tmp_path / "pictures"])
+    assert [(p.start, p.stop, p.weight) for p in mixture.parts] == [(0, 4, None), (4, 10, None)]
+    policy = TextPolicy(join_short=2)
+    assert {mixture.policy_of(i, policy) for i in range(10)} == {policy}
     [part] = open_training_data(["scenes/val"]).parts
     assert part.name == "scenes/val"
 

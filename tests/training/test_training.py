@@ -15,6 +15,7 @@ from tiny import tiny_config, write_photos
 import longclip
 from longclip.checkpoints.card import read_card
 from longclip.data import open_collection
+from longclip.data.opening import open_training_data
 from longclip.inputs import Preprocess
 from longclip.model.converting import convert
 from longclip.model.stretch import stretch_table
@@ -306,6 +307,21 @@ def test_a_frozen_teacher_holds_back_short_texts(photos: Path, tmp_path: Path) -
 
     drifts = [drift(longclip.load(train(c).model)) for c in (config, held)]
     assert drifts[1] < 0.5 * drifts[0]
+
+
+def test_texts_are_the_runs_where_a_store_is_handed_over(photos: Path, tmp_path: Path) -> None:
+    """Pictures decoded for one run serve another with other texts."""
+    store = PixelStore(open_training_data([photos]), Preprocess(image_size=32), 1.0)
+    config = replace(tiny_config(photos, tmp_path / "given"), steps=1)
+    other = replace(config, out=tmp_path / "other", short_texts="without-first", positives=2)
+    losses = []
+    for run in (config, other, replace(other, out=tmp_path / "own")):
+        train(run, store=None if run.out.name == "own" else store)
+        line = json.loads((run.out / "metrics.jsonl").read_text())
+        losses.append((line["loss_long"], line["loss_short"]))
+    assert losses[0][0] == losses[1][0]
+    assert losses[0][1] != losses[1][1]
+    assert losses[1] == losses[2]
 
 
 def test_a_mixture_decides_weights_and_texts(photos: Path, tmp_path: Path) -> None:

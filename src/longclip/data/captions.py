@@ -1,7 +1,7 @@
 """Which short texts and which long text of an image a training step reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from longclip.data.collection import Captions
@@ -42,6 +42,23 @@ class TextPolicy:
         for name in ("join_short", "positives"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1")
+
+
+@dataclass(frozen=True)
+class PolicyChange:
+    """What one source of data says about its texts; None where it leaves that to the run."""
+
+    short: ShortText | None = None
+    join_short: int | None = None
+
+    def of(self, policy: TextPolicy) -> TextPolicy:
+        """The policy of a run, changed for this source.
+
+        Raises:
+            ValueError: if there is no such policy.
+        """
+        said = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(policy, **said) if said else policy
 
 
 @dataclass(frozen=True)

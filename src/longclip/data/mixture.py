@@ -3,11 +3,11 @@
 import tomllib
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from longclip.data.captions import DEFAULT_POLICY, TextPolicy
+from longclip.data.captions import DEFAULT_POLICY, PolicyChange, TextPolicy
 from longclip.data.collection import Collection
 from longclip.data.joined import Joined
 from longclip.data.tables import Columns, DataError
@@ -24,7 +24,7 @@ class Source:
             source has one.
         limit: use only so many first items; 0 for all.
         columns: which columns mean what; None where it does not say.
-        policy: what becomes of the texts.
+        texts: what becomes of the texts, other than in the rest of the run.
     """
 
     data: str | Path
@@ -32,7 +32,7 @@ class Source:
     weight: float | None = None
     limit: int = 0
     columns: Columns | None = None
-    policy: TextPolicy = DEFAULT_POLICY
+    texts: PolicyChange = PolicyChange()
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Part:
     start: int
     stop: int
     weight: float | None
-    policy: TextPolicy
+    texts: PolicyChange
 
 
 class Mixture(Joined):
@@ -60,28 +60,27 @@ class Mixture(Joined):
         ]
         super().__init__(opened, sizes)
         self.parts = tuple(
-            Part(collection.name, start, stop, source.weight, source.policy)
+            Part(collection.name, start, stop, source.weight, source.texts)
             for source, collection, (start, stop) in zip(
                 sources, opened, self._bounds(), strict=True
             )
         )
 
-    def policy_of(self, index: int) -> TextPolicy:
-        """What becomes of the texts of one item."""
-        return self.parts[bisect_right(self._ends, index)].policy
+    def policy_of(self, index: int, policy: TextPolicy) -> TextPolicy:
+        """What becomes of the texts of one item in a run with this policy."""
+        return self.parts[bisect_right(self._ends, index)].texts.of(policy)
 
 
 _KEYS = ("data", "images", "weight", "limit", "short", "join_short", "columns")
 
 
-def read_mixture(path: Path, policy: TextPolicy = DEFAULT_POLICY) -> list[Source]:
+def read_mixture(path: Path) -> list[Source]:
     """The sources of a mixture file.
 
     Args:
         path: of a TOML file with one `[[source]]` after the other, whose keys are `data`, which
             every source has, and `images`, `weight`, `limit`, `short`, `join_short` (see
             `TextPolicy`) and `columns` (a table with `image`, `short`, `long`).
-        policy: of sources that do not say.
 
     Raises:
         DataError: if it is no such file; the message names the source and the key.
@@ -94,7 +93,7 @@ def read_mixture(path: Path, policy: TextPolicy = DEFAULT_POLICY) -> list[Source
     if content or not isinstance(rows, list) or not rows:
         strange = f", not {', '.join(content)}" if content else ""
         raise DataError(f"{path}: a mixture consists of tables [[source]]{strange}")
-    sources = [_source(row, f"{path}, source {n}", path, policy) for n, row in enumerate(rows, 1)]
+    sources = [_source(row, f"{path}, source {n}", path) for n, row in enumerate(rows, 1)]
     without = [str(n) for n, source in enumerate(sources, 1) if source.weight is None]
     if 0 < len(without) < len(sources):
         raise DataError(
@@ -103,7 +102,7 @@ def read_mixture(path: Path, policy: TextPolicy = DEFAULT_POLICY) -> list[Source
     return sources
 
 
-def _source(row: Any, where: str, path: Path, policy: TextPolicy) -> Source:
+def _source(row: Any, where: str, path: Path) -> Source:
     _check_keys(row, _KEYS, where)
     data = _value(row, "data", (str,), where)
     if not data:
@@ -123,21 +122,19 @@ def _source(row: Any, where: str, path: Path, policy: TextPolicy) -> Source:
         weight=weight,
         limit=limit,
         columns=_columns(_value(row, "columns", (dict,), where), where),
-        policy=_policy(row, policy, where),
+        texts=_texts(row, where),
     )
 
 
-def _policy(row: dict[str, Any], policy: TextPolicy, where: str) -> TextPolicy:
+def _texts(row: dict[str, Any], where: str) -> PolicyChange:
     short = _value(row, "short", (str,), where)
     join_short = _value(row, "join_short", (int,), where)
+    change = PolicyChange(short, join_short)
     try:
-        return replace(
-            policy,
-            short=policy.short if short is None else short,
-            join_short=policy.join_short if join_short is None else join_short,
-        )
+        change.of(DEFAULT_POLICY)
     except ValueError as error:
         raise DataError(f"{where}: {error}") from None
+    return change
 
 
 def _columns(row: dict[str, Any] | None, where: str) -> Columns | None:

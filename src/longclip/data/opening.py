@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from longclip.data.captions import DEFAULT_POLICY, TextPolicy
 from longclip.data.collection import Collection
 from longclip.data.hub import is_hub_name, is_saved, open_hub, open_saved
 from longclip.data.layouts.descriptions import first_rows
@@ -88,7 +87,6 @@ def open_collection(
 def open_training_data(
     data: Sequence[str | Path],
     *,
-    policy: TextPolicy = DEFAULT_POLICY,
     columns: Columns | None = None,
     images: Sequence[str | Path] = (),
     cache: ShardCache | None = None,
@@ -97,7 +95,6 @@ def open_training_data(
 
     Args:
         data: as for `open_collection`.
-        policy: what becomes of texts; sources of a mixture file may have one of their own.
         columns: which columns mean what, where a source does not say.
         images: folders to look for pictures in, after those that a source names.
         cache: where shards from elsewhere are kept.
@@ -107,9 +104,9 @@ def open_training_data(
     """
     names = list(data)
     if len(names) == 1 and Path(names[0]).suffix == _MIXTURE:
-        sources = read_mixture(Path(names[0]), policy)
+        sources = read_mixture(Path(names[0]))
     else:
-        sources = [Source(name, policy=policy) for name in names]
+        sources = [Source(name) for name in names]
     return _mixed(sources, columns or Columns(), [Path(root) for root in images], cache)
 
 

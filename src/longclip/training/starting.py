@@ -111,18 +111,12 @@ def _open(config: TrainConfig) -> Collection:
     )
     return open_training_data(
         config.data,
-        policy=policy_of(config),
         columns=columns,
         images=config.images,
         cache=ShardCache(
             Path(config.shard_cache) if config.shard_cache else None, config.shard_cache_gb
         ),
     )
-
-
-def policy_of(config: TrainConfig) -> TextPolicy:
-    """Which texts of an item are read, where its source says nothing else."""
-    return TextPolicy(config.short_texts, config.join_short, config.positives)
 
 
 def plan_of(config: TrainConfig, collection: Collection) -> Plan:
@@ -145,7 +139,7 @@ def reading_of(config: TrainConfig, model: CLIP) -> Reading:
     return Reading(
         short=length if config.texts == "long" else min(77, length),
         long=length,
-        policy=policy_of(config),
+        policy=TextPolicy(config.short_texts, config.join_short, config.positives),
         pad_prefix=config.pad_prefix,
         crop_scale=config.crop_scale,
         seed=config.seed,

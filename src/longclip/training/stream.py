@@ -147,7 +147,7 @@ class Pairs(Dataset[Batch]):
     def _policy(self, index: int) -> TextPolicy:
         collection = self.store.collection
         if isinstance(collection, Mixture):
-            return collection.policy_of(index)
+            return collection.policy_of(index, self.reading.policy)
         return self.reading.policy
 
 
