@@ -61,6 +61,9 @@ class PolicyChange:
         return replace(policy, **said) if said else policy
 
 
+UNCHANGED = PolicyChange()
+
+
 @dataclass(frozen=True)
 class Texts:
     """What a step reads of one image: as many short texts as the policy asks for, one long one."""

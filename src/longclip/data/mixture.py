@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from longclip.data.captions import DEFAULT_POLICY, PolicyChange, TextPolicy
+from longclip.data.captions import DEFAULT_POLICY, UNCHANGED, PolicyChange, TextPolicy
 from longclip.data.collection import Collection
 from longclip.data.joined import Joined
 from longclip.data.tables import Columns, DataError
@@ -32,7 +32,7 @@ class Source:
     weight: float | None = None
     limit: int = 0
     columns: Columns | None = None
-    texts: PolicyChange = PolicyChange()
+    texts: PolicyChange = UNCHANGED
 
 
 @dataclass(frozen=True)
