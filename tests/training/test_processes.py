@@ -130,6 +130,13 @@ def test_any_number_of_processes_has_the_same_loss_curve(
         assert_same_model(alone[name], config)
 
 
+@pytest.mark.parametrize("pieces", ["micro", "chunked"])
+def test_smaller_pieces_change_nothing_but_memory(
+    pieces: str, alone: dict[str, TrainConfig]
+) -> None:
+    torch.testing.assert_close(losses(alone[pieces]), losses(alone["paper"]), rtol=1e-4, atol=1e-5)
+
+
 def assert_same_model(one: TrainConfig, other: TrainConfig) -> None:
     first, second = (load_file(c.out / "model" / "model.safetensors") for c in (one, other))
     assert first.keys() == second.keys()

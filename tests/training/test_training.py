@@ -19,11 +19,12 @@ from longclip.data.opening import open_training_data
 from longclip.inputs import Preprocess
 from longclip.model.converting import convert
 from longclip.model.stretch import stretch_table
+from longclip.objectives import long_clip_loss
 from longclip.training import RECIPES, TrainConfig, TrainingError, train
 from longclip.training.optimizer import make_optimizer, set_lr
 from longclip.training.plan import make_plan
 from longclip.training.recipes import clip, direct, paper, peak_lr
-from longclip.training.starting import initial_model
+from longclip.training.starting import initial_model, plan_of, reading_of
 from longclip.training.stream import EOT, PAD, Pairs, PixelStore, Reading, batches, crop
 from longclip.training.towers import Towers
 
@@ -351,6 +352,66 @@ def test_what_is_measured_while_training_is_logged(photos: Path, tmp_path: Path)
     assert found[-1][1] == {"photos long T2I R@1": 4.0}
     with pytest.raises(ValueError, match="periodic_evaluation"):
         train(replace(config, out=tmp_path / "other"))
+
+
+def test_no_more_pairs_than_a_micro_batch_are_in_the_towers(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures, tokens = [], []
+    image_features, text_features = longclip.CLIP.image_features, longclip.CLIP.text_features
+
+    def note_pictures(self: longclip.CLIP, pixels: torch.Tensor) -> torch.Tensor:
+        pictures.append(len(pixels))
+        return image_features(self, pixels)
+
+    def note_tokens(self: longclip.CLIP, ids: torch.Tensor) -> torch.Tensor:
+        tokens.append(((ids == EOT).int().argmax(dim=1) + 1).tolist())
+        return text_features(self, ids)
+
+    monkeypatch.setattr(longclip.CLIP, "image_features", note_pictures)
+    monkeypatch.setattr(longclip.CLIP, "text_features", note_tokens)
+    config = replace(tiny_config(photos, tmp_path / "run"), micro_batch=3, steps=1)
+    train(config)
+    assert max(pictures) == 3
+    # Once to look, once to learn; the part whose graph was kept only once.
+    assert sum(pictures) in (2 * 8, 2 * 8 - pictures[0])
+    patches = 2 * 2 + 1
+    assert all(sum(lengths) <= 3 * patches or len(lengths) == 1 for lengths in tokens)
+
+
+def test_the_engines_loss_is_the_papers(photos: Path, tmp_path: Path) -> None:
+    config = replace(
+        tiny_config(photos, tmp_path / "run"), steps=1, precision="float32", device="cpu"
+    )
+    model = initial_model(config)
+    store = PixelStore(open_training_data([photos]), model.preprocess, 1.0)
+    pairs = Pairs(store, reading_of(config, model))
+    batch = next(batches(pairs, plan_of(config, store.collection), first_step=0, workers=0))
+    pixels = model.preprocess.normalize(torch.from_numpy(batch.pixels))
+    with torch.no_grad():
+        loss = long_clip_loss(
+            model.image_features(pixels),
+            model.text_features(torch.from_numpy(batch.long)),
+            model.text_features(torch.from_numpy(batch.short)),
+            model.logit_scale.exp(),
+            components=config.pcm_components,
+        )
+    train(config)
+    line = json.loads((config.out / "metrics.jsonl").read_text())
+    assert line["loss"] == pytest.approx(float(loss.total), rel=1e-5)
+    assert line["loss_short"] == pytest.approx(float(loss.parts["short"]), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_compiled_layers_learn_the_same(photos: Path, tmp_path: Path) -> None:
+    config = replace(tiny_config(photos, tmp_path / "plain"), precision="float32", device="cpu")
+    compiled = replace(config, out=tmp_path / "compiled", compile=True)
+    found = []
+    for run in (config, compiled):
+        train(run)
+        lines = (run.out / "metrics.jsonl").read_text().splitlines()
+        found.append([json.loads(line)["loss"] for line in lines])
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
 
 
 def test_what_was_measured_of_a_step_is_told(photos: Path, tmp_path: Path) -> None:
