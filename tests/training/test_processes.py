@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from tiny import tiny_config, write_photos
 
 from longclip.training import TrainConfig, train
-from longclip.training.checkpoints import whole_checkpoints
+from longclip.training.checkpoints import own_share, whole_checkpoints
 from longclip.training.processes import World
 
 # All runs of a test in one go: starting the processes takes far longer than the runs.
@@ -39,7 +39,7 @@ def launch(processes: int, jobs: Sequence[tuple[TrainConfig, bool]], at: Path) -
     (at / "jobs.pickle").write_bytes(pickle.dumps(list(jobs)))
     (at / "job.py").write_text(_JOB)
     command = [*torchrun(processes), str(at / "job.py"), str(at / "jobs.pickle")]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-4000:]
 
 
@@ -114,6 +114,9 @@ def test_any_number_of_processes_has_the_same_loss_curve(
     processes: int, photos: Path, bad: Path, alone: dict[str, TrainConfig], tmp_path: Path
 ) -> None:
     together = variants(photos, bad, tmp_path)
+    # A place that the first process cannot write to must not leave the others waiting.
+    together["chunked"].out.mkdir()
+    (together["chunked"].out / "checkpoints").write_text("no folder")
     launch(processes, [(config, False) for config in together.values()], tmp_path)
     for name, config in together.items():
         torch.testing.assert_close(
@@ -208,7 +211,8 @@ def test_a_signal_to_torchrun_leaves_a_checkpoint(photos: Path, tmp_path: Path) 
     config = tiny_config(photos, tmp_path / "run")
     command = [*torchrun(2), "-m", "longclip", "train", "--scratch", config.scratch]
     command += ["--data", str(photos), "--out", str(config.out), "--batch-size", "8"]
-    command += ["--steps", "100000", "--log-every", "1", "--pcm-components", "4", "--workers", "0"]
+    # torchrun tells everybody: workers must go on, or the run ends with them.
+    command += ["--steps", "100000", "--log-every", "1", "--pcm-components", "4", "--workers", "2"]
     child = subprocess.Popen(
         command, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -219,6 +223,10 @@ def test_a_signal_to_torchrun_leaves_a_checkpoint(photos: Path, tmp_path: Path) 
     _, errors = child.communicate()
     assert b"told to stop after step" in errors
     assert len(whole_checkpoints(config.out / "checkpoints")) == 1
+    # A mistake that the first process finds is told, not the others' trouble with its end.
+    again = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
+    assert again.stderr.count("already holds a run") == 2
+    assert "RuntimeError" not in again.stderr
 
 
 @pytest.mark.parametrize(("rows", "size"), [(8, 3), (7, 2), (2, 3), (5, 1)])
@@ -226,6 +234,17 @@ def test_shares_cover_a_batch(rows: int, size: int) -> None:
     worlds = [World(rank, size, torch.device("cpu")) for rank in range(size)]
     found = [i for world in worlds for i in range(rows)[world.share(rows)]]
     assert found == list(range(rows))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+def test_replicas_write_each_tensor_once_and_about_as_much(size: int) -> None:
+    sizes = [5, 1, 40, 40, 1, 30, 30, 1, 100, 100, 60, 7, 90]
+    tensors = {str(i): torch.zeros(n) for i, n in enumerate(sizes)}
+    worlds = [World(rank, size, torch.device("cpu")) for rank in range(size)]
+    shares = [own_share(tensors, world) for world in worlds]
+    assert sorted(name for share in shares for name in share) == sorted(tensors)
+    most = max(sum(len(value) for value in share.values()) for share in shares)
+    assert most <= sum(sizes) / size + max(sizes)
 
 
 def test_a_gpu_is_asked_for_where_there_is_none(photos: Path, tmp_path: Path) -> None:

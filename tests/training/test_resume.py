@@ -21,6 +21,7 @@ from tiny import tiny_config
 from longclip.training import Preempted, TrainConfig, train
 from longclip.training import checkpoints as checkpoints_module
 from longclip.training.checkpoints import CheckpointWarning, whole_checkpoints
+from longclip.training.run_state import read_config
 
 _CHILD = """
 import pickle, sys
@@ -104,6 +105,22 @@ def test_a_signal_ends_a_run_with_a_checkpoint(
     assert_same_weights(config.out, cut.out)
 
 
+def test_a_stopped_run_says_what_it_goes_on_from(photos: Path, tmp_path: Path) -> None:
+    config = replace(tiny_config(photos, tmp_path / "run"), steps=9, checkpoint_every=2)
+
+    def no_place_at_step_three(step: int, total: int, note: str) -> None:
+        if step == 3:
+            (config.out / "checkpoints").rename(tmp_path / "moved")
+            (config.out / "checkpoints").write_text("no folder")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with (
+        pytest.warns(CheckpointWarning, match="step 3"),
+        pytest.raises(Preempted, match=r"after step 3 of 9; .* from step 0 with --resume"),
+    ):
+        train(config, on_step=no_place_at_step_three)
+
+
 def test_the_command_tells_a_scheduler_to_start_it_again(photos: Path, tmp_path: Path) -> None:
     config = tiny_config(photos, tmp_path / "run")
     command = [sys.executable, "-m", "longclip", "train", "--scratch", config.scratch]
@@ -118,6 +135,35 @@ def test_the_command_tells_a_scheduler_to_start_it_again(photos: Path, tmp_path:
     assert b"told to stop after step" in errors
     assert b"Traceback" not in errors
     assert len(steps_saved(config.out)) == 1
+
+
+def test_the_command_needs_no_options_again_to_go_on(photos: Path, tmp_path: Path) -> None:
+    config = replace(tiny_config(photos, tmp_path / "run"), steps=6, checkpoint_every=3)
+    train(config)
+    shutil.rmtree(config.out / "checkpoints" / "step-00000006")
+    shutil.rmtree(config.out / "model")
+    command = [sys.executable, "-m", "longclip", "train", "--resume", "--out", str(config.out)]
+    done = subprocess.run([*command, "--lr", "0.5"], capture_output=True, text=True)
+    assert "lr was 0.001, now 0.5" in done.stderr
+    done = subprocess.run([*command, "--workers", "1"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "6 steps" in done.stdout
+    assert read_config(config.out) == config
+
+
+def test_options_of_a_later_version_are_named(photos: Path, tmp_path: Path) -> None:
+    config = tiny_config(photos, tmp_path / "run")
+    train(config)
+    path = config.out / "config.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"telepathy": True, "longclip": "9.0"}))
+    with pytest.raises(ValueError, match=r"longclip 9\.0, has options .*: telepathy; resume with"):
+        read_config(config.out)
+    # What an earlier version did not write is what the defaults are.
+    del values["wise_ft"]
+    path.write_text(json.dumps(values))
+    assert read_config(config.out) == config
+    assert train(config, resume=True).steps == config.steps
 
 
 def test_kill_while_a_checkpoint_is_written(
@@ -140,6 +186,7 @@ def test_kill_while_a_checkpoint_is_written(
     assert steps_saved(config.out) == [4]
     # What a killed process leaves is neither taken for a checkpoint nor in the way of the next.
     assert (config.out / "checkpoints" / ".step-00000008").is_dir()
+    (config.out / "checkpoints" / ".step-00000005").mkdir()
     train(config, resume=True)
     whole = replace(config, out=tmp_path / "whole")
     train(whole)

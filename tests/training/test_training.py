@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from longclip.model.converting import convert
 from longclip.model.stretch import stretch_table
 from longclip.objectives import long_clip_loss
 from longclip.training import RECIPES, TrainConfig, TrainingError, train
+from longclip.training import stream as stream_module
 from longclip.training.optimizer import make_optimizer, set_lr
 from longclip.training.plan import make_plan
 from longclip.training.recipes import clip, direct, paper, peak_lr
@@ -154,6 +156,25 @@ def test_batches_are_the_same_with_and_without_workers(photos: Path) -> None:
             np.testing.assert_array_equal(getattr(plain, name), getattr(parallel, name))
 
 
+def test_a_batch_is_made_while_the_one_before_it_is_used(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, real = threading.Semaphore(0), stream_module._joined
+
+    def counted(parts: list[stream_module.Batch]) -> stream_module.Batch:
+        made.release()
+        return real(parts)
+
+    monkeypatch.setattr(stream_module, "_joined", counted)
+    store = PixelStore(open_collection(photos), Preprocess(image_size=32), 1.0)
+    plan = make_plan(items=20, batch_size=5, epochs=1, steps=0, seed=3)
+    stream = batches(Pairs(store, Reading(77, 248)), plan, first_step=0, workers=1)
+    next(stream)
+    assert all(made.acquire(timeout=20) for _ in range(2))
+    assert not made.acquire(timeout=0.2), "and no more than one: they are large"
+    assert len(list(stream)) == 3
+
+
 def test_crop_takes_the_part_it_says() -> None:
     ramp = torch.arange(64.0).view(1, 1, 1, 64).expand(1, 3, 64, 64).contiguous()
     whole = crop(ramp, torch.tensor([[1.0, 0.0, 0.0]]))
@@ -190,6 +211,10 @@ def test_a_loss_that_is_no_number_stops_the_run(photos: Path, tmp_path: Path) ->
         ({"epochs": 0.0, "steps": 0}, "--steps or --epochs"),
         ({"texts": "short"}, "--texts long"),
         ({"batch_size": 21}, "smaller --batch-size"),
+        ({"pcm_components": 0}, "--pcm-components"),
+        ({"logit_scale": -1.0}, "--logit-scale"),
+        ({"lora_rank": 99}, "low rank"),
+        ({"beta2": 1.5}, "beta"),
     ],
 )
 def test_impossible_runs_are_refused_and_leave_nothing(
@@ -273,6 +298,13 @@ def test_only_what_is_to_learn_changes(learn: str, photos: Path, tmp_path: Path)
     assert {name for name in expected - changed if "k_proj.bias" not in name} == set()
 
 
+def test_a_frozen_temperature_is_not_clamped(photos: Path, tmp_path: Path) -> None:
+    config = replace(tiny_config(photos, tmp_path / "run"), steps=1, logit_scale=150.0)
+    frozen = replace(config, out=tmp_path / "frozen", learn="positions")
+    scales = [longclip.load(train(c).model).logit_scale.exp().item() for c in (config, frozen)]
+    assert scales == pytest.approx([100, 150])
+
+
 def test_low_rank_training_leaves_a_stock_clip(photos: Path, tmp_path: Path) -> None:
     config = replace(tiny_config(photos, tmp_path / "run"), lora_rank=2, lora_alpha=4.0)
     before = initial_model(config)
@@ -331,8 +363,21 @@ def test_a_mixture_decides_weights_and_texts(photos: Path, tmp_path: Path) -> No
         f'[[source]]\ndata = "{photos}"\nweight = 3\n'
         f'[[source]]\ndata = "{photos}"\nweight = 1\nshort = "without-first"\n'
     )
-    result = train(replace(tiny_config(mixture, tmp_path / "run"), steps=4))
-    assert result.steps == 4
+    config = replace(tiny_config(mixture, tmp_path / "run"), steps=10)
+    model = initial_model(config)
+    store = PixelStore(open_training_data([mixture]), model.preprocess, 1.0)
+    plan = plan_of(config, store.collection)
+    sources = [index // 20 for keys in plan.batches(0) for _, index in keys]
+    assert sources.count(1) == pytest.approx(20, abs=1)
+    [first, second] = (
+        Pairs(store, reading_of(config, model))[[(0, index)]].short.tolist() for index in (3, 23)
+    )
+    given = [
+        longclip.tokenize(text)[0].tolist() for text in open_collection(photos).captions(3).short
+    ]
+    assert first[0] in given
+    assert second[0] not in given
+    assert train(replace(config, steps=2)).steps == 2
 
 
 def test_what_is_measured_while_training_is_logged(photos: Path, tmp_path: Path) -> None:
@@ -411,7 +456,7 @@ def test_compiled_layers_learn_the_same(photos: Path, tmp_path: Path) -> None:
         train(run)
         lines = (run.out / "metrics.jsonl").read_text().splitlines()
         found.append([json.loads(line)["loss"] for line in lines])
-    assert found[1] == pytest.approx(found[0], rel=1e-4)
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
 
 
 def test_what_was_measured_of_a_step_is_told(photos: Path, tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ def main() -> None:
     except Exception as error:
         if not _is_message(error):
             raise
-        print(f"longclip: error: {error}", file=sys.stderr)
+        # In one piece: under torchrun all processes may say it at once.
+        sys.stderr.write(f"longclip: error: {error}\n")
         sys.exit(getattr(error, "exit_code", 1))
 
 

@@ -69,9 +69,10 @@ def train_command(
     Parameters
     ----------
     recipe:
-        Where the options get their values from.
+        Where the options get their values from; with --resume from the run itself.
     resume:
-        Continue the run in OUT from its last checkpoint, with the same options.
+        Continue the run in OUT from its last checkpoint. Options that change no result, such as
+        --workers or --micro-batch, may be given anew.
     json:
         Print the result as JSON.
     """
@@ -79,9 +80,13 @@ def train_command(
 
     from longclip._progress import progress_display
     from longclip.training.loop import train
+    from longclip.training.run_state import read_config
 
     given = {key: value for key, value in vars(options).items() if value is not None}
-    config = dataclasses.replace(_EACH_RECIPE[recipe], **given)
+    start = _EACH_RECIPE[recipe]
+    if resume:
+        start = read_config(given.get("out", start.out))
+    config = dataclasses.replace(start, **given)
     evaluate = None
     if config.evaluate:
         from longclip.evaluation.during_training import periodic_evaluation

@@ -23,7 +23,10 @@ SMALL_TOKEN_BUDGET = 2048
 library fetch fresh memory for every layer, and the larger a batch, the more padding."""
 
 TOKEN_BUDGET = 8192
-"""Tokens per text micro-batch on anything else, and in training, where all activations are kept."""
+"""Tokens per text micro-batch in training on a CPU, where all activations are kept anyway."""
+
+LARGE_TOKEN_BUDGET = 65536
+"""Tokens per text micro-batch on anything else, which small ones would leave idle."""
 
 IMAGE_BATCH = 64
 
@@ -118,11 +121,15 @@ class CLIP(nn.Module):
         """
         ends = end_positions(ids, self._text_config.eos_token_id)
         self._check_length(int(ends.max()) + 1)
-        small = self.device.type == "cpu" and not torch.is_grad_enabled()
-        budget = token_budget or (SMALL_TOKEN_BUDGET if small else TOKEN_BUDGET)
+        budget = token_budget or self._token_budget()
         if attention := self._packed_attention():
             return self._packed_features(ids, ends, budget, attention)
         return self._padded_features(ids.to(self.device), ends.to(self.device), budget)
+
+    def _token_budget(self) -> int:
+        if self.device.type != "cpu":
+            return LARGE_TOKEN_BUDGET
+        return TOKEN_BUDGET if torch.is_grad_enabled() else SMALL_TOKEN_BUDGET
 
     def _packed_attention(self) -> VarlenAttention | None:
         config = self._text_config

@@ -23,6 +23,7 @@ from torch.distributed.checkpoint.hf_storage import (
 )
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
+from torch.distributed.tensor import DTensor
 
 from longclip._files import write_text
 from longclip.training.processes import World
@@ -76,20 +77,22 @@ class Checkpoints:
         """
         self.finish()
         work = self.directory / f".{_PREFIX}{step:08d}"
-        try:
-            if self._world.first:
-                shutil.rmtree(work, ignore_errors=True)
+        error: OSError | None = None
+        if self._world.first:
+            shutil.rmtree(work, ignore_errors=True)
+            try:
                 work.mkdir(parents=True)
-            self._world.wait()
-            future: Any = async_save(
-                tensors,
-                storage_writer=HuggingFaceStorageWriter(str(work), save_distributed=True),
-                process_group=self._group,
-                no_dist=self._world.size == 1,
-            )
-        except OSError as error:
+            except OSError as caught:
+                error = caught
+        if self._failed_anywhere(error):
             self._give_up(step, work, error)
             return
+        future: Any = async_save(
+            own_share(tensors, self._world),
+            storage_writer=HuggingFaceStorageWriter(str(work), save_distributed=True),
+            process_group=self._group,
+            no_dist=self._world.size == 1,
+        )
         self._pending = _Pending(step, work, future, progress)
 
     @property
@@ -109,12 +112,15 @@ class Checkpoints:
                 write_text(pending.work / STATE, json.dumps(pending.progress) + "\n")
         except _FAILURES as caught:
             error = caught
-        if any(failed for [failed] in self._world.gather_numbers(int(error is not None))):
+        if self._failed_anywhere(error):
             self._give_up(pending.step, pending.work, error)
             return
         if self._world.first:
             self._put_in_place(pending)
         self._world.wait()
+
+    def _failed_anywhere(self, error: BaseException | None) -> bool:
+        return any(failed for [failed] in self._world.gather_numbers(int(error is not None)))
 
     def _put_in_place(self, pending: _Pending) -> None:
         final = self.directory / f"{_PREFIX}{pending.step:08d}"
@@ -143,6 +149,10 @@ class Checkpoints:
         Raises:
             ValueError: if its files do not fit.
         """
+        if self._world.first:
+            # What was being written when the run was killed would stay for ever.
+            for work in self.directory.glob(f".{_PREFIX}*"):
+                shutil.rmtree(work, ignore_errors=True)
         found = whole_checkpoints(self.directory)
         if not found:
             return None
@@ -164,6 +174,22 @@ class Checkpoints:
 def whole_checkpoints(directory: Path) -> list[Path]:
     """The finished ones, oldest first; what is still being written has another name."""
     return sorted(path for path in directory.glob(f"{_PREFIX}*") if (path / STATE).is_file())
+
+
+def own_share(tensors: dict[str, Tensor], world: World) -> dict[str, Tensor]:
+    """What a process copies and writes: its shards, and about as much as others of what all hold.
+
+    Copies are in host memory: a machine with eight GPUs would else hold a replicated model and its
+    moments eight times.
+    """
+    alike = {name: value for name, value in tensors.items() if not isinstance(value, DTensor)}
+    total, before = sum(value.nbytes for value in alike.values()), 0
+    mine = {name: value for name, value in tensors.items() if name not in alike}
+    for name, value in alike.items():
+        if before * world.size // total == world.rank:
+            mine[name] = value
+        before += value.nbytes
+    return mine
 
 
 def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -165,9 +165,14 @@ class TrainConfig:
             raise ValueError(
                 f"--pcm-groups {self.pcm_groups} does not divide --batch-size {self.batch_size}"
             )
-        if not self.reads_short and (self.positives > 1 or self.short_loss == "sigmoid"):
+        if self.positives > 1 and not self.reads_short:
             raise ValueError(
-                "--positives and --short-loss need a loss with short texts: --pcm or --texts short"
+                "--positives needs a loss with short texts: --pcm, --texts short or "
+                "--distill-weight"
+            )
+        if self.short_loss == "sigmoid" and not (self.pcm or self.texts == "short"):
+            raise ValueError(
+                "--short-loss needs short texts to be matched with: --pcm or --texts short"
             )
         if not self.steps and self.epochs <= 0:
             raise ValueError("give --steps or --epochs, or the run has no end")
@@ -214,6 +219,7 @@ _LOWEST = {
     "join_short": 1,
     "positives": 1,
     "pcm_groups": 1,
+    "pcm_components": 1,
     "pad_prefix": 0,
     "checkpoint_every": 1,
     "keep_checkpoints": 1,
@@ -229,4 +235,7 @@ _LOWEST = {
     "margin": 0,
     "distill_weight": 0,
     "clip_gradient": 0,
+    "logit_scale": 0,
+    "lr": 0,
+    "weight_decay": 0,
 }

@@ -10,6 +10,7 @@ from torch.distributed.tensor import DTensor
 from longclip.model import CLIP, save
 from longclip.training.card import run_card
 from longclip.training.config import TrainConfig
+from longclip.training.errors import TrainingError
 from longclip.training.starting import choose_what_learns, initial_model
 from longclip.training.step import Stepper
 
@@ -37,6 +38,24 @@ def whole_model(stepper: Stepper, config: TrainConfig) -> CLIP | None:
     return model
 
 
+def check_finite(stepper: Stepper) -> None:
+    """See that the last steps did not end in weights that are no numbers.
+
+    Raises:
+        TrainingError: if they did; in all processes.
+    """
+    finite = [
+        (p.to_local() if isinstance(p, DTensor) else p).isfinite().all()
+        for p in stepper.model.parameters()
+    ]
+    broken = int(not bool(torch.stack(finite).all()))
+    if any(found for [found] in stepper.towers.world.gather_numbers(broken)):
+        raise TrainingError(
+            "the weights are no longer finite: training has diverged at its end; start again with "
+            "a lower --lr"
+        )
+
+
 def write_model(
     stepper: Stepper, config: TrainConfig, path: Path, *, step: int, bad: int
 ) -> CLIP | None:
@@ -56,6 +75,7 @@ def write_model(
     if config.wise_ft:
         from longclip.model.averaging import average
 
-        model = average(model.cpu(), initial_model(config), config.wise_ft)
+        device = model.device  # it is going to be measured, which takes long on a CPU
+        model = average(model.cpu(), initial_model(config), config.wise_ft).to(device)
     save(model.eval(), path, card=run_card(config, steps=step, bad=bad))
     return model

@@ -11,11 +11,11 @@ from longclip.model import CLIP
 from longclip.training.checkpoints import Checkpoints, training_tensors
 from longclip.training.config import TrainConfig
 from longclip.training.errors import Preempted, TrainingError
-from longclip.training.finishing import whole_model, write_model
+from longclip.training.finishing import check_finite, whole_model, write_model
 from longclip.training.memory import keep_freed_memory, peak_memory
 from longclip.training.plan import Plan
 from longclip.training.processes import World, world
-from longclip.training.run_files import MODEL
+from longclip.training.run_files import MODEL, last_checkpoint
 from longclip.training.run_state import RunDirectory, config_json
 from longclip.training.starting import (
     autocast,
@@ -85,7 +85,7 @@ def train(
         )
     with world(config.device) as processes, stop_request() as stop:
         run = RunDirectory(config.out)
-        # The model comes first: a configuration that cannot work must not leave a run behind.
+        # The run comes last: a configuration that cannot work must not leave one behind.
         model = initial_model(config, processes.device)
         original = original_model(config).to(processes.device) if config.distill_weight else None
         if processes.device.type == "cpu":
@@ -97,10 +97,8 @@ def train(
                     warnings.warn(problem, stacklevel=2)
         plan = plan_of(config, store.collection)
         watchers = _watchers(config, processes)
-        if processes.first:
-            run.check(config) if resume else run.start(config)
-        processes.wait()
         stepper = Stepper(config, model, original, processes)
+        run.begin(config, processes, resume=resume)
         trainer = _Trainer(config, stepper, plan, run, watchers, evaluate)
         if resume:
             trainer.restore()
@@ -146,8 +144,13 @@ class _Trainer:
         done = False
         try:
             self._steps(pairs, stop, on_step)
+            check_finite(self.stepper)
             result = self._finish()
             done = True
+        except TrainingError:
+            # What is being written may be the last that was good; all processes come here.
+            self.checkpoints.finish()
+            raise
         finally:
             self.watchers.close(failed=not done)
         return result
@@ -195,9 +198,11 @@ class _Trainer:
             return
         self._checkpoint()
         self.checkpoints.finish()
+        # Where that could not be written, it is an earlier one.
+        kept = last_checkpoint(self.directory.path) or 0
         raise Preempted(
             f"told to stop after step {self.step} of {self.plan.total_steps}; "
-            f"{self.directory.path} goes on from there with --resume"
+            f"{self.directory.path} goes on from step {kept} with --resume"
         )
 
     def _note_bad(self, batch: Batch) -> None:
@@ -206,6 +211,8 @@ class _Trainer:
         most = self.config.max_bad_fraction * self.plan.items
         if len(self.bad) > most:
             listed = "\n  ".join(list(self.bad)[:10])
+            if "No such file" in listed:
+                listed += "\nName the folder that the pictures lie in with --images."
             raise TrainingError(
                 f"{len(self.bad)} items cannot be used, more than --max-bad-fraction "
                 f"{self.config.max_bad_fraction} of {self.plan.items}:\n  {listed}"
@@ -246,6 +253,7 @@ class _Trainer:
         model = whole_model(self.stepper, self.config)
         if self.world.first:
             assert model is not None
+            model = model.to(self.world.device)
             with autocast(self.config, self.world.device):
                 self._write({"step": self.step, "evaluation": self.evaluate(model)})
         self.world.wait()

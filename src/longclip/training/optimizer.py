@@ -119,5 +119,6 @@ def clip_gradient(parameters: Iterable[Tensor], length: float, most: float) -> N
 
 @torch.no_grad()
 def clamp_logit_scale(logit_scale: Tensor) -> None:
-    """Keep the inverse temperature at most 100."""
-    logit_scale.clamp_(max=MAX_LOG_SCALE)
+    """Keep the inverse temperature at most 100; one that is frozen stays what it is."""
+    if logit_scale.requires_grad:
+        logit_scale.clamp_(max=MAX_LOG_SCALE)

@@ -1,6 +1,7 @@
 """The processes a run is made of: one plainly, or as many as torchrun started."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 # Only one process evaluates and writes models; the others wait for it that long. A process that
 # dies is noticed by torchrun at once, whatever this is.
 _TIMEOUT = timedelta(hours=2)
+_SECONDS_TO_LET_GO = 0.2
 
 
 @dataclass(frozen=True)
@@ -88,18 +90,26 @@ def world(device: str) -> Iterator[World]:
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     chosen = _device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+    if ":" in device and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            f"--device {device} would be that of all processes; leave out the number, and each "
+            "takes its own"
+        )
+    if chosen.type == "cuda" and torch.cuda.is_available():
+        torch.cuda.set_device(chosen)
     if size == 1 or dist.is_initialized():
         rank, size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         yield World(rank, size, chosen)
         return
-    if chosen.type == "cuda":
-        torch.cuda.set_device(chosen)
     # Checkpoints are written from host memory, so the host needs a backend too.
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=_TIMEOUT)
     try:
         yield World(dist.get_rank(), dist.get_world_size(), chosen)
     finally:
+        # A moment after a collective is done its thread lets go of it, for which it needs the
+        # interpreter; a group that is taken down in that moment waits for the thread for ever.
+        time.sleep(_SECONDS_TO_LET_GO)
         dist.destroy_process_group()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from longclip import __version__
 from longclip._files import write_text
 from longclip.training.config import HOW_IT_RUNS, TrainConfig
+from longclip.training.processes import World
 from longclip.training.run_files import CHECKPOINTS, CONFIG, METRICS
 from longclip.training.watching import forget
 
@@ -39,6 +40,18 @@ class RunDirectory:
         shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
         forget(self.path)
 
+    def begin(self, config: TrainConfig, world: World, *, resume: bool) -> None:
+        """`check` or `start`, in the first process; its errors are raised in all of them."""
+        error: Exception | None = None
+        if world.first:
+            try:
+                self.check(config) if resume else self.start(config)
+            except (ValueError, OSError) as caught:
+                error = caught
+        for found in world.gather_objects(error):
+            if found is not None:
+                raise found
+
     def check(self, config: TrainConfig) -> None:
         """See that the run here may go on with this configuration.
 
@@ -49,6 +62,8 @@ class RunDirectory:
             started = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ValueError(f"{self.path} holds no run to resume; leave out --resume") from None
+        # What an earlier version did not know it did as the default says.
+        started = config_json(TrainConfig()) | started
         asked = config_json(config)
         changed = [
             f"{key} was {started.get(key)!r}, now {asked[key]!r}"
@@ -90,3 +105,27 @@ def config_json(config: TrainConfig) -> dict[str, Any]:
         "images": [str(path) for path in config.images],
         "evaluate": list(config.evaluate),
     }
+
+
+def read_config(run: Path) -> TrainConfig:
+    """The configuration that a run was started with.
+
+    Raises:
+        ValueError: if there is no run, or another version wrote it whose options are not known.
+    """
+    try:
+        values = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{run} holds no run to resume; leave out --resume") from None
+    version = values.pop("longclip", "another version")
+    kinds = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    unknown = values.keys() - kinds.keys()
+    if unknown:
+        raise ValueError(
+            f"{run / CONFIG}, written by longclip {version}, has options that longclip "
+            f"{__version__} does not know: {', '.join(sorted(unknown))}; resume with that version"
+        )
+    values |= {name: tuple(v) for name, v in values.items() if isinstance(kinds[name], tuple)}
+    values["out"] = run
+    values["images"] = tuple(map(Path, values.get("images", ())))
+    return TrainConfig(**values)

@@ -146,18 +146,12 @@ def reading_of(config: TrainConfig, model: CLIP) -> Reading:
     )
 
 
-def computes_bfloat16(config: TrainConfig, device: torch.device) -> bool:
-    """Whether bfloat16 is asked for, or "auto" finds hardware for it."""
-    return config.precision == "bfloat16" or (
+def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
+    """bfloat16 arithmetic where it is asked for, or "auto" finds hardware for it."""
+    wanted = config.precision == "bfloat16" or (
         config.precision == "auto" and _fast_bfloat16(device.type)
     )
-
-
-def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
-    """bfloat16 arithmetic with float32 weights, where wanted."""
-    if not computes_bfloat16(config, device):
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
+    return torch.autocast(device.type, torch.bfloat16) if wanted else nullcontext()
 
 
 def _fast_bfloat16(device: str) -> bool:

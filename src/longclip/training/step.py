@@ -27,7 +27,6 @@ from longclip.training.processes import World
 from longclip.training.starting import (
     autocast,
     choose_what_learns,
-    computes_bfloat16,
     position_table,
 )
 from longclip.training.stream import BOS, EOT, Batch, crop
@@ -71,9 +70,7 @@ class Stepper:
         model.activation_checkpointing(config.activation_checkpointing)
         towers = Towers(model, lockstep=world.size > 1 and config.parallel == "fsdp")
         towers.logit_bias.requires_grad_(config.short_loss == "sigmoid")
-        self.towers = ParallelTowers(
-            towers, world, config.parallel, bfloat16=computes_bfloat16(config, world.device)
-        )
+        self.towers = ParallelTowers(towers, world, config.parallel)
         self.optimizer = make_optimizer(towers, config)
         self._autocast = partial(autocast, config, world.device)
         self._teacher = Teacher(original, world) if original is not None else None
@@ -172,14 +169,15 @@ class Stepper:
         padded = [
             np.pad(ids, ((0, 0), (0, longest - ids.shape[1])), constant_values=EOT) for ids in texts
         ]
-        return _on(np.concatenate(padded), self._world.device)
+        # They stay on the host, where it is worked out how they are cut and packed.
+        return torch.from_numpy(np.concatenate(padded))
 
     def _teach(self, batch: Batch, counts: list[int], blank: bool) -> Teaching:
         assert self._teacher is not None
         with self._autocast():
             return self._teacher.teach(
                 lambda rows: self._pixels(batch, rows),
-                _on(batch.plain, self._world.device),
+                torch.from_numpy(batch.plain),
                 counts,
                 positives=self._config.positives,
                 blank=blank,
@@ -212,7 +210,8 @@ def _without_rows(features: Features) -> Features:
 
 def _check_finite(step: int, *features: Tensor | None) -> None:
     # A principal component analysis of what is no number would fail with less to say.
-    if not all(bool(f.detach().isfinite().all()) for f in features if f is not None):
+    finite = [f.detach().isfinite().all() for f in features if f is not None]
+    if not bool(torch.stack(finite).all()):
         raise TrainingError(
             f"embeddings are no longer finite at step {step + 1}: training has diverged; "
             "start again with a lower --lr"

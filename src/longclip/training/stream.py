@@ -2,7 +2,8 @@
 
 import mmap
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from longclip.data.mixture import Mixture
 from longclip.inputs import ImageError, Preprocess, clip_tokenizer
 from longclip.training.plan import Plan
 from longclip.training.processes import World
+from longclip.training.stopping import heed_parent_alone
 
 BOS, EOT = 49406, 49407
 PAD = 0
@@ -173,10 +175,30 @@ def batches(
         # About one step ahead, and not more than memory has room for.
         prefetch_factor=min(32, max(2, -(-parts // parallel) + 1)) if parallel else None,
         multiprocessing_context="fork" if parallel else None,
+        worker_init_fn=heed_parent_alone if parallel else None,
     )
-    loaded = iter(loader)
-    for first in loaded:
-        yield _joined([first, *(next(loaded) for _ in range(parts - 1))])
+    whole = _whole(loader, parts)
+    yield from _ahead(whole) if parallel else whole
+
+
+def _whole(loaded: Iterable[Batch], parts: int) -> Iterator[Batch]:
+    """Steps of so many pieces each."""
+    pieces = iter(loaded)
+    for first in pieces:
+        yield _joined([first, *(next(pieces) for _ in range(parts - 1))])
+
+
+def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same, each made while the one before it is used.
+
+    What workers have prepared is a gigabyte for a step of thousands: taking it out of their pipes
+    and putting it together takes seconds.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch
 
 
 def _parts(

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import (
     FSDPModule,
-    MixedPrecisionPolicy,
     fully_shard,
     register_fsdp_forward_method,
 )
@@ -24,6 +23,10 @@ temperature and, for a sigmoid loss, the bias of all logits."""
 
 START_BIAS = -10.0
 """SigLIP's first bias: at the start nearly all pairs are negatives (Zhai et al. 2023, sec. 3.2)."""
+
+
+LOCKSTEP_PARTS = 4
+"""Parts, from short texts to long, in which sharded towers read: padding only within each."""
 
 
 class Towers(nn.Module):
@@ -45,8 +48,18 @@ class Towers(nn.Module):
     def _texts(self, ids: Tensor) -> Tensor:
         if not self.lockstep:
             return self.clip.text_features(ids)
-        # Where weights are sharded every layer's call is a collective: all processes must make
-        # the same number of them, so texts are not cut into micro-batches here.
+        # Where weights are sharded every layer's call is a collective, and all processes must make
+        # the same number of them: as many micro-batches, however many texts there are.
+        ids = ids.to(self.clip.device)
+        order = end_positions(ids, self.clip.text_model.eos_token_id).argsort(stable=True)
+        features = [
+            # A process with few texts has one go along for company.
+            self._read(ids[part if len(part) else order[:1]])[: len(part)]
+            for part in order.tensor_split(LOCKSTEP_PARTS)
+        ]
+        return torch.cat(features)[order.argsort()]
+
+    def _read(self, ids: Tensor) -> Tensor:
         tower = self.clip.text_model
         ends = end_positions(ids, tower.eos_token_id)
         x_BLD = tower.embeddings(ids[:, : int(ends.max()) + 1])
@@ -56,15 +69,13 @@ class Towers(nn.Module):
 class ParallelTowers:
     """Towers on one device, replicated (DDP) or sharded (FSDP2)."""
 
-    def __init__(
-        self, towers: Towers, world: World, parallel: Parallel, *, bfloat16: bool = False
-    ) -> None:
+    def __init__(self, towers: Towers, world: World, parallel: Parallel) -> None:
         self.towers = towers
         self.world = world
         self.sharded = world.size > 1 and parallel == "fsdp"
         self._module: nn.Module = towers
         if self.sharded:
-            _shard(towers, world, bfloat16=bfloat16)
+            _shard(towers, world)
         elif world.size > 1:
             self._module = DistributedDataParallel(towers, gradient_as_bucket_view=True)
 
@@ -98,17 +109,15 @@ class ParallelTowers:
         ]
 
 
-def _shard(towers: Towers, world: World, *, bfloat16: bool) -> None:
-    mesh = world.mesh()
-    policy = MixedPrecisionPolicy(
-        param_dtype=torch.bfloat16 if bfloat16 else None, reduce_dtype=torch.float32
-    )
-    clip = towers.clip
+def _shard(towers: Towers, world: World) -> None:
+    mesh, clip = world.mesh(), towers.clip
+    # Weights travel in float32 and autocast rounds them, as it does for replicas: sent in bfloat16
+    # they would make the residual stream bfloat16 too, and sharding another computation.
     for tower in (clip.text_model, clip.vision_model):
         for layer in tower.encoder.layers:
-            fully_shard(layer, mesh=mesh, mp_policy=policy)
+            fully_shard(layer, mesh=mesh)
             for pooled in ("at", "at_ends"):
                 register_fsdp_forward_method(layer, pooled)
     ignored = {clip.logit_scale, towers.logit_bias}
-    fully_shard(towers, mesh=mesh, mp_policy=policy, ignored_params=ignored)
+    fully_shard(towers, mesh=mesh, ignored_params=ignored)
     assert isinstance(towers, FSDPModule)
