@@ -41,8 +41,10 @@ CHANGES: dict[str, dict[str, Any]] = {
         "long_weight": 0.9,
         "pcm_weight": 0.1,
     },
+    "0.9 long + 0.1 short": {"long_weight": 0.9, "pcm_weight": 0.1},
     "PAD prefix": {"pad_prefix": 20},
     "distillation": {"distill_weight": 1.0},
+    "margin 0.25": {"margin": 0.25},
     "margin 0.5": {"margin": 0.5},
     "sigmoid, 2 positives": {"short_loss": "sigmoid", "positives": 2},
     "LoRA, rank 16": {"lora_rank": 16, "lora_alpha": 32.0, "lr": 2e-3},
@@ -70,7 +72,7 @@ def settings(data: Path | None, base: Path | None, out: Path) -> list[Setting]:
     scenes = Setting(
         "scenes",
         replace(common, model="nano", data=("scenes/train-groups",), limit=8192, steps=72, out=out),
-        {"dev": ("scenes/val", "scenes/val-short"), "test": ("scenes/test", "scenes/test-short")},
+        {"val": ("scenes/val", "scenes/val-short"), "test": ("scenes/test", "scenes/test-short")},
         {
             "long T2I": ("scenes/{}", "long", "text_to_image", "R@1"),
             "long I2T": ("scenes/{}", "long", "image_to_text", "R@1"),

@@ -447,6 +447,20 @@ def test_the_engines_loss_is_the_papers(photos: Path, tmp_path: Path) -> None:
     assert line["loss_short"] == pytest.approx(float(loss.parts["short"]), rel=1e-5)
 
 
+def test_a_margin_is_between_long_texts_where_there_are_some(photos: Path, tmp_path: Path) -> None:
+    config = replace(tiny_config(photos, tmp_path / "plain"), steps=1)
+    pushed = replace(config, out=tmp_path / "pushed", margin=0.5)
+    short = replace(clip(), **{n: getattr(config, n) for n in ("scratch", "data", "batch_size")})
+    short = replace(short, out=tmp_path / "short", steps=1, workers=0, log_every=1)
+    lines = []
+    for run in (config, pushed, short, replace(short, out=tmp_path / "short-pushed", margin=0.5)):
+        train(run)
+        lines.append(json.loads((run.out / "metrics.jsonl").read_text()))
+    assert lines[1]["loss_long"] > lines[0]["loss_long"]
+    assert lines[1]["loss_short"] == lines[0]["loss_short"]
+    assert lines[3]["loss_short"] > lines[2]["loss_short"]
+
+
 @pytest.mark.slow
 def test_compiled_layers_learn_the_same(photos: Path, tmp_path: Path) -> None:
     config = replace(tiny_config(photos, tmp_path / "plain"), precision="float32", device="cpu")

@@ -75,7 +75,10 @@ class TrainConfig:
     pcm_groups: int = option("Split the batch into this many parts with a PCA of their own.", 1)
     short_loss: ShortLoss = option("Loss of the short branch.", "softmax")
     label_smoothing: float = option("Share of the target spread over all pairs.", 0.0)
-    margin: float = option("Hard-negative margin: how much similar texts repel each other.", 0.0)
+    margin: float = option(
+        "Hard-negative margin: how much similar texts repel each other, long ones if there are.",
+        0.0,
+    )
     distill_weight: float = option(
         "Weight of keeping the short-text similarities of the model that training starts from.", 0.0
     )

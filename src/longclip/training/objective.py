@@ -66,7 +66,9 @@ def share_of_loss(
     parts: dict[str, Tensor] = {}
     weights: dict[str, float] = {}
     if batch.long is not None:
-        parts["long"] = _softmax(batch.images, batch.long, batch, config, rows)
+        parts["long"] = _softmax(
+            batch.images, batch.long, batch, config, rows, margin=config.margin
+        )
         weights["long"] = config.long_weight
     if config.texts == "short" or config.pcm:
         parts["short"] = _short_loss(batch, config, rows)
@@ -95,7 +97,10 @@ def _short_loss(batch: Batched, config: TrainConfig, rows: slice | None) -> Tens
     if config.pcm:
         images = primary_components(images, config.pcm_components, groups=config.pcm_groups)
     if config.short_loss == "softmax":
-        return _softmax(images, batch.short, batch, config, rows)
+        # Beside long texts the short ones are summaries, which many images may share; a margin
+        # would drive apart what is alike.
+        margin = 0.0 if batch.long is not None else config.margin
+        return _softmax(images, batch.short, batch, config, rows, margin=margin)
     return sigmoid_loss(
         images,
         batch.short,
@@ -107,14 +112,20 @@ def _short_loss(batch: Batched, config: TrainConfig, rows: slice | None) -> Tens
 
 
 def _softmax(
-    images: Tensor, texts: Tensor, batch: Batched, config: TrainConfig, rows: slice | None
+    images: Tensor,
+    texts: Tensor,
+    batch: Batched,
+    config: TrainConfig,
+    rows: slice | None,
+    *,
+    margin: float,
 ) -> Tensor:
     return info_nce(
         images,
         texts,
         batch.logit_scale,
         label_smoothing=config.label_smoothing,
-        margin=config.margin,
+        margin=margin,
         rows=rows,
         chunk=config.logit_rows,
     )
