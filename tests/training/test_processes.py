@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,18 +175,19 @@ def test_a_run_goes_on_with_another_number_of_processes(photos: Path, tmp_path: 
     for turn in (0, 1):
         for processes in (1, 2, 3):
             jobs = [
-                (replace(runs[name], parallel=path[turn][1]), bool(turn))
+                (replace(runs[name], parallel=path[turn][1]), turn == 1)
                 for name, path in paths.items()
                 if path[turn][0] == processes
             ]
-            if turn == 0:
-                for config, _ in jobs:
-                    _run_and_forget_the_second_half(config, processes, tmp_path)
-            elif processes == 1:
-                for config, _ in jobs:
-                    train(config, resume=True)
+            if processes == 1:
+                for config, resume in jobs:
+                    train(config, resume=resume)
             elif jobs:
-                launch(processes, jobs, tmp_path / "second")
+                launch(processes, jobs, tmp_path / f"turn-{turn}-{processes}")
+        for config in runs.values():
+            if turn == 0:
+                [_, last] = whole_checkpoints(config.out / "checkpoints")
+                shutil.rmtree(last)
     for name, config in runs.items():
         torch.testing.assert_close(
             losses(config)[:, 0],
@@ -194,17 +196,6 @@ def test_a_run_goes_on_with_another_number_of_processes(photos: Path, tmp_path: 
             atol=1e-5,
             msg=lambda m, n=name: n + m,
         )
-
-
-def _run_and_forget_the_second_half(config: TrainConfig, processes: int, at: Path) -> None:
-    if processes == 1:
-        train(config)
-    else:
-        launch(processes, [(config, False)], at / f"first-{config.out.name}")
-    import shutil
-
-    [_, last] = whole_checkpoints(config.out / "checkpoints")
-    shutil.rmtree(last)
 
 
 def test_a_signal_to_torchrun_leaves_a_checkpoint(photos: Path, tmp_path: Path) -> None:

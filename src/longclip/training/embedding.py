@@ -147,7 +147,7 @@ class Embedding:
                 continue
             tensors.append(tensor)
             # Data parallelism averages; the loss is a sum over processes.
-            if gradient is None or gradient.shape != tensor.shape:
+            if gradient is None or not gradient.numel():
                 gradients.append(torch.zeros_like(tensor))
             else:
                 gradients.append((gradient * size).to(tensor.dtype))
@@ -185,7 +185,7 @@ def _rows(gradient: Tensor | None, rows: slice | Tensor | None) -> Tensor | None
 
 
 def _even_slices(count: int, parts: int) -> list[slice]:
-    """Up to `parts` slices of nearly the same length, none of them empty while there are rows."""
+    """So many slices of nearly the same length; some are empty where there are more than rows."""
     edges = [i * count // parts for i in range(parts + 1)]
     return [slice(a, b) for a, b in pairwise(edges)]
 
