@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,3 +93,15 @@ def current_umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def cache_home() -> Path:
+    """Where the platform keeps caches; `XDG_CACHE_HOME` goes before it everywhere."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(home):  # the specification has relative ones ignored
+        return Path(home)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    return Path.home() / ".cache"

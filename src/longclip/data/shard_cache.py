@@ -3,7 +3,6 @@
 import hashlib
 import http.client
 import os
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from longclip._files import atomic_path
+from longclip._files import atomic_path, cache_home
 from longclip.data.tables import DataError
 
 _WAITS = (1.0, 2.0, 4.0, 8.0)
@@ -138,18 +137,6 @@ class ShardCache:
 
 class _CutOff(OSError):
     """Fewer bytes than were announced, or a connection that was lost."""
-
-
-def cache_home() -> Path:
-    """Where the platform keeps caches; `XDG_CACHE_HOME` goes before it everywhere."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(home):  # the specification has relative ones ignored
-        return Path(home)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    return Path.home() / ".cache"
 
 
 def _digest(url: str) -> str:

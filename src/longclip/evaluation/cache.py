@@ -15,7 +15,6 @@ import mmap
 import os
 import re
 import struct
-import sys
 import uuid
 import warnings
 import zlib
@@ -27,7 +26,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from longclip._files import write_text
+from longclip._files import cache_home, write_text
 
 Kind = Literal["image", "text"]
 
@@ -55,17 +54,8 @@ class CacheSize:
 
 
 def default_cache_directory() -> Path:
-    """Where the platform keeps caches; `XDG_CACHE_HOME` goes before it everywhere."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(home):  # the specification has relative ones ignored
-        base = Path(home)
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        base = Path.home() / ".cache"
-    return base / "longclip" / "embeddings"
+    """Where embeddings are kept if nothing else is said."""
+    return cache_home() / "longclip" / "embeddings"
 
 
 class EmbeddingCache:

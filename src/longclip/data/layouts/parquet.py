@@ -9,7 +9,7 @@ from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
 from longclip.data.layouts.files import told_of
-from longclip.data.tables import Columns, DataError, Table
+from longclip.data.tables import Columns, DataError, Table, quiet_datasets
 
 # What the usual hub copies call them, where longclip's own tables use another name.
 _IMAGE = ("image", "img", "jpg")
@@ -112,14 +112,7 @@ class _NumberedTable(Table):
 
 
 def _table(files: Sequence[Path]) -> _NumberedTable:
-    try:
-        import datasets
-    except ModuleNotFoundError:
-        raise DataError(
-            f"reading {files[0]} takes the `datasets` library: pip install 'longclip[train]'"
-        ) from None
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    datasets = quiet_datasets(files[0])
     try:
         rows = datasets.load_dataset(
             "parquet",
