@@ -144,7 +144,9 @@ class TrainConfig:
     evaluate: tuple[str, ...] = option(
         "Measure on this while training: whatever `longclip eval` takes. Repeatable.", ()
     )
-    evaluate_every: int = option("Steps between those measurements; 0 for only at the end.", 0)
+    evaluate_every: int = option(
+        "Steps between those measurements; 0 for only before the first step and at the end.", 0
+    )
     tensorboard: bool = option("Write metrics for TensorBoard too, into OUT/tensorboard.", False)
     wandb: str = option("Send metrics to this project on Weights & Biases too.", "")
 
