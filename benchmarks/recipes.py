@@ -48,9 +48,20 @@ CHANGES: dict[str, dict[str, Any]] = {
     "margin 0.5": {"margin": 0.5},
     "sigmoid, 2 positives": {"short_loss": "sigmoid", "positives": 2},
     "LoRA, rank 16": {"lora_rank": 16, "lora_alpha": 32.0, "lr": 2e-3},
+    "margin 0.25, de-biased, 0.9 + 0.1": {
+        "margin": 0.25,
+        "short_texts": "without-first",
+        "long_weight": 0.9,
+        "pcm_weight": 0.1,
+    },
 }
-SHARES = (0.25, 0.5)
-"""WiSE-FT: share of the stretched original, averaged with the finished `paper` models."""
+AVERAGED = {
+    "paper, WiSE-FT 0.25": ("paper", 0.25),
+    "paper, WiSE-FT 0.5": ("paper", 0.5),
+    "margin 0.25, WiSE-FT 0.25": ("margin 0.25", 0.25),
+    "margin 0.25, de-biased, 0.9 + 0.1, WiSE-FT 0.25": ("margin 0.25, de-biased, 0.9 + 0.1", 0.25),
+}
+"""Finished models averaged with the stretched one they started from, which has this share."""
 
 
 @dataclass(frozen=True)
@@ -141,14 +152,14 @@ def work(setting: Setting, jobs: Any, store: PixelStore) -> None:
             train(config, store=store, resume=(config.out / "config.json").exists())
         measure(setting, config.out / "model", config.out / "eval.json")
         print(f"{setting.name}: {name}, seed {config.seed}", file=sys.stderr, flush=True)
-        if name == "paper":
-            for share in SHARES:
-                averaged(setting, config, share)
+        for row, (trained, share) in AVERAGED.items():
+            if trained == name:
+                averaged(setting, row, config, share)
 
 
-def averaged(setting: Setting, config: TrainConfig, share: float) -> None:
+def averaged(setting: Setting, row: str, config: TrainConfig, share: float) -> None:
     """Measure a finished model averaged with the stretched one that it started from."""
-    at = folder(setting.start.out, setting, f"WiSE-FT {share}", config.seed)
+    at = folder(setting.start.out, setting, row, config.seed)
     if not (at / "eval.json").exists():
         model = average(
             longclip.load(config.out / "model"), stretch(longclip.load(config.model)), share
@@ -196,7 +207,7 @@ def table(setting: Setting, split: str) -> str:
         if place[0].format(split) in setting.measured[split]
     }
     lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
-    rows = ["direct", *CHANGES, *(f"WiSE-FT {share}" for share in SHARES)]
+    rows = ["direct", *CHANGES, *AVERAGED]
     for name in rows:
         paths = [folder(setting.start.out, setting, name, seed) / "eval.json" for seed in SEEDS]
         results = [json.loads(path.read_text()) for path in paths if path.exists()]
