@@ -1,0 +1,45 @@
+"""diffusers and transformers: whether they are there, and how they are kept from talking."""
+
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+def require_libraries() -> None:
+    """Say what to install where pipelines cannot be used.
+
+    Raises:
+        ValueError: if diffusers or transformers is missing.
+    """
+    needed = ("diffusers", "transformers")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(
+            f"pipelines need {' and '.join(missing)}, which "
+            f"{'is' if len(missing) == 1 else 'are'} not installed: "
+            'pip install "longclip[diffusion]"'
+        )
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """No progress bars and no advice while something is imported or loaded."""
+    logging: Any = importlib.import_module("transformers.utils.logging")
+    verbosity, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # before diffusers is imported, which says what it does without
+    logging_of_diffusers: Any = importlib.import_module("diffusers.utils.logging")
+    logging.disable_progress_bar()
+    logging_of_diffusers.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            # Its new name, `dtype`, is not known to diffusers 0.35.
+            warnings.filterwarnings("ignore", message=".*torch_dtype.*")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        logging_of_diffusers.enable_progress_bar()
+        if shown:
+            logging.enable_progress_bar()

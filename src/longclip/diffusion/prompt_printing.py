@@ -1,0 +1,126 @@
+"""A prompt's tokens and sentences for people: colours on a terminal, marks in plain text."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from longclip.diffusion.prompt_view import PromptView, Reader, Window, limits_of
+
+# What lies behind the first cut, behind the second, and so on.
+_STYLES = ("", "yellow", "red", "bright_black")
+_WORDS = {"whole": "read", "part": "in part", "not": "cut"}
+
+
+def print_prompt(view: PromptView, title: str, console: Console, *, weights: bool) -> None:
+    """Print everything about one prompt.
+
+    Args:
+        view: what to print.
+        title: put in front, where there are several.
+        console: where; without a terminal, in plain text.
+        weights: whether weights were read in it.
+    """
+    for names, reader, windows in _grouped(view):
+        for number, window in enumerate(windows, 1):
+            of = f", window {number} of {len(windows)}" if len(windows) > 1 else ""
+            heading = _heading(f"{title}{names}{of}", reader, window)
+            _say(console, Text(heading, style="bold"))
+            _say(console, _token_line(window))
+            _print_sentences(window, console)
+    _print_syntax(view, console, weights=weights)
+
+
+def _print_syntax(view: PromptView, console: Console, *, weights: bool) -> None:
+    if not view.has_syntax:
+        return
+    if not weights:
+        _say(console, Text("brackets and BREAK are plain text here, as for a pipeline's own call"))
+        return
+    for piece in view.emphasis:
+        _say(console, Text(f"weight {piece.weight:.2f}: {' '.join(piece.text.split())}"))
+    breaks = len(view.encoders[0][1]) - 1
+    if breaks:
+        _say(console, Text(f"BREAK: {breaks + 1} windows, encoded one by one"))
+    _say(
+        console,
+        Text(
+            "`longclip generate --weights` reads it like this; without, brackets and BREAK are "
+            "text (--no-weights shows it)"
+        ),
+    )
+
+
+def _grouped(view: PromptView) -> list[tuple[str, Reader, tuple[Window, ...]]]:
+    """Encoders that read the same are shown once."""
+    groups: list[tuple[list[str], Reader, tuple[Window, ...]]] = []
+    for reader, windows in view.encoders:
+        for names, other, same in groups:
+            alike = [window.ids for window in windows] == [window.ids for window in same]
+            if alike and reader.context_length == other.context_length:
+                names.append(reader.name)
+                break
+        else:
+            groups.append(([reader.name], reader, windows))
+    return [(" and ".join(names), reader, windows) for names, reader, windows in groups]
+
+
+def _heading(name: str, reader: Reader, window: Window) -> str:
+    own = reader.context_length
+    lost = max(0, window.count - own)
+    end = f"reads {own}, so the last {lost} are cut off" if lost else f"reads {own}"
+    return f"{name}: {window.count} tokens, begin and end included; {end}"
+
+
+def _token_line(window: Window) -> Text:
+    """All tokens; "·" joins those of one word, and bars stand where a cut is."""
+    line = Text("  ")
+    cuts = [limit - 2 for limit in limits_of(window.reader) if window.count > limit]
+    for place, piece in enumerate(window.pieces):
+        if place in cuts:
+            limit = place + 2
+            line.append(f"|{limit} end here|", style="bold reverse")
+            line.append(" ")
+        style = _STYLES[min(sum(place >= cut for cut in cuts), len(_STYLES) - 1)]
+        last = place + 1 == len(window.pieces)
+        joined = piece if piece.endswith(" ") or last or not piece else f"{piece}·"
+        line.append(joined, style=style)
+    return line
+
+
+def _print_sentences(window: Window, console: Console) -> None:
+    limits = limits_of(window.reader)
+    sentences = window.sentences()
+    if not sentences:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 2), header_style="bold")
+    table.add_column("tokens", justify="right", no_wrap=True)
+    table.add_column("from–to", justify="right", no_wrap=True)
+    for limit in limits:
+        table.add_column(f"by {limit}", no_wrap=True)
+    table.add_column("sentence")
+    for sentence in sentences:
+        read = [sentence.read(limit) for limit in limits]
+        style = _STYLES[min(sum(one != "whole" for one in read), len(_STYLES) - 1)]
+        table.add_row(
+            str(sentence.last - sentence.first + 1),
+            f"{sentence.first}–{sentence.last}",
+            *(_WORDS[one] for one in read),
+            Text(sentence.text),
+            style=style,
+        )
+    console.print(table)
+
+
+def _say(console: Console, text: Text) -> None:
+    # In a pipe a line stays a line, whatever its length.
+    console.print(text, soft_wrap=not console.is_terminal, highlight=False)
+
+
+def print_views(
+    views: Sequence[tuple[str, PromptView]], console: Console, *, weights: bool
+) -> None:
+    """Print one prompt or several."""
+    for title, view in views:
+        print_prompt(view, f"{title}: " if len(views) > 1 else "", console, weights=weights)

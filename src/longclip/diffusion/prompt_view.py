@@ -1,0 +1,215 @@
+"""A prompt as text encoders read it: its tokens, and what a number of them leaves out."""
+
+import bisect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Literal
+
+from longclip.diffusion.prompts import Piece, Section, parse_prompt, unweighted
+from longclip.inputs import split_sentences
+
+LIMITS = (77, 248)
+"""Tokens that a CLIP and a Long-CLIP read, begin and end included."""
+
+Reading = Literal["whole", "part", "not"]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one text encoder gets its tokens.
+
+    Attributes:
+        name: what it is called where there are several.
+        context_length: tokens it reads, begin and end included.
+        encode: the ids of a text, without begin and end.
+        pieces: one printable string per id; the last piece of a word ends in a space.
+    """
+
+    name: str
+    context_length: int
+    encode: Callable[[str], list[int]]
+    pieces: Callable[[list[int]], list[str]]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence, and the places of its first and last token: the first behind BOS is 1."""
+
+    text: str
+    first: int
+    last: int
+
+    def read(self, context_length: int) -> Reading:
+        """How much of it an encoder of that many tokens reads."""
+        if self.last <= context_length - 2:
+            return "whole"
+        return "part" if self.first <= context_length - 2 else "not"
+
+
+@dataclass(frozen=True)
+class Window:
+    """A text that goes through an encoder at once: the prompt, or a part of it between BREAKs.
+
+    Attributes:
+        section: the text in pieces, each with the weight of its words.
+        reader: how it is read.
+    """
+
+    section: Section
+    reader: Reader
+
+    @cached_property
+    def text(self) -> str:
+        """The text without the signs that gave the weights."""
+        return "".join(piece.text for piece in self.section)
+
+    @cached_property
+    def ids(self) -> list[int]:
+        """Its tokens, without begin and end."""
+        return [id for piece in self.section for id in self.reader.encode(piece.text)]
+
+    @cached_property
+    def pieces(self) -> list[str]:
+        """One printable string per token."""
+        return self.reader.pieces(self.ids)
+
+    @property
+    def count(self) -> int:
+        """Tokens with begin and end."""
+        return len(self.ids) + 2
+
+    def tokens_before(self, end: int) -> int:
+        """The number of tokens of `text[:end]`."""
+        tokens = 0
+        for piece in self.section:
+            tokens += len(self.reader.encode(piece.text[: max(end, 0)]))
+            end -= len(piece.text)
+        return tokens
+
+    def cut_at(self, context_length: int) -> int:
+        """Where in `text` that many tokens end: the text is read up to there.
+
+        A word of which only a part is read counts as cut.
+        """
+        if self.count <= context_length:
+            return len(self.text)
+        ends = [0, *(match.end() for match in _WORD.finditer(self.text))]
+        fitting = bisect.bisect_right(ends, context_length - 2, key=self.tokens_before)
+        return ends[fitting - 1]
+
+    def sentences(self) -> list[Sentence]:
+        """Its sentences in their order."""
+        words = list(re.finditer(r"\S+", self.text))
+        found = split_sentences(self.text)
+        ends = [0]
+        for sentence in found:
+            ends.append(ends[-1] + len(sentence.split()))
+        result = []
+        for sentence, (first, last) in zip(found, pairwise(ends), strict=True):
+            before = self.tokens_before(words[first].start())
+            until = self.tokens_before(words[last - 1].end())
+            result.append(Sentence(sentence, before + 1, until))
+        return result
+
+
+# Where CLIP's words end: letters, a digit, a run of marks. Its "'s" and the like are two of these,
+# which does no harm: with both there are no more tokens than with the first.
+_WORD = re.compile(r"[^\W\d_]+|\d|(?:[^\w\s]|_)+")
+
+
+@dataclass(frozen=True)
+class PromptView:
+    """A prompt in the eyes of several encoders.
+
+    Attributes:
+        text: the prompt.
+        has_syntax: whether something in it can be read as a weight or a BREAK.
+        encoders: for each reader its windows.
+    """
+
+    text: str
+    has_syntax: bool
+    encoders: tuple[tuple[Reader, tuple[Window, ...]], ...]
+
+    @property
+    def emphasis(self) -> list[Piece]:
+        """The pieces that have a weight other than 1."""
+        windows = self.encoders[0][1]
+        pieces = [piece for window in windows for piece in window.section]
+        return [piece for piece in pieces if piece.weight != 1 and piece.text.strip()]
+
+
+def windows_of(text: str, reader: Reader, *, weights: bool) -> tuple[Window, ...]:
+    """The windows of a prompt; one, unless weights are read and there is a BREAK."""
+    sections = parse_prompt(text) if weights else unweighted(text)
+    return tuple(Window(section, reader) for section in sections)
+
+
+def view_prompt(text: str, readers: Sequence[Reader], *, weights: bool = True) -> PromptView:
+    """What each reader makes of a prompt.
+
+    Args:
+        text: the prompt.
+        readers: at least one.
+        weights: whether (word:1.3) and BREAK mean something, as in `encode`, or are plain text,
+            as when a pipeline is called with the prompt.
+    """
+    assert readers
+    return PromptView(
+        text=text,
+        has_syntax=bool(text) and parse_prompt(text) != unweighted(text),
+        encoders=tuple((reader, windows_of(text, reader, weights=weights)) for reader in readers),
+    )
+
+
+def as_json(view: PromptView) -> dict[str, Any]:
+    """Everything there is to know, for programs."""
+    return {
+        "text": view.text,
+        "encoders": [
+            {
+                "name": reader.name,
+                "context_length": reader.context_length,
+                "windows": [_window_as_json(window) for window in windows],
+            }
+            for reader, windows in view.encoders
+        ],
+    }
+
+
+def _window_as_json(window: Window) -> dict[str, Any]:
+    limits = limits_of(window.reader)
+    cuts = {limit: window.cut_at(limit) for limit in limits}
+    return {
+        "text": window.text,
+        "weights": [{"text": piece.text, "weight": piece.weight} for piece in window.section],
+        "count": window.count,
+        "ids": window.ids,
+        "tokens": [piece.strip() for piece in window.pieces],
+        "limits": {
+            str(limit): {
+                "tokens_cut": max(0, window.count - limit),
+                "read": window.text[:cut].strip(),
+                "cut": window.text[cut:].strip(),
+            }
+            for limit, cut in cuts.items()
+        },
+        "sentences": [
+            {
+                "text": sentence.text,
+                "first": sentence.first,
+                "last": sentence.last,
+                "tokens": sentence.last - sentence.first + 1,
+                "read": {str(limit): sentence.read(limit) for limit in limits},
+            }
+            for sentence in window.sentences()
+        ],
+    }
+
+
+def limits_of(reader: Reader) -> list[int]:
+    """The numbers of tokens at which a cut is shown: CLIP's, Long-CLIP's and the reader's own."""
+    return sorted({*LIMITS, reader.context_length})

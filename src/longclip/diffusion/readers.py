@@ -1,0 +1,178 @@
+"""Readers for prompts: CLIP's own tokenizer, a checkpoint's length, a pipeline's tokenizers."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from longclip.diffusion.libraries import quiet_libraries, require_libraries
+from longclip.diffusion.limits import quiet_about_cuts
+from longclip.diffusion.prompt_view import Reader
+from longclip.inputs import clip_tokenizer
+
+_INDEX = "model_index.json"
+_FOLDERS = ("tokenizer", "tokenizer_2")
+_UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+
+
+def clip_reader(context_length: int = 77, name: str = "CLIP") -> Reader:
+    """CLIP's tokenizer as it was trained; needs no other library."""
+    tokenizer = clip_tokenizer()
+    return Reader(
+        name=name,
+        context_length=context_length,
+        encode=lambda text: tokenizer.encode([text])[0][1:-1],
+        pieces=_clip_pieces,
+    )
+
+
+def tokenizer_reader(tokenizer: Any, name: str) -> Reader:
+    """A transformers `CLIPTokenizer`, with the tokens that were added to it.
+
+    A token of textual inversion that stands for several vectors is read as all of them, as
+    diffusers does.
+    """
+    with quiet_libraries():
+        loaders: Any = importlib.import_module("diffusers.loaders")
+    expand = loaders.TextualInversionLoaderMixin().maybe_convert_prompt
+
+    def encode(text: str) -> list[int]:
+        with quiet_about_cuts():
+            expanded = expand(text, tokenizer)
+            ids = tokenizer(expanded, add_special_tokens=False, verbose=False).input_ids
+        return [int(id) for id in ids]
+
+    def pieces(ids: list[int]) -> list[str]:
+        added = {id: f"{text} " for text, id in tokenizer.added_tokens_encoder.items()}
+        known = [id for id in ids if id not in added]
+        readable = iter(_clip_pieces(known))
+        return [added[id] if id in added else next(readable) for id in ids]
+
+    return Reader(name, int(tokenizer.model_max_length), encode, pieces)
+
+
+def pipeline_readers(pipeline: Any) -> list[Reader]:
+    """The readers of a pipeline in memory, in the order of its encoders."""
+    from longclip.diffusion.families import text_slots
+
+    names = [slot.tokenizer for slot in text_slots(pipeline)]
+    return [tokenizer_reader(getattr(pipeline, name), name) for name in names]
+
+
+def open_readers(model: str | None = None, revision: str | None = None) -> list[Reader]:
+    """The readers of a model by its name; of the weights nothing is fetched.
+
+    Args:
+        model: a diffusers pipeline's directory or hub id, a CLIP checkpoint as `longclip.load`
+            takes it, or None for a stock CLIP.
+        revision: branch, tag or commit of a model on the hub.
+
+    Raises:
+        ValueError: if there is no such model, it has no CLIP tokenizer, or transformers and
+            diffusers are needed and not installed.
+    """
+    if model is None:
+        return [clip_reader()]
+    from longclip.checkpoints.hub import is_hub_id  # imports torch, which CLIP's own does without
+
+    path = Path(model)
+    if path.is_dir() and (path / _INDEX).is_file():
+        return _directory_readers(path)
+    if path.exists() or not is_hub_id(model):
+        return [clip_reader(_context_length(model), model)]
+    directory = _fetched(model, _INDEX, revision)
+    if directory is not None:
+        return _directory_readers(_with_tokenizers(model, directory, revision))
+    return [clip_reader(_hub_context_length(model, revision), model)]
+
+
+def _clip_pieces(ids: list[int]) -> list[str]:
+    """Pieces in which a character that takes several tokens stands with the first of them."""
+    tokenizer = clip_tokenizer()
+    pieces = tokenizer.pieces(ids)
+    start = 0
+    while start < len(pieces):
+        end = start + 1
+        while _UNREADABLE in pieces[start] and end < len(pieces):
+            together = tokenizer.decode(ids[start : end + 1])
+            pieces[end], whole = "", pieces[end].endswith(" ")
+            end += 1
+            if _UNREADABLE not in together:
+                pieces[start] = together + " " * whole
+        start = end
+    return pieces
+
+
+def _directory_readers(path: Path) -> list[Reader]:
+    require_libraries()
+    with quiet_libraries():
+        from transformers import CLIPTokenizer
+
+    try:
+        index = json.loads((path / _INDEX).read_text(encoding="utf-8"))
+        kinds = {name: index[name][1] for name in _FOLDERS if name in index}
+    except (ValueError, TypeError, IndexError, KeyError) as error:
+        raise ValueError(f"{path / _INDEX} is not a pipeline's: {error}") from None
+    found = [name for name, kind in kinds.items() if str(kind).startswith("CLIPTokenizer")]
+    if not found:
+        raise ValueError(f"{path} has no CLIP tokenizer; its prompts are read by something else")
+    return [
+        tokenizer_reader(CLIPTokenizer.from_pretrained(path, subfolder=name), name)
+        for name in found
+    ]
+
+
+def _context_length(source: str) -> int:
+    """How many tokens a checkpoint on this machine reads; its weights stay in the file."""
+    from longclip.model.loading import open_checked
+
+    _, model = open_checked(source, "text")
+    return model.context_length
+
+
+def _hub_context_length(model: str, revision: str | None) -> int:
+    """What the configuration on the hub says; a checkpoint without one has to be here."""
+    owner, name, *folder = model.split("/")
+    directory = _fetched(f"{owner}/{name}", "/".join([*folder, "config.json"]), revision)
+    if directory is not None:
+        file = Path(directory, *folder, "config.json")
+        config = json.loads(file.read_text(encoding="utf-8"))
+        text = config.get("text_config") or config
+        if "max_position_embeddings" in text:
+            return int(text["max_position_embeddings"])
+    from longclip.diffusion.download import require_here
+
+    require_here(encoders=[model], revision=revision)
+    return _context_length(model)
+
+
+def _with_tokenizers(model: str, directory: Path, revision: str | None) -> Path:
+    """The directory in the cache, after the small files of the tokenizers have been fetched."""
+    from huggingface_hub import HfApi
+
+    from longclip.diffusion.download import fetch_files, hub_answers
+
+    if not any((directory / name).is_dir() for name in _FOLDERS):
+        with hub_answers(model, revision):
+            siblings = HfApi().model_info(model, revision=revision).siblings or ()
+        files = [file.rfilename for file in siblings]
+        fetch_files(model, [f for f in files if f.partition("/")[0] in _FOLDERS], revision)
+    return directory
+
+
+def _fetched(repository: str, file: str, revision: str | None) -> Path | None:
+    """The directory in the cache with one small file, or None where the model has none."""
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    from longclip.diffusion.download import hub_answers
+
+    with hub_answers(repository, revision):
+        from huggingface_hub import hf_hub_download
+
+        try:
+            found = Path(hf_hub_download(repository, file, revision=revision))
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError:
+            return None
+    return found.parents[len(Path(file).parts) - 1]

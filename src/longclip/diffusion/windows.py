@@ -1,0 +1,186 @@
+"""A prompt's tokens, and the windows they are cut into: what an encoder reads at once.
+
+The programs people know cut, too, and otherwise. AUTOMATIC1111's web UI goes back to the last comma
+within 20 tokens, and where there is none it cuts through words; ComfyUI keeps words of fewer than
+eight tokens whole and looks for no punctuation.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+from longclip.diffusion.prompts import Section
+from longclip.inputs.sentences import CLOSERS, TERMINALS
+
+# How many tokens a window may leave empty to end with a sentence or a comma, as in the web UI.
+NEAR = 20
+
+
+class PromptCut(UserWarning):
+    """A prompt is longer than its encoder reads, and its end is left out."""
+
+
+class Token(NamedTuple):
+    """An id in the vocabulary, and its weight."""
+
+    id: int
+    weight: float = 1.0
+
+
+Tokens = tuple[Token, ...]
+
+
+@dataclass(frozen=True)
+class Word:
+    """Tokens that stay in one window, and the text they were made from."""
+
+    text: str
+    tokens: Tokens
+
+
+def split_words(tokenizer: Any, section: Section, convert: Callable[[str], str]) -> list[Word]:
+    """The words of a section between two BREAKs.
+
+    Their tokens, one after the other, are the tokens of each piece's text. What stands together
+    without a space is one word ("(cat:1.3),"), and so are the vectors of a textual inversion.
+
+    Args:
+        tokenizer: a transformers CLIPTokenizer.
+        section: pieces of text with their weights.
+        convert: spells out textual inversions that have several vectors ("<cat>" as
+            "<cat> <cat>_1"), as a pipeline's `maybe_convert_prompt` does.
+    """
+    words: list[Word] = []
+    before = " "
+    further_vectors = _further_vectors(tokenizer)
+    for piece in section:
+        text = convert(piece.text)
+        joins = not (before[-1].isspace() or text[:1].isspace())
+        for spelled, ids in _spelled(tokenizer, text):
+            word = Word(spelled, tuple(Token(id_, piece.weight) for id_ in ids))
+            if words and (joins or ids[0] in further_vectors):
+                word = Word(words[-1].text + spelled, words.pop().tokens + word.tokens)
+            words.append(word)
+            joins = False
+        before = text or before
+    return words
+
+
+def cut_windows(words: Sequence[Word], room: int) -> list[Tokens]:
+    """Windows of at most `room` tokens each, in order; without words one empty window.
+
+    A window ends with the last word that fits, or up to 20 tokens before it, where a sentence ends;
+    if none ends there, where a comma is. Only a word longer than a window is cut.
+    """
+    left = [part for word in words for part in _parts(word, room)]
+    windows: list[Tokens] = []
+    while left:
+        count = _fitting(left, room)
+        if count < len(left):
+            count = _natural_end(left[:count])
+        windows.append(tokens_of(left[:count]))
+        left = left[count:]
+    return windows or [()]
+
+
+def tokens_of(words: Iterable[Word]) -> Tokens:
+    """The tokens of words, one after the other."""
+    return tuple(chain.from_iterable(word.tokens for word in words))
+
+
+def framed(tokenizer: Any, tokens: Tokens) -> Tokens:
+    """A window as an encoder reads it: start, tokens, end, and the tokenizer's own padding.
+
+    Padding is the end token in SD 1 and SDXL's first encoder, and "!" in SD 2 and SDXL's second:
+    cross-attention reads it, so it must be what the encoder was trained with.
+    """
+    whole = (Token(tokenizer.bos_token_id), *tokens, Token(tokenizer.eos_token_id))
+    missing = int(tokenizer.model_max_length) - len(whole)
+    assert missing >= 0
+    return whole + (Token(tokenizer.pad_token_id),) * missing
+
+
+def as_text(tokenizer: Any, ids: Sequence[int]) -> str:
+    """The text of ids, for people to read.
+
+    A copied CLIPTokenizer of transformers 5 leaves the marks of words' ends in what it decodes.
+    """
+    decoded: str = tokenizer.decode(ids)
+    return decoded.replace("</w>", " ").strip()
+
+
+def _spelled(tokenizer: Any, text: str) -> Iterator[tuple[str, list[int]]]:
+    """What stands between spaces, with its ids; together these are the ids of the whole text.
+
+    A word's own ids are nearly always those that it has in the text. Where they are not, it is
+    taken together with what follows: a textual inversion's name may hold a space, and tokenizers
+    that repair broken encodings look further than one word.
+    """
+    ids = _ids(tokenizer, text)
+    spelled, start = "", 0
+    for word in text.split():
+        spelled = f"{spelled} {word}".lstrip()
+        own = _ids(tokenizer, spelled)
+        if own == ids[start : start + len(own)]:
+            if own:
+                yield spelled, own
+            spelled, start = "", start + len(own)
+    if start < len(ids):
+        yield spelled, ids[start:]
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    # verbose: transformers would warn of a text that is too long for the model; it is cut later.
+    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+    return ids
+
+
+def _further_vectors(tokenizer: Any) -> frozenset[int]:
+    """The ids of "<cat>_1", "<cat>_2" …: all but the first vector of textual inversions."""
+    return frozenset(
+        id_
+        for token, id_ in tokenizer.added_tokens_encoder.items()
+        if (name := re.fullmatch(r"(.+)_\d+", token)) and name[1] in tokenizer.added_tokens_encoder
+    )
+
+
+def _parts(word: Word, room: int) -> Iterator[Word]:
+    """The word, or if no window holds it pieces that fill windows."""
+    if len(word.tokens) <= room:
+        yield word
+        return
+    for start in range(0, len(word.tokens), room):
+        yield Word(word.text, word.tokens[start : start + room])
+
+
+def _fitting(words: Sequence[Word], room: int) -> int:
+    """How many of the first words a window holds."""
+    taken = 0
+    for count, word in enumerate(words):
+        taken += len(word.tokens)
+        if taken > room:
+            return count
+    return len(words)
+
+
+def _natural_end(words: Sequence[Word]) -> int:
+    """How many words to keep so that a window of them ends where a sentence or a clause does."""
+    for ends in (_ends_sentence, _ends_clause):
+        moved = 0
+        for count in range(len(words), 0, -1):
+            if ends(words[count - 1].text):
+                return count
+            moved += len(words[count - 1].tokens)
+            if moved > NEAR:
+                break
+    return len(words)
+
+
+def _ends_sentence(text: str) -> bool:
+    return text.rstrip(CLOSERS).endswith(tuple(TERMINALS))
+
+
+def _ends_clause(text: str) -> bool:
+    return text.rstrip(CLOSERS).endswith((",", ";", ":"))
