@@ -1,0 +1,75 @@
+"""Databases of images that are found by descriptions of any length."""
+
+from typing import TYPE_CHECKING
+
+from longclip._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from longclip.search.about import About
+    from longclip.search.ann import IndexQuality
+    from longclip.search.contents import Status, status
+    from longclip.search.errors import FilterError, SearchError
+    from longclip.search.indexing import IndexReport, forget, index
+    from longclip.search.query import Found, FoundImage, Query
+    from longclip.search.rows import Facts, Row
+    from longclip.search.searcher import Searcher, open_searcher
+    from longclip.search.service.app import create_app
+    from longclip.search.sources.item import Item, Listing, Source
+    from longclip.search.sources.opening import open_source, read_original
+    from longclip.search.store import Hit, Store
+
+_EXPORTS = {
+    "About": "about",
+    "Facts": "rows",
+    "FilterError": "errors",
+    "Found": "query",
+    "FoundImage": "query",
+    "Hit": "store",
+    "IndexQuality": "ann",
+    "IndexReport": "indexing",
+    "Item": "sources.item",
+    "Listing": "sources.item",
+    "Query": "query",
+    "Row": "rows",
+    "SearchError": "errors",
+    "Searcher": "searcher",
+    "Source": "sources.item",
+    "Status": "contents",
+    "Store": "store",
+    "create_app": "service.app",
+    "forget": "indexing",
+    "index": "indexing",
+    "open_searcher": "searcher",
+    "open_source": "sources.opening",
+    "read_original": "sources.opening",
+    "status": "contents",
+}
+
+__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
+
+__all__ = [
+    "About",
+    "Facts",
+    "FilterError",
+    "Found",
+    "FoundImage",
+    "Hit",
+    "IndexQuality",
+    "IndexReport",
+    "Item",
+    "Listing",
+    "Query",
+    "Row",
+    "SearchError",
+    "Searcher",
+    "Source",
+    "Status",
+    "Store",
+    "create_app",
+    "forget",
+    "index",
+    "open_searcher",
+    "open_source",
+    "read_original",
+    "status",
+]

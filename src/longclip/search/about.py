@@ -1,0 +1,83 @@
+"""Which model made the embeddings of a database, kept in the table itself."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+import torch
+
+from longclip.model import CLIP
+from longclip.search.errors import SearchError
+
+FORMAT = 1
+KEY = b"longclip.search"
+
+
+@dataclass(frozen=True)
+class About:
+    """What a database was made with.
+
+    Attributes:
+        model: what the model was called when it was opened: a directory, a hub name.
+        digest: of its weights and settings, see `digest_of`.
+        width: numbers in an embedding.
+        context_length: tokens of a text.
+        format: of the table.
+    """
+
+    model: str
+    digest: str
+    width: int
+    context_length: int
+    format: int = FORMAT
+
+    def metadata(self) -> dict[bytes, bytes]:
+        """For the table's schema."""
+        return {KEY: json.dumps(asdict(self)).encode()}
+
+    @staticmethod
+    def read(metadata: dict[bytes, bytes] | None, place: str) -> "About":
+        """From the table's schema; raises SearchError where it is not one of ours."""
+        found = (metadata or {}).get(KEY)
+        if found is None:
+            raise SearchError(
+                f"{place} holds a table `images` that longclip has not made; name another --db"
+            )
+        values = json.loads(found)
+        if values.get("format") != FORMAT:
+            raise SearchError(
+                f"{place} was made by another version of longclip (format {values.get('format')}, "
+                f"this one reads {FORMAT}); index into a new directory"
+            )
+        return About(**values)
+
+
+def about(model: CLIP, name: str) -> About:
+    """What to write into a database that `model` is about to fill."""
+    return About(name, digest_of(model), model.embedding_dim, model.context_length)
+
+
+def digest_of(model: CLIP) -> str:
+    """A name for what embeddings depend on, the same in whatever precision the weights were loaded.
+
+    Weights are rounded to bfloat16 first: an index made in bfloat16 on one machine is searched
+    in float32 on another, and their embeddings agree.
+    """
+    whole = hashlib.sha256()
+    settings = [model.config.to_json(), model.preprocess.to_json()]
+    whole.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        rounded = tensor.detach().to("cpu", torch.bfloat16).contiguous()
+        whole.update(f"{name} {list(rounded.shape)}".encode())
+        whole.update(rounded.reshape(-1).view(torch.uint8).numpy().data)
+    return whole.hexdigest()
+
+
+def check_same_model(stored: About, model: CLIP, name: str, place: str) -> None:
+    """Refuse a model whose embeddings cannot be compared with those that are there."""
+    if digest_of(model) != stored.digest:
+        raise SearchError(
+            f"{place} was indexed with {stored.model}, and {name} is another model: their "
+            "embeddings cannot be compared. Use that one, or index everything again with this "
+            f"one: longclip index … --db {place} --model {name} --rebuild"
+        )

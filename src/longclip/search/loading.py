@@ -1,0 +1,142 @@
+"""Images read, told apart and decoded by threads, ahead of the encoder."""
+
+import hashlib
+import os
+import threading
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longclip.inputs import ImageError
+from longclip.search.decoding import Decoding, decode
+from longclip.search.planning import Bad, Task
+from longclip.search.rows import Facts
+from longclip.search.sources.item import folder_and_name
+
+LARGEST = 512 << 20
+"""Bytes of an image file that are taken into memory."""
+_MOST_WORKERS = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Fresh:
+    """An image that is to be embedded."""
+
+    task: Task
+    facts: Facts
+    pixels: NDArray[np.uint8] = field(repr=False)
+    thumbnail: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Same:
+    """An image whose content is in the database already, or is on its way there."""
+
+    task: Task
+    sha256: str
+    bytes: int
+    caption: str | None
+
+
+class Loader:
+    """What a thread does for one image.
+
+    Args:
+        how: images are decoded.
+        hashes: `sha256` of what is in the database.
+
+    Attributes:
+        broken: the `sha256` of files that could not be decoded, and why.
+    """
+
+    def __init__(self, how: Decoding, hashes: set[bytes]) -> None:
+        self._how = how
+        self._hashes = hashes
+        self._lock = threading.Lock()
+        self.broken: dict[str, str] = {}
+
+    def __call__(self, task: Task) -> Fresh | Same | Bad:
+        """Read it, and decode it if its content is new."""
+        item = task.item
+        if item.bytes is not None and item.bytes > LARGEST:
+            return Bad(item.uri, f"{item.bytes:,} bytes are more than any photo has; leave it out")
+        try:
+            content = task.source.read(item)
+            caption = task.source.caption(item)
+        except OSError as error:
+            return Bad(item.uri, f"it cannot be read: {error.strerror or error}")
+        except MemoryError:
+            return Bad(item.uri, "there is not enough memory to read it")
+        except (ValueError, LookupError) as error:
+            return Bad(item.uri, str(error))
+        sha256 = hashlib.sha256(content).hexdigest()
+        if sha256 in self.broken:
+            return Bad(item.uri, self.broken[sha256])
+        if not self._is_new(sha256):
+            return Same(task, sha256, len(content), caption)
+        try:
+            decoded = decode(content, self._how)
+        except ImageError as error:
+            self.broken[sha256] = str(error)
+            return Bad(item.uri, str(error))
+        folder, name = folder_and_name(item.uri)
+        about = decoded.metadata
+        facts = Facts(
+            uri=item.uri,
+            source=task.before.source if task.before else task.source.name,
+            folder=folder,
+            name=name,
+            sha256=sha256,
+            bytes=len(content),
+            mtime_ns=item.mtime_ns,
+            width=decoded.width,
+            height=decoded.height,
+            format=about.format,
+            taken=about.taken,
+            latitude=about.latitude,
+            longitude=about.longitude,
+            camera=about.camera,
+            caption=caption,
+        )
+        return Fresh(task, facts, decoded.pixels, decoded.thumbnail)
+
+    def forget(self, hashes: Iterable[str]) -> None:
+        """Take these for new, as they are no longer in the database."""
+        with self._lock:
+            self._hashes.difference_update(map(hash_key, hashes))
+
+    def _is_new(self, sha256: str) -> bool:
+        key = hash_key(sha256)
+        with self._lock:
+            is_new = key not in self._hashes
+            self._hashes.add(key)
+        return is_new
+
+
+def hash_key(sha256: str) -> bytes:
+    """Half of a hash, which a set of millions holds in half the memory."""
+    return bytes.fromhex(sha256)[:16]
+
+
+def load_all(
+    loader: Loader, tasks: Sequence[Task], *, ahead: int, workers: int | None
+) -> Generator[Fresh | Same | Bad]:
+    """All images in their order; the next `ahead` are ready while a batch is embedded."""
+    if workers is None:
+        processors = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+        workers = min(_MOST_WORKERS, len(processors))
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="longclip-decode")
+    waiting: deque[Future[Fresh | Same | Bad]] = deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(loader, task))
+            if len(waiting) >= ahead + workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,84 @@
+"""What a camera wrote into an image file: when, where, with what."""
+
+import io
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from PIL import Image
+from PIL.ExifTags import GPS, IFD, Base
+
+_CAMERA_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """See the fields of the same names of `longclip.search.Facts`."""
+
+    format: str = ""
+    taken: datetime | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    camera: str | None = None
+
+
+def read_metadata(content: bytes) -> Metadata:
+    """Of an image file. What is broken or missing is left out: an image is not refused for it."""
+    exif: Any = {}
+    format = ""
+    # Pillow's readers of metadata fail on broken files in whatever way they happen to.
+    with suppress(Exception), Image.open(io.BytesIO(content)) as image:
+        format = image.format or ""
+        exif = image.getexif()
+    latitude, longitude = _position(_part(exif, IFD.GPSInfo))
+    taken = _taken(_part(exif, IFD.Exif))
+    return Metadata(format, taken, latitude, longitude, _camera(exif))
+
+
+def _part(exif: Any, which: IFD) -> Mapping[int, Any]:
+    with suppress(Exception):
+        found: Mapping[int, Any] = exif.get_ifd(which)
+        return found
+    return {}
+
+
+def _taken(exif: Mapping[int, Any]) -> datetime | None:
+    """EXIF writes `2024:05:17 12:30:11`, in local time, and blanks or zeros where it is unknown."""
+    for tag in (Base.DateTimeOriginal, Base.DateTimeDigitized):
+        with suppress(Exception):
+            text = str(exif[tag])[:19].replace("-", ":").replace("T", " ")
+            return datetime.strptime(text, "%Y:%m:%d %H:%M:%S")
+    return None
+
+
+def _position(gps: Mapping[int, Any]) -> tuple[float, float] | tuple[None, None]:
+    try:
+        latitude = _degrees(gps[GPS.GPSLatitude], str(gps[GPS.GPSLatitudeRef]))
+        longitude = _degrees(gps[GPS.GPSLongitude], str(gps[GPS.GPSLongitudeRef]))
+    except Exception:  # missing, of the wrong type, divided by zero
+        return None, None
+    # A comparison with NaN is false, and so leaves it out.
+    if abs(latitude) <= 90 and abs(longitude) <= 180:
+        return latitude, longitude
+    return None, None
+
+
+def _degrees(values: Any, towards: str) -> float:
+    degrees, minutes, seconds = (float(value) for value in values)
+    size = degrees + minutes / 60 + seconds / 3600
+    return -size if towards.strip("\0 ").upper() in ("S", "W") else size
+
+
+def _camera(exif: Any) -> str | None:
+    """`Canon` and `Canon EOS 5D` are `Canon EOS 5D`."""
+    words = []
+    for tag in (Base.Make, Base.Model):
+        text = ""
+        with suppress(Exception):
+            text = str(exif.get(tag) or "").replace("\0", " ").strip()
+        words.append(" ".join(text.split()))
+    maker, model = words
+    camera = model if model.lower().startswith(maker.lower()) else f"{maker} {model}".strip()
+    return camera[:_CAMERA_LENGTH] or None

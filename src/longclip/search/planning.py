@@ -1,0 +1,154 @@
+"""What there is to do: sources as they are now, against what the database knows of them."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from longclip.search.errors import SearchError
+from longclip.search.sources.item import Item, Listing, Source
+from longclip.search.store import Known, Store
+
+_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An image that has to be read, and what was known of it."""
+
+    source: Source
+    item: Item
+    before: Known | None
+
+
+@dataclass(frozen=True)
+class Bad:
+    """An image, or a place with images, that could not be used."""
+
+    uri: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What there is to do.
+
+    Attributes:
+        found: images in the sources.
+        tasks: the new ones, and those that may have changed.
+        gone: what is in the database and not in its source any more, by `uri`.
+        bad: what could not be looked into. All that is known of it is kept.
+        notes: what the user should know.
+    """
+
+    found: int
+    tasks: Sequence[Task]
+    gone: Mapping[str, Known]
+    bad: Sequence[Bad]
+    notes: Sequence[str]
+
+    @property
+    def unchanged(self) -> int:
+        """Images of the same size and time."""
+        return self.found - len(self.tasks)
+
+
+@dataclass(frozen=True)
+class Listings:
+    """What is in several sources now.
+
+    Attributes:
+        whole: each source that could be listed.
+        bad: those that could not.
+    """
+
+    whole: Sequence[tuple[Source, Listing]]
+    bad: Sequence[Bad]
+
+
+def list_all(sources: Sequence[Source]) -> Listings:
+    """List sources.
+
+    Raises:
+        SearchError: where not one of them can be listed.
+    """
+    listings, bad = [], []
+    for source in sources:
+        try:
+            listings.append((source, source.list()))
+        except SearchError as error:
+            bad.append(Bad(source.name, str(error)))
+    if not listings:
+        raise SearchError("; ".join(problem.reason for problem in bad))
+    return Listings(listings, bad)
+
+
+def make_plan(listings: Listings, store: Store) -> Plan:
+    """Compare sources with the database.
+
+    A source that cannot be listed, or in which there is nothing any more, is taken for a disk that
+    is not connected: what is known of it is kept.
+    """
+    bad = list(listings.bad)
+    notes = [f"{b.uri} could not be read; what is known of it is kept" for b in bad]
+    known = store.known(*(source.name for source, _ in listings.whole))
+    found: dict[str, tuple[Source, Item]] = {}
+    for source, listing in listings.whole:
+        for item in listing.items:
+            if _is_text(item.uri):
+                found.setdefault(item.uri, (source, item))
+            else:
+                bad.append(Bad(ascii(item.uri), "its name is no UTF-8; rename it"))
+        bad += (Bad(part.prefix, part.reason) for part in listing.unlisted)
+    elsewhere = _known_elsewhere(store, [uri for uri in found if uri not in known], len(known))
+    tasks = []
+    for uri, (source, item) in found.items():
+        before = known.get(uri) or elsewhere.get(uri)
+        if before is None or not _same(item, before):
+            tasks.append(Task(source, item, before))
+    gone, told = _gone(listings.whole, known, found)
+    return Plan(len(found), tasks, gone, bad, [*notes, *told])
+
+
+def _is_text(uri: str) -> bool:
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _known_elsewhere(store: Store, uris: Sequence[str], known: int) -> dict[str, Known]:
+    """Images that another source has brought in already."""
+    found: dict[str, Known] = {}
+    if len(store) > known:
+        for start in range(0, len(uris), _AT_ONCE):
+            found |= store.known_at(uris[start : start + _AT_ONCE])
+    return found
+
+
+def _same(item: Item, before: Known) -> bool:
+    return item.mtime_ns == before.mtime_ns and item.bytes in (None, before.bytes)
+
+
+def _gone(
+    listings: Sequence[tuple[Source, Listing]],
+    known: Mapping[str, Known],
+    found: Mapping[str, object],
+) -> tuple[dict[str, Known], list[str]]:
+    missing: dict[str, list[str]] = defaultdict(list)
+    for uri, before in known.items():
+        if uri not in found:
+            missing[before.source].append(uri)
+    gone: dict[str, Known] = {}
+    notes = []
+    for source, listing in listings:
+        uris = missing.pop(source.name, [])
+        if uris and not listing.items:
+            notes.append(
+                f"{source.name} holds no image any more, and the database {len(uris):,}, which "
+                "are kept: is its disk connected? If they are gone for good: --forget it"
+            )
+            continue
+        kept = tuple(part.prefix for part in listing.unlisted)
+        gone |= {uri: known[uri] for uri in uris if not uri.startswith(kept)}
+    return gone, notes

@@ -1,0 +1,60 @@
+"""What an indexing did, and what a database holds, in lines for a terminal."""
+
+from collections.abc import Iterator, Sequence
+
+from longclip.search.contents import Status
+from longclip.search.indexing import IndexReport
+from longclip.search.planning import Bad
+
+_LISTED = 50
+
+
+def report_lines(report: IndexReport) -> Iterator[str]:
+    """The counts, what could not be used, and how large searches are answered."""
+    counts = {
+        "added": report.added,
+        "changed": report.changed,
+        "moved": report.moved,
+        "unchanged": report.unchanged,
+        "deleted": report.deleted,
+    }
+    told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    yield f"{report.found:,} images found: {told or 'nothing to do'}"
+    if report.duplicates:
+        yield f"{report.duplicates:,} of them are copies of others and share their embeddings"
+    if report.images_per_second:
+        yield (
+            f"{report.embedded:,} embedded, {report.images_per_second:.3g} images/s, "
+            f"{report.seconds:.0f} s in all"
+        )
+    if report.quality:
+        yield str(report.quality)
+    yield from bad_lines(report.bad)
+    yield from (f"note: {note}" for note in report.notes)
+    yield f"{report.total:,} images in the database"
+
+
+def bad_lines(bad: Sequence[Bad]) -> Iterator[str]:
+    """The first of them, a line each; a name cannot end its line or colour it."""
+    if bad:
+        yield f"{len(bad):,} could not be used:"
+    for one in bad[:_LISTED]:
+        yield f"  {_plain(one.uri)}: {_plain(one.reason.removeprefix(one.uri + ': '))}"
+    if len(bad) > _LISTED:
+        yield f"  … and {len(bad) - _LISTED:,} more (--json lists all)"
+
+
+def status_lines(found: Status) -> Iterator[str]:
+    """What is in a database."""
+    about = found.about
+    yield f"{found.images:,} images, {found.contents:,} different ones"
+    yield f"model {about.model} ({about.width} numbers, {about.context_length} tokens)"
+    if found.disk_bytes is not None:
+        yield f"{found.disk_bytes / 1e6:,.1f} MB on disk"
+    yield str(found.quality) if found.quality else "every image is compared with a query"
+    for source, count in found.sources.items():
+        yield f"  {count:>12,}  {_plain(source)}"
+
+
+def _plain(text: str) -> str:
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -1,0 +1,68 @@
+"""What the service embeds, and how."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.nn import functional as F
+
+from longclip.inputs import clip_tokenizer
+from longclip.model import CLIP
+from longclip.model.clip import LARGE_TOKEN_BUDGET, SMALL_TOKEN_BUDGET
+
+Tokens = tuple[int, ...]
+"""The ids of a text, begin and end included."""
+
+Pixels = NDArray[np.uint8]
+"""A preprocessed image: uint8 [image_size, image_size, 3]."""
+
+Input = Tokens | Pixels
+
+
+class Embedder:
+    """A model as a function of inputs of both kinds."""
+
+    def __init__(self, model: CLIP) -> None:
+        self.model = model
+        vision = model.config.vision
+        self._image_tokens = (vision.image_size // vision.patch_size) ** 2 + 1 if vision else 0
+
+    @property
+    def batch_tokens(self) -> int:
+        """As many as the model takes at once."""
+        return SMALL_TOKEN_BUDGET if self.model.device.type == "cpu" else LARGE_TOKEN_BUDGET
+
+    def tokens(self, text: str) -> Tokens:
+        """The ids of a whole text, however long it is."""
+        return tuple(clip_tokenizer().encode([text])[0])
+
+    def pixels(self, image: Image.Image) -> Pixels:
+        """An image as the model sees it; raises ImageError where it has no usable shape."""
+        return self.model.preprocess.pixels(image)
+
+    def cost(self, item: Input) -> int:
+        """Tokens of a text, patches of an image."""
+        return len(item) if isinstance(item, tuple) else self._image_tokens
+
+    def __call__(self, items: Sequence[Input]) -> NDArray[np.float32]:
+        """float32 [N, D], each of length one, in the order of `items`."""
+        rows = np.empty((len(items), self.model.embedding_dim), np.float32)
+        texts = [(i, item) for i, item in enumerate(items) if isinstance(item, tuple)]
+        images = [(i, item) for i, item in enumerate(items) if not isinstance(item, tuple)]
+        if texts:
+            found = self.model.encode_text([item for _, item in texts], normalize=True)
+            rows[[i for i, _ in texts]] = found.cpu().numpy()
+        if images:
+            rows[[i for i, _ in images]] = self._images([item for _, item in images])
+        return rows
+
+    @torch.no_grad()
+    def _images(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
+        pixels_NHWC = torch.from_numpy(np.stack(images)).to(self.model.device)
+        pixels = self.model.preprocess.normalize(pixels_NHWC.permute(0, 3, 1, 2))
+        found: NDArray[np.float32] = (
+            F.normalize(self.model.encode_image(pixels), dim=-1).cpu().numpy()
+        )
+        return found

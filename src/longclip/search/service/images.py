@@ -1,0 +1,93 @@
+"""Thumbnails and originals, by id; no path ever comes from a client."""
+
+import io
+import re
+from urllib.parse import quote
+
+from fastapi import APIRouter, Response
+from PIL import Image
+
+from longclip.inputs import ImageError, decode_image
+from longclip.search.rows import ID_DIGITS, Facts
+from longclip.search.service.errors import RequestError
+from longclip.search.service.state import Service
+from longclip.search.sources.opening import read_original
+
+_ID = re.compile(f"[0-9a-f]{{{ID_DIGITS}}}")
+SHOWN = {
+    "AVIF": "image/avif",
+    "BMP": "image/bmp",
+    "GIF": "image/gif",
+    "JPEG": "image/jpeg",
+    "MPO": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+}
+"""Formats that browsers show, by Pillow's names."""
+
+_QUALITY = 90
+_CACHED = {"cache-control": "private, max-age=300"}
+
+
+def images_router(service: Service) -> APIRouter:
+    """The routes."""
+    router = APIRouter()
+
+    @router.get("/thumb/{id}", summary="A small JPEG", response_class=Response)
+    def thumbnail(id: str) -> Response:
+        content = service.store.thumbnail(id) if _ID.fullmatch(id) else None
+        if not content:
+            raise RequestError(404, "there is no such image in the database (any more)")
+        return Response(content, media_type="image/jpeg", headers=_CACHED)
+
+    @router.get("/image/{id}", summary="The original", response_class=Response)
+    async def original(id: str) -> Response:
+        return await service.decoding(_original, service, id)
+
+    return router
+
+
+def _original(service: Service, id: str) -> Response:
+    facts = service.store.facts(id) if _ID.fullmatch(id) else None
+    if facts is None:
+        raise RequestError(404, "there is no such image in the database (any more)")
+    content, kind = for_browser(_read(facts), facts)
+    name = quote(facts.name, safe="", errors="replace")
+    disposition = {"content-disposition": f"inline; filename*=UTF-8''{name}"}
+    return Response(content, media_type=kind, headers=_CACHED | disposition)
+
+
+def _read(facts: Facts) -> bytes:
+    try:
+        if facts.uri.startswith(("http://", "https://")):
+            raise ValueError("addresses of the web are not followed")
+        return read_original(facts.uri)
+    except (OSError, ValueError) as error:
+        raise RequestError(
+            404,
+            f"{facts.name} cannot be read from where it was indexed any more; its thumbnail is "
+            "still there",
+        ) from error
+
+
+def for_browser(content: bytes, facts: Facts) -> tuple[bytes, str]:
+    """An image file that browsers show, and its type: as it is, or as a JPEG.
+
+    Whatever has taken the place of the image since it was indexed is given out only if it is an
+    image, too.
+
+    Raises:
+        RequestError: where it is none.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            kind = SHOWN.get(image.format or "")
+        if kind:
+            return content, kind
+        file = io.BytesIO()
+        decode_image(content).save(file, "JPEG", quality=_QUALITY)
+    except (ImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise RequestError(
+            404, f"{facts.name} can no longer be read as an image; its thumbnail is still there"
+        ) from error
+    return file.getvalue(), "image/jpeg"

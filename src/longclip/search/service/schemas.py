@@ -1,0 +1,110 @@
+"""What goes over the wire."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+LONGEST_TEXT = 20_000
+MOST_INPUTS = 2048
+
+Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Id = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+
+
+class SearchRequest(BaseModel):
+    """What is looked for: a text, an image, an image of the database, or several of these."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: Text = ""
+    without: Annotated[list[Text], Field(alias="not", max_length=32)] = []
+    image: Annotated[str | None, Field(description="A data URL, base64.")] = None
+    like: Id | None = None
+    where: Annotated[Text | None, Field(description="An SQL condition on what is known.")] = None
+    folder: Text | None = None
+    after: Annotated[str | None, Field(description="2024, 2024-05, 2024-05-31 …")] = None
+    before: str | None = None
+    k: Annotated[int, Field(ge=1, le=200)] = 40
+    offset: Annotated[int, Field(ge=0, le=2000)] = 0
+    why: bool = True
+
+
+class HitAnswer(BaseModel):
+    """An image that was found."""
+
+    id: str
+    uri: str
+    name: str
+    folder: str
+    width: int
+    height: int
+    bytes: int
+    format: str
+    taken: datetime | None
+    latitude: float | None
+    longitude: float | None
+    camera: str | None
+    caption: str | None
+    similarity: float
+    also: list[str]
+    sentences: list[float]
+    thumbnail: str
+
+
+class SearchAnswer(BaseModel):
+    """Images, best first, and how they were found."""
+
+    hits: list[HitAnswer]
+    sentences: list[str]
+    tokens: int
+    context_length: int
+    pieces: int
+    exact: bool
+    total: int
+    notes: list[str]
+    took_ms: float
+
+
+class AboutAnswer(BaseModel):
+    """What is served."""
+
+    model: str
+    images: int
+    context_length: int
+    version: str
+    example_folders: list[str]
+
+
+class TokensRequest(BaseModel):
+    """A text to be counted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: Text
+
+
+class TokensAnswer(BaseModel):
+    """Tokens, begin and end included, and the index of the first word that is not read."""
+
+    count: int
+    context_length: int
+    cut_77: int | None
+    cut: int | None
+
+
+class EmbeddingsRequest(BaseModel):
+    """OpenAI's; `user` and whatever else clients send is of no effect.
+
+    An input may also be an image: a data URL.
+    """
+
+    input: (
+        str
+        | Annotated[list[str], Field(min_length=1, max_length=MOST_INPUTS)]
+        | Annotated[list[int], Field(min_length=1)]
+        | Annotated[list[list[int]], Field(min_length=1, max_length=MOST_INPUTS)]
+    )
+    model: str
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Annotated[int, Field(ge=1)] | None = None

@@ -1,0 +1,138 @@
+"""Searching, and what the page asks besides."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from fastapi import APIRouter
+from numpy.typing import NDArray
+from PIL import Image
+from starlette.concurrency import run_in_threadpool
+
+from longclip import __version__
+from longclip.search.filters import combined_filter
+from longclip.search.query import Found, FoundImage, Query
+from longclip.search.service.embedder import Input
+from longclip.search.service.schemas import (
+    AboutAnswer,
+    HitAnswer,
+    SearchAnswer,
+    SearchRequest,
+    TokensAnswer,
+    TokensRequest,
+)
+from longclip.search.service.state import Service
+from longclip.search.service.tokens import count_tokens
+from longclip.search.service.uploads import decode_data_url
+
+
+def search_router(service: Service) -> APIRouter:
+    """The routes."""
+    router = APIRouter(prefix="/v1")
+
+    @router.get("/about", summary="What is served")
+    def about() -> AboutAnswer:
+        return AboutAnswer(
+            model=service.model_name,
+            images=len(service.store),
+            context_length=service.searcher.model.context_length,
+            version=__version__,
+            example_folders=service.example_folders(),
+        )
+
+    @router.post("/tokens", summary="Count the tokens of a text")
+    def tokens(request: TokensRequest) -> TokensAnswer:
+        context_length = service.searcher.model.context_length
+        counted = count_tokens(request.text, context_length)
+        return TokensAnswer(
+            count=counted.count,
+            context_length=context_length,
+            cut_77=counted.cut_77,
+            cut=counted.cut,
+        )
+
+    @router.post("/search", summary="Find images")
+    async def search(request: SearchRequest) -> SearchAnswer:
+        service.check_ready()
+        with service.admission.place():
+            return await _search(service, request)
+
+    return router
+
+
+async def _search(service: Service, request: SearchRequest) -> SearchAnswer:
+    began = time.perf_counter()
+    query = await service.decoding(_query, request)
+    texts = await run_in_threadpool(service.searcher.texts, query)
+    items = await service.decoding(_items, service, texts, query.image)
+    rows = await service.embed(items) if items else np.empty((0, 0), np.float32)
+    vector_of = dict(zip(texts, rows[: len(texts)], strict=True))
+
+    def embed(wanted: Sequence[str]) -> NDArray[np.float32]:
+        return np.stack([vector_of[text] for text in wanted])
+
+    def embed_image(_: Image.Image) -> NDArray[np.float32]:
+        vector: NDArray[np.float32] = rows[-1]
+        return vector
+
+    found = await run_in_threadpool(service.searcher.search, query, embed, embed_image)
+    return _answer(found, request.offset, 1000 * (time.perf_counter() - began))
+
+
+def _query(request: SearchRequest) -> Query:
+    query = Query(
+        text=request.text,
+        without=tuple(request.without),
+        image=decode_data_url(request.image, "image") if request.image else None,
+        like=request.like,
+        where=combined_filter(
+            request.where, folder=request.folder, after=request.after, before=request.before
+        ),
+        count=request.offset + request.k,
+        why=request.why,
+    )
+    query.check()
+    return query
+
+
+def _items(service: Service, texts: Sequence[str], image: Image.Image | None) -> list[Input]:
+    """What the model has to see: the texts, then the image."""
+    items: list[Input] = [service.embedder.tokens(text) for text in texts]
+    return [*items, service.embedder.pixels(image)] if image is not None else items
+
+
+def _answer(found: Found, offset: int, took_ms: float) -> SearchAnswer:
+    return SearchAnswer(
+        hits=[_hit(hit) for hit in found.hits[offset:]],
+        sentences=list(found.sentences),
+        tokens=found.tokens,
+        context_length=found.context_length,
+        pieces=found.pieces,
+        exact=found.exact,
+        total=found.total,
+        notes=list(found.notes),
+        took_ms=took_ms,
+    )
+
+
+def _hit(hit: FoundImage) -> HitAnswer:
+    facts = hit.facts
+    return HitAnswer(
+        id=facts.id,
+        uri=facts.uri,
+        name=facts.name,
+        folder=facts.folder,
+        width=facts.width,
+        height=facts.height,
+        bytes=facts.bytes,
+        format=facts.format,
+        taken=facts.taken,
+        latitude=facts.latitude,
+        longitude=facts.longitude,
+        camera=facts.camera,
+        caption=facts.caption,
+        similarity=hit.similarity,
+        also=list(hit.also),
+        sentences=list(hit.sentences),
+        thumbnail=f"/thumb/{facts.id}",
+    )

@@ -1,0 +1,130 @@
+"""What the routes share: a database, a model, and the thread that embeds."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+import anyio.to_thread
+import numpy as np
+from anyio import CapacityLimiter
+from numpy.typing import NDArray
+from starlette.concurrency import run_in_threadpool
+
+from longclip.search.about import About
+from longclip.search.errors import SearchError
+from longclip.search.searcher import Searcher
+from longclip.search.service.batching import Batcher
+from longclip.search.service.config import ServeConfig
+from longclip.search.service.embedder import Embedder, Input
+from longclip.search.service.errors import RequestError
+from longclip.search.service.limits import Admission
+from longclip.search.service.metrics import Metrics
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_DECODERS = 4
+"""Images decoded at the same time: each may take hundreds of megabytes."""
+
+_LOOKED_AT = 10_000
+_EXAMPLES = 20
+
+_log = logging.getLogger("longclip.serve")
+
+
+class Service:
+    """Made once per application."""
+
+    def __init__(self, searcher: Searcher, config: ServeConfig) -> None:
+        self.searcher = searcher
+        self.store = searcher.store
+        self.config = config
+        self.model_name = searcher.store.about.model
+        self.embedder = Embedder(searcher.model)
+        self.metrics = Metrics()
+        self.batcher: Batcher[Input] = Batcher(
+            self.embedder,
+            self.embedder.cost,
+            batch_tokens=config.batch_tokens or self.embedder.batch_tokens,
+            wait=config.batch_wait,
+            on_batch=self.metrics.batch_done,
+        )
+        self.admission = Admission(config.max_requests, self.batcher.expected_wait)
+        self._decoders = CapacityLimiter(_DECODERS)
+        self._trouble = ""
+        self._folders: list[str] | None = None
+        self._version: int | None = None
+        self._add_gauges()
+
+    async def embed(self, items: Sequence[Input]) -> NDArray[np.float32]:
+        """float32 [len(items), D], of length one. Cancelling this takes them out again."""
+        return await asyncio.wrap_future(self.batcher.submit(items))
+
+    async def decoding(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call something that may decode images, in one of few threads."""
+        call = partial(function, *args, **kwargs)
+        return await anyio.to_thread.run_sync(call, limiter=self._decoders)
+
+    def trouble(self) -> str:
+        """Why searches cannot be answered; empty where they can."""
+        if not self.batcher.alive:
+            return "the service is starting or shutting down"
+        return self._trouble
+
+    def check_ready(self) -> None:
+        """Raises RequestError where searches cannot be answered."""
+        if trouble := self.trouble():
+            raise RequestError(503, trouble, headers={"Retry-After": "5"})
+
+    def example_folders(self) -> list[str]:
+        """Some folders with many images, as suggestions for filters."""
+        if self._folders is None:
+            query = self.store.table.search().select(["folder"]).limit(_LOOKED_AT)
+            folders = Counter(query.to_arrow()["folder"].to_pylist())
+            self._folders = sorted(folder for folder, _ in folders.most_common(_EXAMPLES))
+        return self._folders
+
+    async def keep_fresh(self) -> None:
+        """See what is indexed while this runs; ends when it is cancelled."""
+        while True:
+            await asyncio.sleep(self.config.refresh)
+            trouble = await run_in_threadpool(self._refresh)
+            if trouble and trouble != self._trouble:
+                _log.error(trouble)
+            self._trouble = trouble
+
+    def _refresh(self) -> str:
+        try:
+            self.store.refresh()
+            version = self.store.table.version
+            if version == self._version:
+                return self._trouble
+            about = About.read(self.store.table.schema.metadata, self.store.place)
+        except SearchError as error:
+            return str(error)
+        except Exception as error:  # storage fails in its own ways, and may come back
+            self._version = None
+            return f"{self.store.place} cannot be read: {error}"
+        self._version, self._folders = version, None
+        if about.digest != self.store.about.digest:
+            return (
+                f"{self.store.place} has been indexed again with another model, {about.model}; "
+                "restart longclip serve"
+            )
+        return ""
+
+    def _add_gauges(self) -> None:
+        gauge = self.metrics.gauge
+        gauge("images", "Images in the database.", lambda: len(self.store))
+        gauge("requests_under_way", "Requests that hold a place.", lambda: self.admission.taken)
+        gauge("queue_requests", "Requests that wait for the model.", self._waiting_requests)
+        gauge("queue_tokens", "Tokens that wait for the model.", self._waiting_tokens)
+
+    def _waiting_requests(self) -> int:
+        return self.batcher.waiting_requests
+
+    def _waiting_tokens(self) -> int:
+        return self.batcher.waiting_tokens

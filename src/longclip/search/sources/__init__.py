@@ -1,0 +1,1 @@
+"""Where images are found: files, folders, archives, tables, object storage."""

@@ -1,0 +1,137 @@
+"""Tar shards: images are read at their place in the file, nothing is unpacked."""
+
+import os
+import tarfile
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from longclip.search.errors import SearchError
+from longclip.search.sources.files import SUFFIXES
+from longclip.search.sources.item import PART, Item, Listing, Unlisted
+from longclip.search.sources.remote import is_url, local_stat, open_file
+from longclip.search.sources.sidecars import CAPTION_SUFFIXES, LARGEST, caption_of
+
+
+class Member(NamedTuple):
+    """A file in a tar file."""
+
+    offset: int
+    size: int
+    mtime_ns: int
+    caption: tuple[int, int, str] | None
+    """Offset, size and suffix of the caption beside it."""
+
+
+class TarSource:
+    """The images in one tar file, on disk or in object storage.
+
+    Args:
+        place: path or URL.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.name = place if is_url(place) else os.path.abspath(place)
+
+    def list(self) -> Listing:
+        """Read the headers; of a file that is cut off, those before that."""
+        members, damage = tar_members(self.name)
+        items = [
+            Item(f"{self.name}{PART}{name}", member.size, member.mtime_ns, member)
+            for name, member in members.items()
+        ]
+        unlisted = [Unlisted(self.name + PART, damage)] if damage else []
+        return Listing(items, unlisted)
+
+    def read(self, item: Item) -> bytes:
+        """The image's bytes."""
+        return read_at(self.name, item.place.offset, item.place.size)
+
+    def caption(self, item: Item) -> str | None:
+        """From the .txt or .json of the same sample."""
+        if item.place.caption is None:
+            return None
+        offset, size, suffix = item.place.caption
+        try:
+            return caption_of(read_at(self.name, offset, min(size, LARGEST)), suffix)
+        except OSError:
+            return None
+
+
+def read_at(place: str, offset: int, size: int) -> bytes:
+    """A stretch of a file; OSError where it ends before that."""
+    with open_file(place) as file:
+        file.seek(offset)
+        content: bytes = file.read(size)
+    if len(content) != size:
+        raise OSError(f"{place} has been cut off; fetch it again")
+    return content
+
+
+def tar_members(place: str) -> tuple[dict[str, Member], str]:
+    """The images of a tar file by name, and what is wrong with it (empty where it is whole).
+
+    Raises:
+        SearchError: where it is not there or no tar file.
+    """
+    about = local_stat(place)
+    return _members(place, about.st_size if about else 0, about.st_mtime_ns if about else 0)
+
+
+@lru_cache(maxsize=8)
+def _members(place: str, size: int, mtime_ns: int) -> tuple[dict[str, Member], str]:
+    """Keyed by size and time as well: a file that has changed is read again."""
+    found: dict[str, tarfile.TarInfo] = {}
+    damage = ""
+    try:
+        with open_file(place) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in _each(tar):
+                if member.isreg() and not member.issparse():
+                    found[member.name] = member
+    except (tarfile.TarError, EOFError) as error:
+        damage = f"damaged or cut off ({error}); fetch it again"
+    except OSError as error:
+        raise SearchError(f"{place} cannot be read: {error.strerror or error}") from None
+    if damage and not found:
+        raise SearchError(
+            f"{place} is no tar file ({damage}); a compressed one (.tar.gz) has to be "
+            "decompressed first, as images are read at any place of it"
+        )
+    images = {
+        name: Member(info.offset_data, info.size, _nanoseconds(info.mtime), _caption(name, found))
+        for name, info in found.items()
+        if os.path.splitext(name)[1].lower() in SUFFIXES and not _hidden(name)
+    }
+    if size:
+        whole = {name: m for name, m in images.items() if m.offset + m.size <= size}
+        if len(whole) < len(images):
+            damage = damage or "cut off; fetch it again"
+        images = whole
+    return images, damage
+
+
+def _each(tar: tarfile.TarFile) -> Any:
+    while True:
+        try:
+            member = tar.next()
+        except (ValueError, OverflowError) as error:  # numbers in headers that make no sense
+            raise tarfile.ReadError(str(error)) from None
+        if member is None:
+            return
+        yield member
+
+
+def _nanoseconds(seconds: float) -> int:
+    return max(0, int(seconds * 1e9))
+
+
+def _hidden(name: str) -> bool:
+    return name.rpartition("/")[2].startswith(".")
+
+
+def _caption(name: str, found: dict[str, tarfile.TarInfo]) -> tuple[int, int, str] | None:
+    stem = os.path.splitext(name)[0]
+    for suffix in CAPTION_SUFFIXES:
+        beside = found.get(stem + suffix)
+        if beside is not None:
+            return beside.offset_data, beside.size, suffix
+    return None

@@ -1,0 +1,181 @@
+"""Folders and single files on disk."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from longclip.data.layouts.files import IMAGE_SUFFIXES
+from longclip.search.errors import SearchError
+from longclip.search.sources.item import Item, Listing, Source, Unlisted
+from longclip.search.sources.sidecars import CAPTION_SUFFIXES, LARGEST, caption_of
+
+SUFFIXES = IMAGE_SUFFIXES | {".jfif", ".jpe", ".jp2", ".avif", ".heic", ".heif", ".ppm", ".pgm"}
+"""Files that are taken for images; what cannot be decoded is then listed as broken."""
+
+
+class FolderSource:
+    """All images in a folder and the folders in it, but not what is hidden.
+
+    Args:
+        folder: where to start.
+        without: a folder that is left out, such as the database itself.
+    """
+
+    def __init__(self, folder: str | Path, without: str | Path | None = None) -> None:
+        self.name = os.path.abspath(folder)
+        self._without = _identity(without) if without is not None else None
+
+    def list(self) -> Listing:
+        """Walk through the folders, each once even where links lead to it again."""
+        try:
+            os.scandir(self.name).close()
+        except OSError as error:
+            raise SearchError(
+                f"{self.name} cannot be read: {error.strerror}; is the disk connected?"
+            ) from None
+        items: list[Item] = []
+        unlisted: list[Unlisted] = []
+        waiting, seen = [self.name], {self._without}
+        while waiting:
+            folder = waiting.pop()
+            identity = _identity(folder)
+            if identity in seen and identity is not None:
+                continue
+            seen.add(identity)
+            try:
+                with os.scandir(folder) as entries:
+                    shown = [entry for entry in entries if not entry.name.startswith(".")]
+            except OSError as error:
+                unlisted.append(Unlisted(f"{folder}/", error.strerror or str(error)))
+                continue
+            waiting.extend(entry.path for entry in shown if _is_folder(entry))
+            _list_files(shown, items, unlisted)
+        items.sort(key=lambda item: item.uri)
+        return Listing(items, unlisted)
+
+    def read(self, item: Item) -> bytes:
+        """The file."""
+        return Path(item.uri).read_bytes()
+
+    def caption(self, item: Item) -> str | None:
+        """From the file beside it."""
+        return _beside(item)
+
+
+class FileSource:
+    """One image file."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.name = os.path.abspath(path)
+
+    def list(self) -> Listing:
+        """The file, whatever its suffix."""
+        try:
+            about = os.stat(self.name)
+        except OSError as error:
+            raise SearchError(f"{self.name} cannot be read: {error.strerror}") from None
+        stem = os.path.splitext(self.name)[0]
+        captions = [stem + suffix for suffix in CAPTION_SUFFIXES if os.path.isfile(stem + suffix)]
+        caption = captions[0] if captions else None
+        changed = max(about.st_mtime_ns, os.stat(caption).st_mtime_ns if caption else 0)
+        return Listing([Item(self.name, about.st_size, changed, caption)])
+
+    def read(self, item: Item) -> bytes:
+        """The file."""
+        return Path(item.uri).read_bytes()
+
+    def caption(self, item: Item) -> str | None:
+        """From the file beside it."""
+        return _beside(item)
+
+
+class JoinedSource:
+    """Several places under one name, such as everything that a pattern matches."""
+
+    def __init__(self, name: str, parts: Sequence[Source]) -> None:
+        self.name = name
+        self._parts = parts
+
+    def list(self) -> Listing:
+        """All that is in them; one that cannot be read at all is `unlisted`."""
+        items: list[Item] = []
+        unlisted: list[Unlisted] = []
+        for part in self._parts:
+            try:
+                listing = part.list()
+            except SearchError as error:
+                unlisted.append(Unlisted(part.name, str(error)))
+                continue
+            items += (
+                Item(item.uri, item.bytes, item.mtime_ns, (part, item)) for item in listing.items
+            )
+            unlisted += listing.unlisted
+        return Listing(items, unlisted)
+
+    def read(self, item: Item) -> bytes:
+        """As the part does."""
+        part, inner = item.place
+        content: bytes = part.read(inner)
+        return content
+
+    def caption(self, item: Item) -> str | None:
+        """As the part does."""
+        part, inner = item.place
+        caption: str | None = part.caption(inner)
+        return caption
+
+
+class _Identity(NamedTuple):
+    device: int
+    inode: int
+
+
+def _identity(folder: str | Path) -> _Identity | None:
+    try:
+        about = os.stat(folder)
+    except OSError:
+        return None
+    return _Identity(about.st_dev, about.st_ino)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _list_files(
+    entries: Sequence["os.DirEntry[str]"], items: list[Item], unlisted: list[Unlisted]
+) -> None:
+    beside = {
+        entry.name: entry for entry in entries if entry.name.lower().endswith(CAPTION_SUFFIXES)
+    }
+    for entry in entries:
+        stem, suffix = os.path.splitext(entry.name)
+        if suffix.lower() not in SUFFIXES:
+            continue
+        captions = (beside[stem + end] for end in CAPTION_SUFFIXES if stem + end in beside)
+        caption = next(captions, None)
+        try:
+            if entry.is_dir() or not (entry.is_file() or entry.is_symlink()):
+                continue
+            about = entry.stat()
+            changed = max(about.st_mtime_ns, caption.stat().st_mtime_ns if caption else 0)
+        except OSError as error:
+            unlisted.append(Unlisted(entry.path, error.strerror or str(error)))
+            continue
+        path = caption.path if caption else None
+        items.append(Item(entry.path, about.st_size, changed, path))
+
+
+def _beside(item: Item) -> str | None:
+    if item.place is None:
+        return None
+    try:
+        with open(item.place, "rb") as file:
+            content = file.read(LARGEST)
+    except OSError:  # it was there a moment ago; the image is still an image
+        return None
+    return caption_of(content, os.path.splitext(item.place)[1])

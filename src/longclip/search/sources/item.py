@@ -1,0 +1,83 @@
+"""What an indexer asks of a place with images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+PART = "::"
+"""Between a file that holds many images and the name or number of one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An image that is there, not yet read.
+
+    Attributes:
+        uri: see `longclip.search.Facts`.
+        bytes: size of the image file; None where only reading it would tell.
+        mtime_ns: when it, or the caption beside it, was last changed; 0 where that is not known.
+        place: what its source needs to read it.
+    """
+
+    uri: str
+    bytes: int | None
+    mtime_ns: int
+    place: Any = None
+
+
+@dataclass(frozen=True)
+class Unlisted:
+    """A part of a source that could not be looked into.
+
+    Attributes:
+        prefix: how the `uri` of everything in it begins. What is known of that is kept.
+        reason: why, for the user.
+    """
+
+    prefix: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is in a source now."""
+
+    items: Sequence[Item]
+    unlisted: Sequence[Unlisted] = ()
+
+
+class Source(Protocol):
+    """A place with images, which may change between two runs.
+
+    Its methods may be called by several threads at once.
+    """
+
+    @property
+    def name(self) -> str:
+        """What opens it again from any working directory; kept with each of its images."""
+        ...
+
+    def list(self) -> Listing:
+        """What is in it, without reading any image.
+
+        Raises:
+            SearchError: where the whole of it is not there or cannot be read.
+        """
+        ...
+
+    def read(self, item: Item) -> bytes:
+        """The image file. Raises OSError or ValueError where it cannot be had."""
+        ...
+
+    def caption(self, item: Item) -> str | None:
+        """The text that comes with an image, where there is one."""
+        ...
+
+
+def folder_and_name(uri: str) -> tuple[str, str]:
+    """`a/b/c.jpg` is `a/b` and `c.jpg`; `a/x.tar::0/1.jpg` is `a/x.tar::0` and `1.jpg`."""
+    container, part, member = uri.rpartition(PART)
+    if part and "/" not in member:
+        return container, member
+    folder, _, name = uri.rpartition("/")
+    return folder, name

@@ -1,0 +1,188 @@
+"""Tables of images: Parquet with the images in it, JSON lines with their paths, data sets."""
+
+import io
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from longclip.data import Captions, Collection, DataError, open_collection
+from longclip.data.layouts.files import read_jsonl
+from longclip.data.pictures import find_picture
+from longclip.data.tables import USUAL, strings
+from longclip.search.errors import SearchError
+from longclip.search.sources.files import FileSource
+from longclip.search.sources.item import PART, Item, Listing, Unlisted
+from longclip.search.sources.remote import is_url, local_stat, open_file
+
+_TEXTS = (*USUAL["long"], *USUAL["short"])
+"""Columns that may hold captions, the ones with the longest texts first."""
+
+
+class ParquetSource:
+    """The rows of a Parquet file with an image column, on disk or in object storage.
+
+    A row counts as changed when the file has changed: only reading it all would tell more.
+
+    Args:
+        place: path or URL.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.name = place if is_url(place) else os.path.abspath(place)
+        self._lock = threading.Lock()
+        self._group: tuple[int, Any] = (-1, None)
+        self._starts: list[int] = []
+
+    def list(self) -> Listing:
+        """As many items as the file has rows."""
+        about = local_stat(self.name)
+        starts = self._open()
+        changed = about.st_mtime_ns if about else 0
+        items = [Item(f"{self.name}{PART}{row}", None, changed, row) for row in range(starts[-1])]
+        return Listing(items)
+
+    def read(self, item: Item) -> bytes:
+        """The image of a row: embedded, or a file whose path starts where the table is."""
+        value = next(
+            (v for name, v in self._row(item.place).items() if name in USUAL["image"]), None
+        )
+        path = value.get("path") if isinstance(value, dict) else value
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if isinstance(content, bytes):
+            return content
+        if not isinstance(path, str) or is_url(self.name):
+            raise ValueError(f"row {item.place} has no image")
+        return (Path(self.name).parent / path).read_bytes()
+
+    def caption(self, item: Item) -> str | None:
+        """From the usual columns."""
+        row = self._row(item.place)
+        return next((" ".join(strings(row[k])) for k in _TEXTS if strings(row.get(k))), None)
+
+    def _open(self) -> Sequence[int]:
+        """The first row of each row group, and the number of rows."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with open_file(self.name) as file:
+                about = pq.ParquetFile(file)
+                names = about.schema_arrow.names
+                sizes = [about.metadata.row_group(i).num_rows for i in range(about.num_row_groups)]
+        except (OSError, pa.ArrowException) as error:
+            raise SearchError(f"{self.name} cannot be read as parquet: {error}") from None
+        if not set(USUAL["image"]) & set(names):
+            raise SearchError(
+                f"{self.name} has no column {', '.join(USUAL['image'])} among {', '.join(names)}; "
+                "name the one with the images so"
+            )
+        self._starts = [0]
+        for size in sizes:
+            self._starts.append(self._starts[-1] + size)
+        return self._starts
+
+    def _row(self, row: int) -> dict[str, Any]:
+        """One row; the group of rows around it is kept, as its neighbours are asked for next."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with self._lock:
+            starts = self._starts or self._open()
+            number = next(i for i, start in enumerate(starts[1:]) if row < start)
+            if self._group[0] != number:
+                try:
+                    with open_file(self.name) as file:
+                        whole = pq.ParquetFile(file)
+                        wanted = {*USUAL["image"], *_TEXTS}
+                        columns = [n for n in whole.schema_arrow.names if n in wanted]
+                        rows = whole.read_row_group(number, columns)
+                except pa.ArrowException as error:
+                    raise ValueError(f"the file is damaged ({error}); fetch it again") from None
+                self._group = (number, rows)
+            rows = self._group[1]
+        return {name: rows[name][row - starts[number]].as_py() for name in rows.column_names}
+
+
+class LinesSource:
+    """The image files that a JSON-lines file names, with the captions that it holds."""
+
+    def __init__(self, path: str) -> None:
+        self.name = os.path.abspath(path)
+
+    def list(self) -> Listing:
+        """An item for each file; the captions of rows with the same one are joined."""
+        about = local_stat(self.name)
+        assert about is not None
+        try:
+            rows = read_jsonl(Path(self.name))
+        except DataError as error:
+            raise SearchError(str(error)) from None
+        captions: dict[str, list[str]] = {}
+        for row in rows:
+            values = row if isinstance(row, dict) else {}
+            name = next((v for k in USUAL["image"] if isinstance(v := values.get(k), str)), None)
+            if name is None:
+                raise SearchError(
+                    f"{self.name}: a row has no {', '.join(USUAL['image'])} with the path of a file"
+                )
+            path = os.path.abspath(find_picture(name, [Path(self.name).parent]))
+            texts = captions.setdefault(path, [])
+            texts += next((found for k in _TEXTS if (found := strings(values.get(k)))), ())
+        items, unlisted = [], []
+        for path, texts in captions.items():
+            try:
+                [item] = FileSource(path).list().items
+            except SearchError as error:
+                unlisted.append(Unlisted(path, str(error)))
+                continue
+            changed = max(item.mtime_ns, about.st_mtime_ns)
+            items.append(Item(path, item.bytes, changed, " ".join(texts)))
+        return Listing(items, unlisted)
+
+    def read(self, item: Item) -> bytes:
+        """The file."""
+        return Path(item.uri).read_bytes()
+
+    def caption(self, item: Item) -> str | None:
+        """From the file's rows."""
+        return item.place or None
+
+
+class CollectionSource:
+    """Anything else that `longclip.data.open_collection` takes: `scenes/test`, the hub's data sets.
+
+    Its images are decoded before they get here, so what is kept of them is a PNG. Which images a
+    collection has is taken never to change.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._collection: Collection | None = None
+        self._lock = threading.Lock()
+
+    def list(self) -> Listing:
+        """As many items as it has."""
+        try:
+            count = len(self._opened())
+        except DataError as error:
+            raise SearchError(str(error)) from error
+        return Listing([Item(f"{self.name}{PART}{i}", None, 0, i) for i in range(count)])
+
+    def read(self, item: Item) -> bytes:
+        """The image as a PNG."""
+        buffer = io.BytesIO()
+        self._opened().image(item.place).save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue()
+
+    def caption(self, item: Item) -> str | None:
+        """Its long text, or the short ones."""
+        captions: Captions = self._opened().captions(item.place)
+        return " ".join(captions.long[:1] or captions.short) or None
+
+    def _opened(self) -> Collection:
+        with self._lock:
+            if self._collection is None:
+                self._collection = open_collection(self.name)
+            return self._collection

@@ -1,0 +1,357 @@
+"""The table of images: LanceDB, on disk or in object storage.
+
+Every write is one commit: after a kill the table is as it was before or after it, never between.
+Rows are keyed by `uri` and written by merging, so writing them again changes nothing.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from longclip.search.about import About
+from longclip.search.errors import FilterError, SearchError
+from longclip.search.rows import FACTS, Facts, Row, schema, to_arrow
+
+TABLE = "images"
+_SOURCES = "longclip.sources"
+_QUALITY = "longclip.quality"
+"""Keys in the metadata of the columns `source` and `vector`."""
+_OLD_VERSIONS = timedelta(hours=1)
+"""How long what a reader may still be looking at is kept after a write."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An image that was found, and its cosine with the query."""
+
+    facts: Facts
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What tells whether a file has changed, and where it was found."""
+
+    bytes: int
+    mtime_ns: int
+    sha256: str
+    source: str
+
+
+class Store:
+    """A database that is there. One writer at a time (see `locking`), any number of readers."""
+
+    def __init__(self, place: str, table: Any) -> None:
+        self.place = place
+        self._table = table
+        self.about = About.read(table.schema.metadata, place)
+        self._depth: tuple[int | None, int | None] | None = None
+
+    @staticmethod
+    def open(place: str) -> "Store":
+        """The database in a directory or at a URL of object storage (`s3://…`, `gs://…`).
+
+        Raises:
+            SearchError: where there is none; says how to make it.
+        """
+        if not Store.exists(place):
+            raise SearchError(
+                f"{place} holds no database; make one: longclip index FOLDER --db {place}"
+            )
+        return Store(place, _connect(place).open_table(TABLE))
+
+    @staticmethod
+    def create(
+        place: str, about: About, *, replace: bool = False, sources: Sequence[str] = ()
+    ) -> "Store":
+        """A new, empty database; with `replace` in the place of the one that is there."""
+        form = schema(about.width, about.metadata())
+        number = form.get_field_index("source")
+        kept = form.field(number).with_metadata({_SOURCES: json.dumps(list(sources))})
+        form = form.set(number, kept)
+        mode = "overwrite" if replace else "create"
+        return Store(place, _connect(place).create_table(TABLE, schema=form, mode=mode))
+
+    @staticmethod
+    def exists(place: str) -> bool:
+        """Whether there is a database."""
+        if "://" not in place and not os.path.isdir(place):
+            return False
+        return TABLE in _tables(_connect(place))
+
+    @property
+    def table(self) -> Any:
+        """The `lancedb` table, for what is not offered here."""
+        return self._table
+
+    def refresh(self) -> None:
+        """See what others have written."""
+        self._table.checkout_latest()
+        self._depth = None
+
+    def __len__(self) -> int:
+        return int(self._table.count_rows())
+
+    # Writing.
+
+    def put(self, rows: Sequence[Row]) -> None:
+        """Write rows, in place of those with the same `uri`."""
+        if not rows:
+            return
+        data = to_arrow(list(rows), self._table.schema)
+        merging = self._table.merge_insert("uri")
+        merging = merging.when_matched_update_all().when_not_matched_insert_all()
+        self.commit(lambda: merging.execute(data))
+
+    def remember(self, sources: Sequence[str]) -> None:
+        """Keep the names of what is indexed, so that it can be indexed again without naming it."""
+        new = [name for name in dict.fromkeys(sources) if name not in self.sources()]
+        if new:
+            self._keep("source", _SOURCES, json.dumps([*self.sources(), *new]))
+
+    def forget(self, source: str) -> None:
+        """Remove a source and all rows from it."""
+        self.commit(lambda: self._table.delete(f"source = {quoted(source)}"))
+        left = [name for name in self.sources() if name != source]
+        self._keep("source", _SOURCES, json.dumps(left))
+
+    def delete(self, uris: Sequence[str]) -> None:
+        """Forget images; those that are not there do not matter."""
+        for start in range(0, len(uris), 1000):
+            where = f"uri IN ({_listed(uris[start : start + 1000])})"
+            self.commit(partial(self._table.delete, where))
+
+    def compact(self) -> None:
+        """Join small files, add new rows to the indexes, remove versions nobody reads any more."""
+        self.commit(lambda: self._table.optimize(cleanup_older_than=_OLD_VERSIONS))
+
+    def keep_quality(self, quality: str) -> None:
+        """Keep what has been measured of the vector index, in the table itself."""
+        self._keep("vector", _QUALITY, quality)
+        self._depth = None
+
+    def _keep(self, field: str, key: str, value: str) -> None:
+        kept = {"path": field, "metadata": {key: value}}
+        self.commit(lambda: self._table.update_field_metadata(kept))
+
+    def commit(self, change: Callable[[], object]) -> None:
+        """Change the table; raises SearchError where that cannot be written."""
+        try:
+            change()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise SearchError(
+                f"{self.place} cannot be written: {_reason(error)}. All that was written before is "
+                "whole; run the same command again to go on from there"
+            ) from error
+
+    # Reading.
+
+    def sources(self) -> list[str]:
+        """What has been indexed, as `open_source` takes it."""
+        return list(json.loads(self._kept("source", _SOURCES) or "[]"))
+
+    def quality(self) -> str | None:
+        """What `keep_quality` has kept last."""
+        return self._kept("vector", _QUALITY)
+
+    def _kept(self, field: str, key: str) -> str | None:
+        metadata = self._table.schema.field(field).metadata or {}
+        found = metadata.get(key.encode())
+        return found.decode() if found is not None else None
+
+    def known(self, *sources: str) -> dict[str, Known]:
+        """What has been indexed from some sources, by `uri`."""
+        return self._known(f"source IN ({_listed(sources)})") if sources else {}
+
+    def known_at(self, uris: Sequence[str]) -> dict[str, Known]:
+        """What has been indexed of these, from whatever source."""
+        return self._known(f"uri IN ({_listed(uris)})") if uris else {}
+
+    def originals(self, hashes: Sequence[str]) -> dict[str, Row]:
+        """One row for each of these `sha256` that is there."""
+        if not hashes:
+            return {}
+        query = self._table.search().where(f"sha256 IN ({_listed(hashes)})")
+        # First without thumbnails: thousands of files may have the same content.
+        found = query.select(["uri", "sha256"]).to_arrow()
+        uri_of = dict(zip(found["sha256"].to_pylist(), found["uri"].to_pylist(), strict=True))
+        return {row.facts.sha256: row for row in self.rows("uri", list(uri_of.values()))}
+
+    def _known(self, where: str) -> dict[str, Known]:
+        query = self._table.search().where(where)
+        names = ["uri", "bytes", "mtime_ns", "sha256", "source"]
+        found: dict[str, Known] = {}
+        for batch in query.select(names).to_batches(65536):
+            columns = [batch.column(name).to_pylist() for name in names]
+            for uri, *values in zip(*columns, strict=True):
+                found[uri] = Known(*values)
+        return found
+
+    def rows(self, column: str, values: Sequence[str]) -> list[Row]:
+        """Whole rows whose `uri`, `id` or `sha256` is one of `values`."""
+        if not values:
+            return []
+        found = self._table.search().where(f"{column} IN ({_listed(values)})").to_arrow()
+        return [_row(values) for values in found.to_pylist()]
+
+    def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:
+        """float32 [len(ids), D], in their order; raises KeyError for an id that is not there."""
+        if not ids:
+            return self._no_vectors()
+        query = self._table.search().where(f"id IN ({_listed(ids)})").select(["id", "vector"])
+        found = query.to_arrow()
+        rows = dict(zip(found["id"].to_pylist(), matrix(found["vector"]), strict=True))
+        return np.stack([rows[id] for id in ids])
+
+    def facts(self, id: str) -> Facts | None:
+        """What is known of an image."""
+        found = self._table.search().where(f"id = {quoted(id)}").select(list(FACTS)).limit(1)
+        return next((Facts(**values) for values in found.to_list()), None)
+
+    def thumbnail(self, id: str) -> bytes | None:
+        """The small JPEG of an image."""
+        found = self._table.search().where(f"id = {quoted(id)}").select(["thumbnail"]).limit(1)
+        return next((values["thumbnail"] for values in found.to_list()), None)
+
+    def sample(self, count: int, seed: int = 0) -> NDArray[np.float32]:
+        """float32 [at most count, D]: embeddings of images drawn without replacement."""
+        total = len(self)
+        if not total:
+            return self._no_vectors()
+        chosen = np.random.default_rng(seed).choice(total, min(count, total), replace=False)
+        found = self._table.take_offsets(np.sort(chosen).tolist()).select(["vector"]).to_arrow()
+        return matrix(found["vector"])
+
+    def nearest(
+        self,
+        vector: NDArray[np.float32],
+        count: int,
+        *,
+        where: str | None = None,
+        exact: bool = False,
+        probes: int | None = None,
+        refine: int | None = None,
+    ) -> list[Hit]:
+        """The images whose embeddings have the largest cosine with `vector`, best first.
+
+        Args:
+            vector: float32 [D], of any length but zero.
+            count: how many at most.
+            where: an SQL condition on the columns, applied before the search.
+            exact: compare with every row, even if there is an index.
+            probes: partitions of the index that are looked into; as measured for this table
+                (see `ann`) where None. Where `where` leaves too few images in them, more are.
+            refine: how many times `count` candidates are compared again with whole vectors;
+                likewise.
+
+        Raises:
+            FilterError: where `where` cannot be read.
+        """
+        query = self._table.search(vector, vector_column_name="vector")
+        query = query.distance_type("cosine").select([*FACTS, "_distance"]).limit(count)
+        if where:
+            query = query.where(where)
+        if exact:
+            query = query.bypass_vector_index()
+        else:
+            query = self._probing(query, probes, refine)
+            if where:
+                query = query.maximum_nprobes(0)
+        return [_hit(values) for values in _answered(query, where)]
+
+    def count(self, where: str | None = None) -> int:
+        """Images that satisfy a condition."""
+        try:
+            return int(self._table.count_rows(where))
+        except ValueError as error:
+            raise _filter_error(where, error) from error
+
+    def scan(self, columns: Sequence[str], rows: int = 65536) -> Iterator[pa.RecordBatch]:
+        """All rows, a batch at a time, of these columns."""
+        yield from self._table.search().select(list(columns)).to_batches(rows)
+
+    def _probing(self, query: Any, probes: int | None, refine: int | None) -> Any:
+        if self._depth is None:
+            kept = json.loads(self.quality() or "{}")
+            self._depth = kept.get("probes"), kept.get("refine")
+        probes, refine = probes or self._depth[0], refine or self._depth[1]
+        if probes:
+            query = query.nprobes(probes)
+        return query.refine_factor(refine) if refine else query
+
+    def _no_vectors(self) -> NDArray[np.float32]:
+        return np.empty((0, self.about.width), np.float32)
+
+
+def quoted(text: str) -> str:
+    """A string as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _listed(values: Sequence[str]) -> str:
+    return ", ".join(map(quoted, values))
+
+
+def _connect(place: str) -> Any:
+    # Lance warns on standard error of changes to come in its own interface, once for every query.
+    os.environ.setdefault("LANCEDB_LOG", "error")
+    try:
+        import lancedb
+    except ImportError as error:
+        raise SearchError('image search needs LanceDB: pip install "longclip[search]"') from error
+    return lancedb.connect(place)
+
+
+def _tables(database: Any) -> list[str]:
+    found = database.list_tables()
+    return list(getattr(found, "tables", found))
+
+
+def _answered(query: Any, where: str | None) -> list[dict[str, Any]]:
+    try:
+        found: list[dict[str, Any]] = query.to_list()
+    except (ValueError, RuntimeError) as error:
+        if where is None:
+            raise
+        raise _filter_error(where, error) from error
+    return found
+
+
+def _reason(error: Exception) -> str:
+    """The first line, without the place in Lance's source code that it names."""
+    return re.sub(r", /[^,]*\.rs:\d+:\d+$", "", str(error).splitlines()[0])
+
+
+def _filter_error(where: str | None, error: Exception) -> FilterError:
+    return FilterError(
+        f"the filter {where!r} cannot be read: {_reason(error)}. It is an SQL condition on "
+        f"{', '.join(FACTS)}; for example: taken >= timestamp '2024-01-01' AND folder LIKE '%/sea%'"
+    )
+
+
+def matrix(column: pa.ChunkedArray | pa.FixedSizeListArray) -> NDArray[np.float32]:
+    """A column of embeddings as float32 [N, D]."""
+    width = column.type.list_size
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks]
+    whole = np.concatenate(parts) if parts else np.empty(0, np.float16)
+    return whole.reshape(-1, width).astype(np.float32)
+
+
+def _hit(values: dict[str, Any]) -> Hit:
+    similarity = 1 - values.pop("_distance")
+    return Hit(Facts(**{name: values[name] for name in FACTS}), similarity)
+
+
+def _row(values: dict[str, Any]) -> Row:
+    facts = Facts(**{name: values[name] for name in FACTS})
+    return Row(facts, np.asarray(values["vector"], np.float32), values["thumbnail"])

@@ -1,0 +1,114 @@
+"""Texts of any length: split into pieces that a model reads, and put together again."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longclip.inputs import clip_tokenizer, split_sentences
+
+_BEGIN_AND_END = 2
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A text in parts that each fit into the context.
+
+    Attributes:
+        texts: the parts in their order; the whole text where it fits, nothing where it is empty.
+        tokens: of each part, without begin and end of text.
+    """
+
+    texts: tuple[str, ...]
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Level:
+    """A way to take a text apart, and what stands between the parts."""
+
+    split: Callable[[str], list[str]]
+    joint: str
+
+
+# Some scripts have no spaces: there a paragraph may be one word to us.
+_LEVELS = (_Level(split_sentences, " "), _Level(str.split, " "), _Level(list, ""))
+
+
+def split_text(text: str, context_length: int) -> Pieces:
+    """Whole sentences, as many to a piece as fit.
+
+    A sentence that is longer than the context is cut between words, a longer word between
+    characters.
+
+    Args:
+        text: any text.
+        context_length: tokens that the model reads, begin and end included.
+    """
+    text = text.strip()
+    if not text:
+        return Pieces((), ())
+    room = context_length - _BEGIN_AND_END
+    texts, tokens = zip(*_fitting(text, room, room), strict=True)
+    return Pieces(texts, tokens)
+
+
+def count_tokens(text: str) -> int:
+    """Tokens of a text, begin and end included."""
+    return _counts([text])[0] + _BEGIN_AND_END
+
+
+def combined(vectors: NDArray[np.float32], pieces: Pieces) -> NDArray[np.float32]:
+    """One embedding of length one: the pieces' mean, weighted by their tokens.
+
+    Args:
+        vectors: float32 [len(pieces.texts), D], of any length but zero.
+        pieces: what they are the embeddings of.
+
+    Returns:
+        float32 [D].
+    """
+    # A text of which cleaning leaves nothing still has its embedding.
+    weights = np.maximum(np.array(pieces.tokens, np.float32), 1)
+    return unit((unit(vectors) * weights[:, None]).sum(0))
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Divide each row by its length."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    divided: NDArray[np.float32] = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return divided
+
+
+def _fitting(text: str, room: int, aim: int) -> list[tuple[str, int]]:
+    """Pieces of at most `room` tokens, and their tokens; `aim` is what they are packed to."""
+    [count] = _counts([text])
+    if count <= room or len(text) == 1:
+        return [(text, count)]
+    # Cleaning repairs a text as a whole: parts may have fewer tokens alone than together. Where
+    # a piece is too long after all, it is packed again, and looser.
+    return [
+        piece for part, _ in _packed(text, aim, _LEVELS) for piece in _fitting(part, room, aim // 2)
+    ]
+
+
+def _packed(text: str, room: int, levels: Sequence[_Level]) -> list[tuple[str, int]]:
+    """Greedy from the left, which makes as few pieces as there can be of neighbouring parts."""
+    level, *finer = levels
+    parts = level.split(text)
+    pieces: list[tuple[str, int]] = []
+    for part, count in zip(parts, _counts(parts), strict=True):
+        if count > room and finer:
+            pieces += _packed(part, room, finer)
+        elif pieces and pieces[-1][1] + count <= room:
+            last, before = pieces[-1]
+            pieces[-1] = (last + level.joint + part, before + count)
+        else:
+            pieces.append((part, count))
+    return pieces
+
+
+def _counts(texts: Sequence[str]) -> list[int]:
+    """Tokens of each, without begin and end. As no token spans a space, they nearly add up."""
+    return [len(ids) - _BEGIN_AND_END for ids in clip_tokenizer().encode(texts)]

@@ -1,0 +1,81 @@
+"""The service with a small database, and a real browser that looks at it."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from small_database import Served
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Any]:
+    from steps import BROWSER, playwright
+
+    # Not for the whole session: while Playwright runs, its thread can run no other event loop.
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="package")
+def served(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Served]":
+    from small_database import Served, small_searcher
+
+    from longclip.search.service.config import ServeConfig
+    from longclip.search.service.serving import address_of, listen, make_server
+
+    searcher, facts = small_searcher(tmp_path_factory.mktemp("page"))
+    with listen("127.0.0.1", 0) as listener:
+        server = make_server(searcher, ServeConfig())
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.02)
+        yield Served(address_of(listener, "127.0.0.1"), facts)
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def page(browser: Any, served: "Served") -> Iterator[Any]:
+    """A fresh window of desktop size."""
+    yield from watched(browser, served, viewport={"width": 1280, "height": 800})
+
+
+@pytest.fixture
+def phone(browser: Any, served: "Served") -> Iterator[Any]:
+    screen = {"width": 360, "height": 740}
+    yield from watched(browser, served, viewport=screen, is_mobile=True, has_touch=True)
+
+
+@pytest.fixture(params=["light", "dark"])
+def coloured_page(browser: Any, served: "Served", request: pytest.FixtureRequest) -> Iterator[Any]:
+    yield from watched(browser, served, color_scheme=request.param)
+
+
+def watched(browser: Any, served: "Served", **options: Any) -> Iterator[Any]:
+    """A window in which nothing may go wrong, and from which nothing may go elsewhere."""
+    context = browser.new_context(base_url=served.url, reduced_motion="reduce", **options)
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(f"error on the page: {error}"))
+    page.on("console", lambda line: wrong.append(line.text) if _is_violation(line.text) else None)
+    page.on("request", lambda sent: wrong.append(sent.url) if _is_outside(sent.url, served) else 0)
+    yield page
+    context.close()
+    assert wrong == []
+
+
+def _is_violation(line: str) -> bool:
+    return "Content Security Policy" in line
+
+
+def _is_outside(url: str, served: "Served") -> bool:
+    return not url.startswith((served.url, "data:", "blob:"))

@@ -1,0 +1,139 @@
+"""What the page says when there is nothing to show, and when something fails."""
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from steps import TEXT, asked_by, expect, names, playwright, search
+
+
+def fail(page: Any, times: int, **answer: Any) -> None:
+    """The next searches fail like this; without an answer they do not reach the server."""
+
+    def handle(route: Any) -> None:
+        if answer:
+            route.fulfill(**answer)
+        else:
+            route.abort()
+
+    page.route("**/v1/search", handle, times=times)
+
+
+def test_a_busy_server_is_asked_again(page: Any) -> None:
+    busy = {"error": {"message": "64 texts wait"}}
+    fail(page, 2, status=429, json=busy, headers={"Retry-After": "1"})
+    page.goto("/?q=a+boat")
+    message = page.get_by_role("alert")
+    expect(message).to_contain_text("64 texts wait")
+    expect(message).to_contain_text("The search is repeated by itself")
+    expect(page.locator(".hit").first).to_be_visible()
+    expect(message).to_be_hidden()
+
+
+def test_a_server_that_is_gone_is_found_again(page: Any) -> None:
+    fail(page, 1)
+    page.goto("/?q=a+boat")
+    expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
+    assert page.locator("main").get_attribute("aria-busy") is None
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".hit").first).to_be_visible()
+
+
+def test_more_of_the_same_can_fail_without_losing_what_is_there(page: Any) -> None:
+    search(page)
+    fail(page, 1, status=500, json={"error": {"message": "a bug"}})
+    page.get_by_role("button", name="Show more").click()
+    expect(page.get_by_role("alert")).to_contain_text("a bug")
+    assert len(names(page)) == 48
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".hit")).to_have_count(60)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "asks for its token"),
+        (413, "Too large"),
+        (500, "Something went wrong in the server"),
+        (503, "Not ready yet"),
+        (504, "It took too long"),
+    ],
+)
+def test_errors_are_explained(page: Any, status: int, words: str) -> None:
+    fail(page, 9, status=status, body="no JSON")
+    page.goto("/?q=a+boat")
+    expect(page.get_by_role("alert")).to_contain_text(words)
+    expect(page.locator(".hit, .ghost")).to_have_count(0)
+
+
+def test_a_filter_that_cannot_be_read(page: Any) -> None:
+    page.goto("/?q=a+boat&where=colour+%3D+3")
+    expect(page.get_by_role("alert")).to_contain_text("colour = 3")
+    field = page.get_by_label("SQL condition")
+    expect(field).to_have_attribute("aria-invalid", "true")
+    field.fill("width > 1")
+    field.press("Enter")
+    expect(page.locator(".hit").first).to_be_visible()
+    assert field.get_attribute("aria-invalid") is None
+
+
+def test_filters_that_nothing_passes(page: Any) -> None:
+    page.goto("/?q=a+boat&folder=/nowhere&after=2030-01-01")
+    expect(page.get_by_role("alert")).to_contain_text("No image passes the filters")
+    expect(page.locator("#status")).to_have_text("No images found")
+    page.get_by_role("button", name="Remove the filters").click()
+    expect(page.locator(".hit").first).to_be_visible()
+    expect(page.get_by_label("Folder")).to_have_value("")
+
+
+def test_an_empty_database(page: Any) -> None:
+    nothing = {"hits": [], "sentences": [], "total": 0, "notes": [], "took_ms": 1}
+    about = {"model": "nano", "images": 0, "context_length": 77, "example_folders": []}
+    page.route("**/v1/about", lambda route: route.fulfill(json=about))
+    page.route("**/v1/search", lambda route: route.fulfill(json=nothing))
+    page.goto("/")
+    expect(page.locator("#about")).to_have_text("0 images · nano")
+    page.keyboard.type("a boat")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("alert")).to_contain_text("longclip index FOLDER")
+
+
+def test_filters_alone_are_no_query(page: Any) -> None:
+    page.goto("/")
+    page.get_by_text("Filters").click()
+    page.get_by_label("Folder").fill("/photos")
+    page.get_by_label("Folder").press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("Describe the picture first")
+    expect(page.get_by_label("Description of the picture")).to_be_focused()
+
+
+def test_a_slow_answer_does_not_replace_a_newer_one(page: Any) -> None:
+    old = search(page)
+    held: list[Any] = []
+    page.route("**/v1/search", lambda route: held.append(route), times=1)
+    box = page.get_by_label("Description of the picture")
+    box.fill("A slow question.")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("main")).to_have_attribute("aria-busy", "true")
+    box.fill("A quick question.")
+    body = asked_by(lambda: page.keyboard.press("Control+Enter"), page)
+    assert body["text"] == "A quick question."
+    expect(page.locator("#status")).to_contain_text("Best")
+    shown = names(page)
+    with suppress(playwright.Error):  # the page has given it up
+        held[0].fulfill(json=old | {"hits": old["hits"][:1]})
+    page.wait_for_timeout(200)
+    assert names(page) == shown
+    assert page.title().startswith("A quick question.")
+
+
+def test_files_that_are_gone(page: Any) -> None:
+    page.route("**/image/*", lambda route: route.fulfill(status=404))
+    answer = search(page)
+    page.locator(".hit").first.click()
+    expect(page.locator("#detail-gone")).to_contain_text("cannot be read any more")
+    address = f"thumb/{answer['hits'][0]['id']}"
+    expect(page.locator("#detail-image")).to_have_attribute("src", address)
+    page.route("**/thumb/*", lambda route: route.fulfill(status=404))
+    page.goto(f"/?q={TEXT}")
+    expect(page.locator(".hit").first).to_contain_text("No preview any more")

@@ -1,0 +1,49 @@
+"""Folders of small pictures that all differ."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from small import small_clip
+
+from longclip.search.indexing import IndexReport, index
+from longclip.search.store import Store
+
+MODEL = small_clip()
+
+
+def jpeg_bytes(seed: int, side: int = 40, **options: object) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side + 8, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def photo(path: Path, seed: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(jpeg_bytes(seed))
+    return path
+
+
+def photos(folder: Path, count: int, first: int = 0) -> Path:
+    for i in range(first, first + count):
+        photo(folder / f"{i:04d}.jpg", i)
+    return folder
+
+
+def run_index(*sources: object, db: Path, **options: object) -> IndexReport:
+    names = [str(source) for source in sources]
+    return index(names, db, MODEL, model_name="small", workers=2, **options)  # type: ignore[arg-type]
+
+
+def rows_of(db: Path) -> dict[str, str]:
+    """sha256 by uri, and each uri once."""
+    store = Store.open(str(db))
+    pairs = [
+        pair
+        for batch in store.scan(["uri", "sha256"])
+        for pair in zip(*(batch.column(i).to_pylist() for i in (0, 1)), strict=True)
+    ]
+    assert len(dict(pairs)) == len(pairs) == len(store)
+    return dict(pairs)

@@ -1,0 +1,148 @@
+"""OpenAI's own client against a real server."""
+
+import asyncio
+import base64
+
+import httpx2
+import numpy as np
+import pytest
+from served import Served, data_url, picture
+
+from longclip.inputs import clip_tokenizer
+from longclip.model import CLIP
+
+openai = pytest.importorskip("openai")
+
+TEXTS = ["a red square", "a lighthouse at dusk, seen from the sea", "boats"]
+
+
+@pytest.fixture
+def client(served: Served) -> "openai.OpenAI":
+    return openai.OpenAI(base_url=f"{served.url}/v1", api_key="none is asked for", max_retries=0)
+
+
+def embedded(answer: "openai.types.CreateEmbeddingResponse") -> np.ndarray:
+    return np.array([one.embedding for one in answer.data], np.float32)
+
+
+@pytest.fixture
+def expected(nano: CLIP) -> np.ndarray:
+    return nano.encode_text(TEXTS, normalize=True).numpy()
+
+
+def test_texts(client: "openai.OpenAI", expected: np.ndarray) -> None:
+    answer = client.embeddings.create(model="nano", input=TEXTS)
+    np.testing.assert_allclose(embedded(answer), expected, atol=1e-5)
+    assert [one.index for one in answer.data] == [0, 1, 2]
+    assert (answer.object, answer.model) == ("list", "nano")
+    tokens = sum(map(len, clip_tokenizer().encode(TEXTS)))
+    assert (answer.usage.prompt_tokens, answer.usage.total_tokens) == (tokens, tokens)
+
+
+def test_one_text_and_both_encodings(client: "openai.OpenAI", expected: np.ndarray) -> None:
+    floats = client.embeddings.create(model="nano", input=TEXTS[1], encoding_format="float")
+    packed = client.embeddings.create(model="nano", input=TEXTS[1], encoding_format="base64")
+    unpacked = np.frombuffer(base64.b64decode(str(packed.data[0].embedding)), "<f4")
+    np.testing.assert_allclose(embedded(floats)[0], expected[1], atol=1e-5)
+    np.testing.assert_allclose(unpacked, expected[1], atol=1e-5)
+
+
+def test_tokens_with_and_without_begin_and_end(
+    client: "openai.OpenAI", expected: np.ndarray
+) -> None:
+    ids = clip_tokenizer().encode(TEXTS)
+    whole = client.embeddings.create(model="nano", input=ids)
+    bare = client.embeddings.create(model="nano", input=[one[1:-1] for one in ids])
+    one = client.embeddings.create(model="nano", input=ids[2])
+    np.testing.assert_allclose(embedded(whole), expected, atol=1e-5)
+    np.testing.assert_allclose(embedded(bare), expected, atol=1e-5)
+    np.testing.assert_allclose(embedded(one)[0], expected[2], atol=1e-5)
+
+
+def test_dimensions_are_the_first_ones_of_length_one(
+    client: "openai.OpenAI", expected: np.ndarray
+) -> None:
+    answer = embedded(client.embeddings.create(model="nano", input=TEXTS, dimensions=16))
+    part = expected[:, :16]
+    np.testing.assert_allclose(
+        answer, part / np.linalg.norm(part, axis=1, keepdims=True), atol=1e-5
+    )
+
+
+def test_images_among_texts(client: "openai.OpenAI", nano: CLIP, expected: np.ndarray) -> None:
+    answer = client.embeddings.create(
+        model="nano", input=[TEXTS[0], data_url(picture(4)), TEXTS[1]]
+    )
+    image = nano.encode_image(picture(4), normalize=True).numpy()[0]
+    found = embedded(answer)
+    np.testing.assert_allclose(found[[0, 2]], expected[:2], atol=1e-5)
+    np.testing.assert_allclose(found[1], image, atol=1e-5)
+    assert answer.usage.prompt_tokens == sum(map(len, clip_tokenizer().encode(TEXTS[:2])))
+
+
+@pytest.mark.parametrize(
+    ("request_", "says", "param"),
+    [
+        ({"input": ""}, "empty text", "input"),
+        ({"input": []}, "input", None),
+        ({"input": ["a", ""]}, "input[1] is an empty text", "input[1]"),
+        ({"input": [[5], []]}, "token ids are those of CLIP", "input[1]"),
+        ({"input": [5, 100_000]}, "check_embedding_ctx_length=False", "input"),
+        ({"input": [5, 49407, 5]}, "token ids", "input"),
+        ({"input": [-1]}, "token ids", "input"),
+        ({"input": "boat " * 76}, "78 tokens, this model's maximum context length is 77", "input"),
+        ({"input": ["a"] * 2049}, "input", None),
+        ({"input": "a", "dimensions": 10_000}, "dimensions", "dimensions"),
+        ({"input": "a", "dimensions": 0}, "dimensions", "dimensions"),
+        ({"input": "a", "encoding_format": "hex"}, "encoding_format", "encoding_format"),
+        ({"input": "data:image/png;base64,AAAA"}, "not an image", None),
+    ],
+)
+def test_what_cannot_be_embedded(
+    client: "openai.OpenAI", request_: dict[str, object], says: str, param: str | None
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.embeddings.create(model="nano", **request_)  # type: ignore[arg-type]
+    assert says in caught.value.message
+    assert caught.value.type == "invalid_request_error"
+    if param:
+        assert caught.value.param == param
+
+
+def test_another_model_is_not_found(client: "openai.OpenAI") -> None:
+    with pytest.raises(openai.NotFoundError, match="this service has 'nano'") as caught:
+        client.embeddings.create(model="text-embedding-3-small", input="a")
+    assert caught.value.code == "model_not_found"
+
+
+def test_many_concurrent_clients_get_what_each_would_get_alone(served: Served, nano: CLIP) -> None:
+    """Nothing that was accepted is lost, and batches shared with others change nothing."""
+    rng = np.random.default_rng(0)
+    words = ["boat", "red", "dusk", "lighthouse", "square", "two", "people", "walking", "&"]
+    requests = [
+        [" ".join(rng.choice(words, rng.integers(1, 40))) for _ in range(rng.integers(1, 6))]
+        for _ in range(100)
+    ]
+
+    async def all_at_once() -> list[np.ndarray]:
+        places = asyncio.Semaphore(100)  # as many as are served at a time, and some
+        async with openai.AsyncOpenAI(
+            base_url=f"{served.url}/v1", api_key="x", max_retries=0
+        ) as client:
+
+            async def ask(texts: list[str]) -> np.ndarray:
+                async with places:
+                    return embedded(await client.embeddings.create(model="nano", input=texts))
+
+            return list(await asyncio.gather(*map(ask, requests)))
+
+    answers = asyncio.run(all_at_once())
+    for texts, answer in zip(requests, answers, strict=True):
+        alone = nano.encode_text(texts, normalize=True).numpy()
+        np.testing.assert_allclose(answer, alone, atol=2e-5)
+
+
+def test_batches_are_shared(served: Served) -> None:
+    text = httpx2.get(f"{served.url}/metrics").text
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(values["longclip_batch_items_sum"]) > float(values["longclip_batch_items_count"])

@@ -1,0 +1,63 @@
+from datetime import datetime
+
+import pytest
+
+pytest.importorskip("lancedb")
+
+from databases import database, row, vectors
+
+from longclip.search.errors import FilterError
+from longclip.search.filters import combined_filter
+
+PLACES = (
+    "/photos/1.jpg",
+    "/photos/sea/2.jpg",
+    "/photos2/3.jpg",
+    "/photos/100%_it's/4.jpg",
+    "/photos/100 it's/5.jpg",
+    "/tars/a.tar::6.jpg",
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    rows = []
+    for month, (uri, vector) in enumerate(zip(PLACES, vectors(len(PLACES)), strict=True), 1):
+        folder = uri.rpartition("::")[0] or uri.rpartition("/")[0]
+        taken = datetime(2024, month, 15, 12) if month < 6 else None
+        name = uri.removeprefix(folder).strip("/:")
+        rows.append(row(uri, vector, folder=folder, name=name, taken=taken))
+    return database(tmp_path_factory.mktemp("filters"), rows)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({}, "123456"),
+        ({"folder": "/photos"}, "1245"),
+        ({"folder": "/photos/"}, "1245"),
+        ({"folder": "/"}, "123456"),
+        ({"folder": "/photos/100%_it's"}, "4"),
+        ({"folder": "/tars/a.tar"}, "6"),
+        ({"folder": "/tars"}, "6"),
+        ({"after": "2024"}, "12345"),
+        ({"after": "2024-03"}, "345"),
+        ({"after": "2024-03-15T12:00"}, "345"),
+        ({"after": "2024-03-15T12:01"}, "45"),
+        ({"before": "2024-03-15"}, "12"),
+        ({"after": "2024-02", "before": "2024-04", "folder": "/photos"}, "2"),
+        ({"where": "name = '1.jpg' OR name = '3.jpg'", "folder": "/photos"}, "1"),
+        ({"where": " ", "folder": "", "after": "", "before": None}, "123456"),
+    ],
+)
+def test_conditions_are_all_asked_for(store, wanted, expected):
+    condition = combined_filter(**wanted)
+    hits = store.nearest(vectors(1)[0], 20, where=condition)
+    assert "".join(sorted(hit.facts.name[0] for hit in hits)) == expected
+    assert store.count(condition) == len(expected)
+
+
+@pytest.mark.parametrize("date", ["yesterday", "31.5.2024", "2024-13"])
+def test_a_date_that_cannot_be_read_is_named(date):
+    with pytest.raises(FilterError, match=f"'{date}' is no date; write 2024"):
+        combined_filter(after=date)

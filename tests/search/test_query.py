@@ -1,0 +1,283 @@
+"""Searching, against comparing everything with everything."""
+
+import json
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("lancedb")
+
+from databases import MODEL, database, row, vectors
+from small import small_clip
+
+from longclip.inputs import TruncationWarning, clip_tokenizer
+from longclip.model import save
+from longclip.search.ann import ensure_index, read_quality
+from longclip.search.errors import FilterError, SearchError
+from longclip.search.grouping import _SPARE
+from longclip.search.query import Query
+from longclip.search.rows import id_of
+from longclip.search.searcher import NEGATIVE_SHARE, Searcher, open_searcher
+
+ROWS = [row(f"/photos/{i:02d}.jpg", vector) for i, vector in enumerate(vectors(60))]
+
+
+@pytest.fixture(scope="module")
+def searcher(tmp_path_factory):
+    return Searcher(database(tmp_path_factory.mktemp("query"), ROWS), MODEL)
+
+
+def encode(text: str) -> np.ndarray:
+    return MODEL.encode_text([text], normalize=True)[0].numpy()
+
+
+def names(found) -> list[str]:
+    return [hit.facts.name for hit in found.hits]
+
+
+def by_cosine(direction: np.ndarray, rows=ROWS) -> list[str]:
+    stored = [r.vector.astype(np.float16).astype(np.float32) for r in rows]
+    cosines = [direction @ v / np.linalg.norm(v) for v in stored]
+    order = sorted(range(len(rows)), key=lambda i: -cosines[i])
+    return [rows[i].facts.name for i in order]
+
+
+def test_texts_find_what_comparing_with_everything_finds(searcher):
+    found = searcher.search(Query("a boat", count=7))
+    assert names(found) == by_cosine(encode("a boat"))[:7]
+    [first, *_] = found.hits
+    [own] = [r.vector for r in ROWS if r.facts.uri == first.facts.uri]
+    assert first.similarity == pytest.approx(float(own @ encode("a boat")), abs=1e-3)
+    assert (found.total, found.exact, found.pieces, found.tokens) == (60, True, 1, 4)
+    assert found.context_length == 77
+
+
+def test_a_negative_text_takes_its_share_away(searcher):
+    direction = encode("a boat") - NEGATIVE_SHARE * (encode("people") + encode("rain"))
+    found = searcher.search(Query("a boat", without=("people", " ", "rain")))
+    assert names(found) == by_cosine(direction)[:20]
+    only = searcher.search(Query(without=("people",), count=60))
+    assert names(only) == by_cosine(-encode("people"))
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 1])
+def test_a_picture_and_a_text_share_the_direction(searcher, share):
+    image = Image.new("RGB", (40, 32), (200, 30, 60))
+    [seen] = MODEL.encode_image(image, normalize=True).numpy()
+    query = Query("a boat", image=image, text_share=share)
+    direction = share * encode("a boat") + (1 - share) * seen
+    assert names(searcher.search(query)) == by_cosine(direction)[:20]
+    if share == 0:
+        assert names(searcher.search(Query(image=image))) == by_cosine(seen)[:20]
+
+
+def test_more_like_a_stored_image_leaves_that_one_out(tmp_path):
+    copy = row("/other/03.jpg", ROWS[3].vector, content=ROWS[3].facts.uri)
+    searcher = Searcher(database(tmp_path, [*ROWS, copy]), MODEL)
+    found = searcher.search(Query(like=ROWS[3].facts.id, count=60))
+    assert names(found) == by_cosine(ROWS[3].vector)[1:]
+
+
+def test_copies_are_shown_once_and_do_not_take_the_place_of_others(tmp_path):
+    best, second, *_ = order = by_cosine(encode("a boat"))
+    [original] = [r for r in ROWS if r.facts.name == best]
+    uris = [f"/copies/{i:03d}.jpg" for i in range(3 * _SPARE)]
+    copies = [row(uri, original.vector, content=original.facts.uri) for uri in uris]
+    searcher = Searcher(database(tmp_path, [*ROWS, *copies]), MODEL)
+    found = searcher.search(Query("a boat", count=2))
+    assert [found.hits[0].facts.uri, *found.hits[0].also] == [*uris, original.facts.uri]
+    assert found.hits[1].facts.name == second
+    assert names(searcher.search(Query("a boat", count=99)))[1:] == order[1:]
+
+
+def test_equally_similar_images_come_in_the_order_of_their_names(tmp_path):
+    rows = [row(f"/{name}.jpg", [1] * 24) for name in np.random.default_rng(0).permutation(100)]
+    searcher = Searcher(database(tmp_path, rows), MODEL)
+    found = searcher.search(Query("a boat", count=5))
+    assert [hit.facts.uri for hit in found.hits] == sorted(r.facts.uri for r in rows)[:5]
+
+
+def test_a_long_text_is_read_in_pieces_and_says_so(searcher):
+    sentence = "A red boat lies beside the old lighthouse at the end of the bay."
+    text = " ".join([sentence] * 12 + ["The sun sets."])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TruncationWarning)
+        found = searcher.search(Query(text, without=(text,)))
+    assert found.pieces == 3
+    assert found.tokens == len(clip_tokenizer().encode([text])[0])
+    note, negative, *_ = found.notes
+    assert f"The text has {found.tokens} tokens, and the model reads 77" in note
+    assert "3 pieces" in note
+    assert "A negative text has" in negative
+    pieces = [" ".join([sentence] * 5)] * 2 + [" ".join([sentence] * 2 + ["The sun sets."])]
+    weights = [len(clip_tokenizer().encode([piece])[0]) - 2 for piece in pieces]
+    direction = sum(w * encode(piece) for w, piece in zip(weights, pieces, strict=True))
+    assert names(searcher.search(Query(text))) == by_cosine(direction)[:20]
+
+
+def test_all_texts_are_embedded_in_one_call_by_whoever_is_asked_to(searcher):
+    query = Query("A boat. A house. A boat.", without=("rain", "a long one. " * 60))
+    calls = []
+
+    def embed(texts):
+        calls.append(list(texts))
+        return 7 * MODEL.encode_text(texts).numpy()
+
+    found = searcher.search(query, embed)
+    assert calls == [searcher.texts(query)]
+    assert len(set(calls[0])) == len(calls[0])
+    assert {"A boat. A house. A boat.", "A boat.", "A house.", "rain"} < set(calls[0])
+    assert max(map(len, clip_tokenizer().encode(calls[0]))) <= 77
+    assert names(found) == names(searcher.search(query))
+
+
+def test_each_sentence_is_compared_with_a_sample_of_the_images(searcher):
+    found = searcher.search(Query("A boat. A house.", count=3))
+    assert found.sentences == ("A boat.", "A house.")
+    for hit in found.hits:
+        [own] = [r.vector for r in ROWS if r.facts.uri == hit.facts.uri]
+        for z, sentence in zip(hit.sentences, found.sentences, strict=True):
+            usual = np.array([r.vector @ encode(sentence) for r in ROWS])
+            expected = (own @ encode(sentence) - usual.mean()) / usual.std()
+            assert z == pytest.approx(expected, abs=0.02)
+    assert found.notes == ()
+    without = searcher.search(Query("A boat. A house.", why=False))
+    assert (without.sentences, without.hits[0].sentences) == ((), ())
+
+
+def test_the_sample_follows_the_database(tmp_path):
+    store = database(tmp_path, ROWS[:5])
+    searcher = Searcher(store, MODEL)
+    [note] = searcher.search(Query("a boat")).notes
+    assert "only 5 images" in note
+    store.put(ROWS)
+    assert searcher.search(Query("a boat")).notes == ()
+
+
+def test_an_image_deleted_during_the_search_is_no_failure(searcher, monkeypatch):
+    def gone(ids):
+        raise KeyError(ids[0])
+
+    monkeypatch.setattr(searcher.store, "vectors", gone)
+    found = searcher.search(Query("A boat. A house."))
+    assert len(found.hits) == 20
+    assert found.hits[0].sentences == ()
+    assert "changed during the search" in found.notes[0]
+
+
+def test_filters(searcher):
+    found = searcher.search(Query("a boat", where="name < '03'"))
+    assert sorted(names(found)) == ["00.jpg", "01.jpg", "02.jpg"]
+    assert found.total == 3
+    nothing = searcher.search(Query("A boat. A house.", where="width > 9"))
+    assert (nothing.hits, nothing.total) == ((), 0)
+    with pytest.raises(FilterError, match="'size > 9' cannot be read"):
+        searcher.search(Query("a boat", where="size > 9"))
+
+
+def test_an_empty_database_finds_nothing(tmp_path):
+    found = Searcher(database(tmp_path, []), MODEL).search(Query("A boat. A house."))
+    assert (found.hits, found.total) == ((), 0)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (Query(" ", without=("",)), "nothing to search for: give a text, a picture"),
+        (Query("a", count=0), "count is 0"),
+        (Query("a", text_share=1.5), "text_share is 1.5; it goes from 0 to 1"),
+        (Query(like=id_of("gone")), "there is no image .* was it deleted"),
+        (Query(like="x", image=Image.new("RGB", (9, 9))), "give one of them"),
+    ],
+)
+def test_what_cannot_be_asked(searcher, query, message):
+    with pytest.raises(SearchError, match=message):
+        searcher.search(query)
+
+
+def test_an_answer_is_json(searcher):
+    found = searcher.search(Query("A boat. A house.", count=2))
+    read = json.loads(json.dumps(found.to_json()))
+    assert [hit["uri"] for hit in read["hits"]] == [hit.facts.uri for hit in found.hits]
+    assert read["hits"][0]["id"] == found.hits[0].facts.id
+    assert read["hits"][0]["sentences"] == list(found.hits[0].sentences)
+    assert set(read["seconds"]) == {"embedding", "searching", "explaining"}
+
+
+def test_a_database_opens_with_the_model_it_names_and_no_other(tmp_path):
+    place, path, other = (str(tmp_path / name) for name in ("db", "model", "other"))
+    save(MODEL, path)
+    save(small_clip(seed=1), other)
+    database(tmp_path / "db", ROWS, name=path)
+    opened = open_searcher(place)
+    assert names(opened.search(Query("a boat"))) == by_cosine(encode("a boat"))[:20]
+    with pytest.raises(SearchError, match=f"indexed with {path}, and {other} is another model"):
+        open_searcher(place, other)
+    with pytest.raises(SearchError, match="holds no database; make one: longclip index"):
+        open_searcher(str(tmp_path / "nothing"))
+
+
+def test_a_model_that_has_moved_is_asked_for(tmp_path):
+    store = database(tmp_path / "db", ROWS, name="models/gone")
+    with pytest.raises(SearchError, match=r"models/gone, which cannot be opened.* with --model"):
+        open_searcher(store.place)
+    save(MODEL, tmp_path / "here")
+    assert open_searcher(store.place, str(tmp_path / "here")).store.place == store.place
+
+
+MANY = [row(f"/photos/{i:03d}.jpg", vector) for i, vector in enumerate(vectors(600))]
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    store = database(tmp_path_factory.mktemp("large"), MANY)
+    assert ensure_index(store, MODEL, exact_below=100)
+    return store
+
+
+@pytest.fixture
+def indexed(large, monkeypatch):
+    """A searcher with a search index, and how the store is asked."""
+    monkeypatch.setattr("longclip.search.searcher.EXACT_BELOW", 100)
+    asked = []
+    real = large.nearest
+
+    def nearest(*args, **options):
+        asked.append(options.get("probes") or options["exact"])
+        return real(*args, **options)
+
+    monkeypatch.setattr(large, "nearest", nearest)
+    return Searcher(large, MODEL), asked
+
+
+def test_an_index_is_used_as_it_was_measured(indexed):
+    searcher, asked = indexed
+    found = searcher.search(Query("a boat"))
+    assert not found.exact
+    assert asked == [read_quality(searcher.store).probes]
+    assert names(found) == by_cosine(encode("a boat"), MANY)[:20]
+
+
+def test_an_index_is_left_aside_where_it_would_miss_images(indexed):
+    searcher, asked = indexed
+    assert searcher.search(replace(Query("a boat"), exact=True)).exact
+    few = searcher.search(Query("a boat", where="name < '050'"))
+    assert few.exact
+    assert names(few) == by_cosine(encode("a boat"), MANY[:50])[:20]
+    assert asked == [True, True]
+
+
+def test_where_an_index_finds_too_few_everything_is_compared(indexed, monkeypatch):
+    searcher, _ = indexed
+    real = searcher.store.nearest
+
+    def few(*args, **options):
+        return real(*args, **options)[: None if options.get("exact") else 3]
+
+    monkeypatch.setattr(searcher.store, "nearest", few)
+    found = searcher.search(Query("a boat"))
+    assert found.exact
+    assert names(found) == by_cosine(encode("a boat"), MANY)[:20]

@@ -1,0 +1,317 @@
+"""Where images are found; contents are not read until they are asked for."""
+
+import io
+import json
+import os
+import tarfile
+from datetime import datetime
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from image_folders import jpeg_bytes, photo, photos
+
+from longclip.inputs import decode_image
+from longclip.search.errors import SearchError
+from longclip.search.sources.item import Item, Source, folder_and_name
+from longclip.search.sources.opening import open_source, read_original
+from longclip.search.sources.sidecars import caption_of
+
+
+def listed(source: Source) -> dict[str, Item]:
+    items = source.list().items
+    assert len({item.uri for item in items}) == len(items)
+    return {item.uri: item for item in items}
+
+
+def names(source: Source) -> list[str]:
+    return [folder_and_name(uri)[1] for uri in listed(source)]
+
+
+def check_reads_back(source: Source) -> None:
+    for item in source.list().items:
+        content = source.read(item)
+        assert item.bytes in (None, len(content))
+        assert read_original(item.uri) == content
+
+
+def tar_file(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(content), 1_700_000_000
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a.png", "deep/er/c.webp", ".hidden/x.jpg", ".y.jpg", "db/images/z.jpg"):
+        photo(tmp_path / name, 1)
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "odd.jpg").mkdir()
+    os.mkfifo(tmp_path / "pipe.jpg")
+    source = open_source(tmp_path, without=tmp_path / "db")
+    assert source.name == str(tmp_path)
+    assert names(source) == ["a.png", "b.JPG", "c.webp"]
+    check_reads_back(source)
+    item = listed(source)[str(tmp_path / "a.png")]
+    assert item.mtime_ns == (tmp_path / "a.png").stat().st_mtime_ns
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    photos(tmp_path / "real", 1)
+    photos(tmp_path / "elsewhere", 1)
+    inside = tmp_path / "real" / "inside"
+    inside.mkdir()
+    (inside / "up").symlink_to(tmp_path / "real")
+    (inside / "self").symlink_to(inside / "self")
+    (tmp_path / "real" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "real" / "again").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "real" / "dangling.jpg").symlink_to(tmp_path / "gone.jpg")
+    listing = open_source(tmp_path / "real").list()
+    assert len(listing.items) == 2
+    [unlisted] = listing.unlisted
+    assert unlisted.prefix.endswith("dangling.jpg")
+
+
+def test_a_folder_that_must_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos(tmp_path, 1)
+    photos(tmp_path / "secret", 1)
+    scandir = os.scandir
+
+    def guarded(folder: str) -> object:
+        if str(folder).endswith("secret"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    source = open_source(tmp_path)
+    monkeypatch.setattr(os, "scandir", guarded)
+    listing = source.list()
+    assert len(listing.items) == 1
+    assert [(part.prefix, part.reason) for part in listing.unlisted] == [
+        (f"{tmp_path}/secret/", "Permission denied")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "expected"),
+    [
+        (".txt", "\ufeff A boat. \n", "A boat."),
+        (".txt", "", None),
+        (".json", '{"caption": "A boat."}', "A boat."),
+        (
+            ".json",
+            '{"text": "no", "description": ["A boat. ", "", 3, "A pier."]}',
+            "A boat. A pier.",
+        ),
+        (".json", '{"other": 1}', None),
+        (".json", "[1]", None),
+        (".json", "{damaged", None),
+        (".json", "", None),
+    ],
+)
+def test_captions_beside(suffix: str, content: str, expected: str | None, tmp_path: Path) -> None:
+    assert caption_of(content.encode(), suffix) == expected
+    path = photo(tmp_path / "a.jpg", 1)
+    path.with_suffix(suffix).write_text(content, encoding="utf-8")
+    later = path.stat().st_mtime_ns + 5_000_000_000
+    os.utime(path.with_suffix(suffix), ns=(later, later))
+    for source in (open_source(tmp_path), open_source(path)):
+        [item] = source.list().items
+        assert source.caption(item) == expected
+        assert item.mtime_ns == later
+
+
+def test_a_caption_that_is_no_text(tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg", 1)
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9 " + b"x" * 1_000_000)
+    source = open_source(tmp_path)
+    [item] = source.list().items
+    caption = source.caption(item)
+    assert caption is not None
+    assert caption.startswith("caf\ufffd")
+    assert len(caption) < 70_000
+
+
+def test_one_file_and_a_pattern(tmp_path: Path) -> None:
+    photos(tmp_path / "2023", 2)
+    photos(tmp_path / "2024", 2, first=5)
+    tar_file(tmp_path / "2024" / "more.tar", {"t.jpg": jpeg_bytes(9)})
+    (tmp_path / "2024" / "notes.md").write_text("no image")
+    odd = tmp_path / "scan"
+    odd.write_bytes(jpeg_bytes(3))
+    assert names(open_source(odd)) == ["scan"]
+    assert names(open_source(tmp_path / "20*")) == ["0000.jpg", "0001.jpg", "0005.jpg", "0006.jpg"]
+    pattern = open_source(f"{tmp_path}/2024/*")
+    assert pattern.name == f"{tmp_path}/2024/*"
+    assert names(pattern) == ["0005.jpg", "0006.jpg", "t.jpg"]
+    check_reads_back(pattern)
+    assert len(names(open_source(f"{tmp_path}/**/*.jpg"))) == 4
+
+
+def test_tar_shards(tmp_path: Path) -> None:
+    for i in range(3):
+        tar_file(
+            tmp_path / f"part-{i}.tar",
+            {
+                f"{i}/a.jpg": jpeg_bytes(i),
+                f"{i}/a.txt": f"Number {i}.".encode(),
+                f"{i}/b.v2.png": jpeg_bytes(10 + i),
+                f"{i}/._b.jpg": b"hidden",
+                f"{i}/c.npy": b"no image",
+            },
+        )
+    source = open_source(tmp_path / "part-1.tar")
+    uris = [f"{tmp_path}/part-1.tar::1/a.jpg", f"{tmp_path}/part-1.tar::1/b.v2.png"]
+    assert list(listed(source)) == uris
+    assert [source.caption(item) for item in source.list().items] == ["Number 1.", None]
+    check_reads_back(source)
+    for several in (tmp_path, f"{tmp_path}/part-{{0..2}}.tar"):
+        assert len(listed(open_source(several))) == 6
+    assert len(listed(open_source(f"{tmp_path}/part-[01].tar"))) == 4
+    with pytest.raises(FileNotFoundError, match=r"has no 1/z\.jpg any more"):
+        read_original(f"{tmp_path}/part-1.tar::1/z.jpg")
+
+
+def test_a_tar_file_that_is_cut_off(tmp_path: Path) -> None:
+    path = tar_file(tmp_path / "x.tar", {f"{i}.jpg": jpeg_bytes(i) for i in range(4)})
+    path.write_bytes(path.read_bytes()[:6000])
+    listing = open_source(path).list()
+    assert 0 < len(listing.items) < 4
+    [unlisted] = listing.unlisted
+    assert "cut off" in unlisted.reason
+    check_reads_back(open_source(path))
+    path.write_bytes(b"<html>")
+    with pytest.raises(SearchError, match="is no tar file"):
+        open_source(path).list()
+
+
+@pytest.mark.parametrize("as_struct", [True, False])
+def test_parquet(as_struct: bool, tmp_path: Path) -> None:
+    contents = [jpeg_bytes(i) for i in range(5)]
+    images: list[object] = [{"bytes": c, "path": None} for c in contents] if as_struct else contents
+    photo(tmp_path / "pictures" / "p.jpg", 7)
+    if as_struct:
+        images[3] = {"bytes": None, "path": "pictures/p.jpg"}
+        images[4] = None
+    texts = [[f"Row {i}.", "More."] for i in range(5)]
+    table = pa.table({"image": images, "captions": texts, "score": [0.5] * 5})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=2)
+    source = open_source(tmp_path / "x.parquet")
+    items = source.list().items
+    assert [item.uri for item in items] == [f"{tmp_path}/x.parquet::{i}" for i in range(5)]
+    assert {item.bytes for item in items} == {None}
+    assert [source.read(item) for item in items[:3]] == contents[:3]
+    assert source.caption(items[4]) == "Row 4. More."
+    assert read_original(items[1].uri) == contents[1]
+    if as_struct:
+        assert source.read(items[3]) == jpeg_bytes(7)
+        with pytest.raises(ValueError, match="row 4 has no image"):
+            source.read(items[4])
+    with pytest.raises(FileNotFoundError, match="has no row 99 any more"):
+        read_original(f"{tmp_path}/x.parquet::99")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 nonsense PAR1"])
+def test_a_damaged_parquet_file(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_bytes(content)
+    with pytest.raises(SearchError, match="cannot be read as parquet"):
+        open_source(tmp_path / "x.parquet").list()
+    pq.write_table(pa.table({"picture": [b"x"]}), tmp_path / "y.parquet")
+    with pytest.raises(SearchError, match="no column image, file_name, path among picture"):
+        open_source(tmp_path / "y.parquet").list()
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    photos(tmp_path / "p", 2)
+    rows = [
+        {"image": "p/0000.jpg", "caption": "One."},
+        {"image": "p/0001.jpg", "long": "A long one.", "caption": "short"},
+        {"image": "p/0000.jpg", "caption": "Two."},
+        {"image": "p/gone.jpg", "caption": "Three."},
+    ]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    source = open_source(tmp_path / "x.jsonl")
+    listing = source.list()
+    assert [item.uri for item in listing.items] == [f"{tmp_path}/p/000{i}.jpg" for i in (0, 1)]
+    assert [source.caption(item) for item in listing.items] == ["One. Two.", "A long one."]
+    assert [part.prefix for part in listing.unlisted] == [f"{tmp_path}/p/gone.jpg"]
+    check_reads_back(source)
+
+
+def test_a_data_set() -> None:
+    source = open_source("scenes/val-short")
+    items = source.list().items
+    assert items[3].uri == "scenes/val-short::3"
+    image = decode_image(source.read(items[3]))
+    assert image.size == (128, 128)
+    assert source.caption(items[3])
+    assert read_original(items[3].uri) == source.read(items[3])
+
+
+@pytest.fixture
+def bucket() -> str:
+    files = fsspec.filesystem("memory")
+    files.pipe("/bucket/photos/a.jpg", jpeg_bytes(1))
+    files.pipe("/bucket/photos/a.txt", b"A boat.")
+    files.pipe("/bucket/photos/deep/b.png", jpeg_bytes(2))
+    files.pipe("/bucket/photos/.thumbs/b.png", jpeg_bytes(2))
+    files.pipe("/bucket/photos/list.csv", b"no image")
+    yield "memory://bucket/photos"
+    files.rm("/bucket", recursive=True)
+
+
+def test_object_storage(bucket: str, tmp_path: Path) -> None:
+    source = open_source(bucket + "/")
+    assert source.name == bucket
+    items = source.list().items
+    assert names(source) == ["a.jpg", "b.png"]
+    assert [source.caption(item) for item in items] == ["A boat.", None]
+    assert abs(items[0].mtime_ns / 1e9 - datetime.now().timestamp()) < 86400
+    check_reads_back(source)
+    tar = tar_file(tmp_path / "x.tar", {"1.jpg": jpeg_bytes(5)})
+    fsspec.filesystem("memory").pipe("/bucket/x.tar", tar.read_bytes())
+    inside = open_source("memory://bucket/x.tar")
+    assert list(listed(inside)) == ["memory://bucket/x.tar::1.jpg"]
+    check_reads_back(inside)
+    fsspec.filesystem("memory").pipe("/bucket/one.jpg", jpeg_bytes(6))
+    assert names(open_source("memory://bucket/one.jpg")) == ["one.jpg"]
+    with pytest.raises(SearchError, match="there is nothing; check the address"):
+        open_source("memory://bucket/none").list()
+
+
+def test_a_storage_that_is_not_known() -> None:
+    with pytest.raises(SearchError, match="nonsense://x cannot be opened"):
+        open_source("nonsense://x").list()
+    with pytest.raises(SearchError, match="not fetched; download it first"):
+        open_source("https://example.org/a.jpg")
+
+
+@pytest.mark.parametrize("name", ["gone", "gone/deeper.jpg", "gone.tar", "*.nothing", "/a/b/c/d"])
+def test_what_is_not_there(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SearchError, match=r"no such file or folder|matches nothing"):
+        open_source(name)
+
+
+def test_originals_that_are_gone(tmp_path: Path) -> None:
+    for uri in ("x.jpg", "x.tar::a.jpg", "x.parquet::1", "x::y", "a::b::c"):
+        with pytest.raises((OSError, ValueError)):
+            read_original(f"{tmp_path}/{uri}")
+
+
+@pytest.mark.parametrize(
+    ("uri", "folder", "name"),
+    [
+        ("/a/b/c.jpg", "/a/b", "c.jpg"),
+        ("/a/x.tar::0/1.jpg", "/a/x.tar::0", "1.jpg"),
+        ("/a/x.tar::1.jpg", "/a/x.tar", "1.jpg"),
+        ("/a/x.parquet::12", "/a/x.parquet", "12"),
+        ("s3://b/c.jpg", "s3://b", "c.jpg"),
+        ("/c.jpg", "", "c.jpg"),
+    ],
+)
+def test_folder_and_name(uri: str, folder: str, name: str) -> None:
+    assert folder_and_name(uri) == (folder, name)
