@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from longclip import (
         checkpoints,
         data,
+        diffusion,
         evaluation,
         inputs,
         model,
         objectives,
         scenes,
+        search,
         training,
     )
     from longclip.inputs import tokenize
@@ -36,11 +38,13 @@ _EXPORTS = {
         (
             "checkpoints",
             "data",
+            "diffusion",
             "evaluation",
             "inputs",
             "model",
             "objectives",
             "scenes",
+            "search",
             "training",
         ),
         "",
@@ -55,6 +59,7 @@ __all__ = [
     "average",
     "checkpoints",
     "data",
+    "diffusion",
     "evaluation",
     "inputs",
     "load",
@@ -62,6 +67,7 @@ __all__ = [
     "objectives",
     "save",
     "scenes",
+    "search",
     "stretch",
     "tokenize",
     "training",

@@ -15,8 +15,13 @@ from longclip.commands.compare import compare_command
 from longclip.commands.convert import convert_command
 from longclip.commands.demo import demo_command
 from longclip.commands.eval import eval_command
+from longclip.commands.generate import generate_command
+from longclip.commands.index import index_command
 from longclip.commands.inspect import inspect_command
+from longclip.commands.prompt import prompt_command
 from longclip.commands.runs import runs_command
+from longclip.commands.search import search_command
+from longclip.commands.serve import serve_command
 from longclip.commands.stretch import stretch_command
 from longclip.commands.tokenize import tokenize_command
 from longclip.commands.train import train_command
@@ -41,6 +46,11 @@ Examples:
     longclip benchmarks urban1k
     longclip convert runs/paper/model runs/paper-openclip --to openclip
     longclip inspect runs/paper/model
+    longclip index photos --db photos.db
+    longclip search "A lighthouse at dusk. A red boat waits below it." --db photos.db
+    longclip serve --db photos.db
+    longclip prompt "A lighthouse at dusk. A (red boat:1.3) waits below it."
+    longclip generate "A lighthouse at dusk. …" --model PIPELINE --compare --out lighthouse.png
 """
 
 app = App(name="longclip", help=_HELP, help_epilogue=_EXAMPLES, version=longclip.__version__)
@@ -56,6 +66,11 @@ for _command in (
     tokenize_command,
     convert_command,
     inspect_command,
+    index_command,
+    search_command,
+    serve_command,
+    prompt_command,
+    generate_command,
 ):
     # Without an epilogue of its own each would show the examples of all.
     app.command(_command, name=_command.__name__.removesuffix("_command"), help_epilogue="")

@@ -1,0 +1,194 @@
+"""`longclip search`."""
+
+import io
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from cli import COLOURS, Run, run  # noqa: F401 (a fixture)
+from PIL import Image
+
+pytest.importorskip("lancedb")
+
+from longclip import load
+from longclip.search.about import about
+from longclip.search.query import Query
+from longclip.search.rows import Facts, Row, id_of
+from longclip.search.searcher import open_searcher
+from longclip.search.store import Store
+
+TEXT = "A red wall. It rains."
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Three walls in two folders, and a copy of the red one."""
+    place = tmp_path_factory.mktemp("database")
+    model = load("nano")
+    pictures = {name: Image.new("RGB", (40, 48), colour) for name, colour in COLOURS.items()}
+    store = Store.create(str(place), about(model, "nano"))
+    rows = []
+    for month, folder, name in (
+        (1, "a", "red"),
+        (2, "a", "green"),
+        (3, "b", "blue"),
+        (4, "b", "red"),
+    ):
+        written = io.BytesIO()
+        pictures[name].save(written, "JPEG")
+        [vector] = model.encode_image(pictures[name], normalize=True).numpy()
+        facts = Facts(
+            uri=f"/walls/{folder}/{name}.png",
+            source="/walls",
+            folder=f"/walls/{folder}",
+            name=f"{name}.png",
+            sha256=name,
+            bytes=99,
+            width=40,
+            height=48,
+            taken=datetime(2024, month, 1),
+        )
+        rows.append(Row(facts, vector, written.getvalue()))
+    store.put(rows)
+    return str(place)
+
+
+def uris(outcome) -> list[str]:
+    return [hit["uri"] for hit in outcome.json["hits"]]
+
+
+def test_a_line_for_each_image_and_a_mark_for_each_sentence(run: Run, db: str) -> None:  # noqa: F811
+    outcome = run("search", TEXT, "--db", db)
+    assert outcome.code == 0
+    assert "\x1b" not in outcome.out
+    assert "4 images searched · 9 tokens (the model reads 77)" in outcome.out
+    assert "note: There are only 4 images" in outcome.out
+    assert "  1  A red wall.\n  2  It rains.\n" in outcome.out
+    assert "the same file: /walls/b/red.png" in outcome.out
+    lines = [line.split() for line in outcome.out.splitlines() if line.endswith(".png")]
+    hits = [line for line in lines if line[0] in "123"]
+    assert [line[0] for line in hits] == ["1", "2", "3"]
+    assert all(set(line[2]) <= set("+~-") and len(line[2]) == 2 for line in hits)
+
+
+def test_json_is_all_there_is(run: Run, db: str) -> None:  # noqa: F811
+    outcome = run("search", "-", "--db", db, "-k", 2, "--json", stdin=TEXT)
+    assert outcome.err == ""
+    assert len(outcome.json["hits"]) == 2
+    assert outcome.json["sentences"] == ["A red wall.", "It rains."]
+    assert outcome.json["hits"][0]["taken"].startswith("2024-")
+
+
+@pytest.mark.parametrize("name", ["/walls/a/red.png", id_of("/walls/a/red.png")])
+def test_more_like_an_image(run: Run, db: str, name: str) -> None:  # noqa: F811
+    found = uris(run("search", "--like", name, "--db", db, "--json"))
+    assert sorted(found) == ["/walls/a/green.png", "/walls/b/blue.png"]
+
+
+def test_a_picture_finds_itself(run: Run, db: str) -> None:  # noqa: F811
+    Image.new("RGB", (40, 48), COLOURS["blue"]).save("query.png")
+    outcome = run("search", "--image", "query.png", "--db", db, "--json")
+    assert uris(outcome)[0] == "/walls/b/blue.png"
+    assert outcome.json["hits"][0]["similarity"] > 0.99
+    assert outcome.json["hits"][0]["sentences"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--folder", "/walls/b"], {"/walls/b/blue.png", "/walls/b/red.png"}),
+        (
+            ["--after", "2024-02", "--before", "2024-04"],
+            {"/walls/a/green.png", "/walls/b/blue.png"},
+        ),
+        (
+            ["--where", "name = 'red.png' OR name = 'blue.png'", "--folder", "/walls/a"],
+            {"/walls/a/red.png"},
+        ),
+        (["--where", "bytes > 100"], set()),
+    ],
+)
+def test_filters(run: Run, db: str, options: list[str], expected: set[str]) -> None:  # noqa: F811
+    assert set(uris(run("search", "a wall", *options, "--db", db, "--json"))) == expected
+    plain = run("search", "a wall", *options, "--db", db)
+    assert ("no image satisfies the filter" in plain.out) is (not expected)
+
+
+def test_negative_texts_and_shares_reach_the_search(run: Run, db: str) -> None:  # noqa: F811
+    Image.new("RGB", (40, 48), COLOURS["blue"]).save("query.png")
+    options = ("--not", "rain", "--not", "-red", "--image", "query.png", "--text-share", 0.2)
+    outcome = run("search", TEXT, *options, "--no-why", "--exact", "--db", db, "--json")
+    query = Query(
+        TEXT,
+        without=("rain", "-red"),
+        image=Image.open("query.png"),
+        text_share=0.2,
+        why=False,
+        exact=True,
+    )
+    expected = open_searcher(db).search(query)
+    assert outcome.json["sentences"] == []
+    assert uris(outcome) == [hit.facts.uri for hit in expected.hits]
+    for hit, other in zip(outcome.json["hits"], expected.hits, strict=True):
+        assert hit["similarity"] == pytest.approx(other.similarity, abs=1e-5)
+
+
+def test_a_contact_sheet(run: Run, db: str) -> None:  # noqa: F811
+    outcome = run("search", TEXT, "--db", db, "--sheet", "found.png")
+    assert "written: found.png" in outcome.err
+    with Image.open("found.png") as sheet:
+        assert sheet.format == "PNG"
+
+
+def test_open_shows_the_sheet(run: Run, db: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    shown = []
+    monkeypatch.setattr("webbrowser.open", lambda url: shown.append(url) or True)
+    assert run("search", "--like", "/walls/a/red.png", "--db", db, "--open").code == 0
+    [url] = shown
+    assert url.startswith("file://")
+    assert Image.open(Path(url.removeprefix("file://"))).format == "PNG"
+    monkeypatch.setattr("webbrowser.open", lambda url: False)
+    assert "no program on this machine" in run("search", TEXT, "--db", db, "--open").err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["a wall"], "holds no database; make one: longclip index"),
+        (["a wall", "--sheet", "found.jpg"], "contact sheets are PNG files"),
+        (["--image", "gone.png"], "there is no such file"),
+        (["--after", "monday", "a wall"], "'monday' is no date"),
+    ],
+)
+def test_mistakes_before_anything_is_opened(run: Run, options: list[str], message: str) -> None:  # noqa: F811
+    outcome = run("search", *options, "--db", "nothing")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert message in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "there is nothing to search for"),
+        (["--like", "gone.png"], "gone.png is not in"),
+        (["a wall", "--where", "size > 3"], "the filter '(size > 3)' cannot be read"),
+        (["a wall", "-k", "0"], "count is 0"),
+    ],
+)
+def test_mistakes(run: Run, db: str, options: list[str], message: str) -> None:  # noqa: F811
+    outcome = run("search", *options, "--db", db)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert message in outcome.err
+
+
+def test_another_model_is_refused(run: Run, db: str) -> None:  # noqa: F811
+    run("stretch", "nano", "longer")
+    outcome = run("search", "a wall", "--db", db, "--model", "longer")
+    assert outcome.code == 1
+    assert "was indexed with nano, and longer is another model" in outcome.err
+
+
+def test_nothing_is_in_the_working_directory(run: Run, db: str) -> None:  # noqa: F811
+    run("search", TEXT, "--db", db, "--json")
+    assert list(Path().iterdir()) == []
