@@ -45,7 +45,7 @@ Overrides.__module__ = __name__
 
 def train_command(
     *,
-    recipe: Literal["clip", "direct", "paper", "reference", "debias"] = "paper",
+    recipe: Literal["clip", "direct", "paper", "reference", "debias", "best"] = "paper",
     options: Annotated[Overrides, Parameter(name="*")] = Overrides(),  # noqa: B008 (frozen)
     resume: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -55,8 +55,8 @@ def train_command(
     `paper` is Long-CLIP: knowledge-preserved stretching, then fine-tuning on long texts with
     primary component matching. `direct` is the paper's baseline: plain interpolation, long texts
     only. `reference` has the settings of Long-CLIP's published code, `debias` those of DeBias-CLIP.
-    `clip` pre-trains a base model on short captions. Every option below replaces the recipe's own
-    value, which stands in brackets.
+    `best` did best in our own comparison. `clip` pre-trains a base model on short captions. Every
+    option below replaces the recipe's own value, which stands in brackets.
 
     Under torchrun all processes learn from one batch, as one would. SIGTERM or SIGUSR1 end a run
     with a checkpoint and exit code 75; --resume continues it, with any number of processes.
