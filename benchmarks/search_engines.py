@@ -1,0 +1,196 @@
+"""The ways to keep vectors and to find the nearest: how each is made, opened and asked."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_vectors import NEIGHBOURS, Mixture
+
+Vectors = NDArray[np.float32]
+Ask = Callable[[Vectors], list[int]]
+"""A query to the numbers of the nearest, best first."""
+
+_CHUNK = 50_000
+_TEXT = "A boat lies on the shore. Two people stand beside it. There are hills behind them."
+_HNSW_BREADTH = 64
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One contestant.
+
+    Attributes:
+        made: folder or file that it is in; several may use one.
+        build: makes that from float16 vectors; seconds by name, and what to know of it.
+        open: from there to a function that is asked.
+    """
+
+    made: str
+    build: Callable[[NDArray[np.float16], Path, int], dict[str, Any]]
+    open: Callable[[Path], Ask]
+
+
+def fill(place: str, about: Any, parts: Iterator[Vectors]) -> Any:
+    """A database with these vectors and made-up facts, thumbnails left out.
+
+    The rows are added without looking for earlier ones of the same name, as `index` has to.
+    """
+    from longclip.search.rows import Facts, Row, to_arrow
+    from longclip.search.store import Store
+
+    store = Store.create(place, about, replace=True)
+    number = 0
+    for part in parts:
+        rows = []
+        for vector in part:
+            folder, name = f"/photos/{number // 1000:04}", f"{number:08}.jpg"
+            sha256 = hashlib.sha256(name.encode()).hexdigest()
+            facts = Facts(f"{folder}/{name}", "/photos", folder, name, sha256, 100_000)
+            rows.append(Row(facts, vector, b""))
+            number += 1
+        store.table.add(to_arrow(rows, store.table.schema))
+    store.compact()
+    return store
+
+
+class _Describer:
+    """Stands in for a model: gives descriptions embeddings that lie where texts do."""
+
+    context_length = 248
+
+    def __init__(self, count: int) -> None:
+        self._mixture = Mixture(count)
+
+    def encode_text(self, texts: Sequence[str], **_: object) -> Any:
+        import torch
+
+        return torch.from_numpy(self._mixture.texts(len(texts), 4))
+
+
+def _build_ours(vectors: NDArray[np.float16], place: Path, exact_below: int) -> dict[str, Any]:
+    from longclip.search.about import About
+    from longclip.search.ann import ensure_index
+
+    began = time.perf_counter()
+    parts = (vectors[i : i + _CHUNK].astype(np.float32) for i in range(0, len(vectors), _CHUNK))
+    store = fill(str(place), About("random", "", vectors.shape[1], 248), parts)
+    filled = time.perf_counter() - began
+    began = time.perf_counter()
+    quality = ensure_index(store, cast(Any, _Describer(len(vectors))), exact_below=exact_below)
+    note = str(quality or "no index")
+    return {"filled": filled, "indexed": time.perf_counter() - began, "note": note}
+
+
+def _open_ours(exact: bool) -> Callable[[Path], Ask]:
+    def open_store(place: Path) -> Ask:
+        from longclip.search import Store
+
+        store = Store.open(str(place))
+
+        def ask(query: Vectors) -> list[int]:
+            hits = store.nearest(query, NEIGHBOURS, exact=exact)
+            return [int(hit.facts.name.removesuffix(".jpg")) for hit in hits]
+
+        return ask
+
+    return open_store
+
+
+def _open_searcher(place: Path) -> Ask:
+    """All that a search does once its texts are embedded: a description of three sentences."""
+    from longclip.search import Query, Searcher, Store
+
+    store = Store.open(str(place))
+    searcher = Searcher(store, cast(Any, _Describer(1)))
+    asked = Query(_TEXT, count=NEIGHBOURS)
+
+    def ask(query: Vectors) -> list[int]:
+        found = searcher.search(asked, lambda texts: np.repeat(query[None], len(texts), axis=0))
+        return [int(hit.facts.name.removesuffix(".jpg")) for hit in found.hits]
+
+    return ask
+
+
+def _build_flat(vectors: NDArray[np.float16], place: Path, _: int) -> dict[str, Any]:
+    import faiss
+
+    began = time.perf_counter()
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    for start in range(0, len(vectors), _CHUNK):
+        index.add(vectors[start : start + _CHUNK].astype(np.float32))
+    faiss.write_index(index, str(place))
+    return {"filled": 0, "indexed": time.perf_counter() - began, "note": ""}
+
+
+def _build_clip_retrieval(vectors: NDArray[np.float16], place: Path, _: int) -> dict[str, Any]:
+    from search_peers import build_index
+
+    began = time.perf_counter()
+    note = build_index(vectors, place)
+    return {"filled": 0, "indexed": time.perf_counter() - began, "note": note}
+
+
+def _open_flat(place: Path) -> Ask:
+    import faiss
+
+    index = faiss.read_index(str(place))
+    return lambda query: index.search(query[None], NEIGHBOURS)[1][0].tolist()
+
+
+def _open_clip_retrieval(place: Path) -> Ask:
+    from search_peers import open_index
+
+    index = open_index(place)
+    # It wants the vectors too, to leave out what it takes for copies.
+    return lambda query: index.search_and_reconstruct(query[None], NEIGHBOURS)[1][0].tolist()
+
+
+def _open_hnsw(place: Path) -> Ask:
+    from search_peers import open_index
+
+    index = open_index(place)
+    if hasattr(index, "hnsw"):
+        index.hnsw.efSearch = _HNSW_BREADTH
+    return lambda query: index.search(query[None], NEIGHBOURS)[1][0].tolist()
+
+
+def _build_array(vectors: NDArray[np.float16], place: Path, _: int) -> dict[str, Any]:
+    began = time.perf_counter()
+    np.save(place, vectors.astype(np.float32))
+    return {"filled": 0, "indexed": time.perf_counter() - began, "note": ""}
+
+
+def _open_array(place: Path) -> Ask:
+    import torch
+    from sentence_transformers import util
+
+    corpus = torch.from_numpy(np.load(place))
+
+    def ask(query: Vectors) -> list[int]:
+        # Of length one already: the product is the cosine, and cheaper.
+        hits = util.semantic_search(
+            torch.from_numpy(query), corpus, top_k=NEIGHBOURS, score_function=util.dot_score
+        )
+        return [int(hit["corpus_id"]) for hit in hits[0]]
+
+    return ask
+
+
+ENGINES = {
+    "longclip": Engine("longclip.db", _build_ours, _open_ours(exact=False)),
+    "longclip, whole search": Engine("longclip.db", _build_ours, _open_searcher),
+    "longclip, exact": Engine("longclip.db", _build_ours, _open_ours(exact=True)),
+    "clip-retrieval's index": Engine("hnsw.index", _build_clip_retrieval, _open_clip_retrieval),
+    f"faiss, the same with efSearch {_HNSW_BREADTH}": Engine(
+        "hnsw.index", _build_clip_retrieval, _open_hnsw
+    ),
+    "faiss, IndexFlatIP": Engine("flat.index", _build_flat, _open_flat),
+    "sentence-transformers, semantic_search": Engine("array.npy", _build_array, _open_array),
+}
+"""By name; the first is what others are compared with."""
