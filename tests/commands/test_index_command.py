@@ -38,9 +38,17 @@ def test_index_and_status(run: Run, tmp_path: Path, words: list[str]) -> None:  
     found = run("index", *db, "--status", "--json").json
     assert (found["images"], found["sources"]) == (4, {str(folder): 4})
     assert found["about"]["model"] == words[3]
-    assert "4 images, 4 different ones" in run("index", *db, "--status").out
+    assert "4 images, 4 of them different" in run("index", *db, "--status").out
     assert "4 images of" in run("index", *db, "--forget", folder).err
     assert run("index", *db, "--status", "--json").json["sources"] == {}
+
+
+def test_without_a_model_it_says_what_nano_is(run: Run, tmp_path: Path, words: list[str]) -> None:  # noqa: F811
+    folder = pictures(tmp_path / "photos", 1)
+    outcome = run("index", folder, *words[:2])
+    assert "note: without --model this is nano, which knows drawings" in outcome.err
+    assert "model nano (" in run("index", *words[:2], "--status").out
+    assert "note" not in run("index", folder, *words[:2]).err, "it is the database's by now"
 
 
 def test_json(run: Run, tmp_path: Path, words: list[str]) -> None:  # noqa: F811

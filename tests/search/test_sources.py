@@ -251,6 +251,18 @@ def test_a_data_set() -> None:
     assert read_original(items[3].uri) == source.read(items[3])
 
 
+def test_a_folder_with_the_name_of_a_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos(tmp_path / "scenes" / "val", 2)
+    monkeypatch.chdir(tmp_path)
+    for name in ("scenes", "scenes/val"):
+        with pytest.raises(SearchError, match=f"write ./{name} for the folder"):
+            open_source(name)
+        assert names(open_source(f"./{name}")) == ["0000.jpg", "0001.jpg"]
+    assert open_source("scenes/val-short").list().items[0].uri == "scenes/val-short::0"
+
+
 @pytest.fixture
 def bucket() -> str:
     files = fsspec.filesystem("memory")

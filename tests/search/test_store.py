@@ -114,6 +114,18 @@ def test_a_filter_that_cannot_be_read(store: Store, where: str) -> None:
     assert len(store) == 40
 
 
+def test_a_filter_is_explained_without_columns_that_nobody_asks_for(store: Store) -> None:
+    with pytest.raises(FilterError) as refused:
+        store.count("colour = 1")
+    said = str(refused.value)
+    assert "Did you mean 'folder'? It is an SQL condition" in said
+    with pytest.raises(FilterError) as refused:
+        store.count("nonsense > 3")
+    said = str(refused.value)
+    assert "No field named nonsense. It is an SQL condition" in said
+    assert "_rowid" not in said
+
+
 def test_known_and_originals(tmp_path: Path) -> None:
     rows = [
         row("/a/1.jpg", vectors(1)[0], "same", source="/a"),

@@ -33,7 +33,7 @@ def index_command(
     what has moved or is a copy is recognised, what is gone is forgotten. Stopped at any moment, it
     goes on where it was. Captions are taken from .txt and .json files beside images.
 
-    Example: `longclip index photos --db photos.db`
+    Example: `longclip index photos --db photos.db --model BeichenZhang/LongCLIP-L`
 
     Example: `longclip index 'shards/part-{000..099}.tar' s3://bucket/scans --db photos.db`
 
@@ -47,7 +47,8 @@ def index_command(
     db:
         A directory, made where it is not there, or a URL of object storage.
     model:
-        As the other commands take it; the one of the database, or `nano` for a new one.
+        As the other commands take it: a directory, a file, a name on the hub. Without, the one of
+        the database; for a new one `nano`, which knows drawings and no photos.
     rebuild:
         Embed everything anew, all earlier sources too: for another model. If it is stopped, go on
         without this option.
@@ -88,7 +89,8 @@ def index_command(
     from longclip.search.report_printing import report_lines
     from longclip.search.store import Store
 
-    name = model or (Store.open(db).about.model if Store.exists(db) else "nano")
+    is_new = bool(sources) and not Store.exists(db)
+    name = model or (_small_model() if is_new else Store.open(db).about.model)
     clip = load(name, dtype=fast_dtype(device), device=device)
     with progress_display() as progress:
         report = index(
@@ -109,6 +111,16 @@ def index_command(
     else:
         print("\n".join(report_lines(report)))
     _check(report, max_bad_fraction)
+
+
+def _small_model() -> str:
+    """What is tried first by whoever has no model yet, told that photos need a larger one."""
+    print(
+        "note: without --model this is nano, which knows drawings such as scenes/test; for photos "
+        "name a CLIP of yours or of the hub: --model openai/clip-vit-base-patch16",
+        file=sys.stderr,
+    )
+    return "nano"
 
 
 def _kept_name(model: str) -> str:

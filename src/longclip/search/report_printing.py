@@ -19,10 +19,14 @@ def report_lines(report: IndexReport) -> Iterator[str]:
         "deleted": report.deleted,
     }
     told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    yield f"{report.found:,} images found: {told or 'nothing to do'}"
-    if report.duplicates:
+    nothing = "none of them usable" if report.found and report.bad else "nothing to do"
+    yield f"{_images(report.found)} found: {told or nothing}"
+    if report.duplicates == 1:
+        yield "1 of them is a copy of another and shares its embedding"
+    elif report.duplicates:
         yield f"{report.duplicates:,} of them are copies of others and share their embeddings"
-    if report.images_per_second:
+    # The speed of files that turn out to be known is nothing to go by.
+    if report.embedded:
         yield (
             f"{report.embedded:,} embedded, {report.images_per_second:.3g} images/s, "
             f"{report.seconds:.0f} s in all"
@@ -31,7 +35,7 @@ def report_lines(report: IndexReport) -> Iterator[str]:
         yield str(report.quality)
     yield from bad_lines(report.bad)
     yield from (f"note: {note}" for note in report.notes)
-    yield f"{report.total:,} images in the database"
+    yield f"{_images(report.total)} in the database"
 
 
 def bad_lines(bad: Sequence[Bad]) -> Iterator[str]:
@@ -47,13 +51,17 @@ def bad_lines(bad: Sequence[Bad]) -> Iterator[str]:
 def status_lines(found: Status) -> Iterator[str]:
     """What is in a database."""
     about = found.about
-    yield f"{found.images:,} images, {found.contents:,} different ones"
+    yield f"{_images(found.images)}, {found.contents:,} of them different"
     yield f"model {about.model} ({about.width} numbers, {about.context_length} tokens)"
     if found.disk_bytes is not None:
         yield f"{found.disk_bytes / 1e6:,.1f} MB on disk"
     yield str(found.quality) if found.quality else "every image is compared with a query"
     for source, count in found.sources.items():
         yield f"  {count:>12,}  {_plain(source)}"
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
 
 
 def _plain(text: str) -> str:

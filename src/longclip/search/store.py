@@ -327,13 +327,15 @@ def _answered(query: Any, where: str | None) -> list[dict[str, Any]]:
 
 
 def _reason(error: Exception) -> str:
-    """The first line, without the place in Lance's source code that it names."""
-    return re.sub(r", /[^,]*\.rs:\d+:\d+$", "", str(error).splitlines()[0])
+    """The first line as a sentence, without Lance's own columns and places in its source code."""
+    line = re.sub(r", /[^,]*\.rs:\d+:\d+$", "", str(error).splitlines()[0])
+    line = re.sub(r"\. Valid fields are .*", "", line).rstrip(". ")
+    return line if line.endswith("?") else f"{line}."
 
 
 def _filter_error(where: str | None, error: Exception) -> FilterError:
     return FilterError(
-        f"the filter {where!r} cannot be read: {_reason(error)}. It is an SQL condition on "
+        f"the filter {where!r} cannot be read: {_reason(error)} It is an SQL condition on "
         f"{', '.join(FACTS)}; for example: taken >= timestamp '2024-01-01' AND folder LIKE '%/sea%'"
     )
 

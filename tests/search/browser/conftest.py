@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from small_database import Served
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     from steps import BROWSER, playwright
 
-    # Not for the whole session: while Playwright runs, its thread can run no other event loop.
+    # No longer than a module: while Playwright runs, its thread can run no other event loop, and
+    # what is made for a package may live until all tests are done.
     with playwright.sync_playwright() as running:
         chromium = running.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         yield chromium

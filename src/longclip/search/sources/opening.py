@@ -38,6 +38,11 @@ def open_source(place: str | Path, *, without: str | Path | None = None) -> Sour
     """
     name = str(place)
     is_scenes = name.partition("/")[0] == SCENES and isinstance(place, str)
+    if is_scenes and os.path.isdir(name):
+        raise SearchError(
+            f"{name} is a folder here, and also the name of drawings that longclip makes: write "
+            f"./{name} for the folder, or ask for the drawings from another directory"
+        )
     if is_scenes or (os.path.isdir(name) and is_saved(Path(name))):
         return CollectionSource(name if is_scenes else os.path.abspath(name))
     if is_web_address(name):
