@@ -4,11 +4,8 @@ All calls of an encoder in an evaluation go through here, so that everywhere els
 finite float32 [N, D].
 """
 
-import os
 import warnings
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from longclip._progress import OnProgress
+from longclip._threads import in_order
 from longclip.data.collection import Collection
 from longclip.evaluation.cache import EmbeddingCache, EmbeddingSpace, Kind
 from longclip.evaluation.encoder import (
@@ -212,20 +210,7 @@ def _in_order(
     loading: _Loading, total: int, *, ahead: int, workers: int | None
 ) -> Generator[_Image | BadImage]:
     """All images, decoded by threads: the next `ahead` are ready while a batch is embedded."""
-    if workers is None:
-        processors = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
-        workers = min(_MOST_WORKERS, len(processors))
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="longclip-decode")
-    waiting: deque[Future[_Image | BadImage]] = deque()
-    try:
-        for index in range(total):
-            waiting.append(pool.submit(loading, index))
-            if len(waiting) >= ahead + workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return in_order(loading, range(total), ahead=ahead, workers=workers, most=_MOST_WORKERS)
 
 
 def _embed_images(

@@ -1,16 +1,14 @@
 """Images read, told apart and decoded by threads, ahead of the encoder."""
 
 import hashlib
-import os
 import threading
-from collections import deque
 from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from longclip._threads import in_order
 from longclip.inputs import ImageError
 from longclip.search.decoding import Decoding, decode
 from longclip.search.planning import Bad, Task
@@ -126,17 +124,4 @@ def load_all(
     loader: Loader, tasks: Sequence[Task], *, ahead: int, workers: int | None
 ) -> Generator[Fresh | Same | Bad]:
     """All images in their order; the next `ahead` are ready while a batch is embedded."""
-    if workers is None:
-        processors = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
-        workers = min(_MOST_WORKERS, len(processors))
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="longclip-decode")
-    waiting: deque[Future[Fresh | Same | Bad]] = deque()
-    try:
-        for task in tasks:
-            waiting.append(pool.submit(loader, task))
-            if len(waiting) >= ahead + workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return in_order(loader, tasks, ahead=ahead, workers=workers, most=_MOST_WORKERS)
