@@ -1,14 +1,14 @@
 """Two pictures of one prompt side by side, over the prompt with what was cut from it."""
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from longclip._fonts import Font, drawable, font_for
 
 Colour = tuple[int, int, int]
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Fate = Literal["both", "right", "none"]
 
 _PAPER: Colour = (255, 255, 255)
@@ -23,15 +23,6 @@ _GROUNDS: dict[Fate, Colour] = {
     "none": (238, 238, 236),
 }
 _LEAST_WIDTH = 448
-# Where the prompt is in another script than the font that comes with Pillow draws.
-_BUNDLED_CHARACTERS = frozenset(map(chr, range(32, 127))) | set("·“”‘’…")
-_DASHES = str.maketrans("–—", "--")
-_SYSTEM_FONTS = (
-    "DejaVuSans.ttf",
-    "NotoSans-Regular.ttf",
-    "Arial.ttf",
-    "LiberationSans-Regular.ttf",
-)
 
 
 @dataclass(frozen=True)
@@ -116,40 +107,20 @@ def side_by_side(left: Side, right: Side, texts: Sequence[str], footer: str) -> 
     y += scale.margin // 2
     for line in notes:
         text = " ".join(run.text for run in line)
-        draw.text((scale.margin, y), _drawable(text, scale.small), font=scale.small, fill=_GREY)
+        draw.text((scale.margin, y), drawable(text, scale.small), font=scale.small, fill=_GREY)
         y += scale.line
     return canvas.crop((0, 0, width, y + scale.margin // 2))
 
 
 def _scale(panel: int, texts: Sequence[str]) -> _Scale:
     size = max(15, min(30, round(panel / 32)))
-    plain = _BUNDLED_CHARACTERS.issuperset("".join("".join(texts).split()))
     return _Scale(
         margin=round(1.4 * size),
-        title=_font(round(1.35 * size), plain),
-        body=_font(size, plain),
-        small=_font(round(0.85 * size), plain),
+        title=font_for(texts, round(1.35 * size)),
+        body=font_for(texts, size),
+        small=font_for(texts, round(0.85 * size)),
         line=round(1.5 * size),
     )
-
-
-def _font(size: int, plain: bool) -> Font:
-    """The font that comes with Pillow, or one of the system's that draws more than that."""
-    for name in () if plain else _SYSTEM_FONTS:
-        try:
-            return ImageFont.truetype(name, size)
-        except OSError:
-            continue
-    return ImageFont.load_default(size)
-
-
-def _drawable(text: str, font: Font) -> str:
-    """The text, without what the font that comes with Pillow shows as boxes."""
-    if not isinstance(font, ImageFont.FreeTypeFont) or font.getname()[0] != "Aileron":
-        return text
-    letters = unicodedata.normalize("NFD", text.translate(_DASHES))
-    kept = (c for c in letters if not unicodedata.combining(c))
-    return "".join(c if c in _BUNDLED_CHARACTERS else "?" for c in kept)
 
 
 def _runs(texts: Sequence[str], left: Sequence[int], right: Sequence[int]) -> list[_Run]:
@@ -182,7 +153,7 @@ def _wrapped(
     lines: list[list[_Run]] = [[]]
     used = 0.0
     for run in runs:
-        length = font.getlength(_drawable(f" {run.text}" if run.spaced else run.text, font))
+        length = font.getlength(drawable(f" {run.text}" if run.spaced else run.text, font))
         if used + length > width and lines[-1] and run.spaced:
             lines.append([])
             used = 0.0
@@ -201,7 +172,7 @@ def _draw_side(
     scale: _Scale,
 ) -> None:
     x, y = at
-    draw.text((x, y), _drawable(side.title, scale.title), font=scale.title, fill=_INK)
+    draw.text((x, y), drawable(side.title, scale.title), font=scale.title, fill=_INK)
     whole = side.tokens_read == side.tokens
     ink = _GREY if whole else _INKS["right"]
     draw.text((x, y + scale.line * 1.1), side.subtitle, font=scale.body, fill=ink)
@@ -214,7 +185,7 @@ def _draw_side(
 def _placed(line: Sequence[_Run], x: float, font: Font) -> Iterator[tuple[_Run, str, float, float]]:
     """Each run with what is drawn of it, where that starts, and where it ends."""
     for index, run in enumerate(line):
-        text = _drawable(f" {run.text}" if run.spaced and index else run.text, font)
+        text = drawable(f" {run.text}" if run.spaced and index else run.text, font)
         end = x + font.getlength(text)
         yield run, text, x, end
         x = end

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageOps
 
+from longclip._fonts import Font, drawable, font_for
 from longclip.search.query import Found, FoundImage
 from longclip.search.result_printing import nothing_found, summary
-from longclip.search.sheet_fonts import Font, drawable, font_for, shortened, wrapped
+from longclip.search.sheet_lines import shortened, wrapped
 from longclip.search.why import MEANINGS, Verdict, verdict
 
 Colour = tuple[int, int, int]
