@@ -1,7 +1,8 @@
 """Models by the name they have on the Hugging Face hub, fetched once and kept in its cache."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from longclip.checkpoints import huggingface as hf
@@ -44,6 +45,35 @@ def fetch(name: str, revision: str | None = None) -> Path:
             neither in the cache nor to be had from the hub.
     """
     from huggingface_hub import HfApi, hf_hub_download
+
+    owner, model, *folders = name.split("/")
+    repository = f"{owner}/{model}"
+    try:
+        with hub_answers(repository, revision):
+            info = HfApi().model_info(repository, revision=revision)
+            inside = "".join(f"{folder}/" for folder in folders)
+            files = directly_in(inside, [file.rfilename for file in info.siblings or ()])
+            paths = [
+                hf_hub_download(repository, inside + file, revision=revision)
+                for file in files_to_fetch(name, files)
+            ]
+            return Path(paths[0]).parent
+    except HubUnreachable as error:
+        return _cached(name, revision, error)
+
+
+class HubUnreachable(Exception):
+    """The hub gave no answer; the message is the first line of why."""
+
+
+@contextmanager
+def hub_answers(repository: str, revision: str | None = None) -> Iterator[None]:
+    """Turns what the hub's library raises about a repository into two kinds of error.
+
+    Raises:
+        CheckpointError: where the hub knows no such model or revision, or asks for consent.
+        HubUnreachable: where no answer came, or nothing is cached and the network is switched off.
+    """
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -53,17 +83,8 @@ def fetch(name: str, revision: str | None = None) -> Path:
         RevisionNotFoundError,
     )
 
-    owner, model, *folders = name.split("/")
-    repository = f"{owner}/{model}"
     try:
-        info = HfApi().model_info(repository, revision=revision)
-        inside = "".join(f"{folder}/" for folder in folders)
-        files = _directly_in(inside, [file.rfilename for file in info.siblings or ()])
-        paths = [
-            hf_hub_download(repository, inside + file, revision=revision)
-            for file in _chosen(name, files)
-        ]
-        return Path(paths[0]).parent
+        yield
     except GatedRepoError:
         raise CheckpointError(
             f"{repository} asks for consent: accept its terms on the hub, then log in "
@@ -76,14 +97,14 @@ def fetch(name: str, revision: str | None = None) -> Path:
             f"there is no model {repository} on the hub (or it is private: hf auth login)"
         ) from None
     except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError) as error:
-        return _cached(name, revision, error)
+        raise HubUnreachable(str(error).partition("\n")[0]) from error
     except Exception as error:
-        if not _is_network_error(error):
+        if isinstance(error, ValueError) or not _is_network_error(error):
             raise
-        return _cached(name, revision, error)
+        raise HubUnreachable(str(error).partition("\n")[0]) from error
 
 
-def _cached(name: str, revision: str | None, error: Exception) -> Path:
+def _cached(name: str, revision: str | None, error: HubUnreachable) -> Path:
     """What an earlier call left, without a network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -96,9 +117,8 @@ def _cached(name: str, revision: str | None, error: Exception) -> Path:
             raise OSError
         return directory
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
-        reason = str(error).partition("\n")[0]
         raise CheckpointError(
-            f"{name} is not in the cache and the hub cannot be reached ({reason}); name a local "
+            f"{name} is not in the cache and the hub cannot be reached ({error}); name a local "
             "directory or file, set HF_ENDPOINT to a mirror, or try the bundled `nano`"
         ) from None
 
@@ -108,13 +128,13 @@ def _is_network_error(error: Exception) -> bool:
     return isinstance(error, OSError) or type(error).__module__.startswith("httpx")
 
 
-def _directly_in(folder: str, files: Sequence[str]) -> list[str]:
+def directly_in(folder: str, files: Sequence[str]) -> list[str]:
     """Names of the files in a folder of a repository, without those further down."""
     names = [file.removeprefix(folder) for file in files if file.startswith(folder)]
     return [name for name in names if "/" not in name]
 
 
-def _chosen(name: str, files: Sequence[str]) -> list[str]:
+def files_to_fetch(name: str, files: Sequence[str]) -> list[str]:
     """The files of one set of weights, and the small ones beside it."""
     small = [file for file in files if file in _SMALL]
     for weights in _LAYOUTS:

@@ -115,44 +115,20 @@ def fetch_files(repository: str, files: Sequence[str], revision: str | None = No
 
 @contextmanager
 def hub_answers(repository: str, revision: str | None = None) -> Iterator[None]:
-    """Turns what the hub's library raises into a message.
+    """`checkpoints.hub.hub_answers`, which says how large it is what could not be fetched.
 
     Raises:
         CheckpointError: where the hub knows no such model or revision, or asks for consent.
         NotHereError: where it cannot be reached.
     """
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
     try:
-        yield
-    except GatedRepoError:
-        raise CheckpointError(
-            f"{repository} asks for consent: accept its terms on the hub, then log in "
-            "(hf auth login)"
-        ) from None
-    except RevisionNotFoundError:
-        raise CheckpointError(f"{repository} has no revision {revision!r}") from None
-    except RepositoryNotFoundError:
-        raise CheckpointError(
-            f"there is no model {repository} on the hub (or it is private: hf auth login)"
-        ) from None
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError) as error:
-        raise _unreachable(repository, error) from None
-    except Exception as error:
-        if isinstance(error, ValueError) or not hub._is_network_error(error):
-            raise
+        with hub.hub_answers(repository, revision):
+            yield
+    except hub.HubUnreachable as error:
         raise _unreachable(repository, error) from None
 
 
-def _unreachable(repository: str, error: Exception) -> NotHereError:
-    reason = str(error).partition("\n")[0]
+def _unreachable(repository: str, error: hub.HubUnreachable) -> NotHereError:
     size = _KNOWN_SIZES.get(repository.rpartition("/")[2].lower())
     about = (
         f"it is about {size:.1f} GB in float32 and {size / 2:.1f} GB in float16"
@@ -160,7 +136,7 @@ def _unreachable(repository: str, error: Exception) -> NotHereError:
         else "its size is unknown"
     )
     return NotHereError(
-        f"{repository} is not on this machine and the hub cannot be reached ({reason}); {about}. "
+        f"{repository} is not on this machine and the hub cannot be reached ({error}); {about}. "
         f"Try again with --download where there is a network, or fetch it elsewhere (hf download "
         f"{repository}) and name the directory; HF_ENDPOINT sets a mirror"
     )
@@ -215,14 +191,16 @@ def _encoder_download(name: str) -> Download | None:
     inside = "".join(f"{folder}/" for folder in folders)
     try:
         directory = Path(snapshot_download(repository, local_files_only=True), *folders)
-        if hub._chosen(name, [path.name for path in directory.iterdir() if path.is_file()]):
+        if hub.files_to_fetch(name, [path.name for path in directory.iterdir() if path.is_file()]):
             return None
     except (OSError, CheckpointError):  # not there, or without weights
         pass
     with hub_answers(repository):
         info = HfApi().model_info(repository, files_metadata=True)
     sizes = {file.rfilename: file.size for file in info.siblings or ()}
-    files = [inside + file for file in hub._chosen(name, hub._directly_in(inside, list(sizes)))]
+    files = [
+        inside + file for file in hub.files_to_fetch(name, hub.directly_in(inside, list(sizes)))
+    ]
     return Download(name, tuple(files), _total(sizes[file] for file in files))
 
 
