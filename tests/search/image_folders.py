@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 from small import small_clip
 
-from longclip.search.indexing import IndexReport, index
+from longclip.search.indexing import index
+from longclip.search.report import IndexReport
 from longclip.search.store import Store
 
 MODEL = small_clip()

@@ -31,9 +31,9 @@ import sys
 sys.path[:0] = sys.argv[4:]
 import os
 from pathlib import Path
-from longclip.search import running
+from longclip.search import outcomes
 import longclip.search.indexing, image_folders
-running._ROWS_PER_WRITE = 5
+outcomes._ROWS_PER_WRITE = 5
 print("ready", flush=True)
 if sys.argv[3] == "compact":
     from longclip.search.store import Store
@@ -154,10 +154,10 @@ def test_two_writers_without_a_lock_do_nothing_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in object storage: the second one writes between two writes of the first."""
-    from longclip.search import indexing, running
+    from longclip.search import indexing, outcomes
 
     monkeypatch.setattr(indexing, "writing", lambda place: contextlib.nullcontext())
-    monkeypatch.setattr(running, "_ROWS_PER_WRITE", 4)
+    monkeypatch.setattr(outcomes, "_ROWS_PER_WRITE", 4)
     folder, db = photos(tmp_path / "photos", 20), tmp_path / "db"
     inner = iter([True])
 

@@ -3,7 +3,6 @@
 import os
 import random
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +19,12 @@ from small import small_clip
 from test_sources import tar_file
 
 from longclip.inputs import decode_image
-from longclip.search import indexing, running
+from longclip.model import CLIP
+from longclip.search import indexing, outcomes, running
 from longclip.search.contents import status
 from longclip.search.errors import SearchError
-from longclip.search.indexing import IndexReport, forget, index
+from longclip.search.indexing import forget, index
+from longclip.search.report import IndexReport
 from longclip.search.store import Store
 
 
@@ -31,18 +32,13 @@ from longclip.search.store import Store
 def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Sizes of the batches that went through the model."""
     sizes: list[int] = []
-    original = running._encoder
+    original = running.encode_pixels
 
-    def counted(model: object) -> object:
-        encode = original(MODEL)
+    def count(model: CLIP, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        sizes.append(len(pixels))
+        return original(model, pixels)
 
-        def count(pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-            sizes.append(len(pixels))
-            return encode(pixels)
-
-        return count
-
-    monkeypatch.setattr(running, "_encoder", counted)
+    monkeypatch.setattr(running, "encode_pixels", count)
     return sizes
 
 
@@ -126,7 +122,7 @@ def test_copies_in_one_run_are_embedded_once(tmp_path: Path, embedded: list[int]
 
 def test_contents_that_change_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every row is overwritten before its old content is asked for."""
-    monkeypatch.setattr(running, "_ROWS_PER_WRITE", 1)
+    monkeypatch.setattr(outcomes, "_ROWS_PER_WRITE", 1)
     folder, db = photos(tmp_path / "photos", 5), tmp_path / "db"
     run_index(folder, db=db)
     for i in range(5):
@@ -141,7 +137,7 @@ def test_whatever_happens_to_a_folder(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After any changes the table is that of a database made from nothing."""
-    monkeypatch.setattr(running, "_ROWS_PER_WRITE", 4)
+    monkeypatch.setattr(outcomes, "_ROWS_PER_WRITE", 4)
     draw = random.Random(seed)
     folder, db = photos(tmp_path / "photos", 8), tmp_path / "db"
     run_index(folder, db=db)

@@ -157,17 +157,6 @@ def test_the_sample_follows_the_database(tmp_path):
     assert searcher.search(Query("a boat")).notes == ()
 
 
-def test_an_image_deleted_during_the_search_is_no_failure(searcher, monkeypatch):
-    def gone(ids):
-        raise KeyError(ids[0])
-
-    monkeypatch.setattr(searcher.store, "vectors", gone)
-    found = searcher.search(Query("A boat. A house."))
-    assert len(found.hits) == 20
-    assert found.hits[0].sentences == ()
-    assert "changed during the search" in found.notes[0]
-
-
 def test_filters(searcher):
     found = searcher.search(Query("a boat", where="name < '03'"))
     assert sorted(names(found)) == ["00.jpg", "01.jpg", "02.jpg"]

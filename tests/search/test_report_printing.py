@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from longclip.search.indexing import IndexReport
-from longclip.search.planning import Bad
+from longclip.search.errors import Bad
+from longclip.search.report import IndexReport
 from longclip.search.report_printing import report_lines
 
 NOTHING = IndexReport(

@@ -73,13 +73,10 @@ def test_rows_by_any_key_and_more_than_a_few(store: Store) -> None:
     assert store.rows("id", []) == []
 
 
-def test_vectors_come_in_the_order_that_is_asked_for(store: Store) -> None:
-    chosen = [ROWS[i] for i in (30, 2, 17)]
-    found = store.vectors([r.facts.id for r in chosen])
-    assert np.abs(found - np.stack([r.vector for r in chosen])).max() < 5e-4
-    assert store.vectors([]).shape == (0, WIDTH)
-    with pytest.raises(KeyError):
-        store.vectors(["none"])
+def test_a_hit_has_the_vector_of_its_image(store: Store) -> None:
+    of = {r.facts.uri: r.vector for r in ROWS}
+    for hit in store.nearest(ROWS[3].vector, 9):
+        assert np.abs(hit.vector - of[hit.facts.uri]).max() < 5e-4
 
 
 def test_sample_is_some_rows_each_once(store: Store, tmp_path: Path) -> None:

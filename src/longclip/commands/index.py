@@ -1,12 +1,12 @@
 """`longclip index`."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from longclip.search.indexing import IndexReport
+    from longclip.search.report import IndexReport
 
 _Flag = Annotated[bool, Parameter(negative="")]
 
@@ -25,6 +25,9 @@ def index_command(
     batch_size: int = 64,
     workers: int | None = None,
     device: str = "cpu",
+    engine: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
+    encoders: int | None = None,
     json: _Flag = False,
 ) -> None:
     """Make images searchable: find, embed and keep them in a database.
@@ -36,6 +39,8 @@ def index_command(
     Example: `longclip index photos --db photos.db --model BeichenZhang/LongCLIP-L`
 
     Example: `longclip index 'shards/part-{000..099}.tar' s3://bucket/scans --db photos.db`
+
+    Example: `longclip index 's3://b/part-{000..999}.tar' --db s3://b/db --engine ray --device cuda`
 
     Example: `longclip index --db photos.db --status`
 
@@ -71,9 +76,19 @@ def index_command(
         Threads that read and decode; one per processor where not given.
     device:
         Where the model runs, such as cpu or cuda.
+    engine:
+        `local` uses this process. `ray` spreads reading and embedding over a cluster, or over the
+        processors and GPUs of this machine. A shard (a .tar or .parquet file) that has been indexed
+        whole is not looked into again.
+    ray_address:
+        Of a running Ray cluster: auto, or HOST:PORT. Without, one is started on this machine alone.
+    encoders:
+        With ray: processes that hold the model. Without: one per GPU, or per processor.
     json:
         Print everything as JSON.
     """
+    if engine == "local" and (ray_address is not None or encoders is not None):
+        raise ValueError("--ray-address and --encoders belong to --engine ray; add that")
     if status or forget is not None:
         if sources or (status and forget is not None):
             raise ValueError("--status and --forget stand alone, without sources; leave out one")
@@ -84,6 +99,7 @@ def index_command(
 
     from longclip._progress import progress_display
     from longclip.model import load
+    from longclip.search.cluster.config import Cluster
     from longclip.search.indexing import index
     from longclip.search.precision import fast_dtype
     from longclip.search.report_printing import report_lines
@@ -91,7 +107,9 @@ def index_command(
 
     is_new = bool(sources) and not Store.exists(db)
     name = model or (_small_model() if is_new else Store.open(db).about.model)
-    clip = load(name, dtype=fast_dtype(device), device=device)
+    cluster = Cluster(ray_address, device, encoders) if engine == "ray" else None
+    here = "cpu" if cluster else device
+    clip = load(name, dtype=fast_dtype(here), device=here)
     with progress_display() as progress:
         report = index(
             sources,
@@ -104,6 +122,7 @@ def index_command(
             thumbnail=thumbnail,
             max_pixels=max_pixels,
             keep_deleted=keep_deleted,
+            cluster=cluster,
             on_progress=progress,
         )
     if json:

@@ -7,10 +7,12 @@ from longclip._lazy import lazy_exports
 if TYPE_CHECKING:
     from longclip.search.about import About
     from longclip.search.ann import IndexQuality
+    from longclip.search.cluster.config import Cluster
     from longclip.search.contents import Status, status
     from longclip.search.errors import FilterError, SearchError
-    from longclip.search.indexing import IndexReport, forget, index
+    from longclip.search.indexing import forget, index
     from longclip.search.query import Found, FoundImage, Query
+    from longclip.search.report import IndexReport
     from longclip.search.rows import Facts, Row
     from longclip.search.searcher import Searcher, open_searcher
     from longclip.search.service.app import create_app
@@ -20,13 +22,14 @@ if TYPE_CHECKING:
 
 _EXPORTS = {
     "About": "about",
+    "Cluster": "cluster.config",
     "Facts": "rows",
     "FilterError": "errors",
     "Found": "query",
     "FoundImage": "query",
     "Hit": "store",
     "IndexQuality": "ann",
-    "IndexReport": "indexing",
+    "IndexReport": "report",
     "Item": "sources.item",
     "Listing": "sources.item",
     "Query": "query",
@@ -49,6 +52,7 @@ __getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
 
 __all__ = [
     "About",
+    "Cluster",
     "Facts",
     "FilterError",
     "Found",

@@ -145,7 +145,7 @@ def _settings(
         ]
         milliseconds = (time.perf_counter() - began) / len(queries) * 1e3
         recalls = [
-            float((store.vectors([hit.facts.id for hit in hits]) @ query >= bound - 1e-5).mean())
+            float((np.stack([hit.vector for hit in hits]) @ query >= bound - 1e-5).mean())
             for query, hits, bound in zip(queries, found, least, strict=True)
         ]
         of_images, of_texts = recalls[: len(images)], recalls[len(images) :]

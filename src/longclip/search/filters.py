@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 
 from longclip.search.errors import FilterError
-from longclip.search.store import quoted
+from longclip.search.lance import quoted
 
 
 def combined_filter(

@@ -73,6 +73,11 @@ def _groups(hits: list[Hit], left_out: str | None) -> list[FoundImage]:
         if hit.facts.sha256 != left_out:
             copies.setdefault(hit.facts.sha256, []).append(hit)
     return [
-        FoundImage(best.facts, best.similarity, tuple(other.facts.uri for other in others))
+        FoundImage(
+            best.facts,
+            best.similarity,
+            tuple(other.facts.uri for other in others),
+            vector=best.vector,
+        )
         for best, *others in copies.values()
     ]

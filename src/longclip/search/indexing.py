@@ -5,7 +5,6 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -13,61 +12,20 @@ from PIL import Image
 from longclip._progress import OnProgress
 from longclip.inputs.images import MAX_PIXELS
 from longclip.model import CLIP
-from longclip.search.about import about, check_same_model
-from longclip.search.ann import IndexQuality, ensure_index
+from longclip.search.ann import ensure_index
+from longclip.search.cluster.config import Cluster
+from longclip.search.cluster.running import ClusterRun
+from longclip.search.cluster.work import Split, split
 from longclip.search.decoding import Decoding
 from longclip.search.errors import SearchError
 from longclip.search.loading import Loader, hash_key
 from longclip.search.locking import writing
-from longclip.search.planning import Bad, Listings, Plan, list_all, make_plan
+from longclip.search.outcomes import Outcomes
+from longclip.search.planning import Plan, make_plan
+from longclip.search.preparing import check_all_there, list_sources, open_sources, open_store
+from longclip.search.report import IndexReport
 from longclip.search.running import Run
-from longclip.search.sources.item import Source
-from longclip.search.sources.opening import open_source
 from longclip.search.store import Store
-
-
-@dataclass(frozen=True)
-class IndexReport:
-    """What an indexing did.
-
-    Every image that was found is in one of `added`, `changed`, `moved`, `unchanged` and `bad`.
-
-    Attributes:
-        found: images in the sources.
-        added: that were not in the database.
-        changed: with other content than before.
-        moved: that were in the database at a place where they are not any more; not embedded again.
-        unchanged: with the content they had.
-        deleted: from the database, as they are gone from their source (those moved aside).
-        duplicates: of `added` and `changed`, those whose content was there; not embedded again.
-        bad: what could not be used, and why; also parts of sources that could not be listed.
-        notes: what the user should know.
-        total: images in the database now.
-        embedded: images that went through the model.
-        seconds: all of it.
-        images_per_second: of those that were read, while they were read, embedded and written.
-        quality: of the vector index, where there is one.
-    """
-
-    found: int
-    added: int
-    changed: int
-    moved: int
-    unchanged: int
-    deleted: int
-    duplicates: int
-    bad: tuple[Bad, ...]
-    notes: tuple[str, ...]
-    total: int
-    embedded: int
-    seconds: float
-    images_per_second: float
-    quality: IndexQuality | None
-
-    @property
-    def bad_fraction(self) -> float:
-        """Share of what was found that could not be used."""
-        return len(self.bad) / max(1, self.found)
 
 
 def index(
@@ -82,6 +40,7 @@ def index(
     thumbnail: int = 256,
     max_pixels: int = MAX_PIXELS,
     keep_deleted: bool = False,
+    cluster: Cluster | None = None,
     on_progress: OnProgress | None = None,
 ) -> IndexReport:
     """Bring a database up to date with its sources.
@@ -100,6 +59,7 @@ def index(
         thumbnail: longest side of the small JPEG that is kept of each, in pixels.
         max_pixels: the largest width · height of an image.
         keep_deleted: keep what is known of images that are gone.
+        cluster: read and embed with Ray Data; `workers` is not looked at then.
         on_progress: told how far it is.
 
     Raises:
@@ -108,40 +68,32 @@ def index(
     """
     began = time.monotonic()
     place = str(db)
-    opened, missing = _open_sources(sources, place, rebuild)
+    opened, missing = open_sources(sources, place, rebuild)
     with writing(place), _quiet_decoders():
-        listings = _list_sources(opened, missing)
+        work = Split(opened) if cluster is None else split(opened)
+        listings = list_sources(work.loose, [*missing, *work.missing])
         if rebuild and Store.exists(place):
-            _check_all_there(listings, Store.open(place).sources())
+            check_all_there(listings, Store.open(place).sources())
         names = [source.name for source, _ in listings.whole]
-        store = _open_store(place, model, model_name, rebuild, names)
+        names += list(work.sharded)
+        store = open_store(place, model, model_name, rebuild, names)
         plan = make_plan(listings, store)
-        if keep_deleted:
-            plan = replace(plan, gone={})
-        run = Run(store, plan, model, batch_size, on_progress)
+        outcomes = Outcomes(store, keep_gone=keep_deleted)
+        how = Decoding(model.preprocess.pixels, thumbnail, max_pixels)
         started = time.monotonic()
-        decoding = Decoding(model.preprocess.pixels, thumbnail, max_pixels)
-        run.embed_all(Loader(decoding, _hashes(store, plan)), workers)
-        speed = len(plan.tasks) / max(time.monotonic() - started, 1e-9)
-        run.delete_gone()
+        if cluster is None:
+            outcomes.begin(plan)
+            loader = Loader(how, _hashes(store, plan))
+            Run(outcomes, model, batch_size, on_progress).embed_all(plan.tasks, loader, workers)
+        else:
+            run = ClusterRun(store, outcomes, model, how, cluster, batch_size, on_progress)
+            run.embed_all(plan, work)
+        reading = time.monotonic() - started
+        outcomes.delete_gone()
         store.compact()
         quality = ensure_index(store, model, on_progress)
-        done = run.counts
-        return IndexReport(
-            found=plan.found,
-            added=done["added"],
-            changed=done["changed"],
-            moved=done["moved"],
-            unchanged=plan.unchanged + done["unchanged"],
-            deleted=len(plan.gone) - done["moved"],
-            duplicates=done["duplicates"],
-            bad=(*plan.bad, *run.bad),
-            notes=tuple(plan.notes),
-            total=len(store),
-            embedded=done["embedded"],
-            seconds=time.monotonic() - began,
-            images_per_second=speed,
-            quality=quality,
+        return outcomes.report(
+            total=len(store), seconds=time.monotonic() - began, reading=reading, quality=quality
         )
 
 
@@ -164,52 +116,6 @@ def forget(source: str, db: str | Path) -> int:
         store.forget(name)
         store.compact()
         return before - len(store)
-
-
-def _open_sources(
-    places: Sequence[str | Path], db: str, rebuild: bool
-) -> tuple[list[Source], list[Bad]]:
-    """What is to be indexed, and what of it is not there any more; nothing is written yet."""
-    before = Store.open(db).sources() if not places or Store.exists(db) else []
-    without = None if "://" in db else db
-    opened = [open_source(place, without=without) for place in places]
-    bad = []
-    for name in before if rebuild or not places else ():
-        try:
-            opened.append(open_source(name, without=without))
-        except SearchError as error:
-            bad.append(Bad(name, str(error)))
-    return list({source.name: source for source in reversed(opened)}.values())[::-1], bad
-
-
-def _list_sources(opened: Sequence[Source], missing: Sequence[Bad]) -> Listings:
-    listings = list_all(opened) if opened else Listings((), ())
-    return Listings(listings.whole, [*missing, *listings.bad])
-
-
-def _check_all_there(listings: Listings, before: Sequence[str]) -> None:
-    """Nothing is thrown away that could not be made again."""
-    empty = [
-        source.name
-        for source, listing in listings.whole
-        if source.name in before and not listing.items
-    ]
-    if listings.bad or empty:
-        lacking = ", ".join([*(bad.uri for bad in listings.bad), *empty])
-        raise SearchError(
-            f"{lacking} cannot be read now and would be lost; connect the disk, or --forget it "
-            "first. Nothing was changed"
-        )
-
-
-def _open_store(place: str, model: CLIP, name: str, rebuild: bool, sources: Sequence[str]) -> Store:
-    """The database, which knows what it is made from before there is anything in it."""
-    if rebuild or not Store.exists(place):
-        return Store.create(place, about(model, name), replace=rebuild, sources=sources)
-    store = Store.open(place)
-    check_same_model(store.about, model, name, place)
-    store.remember(sources)
-    return store
 
 
 @contextmanager

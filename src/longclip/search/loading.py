@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,29 @@ from numpy.typing import NDArray
 from longclip._threads import in_order
 from longclip.inputs import ImageError
 from longclip.search.decoding import Decoding, decode
-from longclip.search.planning import Bad, Task
+from longclip.search.errors import Bad
+from longclip.search.planning import Task
 from longclip.search.rows import Facts
 from longclip.search.sources.item import folder_and_name
 
 LARGEST = 512 << 20
 """Bytes of an image file that are taken into memory."""
 _MOST_WORKERS = 32
+_NO_PIXELS: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """An image file that has been read."""
+
+    task: Task
+    caption: str | None
+    sha256: str
+    content: bytes = field(repr=False)
+
+    def same(self) -> "Same":
+        """As a copy of what is in the database."""
+        return Same(self.task, self.sha256, len(self.content), self.caption)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +44,10 @@ class Fresh:
     facts: Facts
     pixels: NDArray[np.uint8] = field(repr=False)
     thumbnail: bytes = field(repr=False)
+
+    def without_pixels(self) -> "Fresh":
+        """The same, for when the pixels go another way."""
+        return replace(self, pixels=_NO_PIXELS)
 
 
 @dataclass(frozen=True)
@@ -59,48 +79,18 @@ class Loader:
 
     def __call__(self, task: Task) -> Fresh | Same | Bad:
         """Read it, and decode it if its content is new."""
-        item = task.item
-        if item.bytes is not None and item.bytes > LARGEST:
-            return Bad(item.uri, f"{item.bytes:,} bytes are more than any photo has; leave it out")
-        try:
-            content = task.source.read(item)
-            caption = task.source.caption(item)
-        except OSError as error:
-            return Bad(item.uri, f"it cannot be read: {error.strerror or error}")
-        except MemoryError:
-            return Bad(item.uri, "there is not enough memory to read it")
-        except (ValueError, LookupError) as error:
-            return Bad(item.uri, str(error))
-        sha256 = hashlib.sha256(content).hexdigest()
+        content = read(task)
+        if isinstance(content, Bad):
+            return content
+        sha256 = content.sha256
         if sha256 in self.broken:
-            return Bad(item.uri, self.broken[sha256])
+            return Bad(task.item.uri, self.broken[sha256], lasting=True)
         if not self._is_new(sha256):
-            return Same(task, sha256, len(content), caption)
-        try:
-            decoded = decode(content, self._how)
-        except ImageError as error:
-            self.broken[sha256] = str(error)
-            return Bad(item.uri, str(error))
-        folder, name = folder_and_name(item.uri)
-        about = decoded.metadata
-        facts = Facts(
-            uri=item.uri,
-            source=task.before.source if task.before else task.source.name,
-            folder=folder,
-            name=name,
-            sha256=sha256,
-            bytes=len(content),
-            mtime_ns=item.mtime_ns,
-            width=decoded.width,
-            height=decoded.height,
-            format=about.format,
-            taken=about.taken,
-            latitude=about.latitude,
-            longitude=about.longitude,
-            camera=about.camera,
-            caption=caption,
-        )
-        return Fresh(task, facts, decoded.pixels, decoded.thumbnail)
+            return content.same()
+        image = prepare(content, self._how)
+        if isinstance(image, Bad):
+            self.broken[sha256] = image.reason
+        return image
 
     def forget(self, hashes: Iterable[str]) -> None:
         """Take these for new, as they are no longer in the database."""
@@ -113,6 +103,53 @@ class Loader:
             is_new = key not in self._hashes
             self._hashes.add(key)
         return is_new
+
+
+def read(task: Task) -> Content | Bad:
+    """An image file in memory."""
+    item = task.item
+    if item.bytes is not None and item.bytes > LARGEST:
+        reason = f"{item.bytes:,} bytes are more than any photo has; leave it out"
+        return Bad(item.uri, reason, lasting=True)
+    try:
+        content = task.source.read(item)
+        caption = task.source.caption(item)
+    except OSError as error:
+        return Bad(item.uri, f"it cannot be read: {error.strerror or error}")
+    except MemoryError:
+        return Bad(item.uri, "there is not enough memory to read it")
+    except (ValueError, LookupError) as error:
+        return Bad(item.uri, str(error))
+    return Content(task, caption, hashlib.sha256(content).hexdigest(), content)
+
+
+def prepare(content: Content, how: Decoding) -> Fresh | Bad:
+    """Decode an image file."""
+    task, item = content.task, content.task.item
+    try:
+        decoded = decode(content.content, how)
+    except ImageError as error:
+        return Bad(item.uri, str(error), lasting=True)
+    folder, name = folder_and_name(item.uri)
+    about = decoded.metadata
+    facts = Facts(
+        uri=item.uri,
+        source=task.before.source if task.before else task.source.name,
+        folder=folder,
+        name=name,
+        sha256=content.sha256,
+        bytes=len(content.content),
+        mtime_ns=item.mtime_ns,
+        width=decoded.width,
+        height=decoded.height,
+        format=about.format,
+        taken=about.taken,
+        latitude=about.latitude,
+        longitude=about.longitude,
+        camera=about.camera,
+        caption=content.caption,
+    )
+    return Fresh(task, facts, decoded.pixels, decoded.thumbnail)
 
 
 def hash_key(sha256: str) -> bytes:

@@ -2,9 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from longclip.search.errors import SearchError
+from longclip.search.errors import Bad, SearchError
 from longclip.search.sources.item import Item, Listing, Source
 from longclip.search.store import Known, Store
 
@@ -21,19 +21,12 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Bad:
-    """An image, or a place with images, that could not be used."""
-
-    uri: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Plan:
     """What there is to do.
 
     Attributes:
         found: images in the sources.
+        unchanged: images of the same size and time.
         tasks: the new ones, and those that may have changed.
         gone: what is in the database and not in its source any more, by `uri`.
         bad: what could not be looked into. All that is known of it is kept.
@@ -41,15 +34,15 @@ class Plan:
     """
 
     found: int
+    unchanged: int
     tasks: Sequence[Task]
     gone: Mapping[str, Known]
     bad: Sequence[Bad]
     notes: Sequence[str]
 
-    @property
-    def unchanged(self) -> int:
-        """Images of the same size and time."""
-        return self.found - len(self.tasks)
+    def without_tasks(self) -> "Plan":
+        """All else of it."""
+        return replace(self, tasks=())
 
 
 @dataclass(frozen=True)
@@ -83,14 +76,24 @@ def list_all(sources: Sequence[Source]) -> Listings:
 
 
 def make_plan(listings: Listings, store: Store) -> Plan:
-    """Compare sources with the database.
+    """Compare sources with all that the database knows of them."""
+    known = store.known(*(source.name for source, _ in listings.whole))
+    return compare(listings, known, store if len(store) > len(known) else None)
+
+
+def compare(listings: Listings, known: Mapping[str, Known], store: Store | None = None) -> Plan:
+    """Compare sources with what is known of them.
 
     A source that cannot be listed, or in which there is nothing any more, is taken for a disk that
     is not connected: what is known of it is kept.
+
+    Args:
+        listings: the sources as they are now.
+        known: what has been indexed from them, by `uri`.
+        store: may have more of their images, which another source has brought in.
     """
     bad = list(listings.bad)
     notes = [f"{b.uri} could not be read; what is known of it is kept" for b in bad]
-    known = store.known(*(source.name for source, _ in listings.whole))
     found: dict[str, tuple[Source, Item]] = {}
     for source, listing in listings.whole:
         for item in listing.items:
@@ -99,14 +102,14 @@ def make_plan(listings: Listings, store: Store) -> Plan:
             else:
                 bad.append(Bad(ascii(item.uri), "its name is no UTF-8; rename it"))
         bad += (Bad(part.prefix, part.reason) for part in listing.unlisted)
-    elsewhere = _known_elsewhere(store, [uri for uri in found if uri not in known], len(known))
+    elsewhere = _known_elsewhere(store, [uri for uri in found if uri not in known])
     tasks = []
     for uri, (source, item) in found.items():
         before = known.get(uri) or elsewhere.get(uri)
         if before is None or not _same(item, before):
             tasks.append(Task(source, item, before))
     gone, told = _gone(listings.whole, known, found)
-    return Plan(len(found), tasks, gone, bad, [*notes, *told])
+    return Plan(len(found), len(found) - len(tasks), tasks, gone, bad, [*notes, *told])
 
 
 def _is_text(uri: str) -> bool:
@@ -117,10 +120,10 @@ def _is_text(uri: str) -> bool:
     return True
 
 
-def _known_elsewhere(store: Store, uris: Sequence[str], known: int) -> dict[str, Known]:
+def _known_elsewhere(store: Store | None, uris: Sequence[str]) -> dict[str, Known]:
     """Images that another source has brought in already."""
     found: dict[str, Known] = {}
-    if len(store) > known:
+    if store is not None:
         for start in range(0, len(uris), _AT_ONCE):
             found |= store.known_at(uris[start : start + _AT_ONCE])
     return found

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from longclip.search.errors import SearchError
@@ -49,6 +51,10 @@ class Query:
             raise SearchError(f"text_share is {self.text_share}; it goes from 0 to 1")
 
 
+def _nothing() -> NDArray[np.float32]:
+    return np.empty(0, np.float32)
+
+
 @dataclass(frozen=True)
 class FoundImage:
     """An image that was found.
@@ -59,12 +65,14 @@ class FoundImage:
         also: where the same file lies as well, by `uri`.
         sentences: for each of `Found.sentences` how much nearer it is to this image than to most,
             in standard deviations; see `longclip.search.why`. Empty where not asked for.
+        vector: float32 [D], its embedding.
     """
 
     facts: Facts
     similarity: float
     also: tuple[str, ...] = ()
     sentences: tuple[float, ...] = ()
+    vector: NDArray[np.float32] = field(default_factory=_nothing, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

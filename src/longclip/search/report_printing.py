@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from longclip.search.contents import Status
-from longclip.search.indexing import IndexReport
-from longclip.search.planning import Bad
+from longclip.search.errors import Bad
+from longclip.search.report import IndexReport
 
 _LISTED = 50
 

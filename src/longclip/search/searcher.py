@@ -172,10 +172,7 @@ class Searcher:
     ) -> tuple[list[FoundImage], list[str]]:
         if not hits or not reading.sentences:
             return hits, []
-        try:
-            images = self.store.vectors([hit.facts.id for hit in hits])
-        except KeyError:  # deleted since they were found
-            return hits, ["The database changed during the search; sentences were not compared."]
+        images = np.stack([hit.vector for hit in hits])
         sentences = np.stack([_of(pieces, vectors) for pieces in reading.sentences])
         crowd = self._sample()
         scores = standard_scores(sentences, unit(images), unit(crowd))

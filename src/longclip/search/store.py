@@ -6,9 +6,8 @@ Rows are keyed by `uri` and written by merging, so writing them again changes no
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -19,7 +18,10 @@ from numpy.typing import NDArray
 
 from longclip.search.about import About
 from longclip.search.errors import FilterError, SearchError
+from longclip.search.lance import commit, connect, listed, quoted, reason, tables
 from longclip.search.rows import FACTS, Facts, Row, schema, to_arrow
+from longclip.search.shards import ShardTable
+from longclip.search.sources.item import PART
 
 TABLE = "images"
 _SOURCES = "longclip.sources"
@@ -31,10 +33,17 @@ _OLD_VERSIONS = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Hit:
-    """An image that was found, and its cosine with the query."""
+    """An image that was found.
+
+    Attributes:
+        facts: what is known of it.
+        similarity: its cosine with the query.
+        vector: float32 [D], its embedding as it is stored.
+    """
 
     facts: Facts
     similarity: float
+    vector: NDArray[np.float32] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ class Store:
             raise SearchError(
                 f"{place} holds no database; make one: longclip index FOLDER --db {place}"
             )
-        return Store(place, _connect(place).open_table(TABLE))
+        return Store(place, connect(place).open_table(TABLE))
 
     @staticmethod
     def create(
@@ -79,14 +88,16 @@ class Store:
         kept = form.field(number).with_metadata({_SOURCES: json.dumps(list(sources))})
         form = form.set(number, kept)
         mode = "overwrite" if replace else "create"
-        return Store(place, _connect(place).create_table(TABLE, schema=form, mode=mode))
+        if replace:
+            ShardTable(place).drop_all()
+        return Store(place, connect(place).create_table(TABLE, schema=form, mode=mode))
 
     @staticmethod
     def exists(place: str) -> bool:
         """Whether there is a database."""
         if "://" not in place and not os.path.isdir(place):
             return False
-        return TABLE in _tables(_connect(place))
+        return TABLE in tables(connect(place))
 
     @property
     def table(self) -> Any:
@@ -120,14 +131,19 @@ class Store:
 
     def forget(self, source: str) -> None:
         """Remove a source and all rows from it."""
+        ShardTable(self.place).drop_source(source)
         self.commit(lambda: self._table.delete(f"source = {quoted(source)}"))
         left = [name for name in self.sources() if name != source]
         self._keep("source", _SOURCES, json.dumps(left))
 
     def delete(self, uris: Sequence[str]) -> None:
         """Forget images; those that are not there do not matter."""
+        containers = {uri.rpartition(PART)[0] for uri in uris if PART in uri}
+        if containers:
+            # Before the rows: a shard that was taken for whole would not be looked into again.
+            ShardTable(self.place).drop(containers)
         for start in range(0, len(uris), 1000):
-            where = f"uri IN ({_listed(uris[start : start + 1000])})"
+            where = f"uri IN ({listed(uris[start : start + 1000])})"
             self.commit(partial(self._table.delete, where))
 
     def compact(self) -> None:
@@ -145,13 +161,7 @@ class Store:
 
     def commit(self, change: Callable[[], object]) -> None:
         """Change the table; raises SearchError where that cannot be written."""
-        try:
-            change()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise SearchError(
-                f"{self.place} cannot be written: {_reason(error)}. All that was written before is "
-                "whole; run the same command again to go on from there"
-            ) from error
+        commit(self.place, change)
 
     # Reading.
 
@@ -170,17 +180,29 @@ class Store:
 
     def known(self, *sources: str) -> dict[str, Known]:
         """What has been indexed from some sources, by `uri`."""
-        return self._known(f"source IN ({_listed(sources)})") if sources else {}
+        return self._known(f"source IN ({listed(sources)})") if sources else {}
 
     def known_at(self, uris: Sequence[str]) -> dict[str, Known]:
         """What has been indexed of these, from whatever source."""
-        return self._known(f"uri IN ({_listed(uris)})") if uris else {}
+        return self._known(f"uri IN ({listed(uris)})") if uris else {}
+
+    def known_in(self, container: str) -> dict[str, Known]:
+        """What has been indexed from a file that holds many images."""
+        first = container + PART
+        return self._known(f"uri >= {quoted(first)} AND uri < {quoted(_after(first))}")
+
+    def hashes_among(self, hashes: Sequence[str]) -> set[str]:
+        """Which of these `sha256` are there."""
+        if not hashes:
+            return set()
+        query = self._table.search().where(f"sha256 IN ({listed(hashes)})").select(["sha256"])
+        return set(query.to_arrow()["sha256"].to_pylist())
 
     def originals(self, hashes: Sequence[str]) -> dict[str, Row]:
         """One row for each of these `sha256` that is there."""
         if not hashes:
             return {}
-        query = self._table.search().where(f"sha256 IN ({_listed(hashes)})")
+        query = self._table.search().where(f"sha256 IN ({listed(hashes)})")
         # First without thumbnails: thousands of files may have the same content.
         found = query.select(["uri", "sha256"]).to_arrow()
         uri_of = dict(zip(found["sha256"].to_pylist(), found["uri"].to_pylist(), strict=True))
@@ -200,17 +222,8 @@ class Store:
         """Whole rows whose `uri`, `id` or `sha256` is one of `values`."""
         if not values:
             return []
-        found = self._table.search().where(f"{column} IN ({_listed(values)})").to_arrow()
+        found = self._table.search().where(f"{column} IN ({listed(values)})").to_arrow()
         return [_row(values) for values in found.to_pylist()]
-
-    def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:
-        """float32 [len(ids), D], in their order; raises KeyError for an id that is not there."""
-        if not ids:
-            return self._no_vectors()
-        query = self._table.search().where(f"id IN ({_listed(ids)})").select(["id", "vector"])
-        found = query.to_arrow()
-        rows = dict(zip(found["id"].to_pylist(), matrix(found["vector"]), strict=True))
-        return np.stack([rows[id] for id in ids])
 
     def facts(self, id: str) -> Facts | None:
         """What is known of an image."""
@@ -257,7 +270,7 @@ class Store:
             FilterError: where `where` cannot be read.
         """
         query = self._table.search(vector, vector_column_name="vector")
-        query = query.distance_type("cosine").select([*FACTS, "_distance"]).limit(count)
+        query = query.distance_type("cosine").select([*FACTS, "vector", "_distance"]).limit(count)
         if where:
             query = query.where(where)
         if exact:
@@ -266,7 +279,9 @@ class Store:
             query = self._probing(query, probes, refine)
             if where:
                 query = query.maximum_nprobes(0)
-        return [_hit(values) for values in _answered(query, where)]
+        found = _answered(query, where)
+        rows = found.drop_columns(["vector"]).to_pylist()
+        return [_hit(*each) for each in zip(rows, matrix(found["vector"]), strict=True)]
 
     def count(self, where: str | None = None) -> int:
         """Images that satisfy a condition."""
@@ -275,9 +290,12 @@ class Store:
         except ValueError as error:
             raise _filter_error(where, error) from error
 
-    def scan(self, columns: Sequence[str], rows: int = 65536) -> Iterator[pa.RecordBatch]:
-        """All rows, a batch at a time, of these columns."""
-        yield from self._table.search().select(list(columns)).to_batches(rows)
+    def scan(
+        self, columns: Sequence[str], rows: int = 65536, where: str | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """All rows, or those that satisfy a condition, a batch at a time, of these columns."""
+        query = self._table.search().select(list(columns))
+        yield from (query.where(where) if where else query).to_batches(rows)
 
     def _probing(self, query: Any, probes: int | None, refine: int | None) -> Any:
         if self._depth is None:
@@ -292,33 +310,14 @@ class Store:
         return np.empty((0, self.about.width), np.float32)
 
 
-def quoted(text: str) -> str:
-    """A string as SQL writes it."""
-    return "'" + text.replace("'", "''") + "'"
+def _after(prefix: str) -> str:
+    """The first string that comes after all those that begin like this."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
-def _listed(values: Sequence[str]) -> str:
-    return ", ".join(map(quoted, values))
-
-
-def _connect(place: str) -> Any:
-    # Lance warns on standard error of changes to come in its own interface, once for every query.
-    os.environ.setdefault("LANCEDB_LOG", "error")
+def _answered(query: Any, where: str | None) -> pa.Table:
     try:
-        import lancedb
-    except ImportError as error:
-        raise SearchError('image search needs LanceDB: pip install "longclip[search]"') from error
-    return lancedb.connect(place)
-
-
-def _tables(database: Any) -> list[str]:
-    found = database.list_tables()
-    return list(getattr(found, "tables", found))
-
-
-def _answered(query: Any, where: str | None) -> list[dict[str, Any]]:
-    try:
-        found: list[dict[str, Any]] = query.to_list()
+        found: pa.Table = query.to_arrow()
     except (ValueError, RuntimeError) as error:
         if where is None:
             raise
@@ -326,16 +325,9 @@ def _answered(query: Any, where: str | None) -> list[dict[str, Any]]:
     return found
 
 
-def _reason(error: Exception) -> str:
-    """The first line as a sentence, without Lance's own columns and places in its source code."""
-    line = re.sub(r", /[^,]*\.rs:\d+:\d+$", "", str(error).splitlines()[0])
-    line = re.sub(r"\. Valid fields are .*", "", line).rstrip(". ")
-    return line if line.endswith("?") else f"{line}."
-
-
 def _filter_error(where: str | None, error: Exception) -> FilterError:
     return FilterError(
-        f"the filter {where!r} cannot be read: {_reason(error)} It is an SQL condition on "
+        f"the filter {where!r} cannot be read: {reason(error)} It is an SQL condition on "
         f"{', '.join(FACTS)}; for example: taken >= timestamp '2024-01-01' AND folder LIKE '%/sea%'"
     )
 
@@ -349,9 +341,9 @@ def matrix(column: pa.ChunkedArray | pa.FixedSizeListArray) -> NDArray[np.float3
     return whole.reshape(-1, width).astype(np.float32)
 
 
-def _hit(values: dict[str, Any]) -> Hit:
+def _hit(values: dict[str, Any], vector: NDArray[np.float32]) -> Hit:
     similarity = 1 - values.pop("_distance")
-    return Hit(Facts(**{name: values[name] for name in FACTS}), similarity)
+    return Hit(Facts(**{name: values[name] for name in FACTS}), similarity, vector)
 
 
 def _row(values: dict[str, Any]) -> Row:

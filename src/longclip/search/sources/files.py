@@ -95,13 +95,13 @@ class JoinedSource:
 
     def __init__(self, name: str, parts: Sequence[Source]) -> None:
         self.name = name
-        self._parts = parts
+        self.parts = parts
 
     def list(self) -> Listing:
         """All that is in them; one that cannot be read at all is `unlisted`."""
         items: list[Item] = []
         unlisted: list[Unlisted] = []
-        for part in self._parts:
+        for part in self.parts:
             try:
                 listing = part.list()
             except SearchError as error:

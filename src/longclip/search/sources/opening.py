@@ -2,19 +2,26 @@
 
 import glob
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from longclip.data import DataError, ShardCache
 from longclip.data.hub import is_hub_name, is_saved
 from longclip.data.opening import SCENES
-from longclip.data.shard_names import find_shards, is_shards
+from longclip.data.shard_names import expand_braces, find_shards, is_shards
 from longclip.data.shard_names import is_remote as is_web_address
 from longclip.search.errors import SearchError
 from longclip.search.sources.archives import TarSource, read_at, tar_members
 from longclip.search.sources.files import SUFFIXES, FileSource, FolderSource, JoinedSource
 from longclip.search.sources.item import PART, Item, Source
-from longclip.search.sources.remote import RemoteSource, is_url, local_stat, read_url
+from longclip.search.sources.remote import (
+    RemoteSource,
+    file_system,
+    is_url,
+    local_stat,
+    read_url,
+)
 from longclip.search.sources.tables import CollectionSource, LinesSource, ParquetSource
 
 _WILD = frozenset("*?[")
@@ -48,7 +55,7 @@ def open_source(place: str | Path, *, without: str | Path | None = None) -> Sour
     if is_web_address(name):
         raise SearchError(f"{name}: pages of the web are not fetched; download it first")
     if is_url(name):
-        return _open_file(name) or RemoteSource(name)
+        return _open_url(name)
     if os.path.isdir(name):
         return _open_folder(name, without)
     if os.path.isfile(name):
@@ -95,6 +102,22 @@ def _rows_of(container: str, mtime_ns: int) -> ParquetSource | CollectionSource:
     """Keyed by time as well: a file that has changed is opened again."""
     is_parquet = container.endswith(".parquet")
     return ParquetSource(container) if is_parquet else CollectionSource(container)
+
+
+def _open_url(url: str) -> Source:
+    """One file, many by a pattern, or all images below."""
+    if is_shards(url) and "{" in url:
+        return _joined(url, expand_braces(url))
+    if _WILD & set(url):
+        files, path = file_system(url)
+        return _joined(url, [files.unstrip_protocol(each) for each in sorted(files.glob(path))])
+    return _open_file(url) or RemoteSource(url)
+
+
+def _joined(name: str, urls: Sequence[str]) -> Source:
+    if not urls:
+        raise SearchError(f"{name} matches nothing; check the pattern, and put it in quotes")
+    return JoinedSource(name, [_open_file(url) or RemoteSource(url) for url in urls])
 
 
 def _open_file(name: str) -> Source | None:

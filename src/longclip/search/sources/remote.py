@@ -12,6 +12,9 @@ from longclip.search.sources.sidecars import CAPTION_SUFFIXES, LARGEST, caption_
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
 """What file systems call the time of the last change."""
 
+_STAMPS = ("ETag", "etag", "md5Hash", "content_md5", *_TIMES)
+"""What file systems call a hash of the content, or that time."""
+
 
 class RemoteSource:
     """All images below a URL, or one image: `s3://bucket/photos`, `gs://…`, `az://…`."""
@@ -108,6 +111,24 @@ def local_stat(place: str) -> os.stat_result | None:
         return os.stat(place)
     except OSError as error:
         raise SearchError(f"{place} cannot be read: {error.strerror}") from None
+
+
+def stamp_of(place: str) -> str:
+    """What changes when a file does: size and time, or what storage has instead; "" for unknown.
+
+    Raises:
+        SearchError: where it is not there.
+    """
+    about = local_stat(place)
+    if about:
+        return f"{about.st_size} {about.st_mtime_ns}"
+    files, path = file_system(place)
+    try:
+        found: dict[str, Any] = files.info(path)
+    except Exception as error:  # each storage has exceptions of its own
+        raise SearchError(f"{place} cannot be read: {error}") from error
+    told = next((found[name] for name in _STAMPS if found.get(name) is not None), None)
+    return "" if told is None else f"{found.get('size')} {told}"
 
 
 def _changed(about: dict[str, Any]) -> int:

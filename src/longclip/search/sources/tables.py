@@ -4,6 +4,7 @@ import io
 import os
 import threading
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ class ParquetSource:
         self._lock = threading.Lock()
         self._group: tuple[int, Any] = (-1, None)
         self._starts: list[int] = []
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travels to other processes by its name; what is open stays here."""
+        return ParquetSource, (self.name,)
 
     def list(self) -> Listing:
         """As many items as the file has rows."""
@@ -162,6 +167,10 @@ class CollectionSource:
         self._collection: Collection | None = None
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travels to other processes by its name, and is opened once in each."""
+        return _collection, (self.name,)
+
     def list(self) -> Listing:
         """As many items as it has."""
         try:
@@ -186,3 +195,8 @@ class CollectionSource:
             if self._collection is None:
                 self._collection = open_collection(self.name)
             return self._collection
+
+
+@lru_cache(maxsize=8)
+def _collection(name: str) -> CollectionSource:
+    return CollectionSource(name)

@@ -1,0 +1,29 @@
+"""Where Ray runs, and how its processes are divided."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What `index` needs to know to embed with Ray Data.
+
+    Attributes:
+        address: of a running cluster, as `ray.init` takes it: `auto` on one of its machines, or
+            HOST:PORT. Without, one is started on this machine and stopped at the end. A Ray that
+            the program has started itself is used as it is.
+        device: where the model runs on the workers: `cpu` or `cuda`.
+        encoders: processes that hold the model. Without: as many as the cluster has GPUs, or
+            processors where the model runs on those.
+        images_per_task: how many are read and decoded in one task.
+    """
+
+    address: str | None = None
+    device: str = "cpu"
+    encoders: int | None = None
+    images_per_task: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("encoders", "images_per_task"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, not {value}")

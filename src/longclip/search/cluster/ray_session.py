@@ -1,0 +1,72 @@
+"""Ray started, or joined, and left as it was found."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from longclip.search.cluster.config import Cluster
+from longclip.search.errors import SearchError
+
+
+@contextmanager
+def ray_session(cluster: Cluster) -> Iterator[Any]:
+    """Ray Data, ready to use; what was started for it is stopped.
+
+    Raises:
+        SearchError: where Ray is not installed, or nothing answers at the address.
+    """
+    # Ray reports its use to its makers unless it is told not to; a user of ours has not been asked.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Its C++ part writes warnings about its own actors to this process's standard error.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise SearchError(
+            'embedding with Ray needs it: pip install "longclip[search,ray]"'
+        ) from error
+    started = not ray.is_initialized()
+    if started:
+        _start(ray, cluster.address)
+    context = ray.data.DataContext.get_current()
+    shown, context.enable_progress_bars = context.enable_progress_bars, False
+    try:
+        with _quiet("ray.data"):
+            yield ray
+    finally:
+        context.enable_progress_bars = shown
+        if started:
+            ray.shutdown()
+
+
+def _start(ray: Any, address: str | None) -> None:
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        options |= {"include_dashboard": False}
+    try:
+        # Starting a process, not a copy of this one, is what LanceDB's warning of forks is not for.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="lancedb fork", category=RuntimeWarning)
+            ray.init(address=address or "local", **options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise SearchError(
+            f"no Ray cluster can be used at {address or 'this machine'}: {error}. Start one with "
+            "`ray start --head` and name its HOST:PORT, or leave the address out to use this "
+            "machine alone"
+        ) from error
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Errors alone; what Ray tells of its own workings helps nobody who indexes images."""
+    log = logging.getLogger(name)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,25 @@
+"""Pixels to the embeddings that are kept."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from longclip.model import CLIP
+from longclip.search.errors import SearchError
+
+
+def encode_pixels(model: CLIP, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8 [N, H, W, 3] to float32 [N, D] of length one, in one forward pass.
+
+    Raises:
+        SearchError: where the model gives numbers that are not finite.
+    """
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    if model.device.type == "cuda":
+        images = images.pin_memory().to(model.device, non_blocking=True)
+    images = model.preprocess.normalize(images.to(model.device))
+    vectors = model.encode_image(images, normalize=True, batch_size=len(pixels)).cpu()
+    if not vectors.isfinite().all():
+        raise SearchError("the model gives embeddings that are not finite; is it damaged?")
+    rows: NDArray[np.float32] = vectors.numpy()
+    return rows

@@ -1,0 +1,59 @@
+"""What comes before any image is read: sources opened and listed, the database made or opened."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from longclip.model import CLIP
+from longclip.search.about import about, check_same_model
+from longclip.search.errors import Bad, SearchError
+from longclip.search.planning import Listings, list_all
+from longclip.search.sources.item import Source
+from longclip.search.sources.opening import open_source
+from longclip.search.store import Store
+
+
+def open_sources(
+    places: Sequence[str | Path], db: str, rebuild: bool
+) -> tuple[list[Source], list[Bad]]:
+    """What is to be indexed, and what of it is not there any more; nothing is written yet."""
+    before = Store.open(db).sources() if not places or Store.exists(db) else []
+    without = None if "://" in db else db
+    opened = [open_source(place, without=without) for place in places]
+    bad = []
+    for name in before if rebuild or not places else ():
+        try:
+            opened.append(open_source(name, without=without))
+        except SearchError as error:
+            bad.append(Bad(name, str(error)))
+    return list({source.name: source for source in reversed(opened)}.values())[::-1], bad
+
+
+def list_sources(opened: Sequence[Source], missing: Sequence[Bad]) -> Listings:
+    """All that can be listed; `missing` could not even be opened."""
+    listings = list_all(opened) if opened else Listings((), ())
+    return Listings(listings.whole, [*missing, *listings.bad])
+
+
+def check_all_there(listings: Listings, before: Sequence[str]) -> None:
+    """Nothing is thrown away that could not be made again."""
+    empty = [
+        source.name
+        for source, listing in listings.whole
+        if source.name in before and not listing.items
+    ]
+    if listings.bad or empty:
+        lacking = ", ".join([*(bad.uri for bad in listings.bad), *empty])
+        raise SearchError(
+            f"{lacking} cannot be read now and would be lost; connect the disk, or --forget it "
+            "first. Nothing was changed"
+        )
+
+
+def open_store(place: str, model: CLIP, name: str, rebuild: bool, sources: Sequence[str]) -> Store:
+    """The database, which knows what it is made from before there is anything in it."""
+    if rebuild or not Store.exists(place):
+        return Store.create(place, about(model, name), replace=rebuild, sources=sources)
+    store = Store.open(place)
+    check_same_model(store.about, model, name, place)
+    store.remember(sources)
+    return store
