@@ -3,6 +3,7 @@
     python benchmarks/search.py --index
     python benchmarks/search.py --queries
     python benchmarks/search.py --load
+    python benchmarks/search.py --costs
 
 `--index`: images per second from JPEG files into something that can be searched, the same weights
 everywhere (random, ViT-B/16's shape). Embeddings are compared first.
@@ -21,6 +22,9 @@ and apart from them (as those of texts do). Thumbnails are left out of the table
 has its answer; one that is told to try again later (429) waits as long as it is told. Then the
 server is stopped with requests under way, and all of them must be answered.
 
+`--costs`: what one image takes at each step, with Ray and without, and how fast rows come into a
+database of the size of `--vectors`, which `--queries` has made.
+
 Contestants take turns, each in a process of its own, so that whatever else the machine does hits
 all alike. What is made is kept in `--out` and used again; delete it to make it anew. Beyond
 `longclip[search,dev]` it needs: pip install faiss-cpu open_clip_torch. A GPU is not used.
@@ -32,6 +36,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import search_costs
 import search_indexing
 import search_load
 import search_queries
@@ -43,6 +48,9 @@ JOBS: dict[str, Callable[..., object]] = {
     "ask": search_queries.measure_asking,
     "load": search_load.measure,
     "stop": search_load.measure_stopping,
+    "steps": search_costs.measure_steps,
+    "write": search_costs.measure_writing,
+    "engine": search_costs.measure_engine,
 }
 """What runs in processes of its own."""
 
@@ -63,6 +71,8 @@ def main() -> None:
         search_queries.compare(a)
     if a.load:
         search_load.compare(a)
+    if a.costs:
+        search_costs.compare(a)
 
 
 def _options() -> argparse.Namespace:
@@ -73,6 +83,7 @@ def _options() -> argparse.Namespace:
     add("--index", action="store_true")
     add("--queries", action="store_true")
     add("--load", action="store_true")
+    add("--costs", action="store_true")
     add("--out", type=Path, default=Path("runs/search"), help="for what is made")
     add("--rounds", type=int, default=3)
     add("--only", nargs="+", help="contestants whose names begin like this")
@@ -88,8 +99,8 @@ def _options() -> argparse.Namespace:
     add("--serve", nargs="*", default=[], help="--load: options of `longclip serve`, without --")
     add("--job", help=argparse.SUPPRESS)
     a = parser.parse_args()
-    if not (a.index or a.queries or a.load or a.job):
-        parser.error("say what to measure: --index, --queries, --load")
+    if not (a.index or a.queries or a.load or a.costs or a.job):
+        parser.error("say what to measure: --index, --queries, --load, --costs")
     return a
 
 

@@ -21,6 +21,8 @@ ROUTES = ("search", "embeddings")
 HITS = 20
 _PATIENCE = 120.0
 _UNDER_WAY = 64
+_TEXTS = 8192
+"""More than are asked in all, as the service remembers embeddings; some sentences are alike."""
 _GAUGE = "longclip_requests_under_way "
 _SERVE = "from longclip.commands import main; main()"
 
@@ -117,7 +119,8 @@ async def _measure(address: str, route: str, clients: int, seconds: float) -> di
         bodies = await _bodies(client, route)
         began = time.perf_counter()
         turns = (
-            _ask_until(client, route, bodies[i:], tally, began + seconds) for i in range(clients)
+            _ask_until(client, route, bodies[i::clients], tally, began + seconds)
+            for i in range(clients)
         )
         await asyncio.gather(*turns)
         # All that was asked has been waited for; the last answers come after the time.
@@ -212,7 +215,7 @@ async def _bodies(client: Any, route: str) -> list[dict[str, Any]]:
     """Long descriptions, each of another scene."""
     from longclip import scenes
 
-    texts = [scenes.describe(scenes.make_scene("test", i)) for i in range(512)]
+    texts = [scenes.describe(scenes.make_scene("test", i)) for i in range(_TEXTS)]
     if route == "search":
         return [{"text": text, "k": HITS} for text in texts]
     model = (await client.get("/v1/about")).json()["model"]

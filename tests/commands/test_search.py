@@ -20,6 +20,12 @@ from longclip.search.store import Store
 TEXT = "A red wall. It rains."
 
 
+@pytest.fixture(autouse=True)
+def sheets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are only to be looked at lie here, too."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
 @pytest.fixture(scope="module")
 def db(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Three walls in two folders, and a copy of the red one."""
@@ -141,14 +147,29 @@ def test_a_contact_sheet(run: Run, db: str) -> None:  # noqa: F811
 
 
 def test_open_shows_the_sheet(run: Run, db: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    shown = []
-    monkeypatch.setattr("webbrowser.open", lambda url: shown.append(url) or True)
-    assert run("search", "--like", "/walls/a/red.png", "--db", db, "--open").code == 0
-    [url] = shown
-    assert url.startswith("file://")
-    assert Image.open(Path(url.removeprefix("file://"))).format == "PNG"
-    monkeypatch.setattr("webbrowser.open", lambda url: False)
-    assert "no program on this machine" in run("search", TEXT, "--db", db, "--open").err
+    shown: list[Path] = []
+    monkeypatch.setattr("longclip.search.showing.show", lambda path: not shown.append(path))
+    outcome = run("search", "--like", "/walls/a/red.png", "--db", db, "--open")
+    assert outcome.code == 0
+    [path] = shown
+    assert outcome.err == f"written: {path}\n"
+    assert Image.open(path).format == "PNG"
+    assert path.parent.stat().st_mode & 0o077 == 0  # nobody else looks at what was found
+    outcome = run("search", TEXT, "--db", db, "--sheet", "found.png", "--open")
+    assert shown[1:] == [Path("found.png")]
+
+
+def test_what_cannot_be_shown_is_still_there(
+    run: Run,  # noqa: F811
+    db: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("longclip.search.showing.show", lambda path: False)
+    outcome = run("search", TEXT, "--db", db, "--open")
+    assert outcome.code == 0
+    assert outcome.err.endswith("found.png (no program on this machine shows it)\n")
+    path = Path(outcome.err.removeprefix("written: ").rpartition(" (")[0])
+    assert Image.open(path).format == "PNG"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +193,7 @@ def test_mistakes_before_anything_is_opened(run: Run, options: list[str], messag
     [
         ([], "there is nothing to search for"),
         (["--like", "gone.png"], "gone.png is not in"),
-        (["a wall", "--where", "size > 3"], "the filter '(size > 3)' cannot be read"),
+        (["a wall", "--where", "size > 3"], "the filter 'size > 3' cannot be read"),
         (["a wall", "-k", "0"], "count is 0"),
     ],
 )

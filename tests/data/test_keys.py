@@ -1,4 +1,4 @@
-"""Names for the content of pictures."""
+"""The files of pictures, and names for their content."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from longclip.data import ScenesCollection, open_collection
+from longclip.data.collection import image_file_of
+from longclip.data.joined import Joined
 from longclip.inputs import ImageError
 
 
@@ -30,8 +32,19 @@ def test_equal_pictures_have_equal_keys_wherever_they_are(tmp_path: Path) -> Non
 def test_a_missing_picture_has_none(tmp_path: Path) -> None:
     data = open_collection(folder(tmp_path / "one", ["red"]))
     (tmp_path / "one" / "0.png").unlink()
-    with pytest.raises(ImageError, match=r"row 0: .*0\.png: No such file"):
-        data.key(0)
+    for ask in (data.key, data.image_file):
+        with pytest.raises(ImageError, match=r"row 0: .*0\.png: No such file"):
+            ask(0)
+
+
+def test_files_are_handed_over_as_they_are(tmp_path: Path) -> None:
+    data = open_collection(folder(tmp_path / "one", ["red", "blue"]))
+    assert image_file_of(data, 1) == (tmp_path / "one" / "1.png").read_bytes()
+    drawn = ScenesCollection("test")
+    assert image_file_of(drawn, 0) is None
+    both = Joined([data, drawn])
+    assert image_file_of(both, 1) == image_file_of(data, 1)
+    assert image_file_of(both, 2) is None
 
 
 def test_scenes() -> None:

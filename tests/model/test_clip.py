@@ -130,7 +130,14 @@ def test_micro_batches_are_hardly_padded_unless_small(lengths: list[int]) -> Non
     for batch in micro_batches(torch.tensor(lengths), 8192):
         sizes = [lengths[i] for i in batch.tolist()]
         padded = len(sizes) * max(sizes)
-        assert padded - sum(sizes) <= padded / 16 or sum(sizes[:-1]) < 256
+        padding = padded - sum(sizes)
+        assert padding <= padded / 16 or max(sum(sizes[:-1]), padding) < 256
+
+
+def test_a_text_is_not_batched_with_its_sentences() -> None:
+    lengths = [*range(8, 20), 151]
+    sets = [batch.tolist() for batch in micro_batches(torch.tensor(lengths), 2048)]
+    assert sets == [list(range(12)), [12]]
 
 
 def test_bfloat16_training_attention_looks_only_where_it_may() -> None:

@@ -7,7 +7,7 @@ pytest.importorskip("lancedb")
 from databases import database, row, vectors
 
 from longclip.search.errors import FilterError
-from longclip.search.filters import combined_filter
+from longclip.search.filters import combined_filter, naming_as_written
 
 PLACES = (
     "/photos/1.jpg",
@@ -55,6 +55,25 @@ def test_conditions_are_all_asked_for(store, wanted, expected):
     hits = store.nearest(vectors(1)[0], 20, where=condition)
     assert "".join(sorted(hit.facts.name[0] for hit in hits)) == expected
     assert store.count(condition) == len(expected)
+
+
+@pytest.mark.parametrize("more", [{}, {"folder": "/photos"}, {"after": "2024", "before": "2025"}])
+def test_what_cannot_be_read_is_named_as_it_was_written(store, more):
+    condition = combined_filter("colour = 3", **more)
+    with (
+        pytest.raises(FilterError, match=r"^the filter 'colour = 3' cannot be read"),
+        naming_as_written(store, "colour = 3"),
+    ):
+        store.count(condition)
+
+
+def test_other_errors_stay_as_they_are(store):
+    with pytest.raises(FilterError, match="sea"), naming_as_written(store, "width > 1"):
+        raise FilterError("sea")
+    with pytest.raises(FilterError, match="sea"), naming_as_written(store, " "):
+        raise FilterError("sea")
+    with pytest.raises(KeyError), naming_as_written(store, "colour = 3"):
+        raise KeyError
 
 
 @pytest.mark.parametrize("date", ["yesterday", "31.5.2024", "2024-13"])

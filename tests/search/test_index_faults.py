@@ -150,6 +150,18 @@ def test_two_writers(tmp_path: Path) -> None:
     assert run_index(folder, db=db).added == 3
 
 
+def test_nothing_stays_of_a_run_that_failed_before_it_wrote(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(b"no tar file")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SearchError, match="is no tar file"):
+        run_index(tmp_path / "x.tar", db=tmp_path / "new" / "db")
+    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "db").mkdir()
+    with pytest.raises(SearchError, match="is no tar file"):
+        run_index(tmp_path / "x.tar", db=tmp_path / "db")
+    assert list((tmp_path / "db").iterdir()) == []
+
+
 def test_two_writers_without_a_lock_do_nothing_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

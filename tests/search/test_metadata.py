@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -34,6 +35,17 @@ def test_a_photo() -> None:
     assert found.longitude == pytest.approx(18.42)
     assert (found.format, found.camera) == ("JPEG", "NIKON Z 6")
     assert found.taken == datetime(2024, 5, 31, 12, 30, 11)
+
+
+def test_a_photo_of_a_phone() -> None:
+    heif = pytest.importorskip("pillow_heif")
+    jpeg = Image.open(io.BytesIO(WHOLE))
+    buffer = io.BytesIO()
+    heif.from_pillow(jpeg).save(buffer)
+    found = read_metadata(buffer.getvalue())
+    assert found == replace(read_metadata(WHOLE), format="HEIF")
+    assert (found.camera, found.taken) == ("Nikon", datetime(2024, 5, 31, 12, 30, 11))
+    assert found.latitude == pytest.approx(-33.925)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,10 @@ def test_a_pipe_gets_marks():
     assert "  2  Two [red]x[/].\n" in out, "no markup is read from texts"
 
 
+def test_the_legend_says_what_marks_mean():
+    assert "\n  + fits   ~ unclear   - does not fit\n" in printed(SCORED, terminal=False)
+
+
 def test_a_terminal_gets_numbers_in_colours():
     out = printed(SCORED, terminal=True)
     assert "\x1b[1;30;42m 1 \x1b[0m" in out

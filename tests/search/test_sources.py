@@ -183,6 +183,11 @@ def test_a_tar_file_that_is_cut_off(tmp_path: Path) -> None:
     [unlisted] = listing.unlisted
     assert "cut off" in unlisted.reason
     check_reads_back(open_source(path))
+    whole = tar_file(path, {f"{i}.jpg": jpeg_bytes(i) for i in range(4)}).read_bytes()
+    end = len(whole.rstrip(b"\0"))
+    for size in (*range(tarfile.BLOCKSIZE, end, tarfile.BLOCKSIZE), end):
+        path.write_bytes(whole[:size])
+        assert open_source(path).list().unlisted, size
     path.write_bytes(b"<html>")
     with pytest.raises(SearchError, match="is no tar file"):
         open_source(path).list()

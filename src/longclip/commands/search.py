@@ -91,7 +91,7 @@ def search_command(
     from rich.console import Console
 
     from longclip.inputs import decode_image
-    from longclip.search.filters import combined_filter
+    from longclip.search.filters import combined_filter, naming_as_written
     from longclip.search.query import Query
     from longclip.search.result_printing import print_found
     from longclip.search.searcher import open_searcher
@@ -111,7 +111,8 @@ def search_command(
     )
     searcher = open_searcher(db, model)
     query = _with_like(query, like, searcher)
-    found = searcher.search(query)
+    with naming_as_written(searcher.store, where):
+        found = searcher.search(query)
     if json:
         print(json_format.dumps(found.to_json(), ensure_ascii=False))
     else:
@@ -166,14 +167,14 @@ def _drawn(found: "Found", query: "Query", searcher: "Searcher") -> "Image":
 
 def _show(drawn: "Image", sheet: Path | None, *, shown: bool) -> None:
     import tempfile
-    import webbrowser
 
     from longclip._files import atomic_path
+    from longclip.search.showing import show
 
     path = sheet or Path(tempfile.mkdtemp(prefix="longclip-search-")) / "found.png"
     with atomic_path(path) as temporary:
         drawn.save(temporary, "PNG")
-    opened = shown and webbrowser.open(path.absolute().as_uri())
-    if sheet or not opened:
-        hint = "" if opened or not shown else " (no program on this machine shows pictures)"
-        print(f"written: {path}{hint}", file=sys.stderr)
+    failed = shown and not show(path)
+    hint = " (no program on this machine shows it)" if failed else ""
+    # Also where it is shown: what has started a program does not know what becomes of it.
+    print(f"written: {path}{hint}", file=sys.stderr)

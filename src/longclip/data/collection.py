@@ -83,6 +83,18 @@ class Troubled(Protocol):
     """One sentence each; what they speak of is left out of the collection."""
 
 
+@runtime_checkable
+class Encoded(Protocol):
+    """A collection whose pictures are image files."""
+
+    def image_file(self, index: int) -> bytes | None:
+        """The file as it is, with all that a camera wrote into it; None where there is none.
+
+        Raises `longclip.inputs.ImageError` where it is not there or cannot be read.
+        """
+        ...
+
+
 def blocks_of(collection: Collection) -> Sequence[range]:
     """Items that should be read together; empty where any order is as good."""
     return collection.blocks() if isinstance(collection, Blocked) else ()
@@ -91,3 +103,8 @@ def blocks_of(collection: Collection) -> Sequence[range]:
 def problems_of(collection: Collection) -> tuple[str, ...]:
     """What has been left out of a collection when it was opened."""
     return collection.problems if isinstance(collection, Troubled) else ()
+
+
+def image_file_of(collection: Collection, index: int) -> bytes | None:
+    """The image file that a picture is decoded from; None where a collection draws its own."""
+    return collection.image_file(index) if isinstance(collection, Encoded) else None

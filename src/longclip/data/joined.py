@@ -6,7 +6,14 @@ from itertools import accumulate, pairwise
 
 from PIL import Image
 
-from longclip.data.collection import Captions, Collection, LabelSet, blocks_of, problems_of
+from longclip.data.collection import (
+    Captions,
+    Collection,
+    LabelSet,
+    blocks_of,
+    image_file_of,
+    problems_of,
+)
 
 
 class Joined:
@@ -40,6 +47,11 @@ class Joined:
         """The picture of the part that holds this index."""
         part, inner = self._find(index)
         return part.image(inner)
+
+    def image_file(self, index: int) -> bytes | None:
+        """That of the part that holds this index."""
+        part, inner = self._find(index)
+        return image_file_of(part, inner)
 
     def key(self, index: int) -> str:
         """That of the part that holds this index."""

@@ -70,15 +70,19 @@ class ShardCollection:
 
     def image(self, index: int) -> Image.Image:
         """Decode one picture."""
-        content = self._read(index, _PICTURE)
+        content = self.image_file(index)
         try:
             return decode_image(content)
         except ImageError as error:
             raise ImageError(f"{self._told(index)}: {error}") from None
 
+    def image_file(self, index: int) -> bytes:
+        """The picture's bytes."""
+        return self._read(index, _PICTURE)
+
     def key(self, index: int) -> str:
         """The hash of the picture's bytes."""
-        return hashlib.sha256(self._read(index, _PICTURE)).hexdigest()
+        return hashlib.sha256(self.image_file(index)).hexdigest()
 
     def captions(self, index: int) -> Captions:
         """The texts of one sample; damaged JSON counts as none."""

@@ -84,15 +84,19 @@ class Table:
         """Decode the picture of one row."""
         return self._decode(self._source(index), index)
 
-    def key(self, index: int) -> str:
-        """The hash of the file's bytes."""
+    def image_file(self, index: int) -> bytes:
+        """What is embedded in one row, or the file it names."""
         source = self._source(index)
         if isinstance(source, bytes):
-            return hashlib.sha256(source).hexdigest()
+            return source
         try:
-            return hashlib.sha256(source.read_bytes()).hexdigest()
+            return source.read_bytes()
         except OSError as error:
             raise ImageError(f"{self.name}, row {index}: {source}: {error.strerror}") from None
+
+    def key(self, index: int) -> str:
+        """The hash of the file's bytes."""
+        return hashlib.sha256(self.image_file(index)).hexdigest()
 
     def captions(self, index: int) -> Captions:
         """The texts of one row; empty ones are left out."""

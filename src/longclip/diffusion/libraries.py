@@ -1,11 +1,12 @@
 """diffusers and transformers: whether they are there, and how they are kept from talking."""
 
 import importlib
-import importlib.util
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from longclip._libraries import require
 
 
 def require_libraries() -> None:
@@ -14,14 +15,7 @@ def require_libraries() -> None:
     Raises:
         ValueError: if diffusers or transformers is missing.
     """
-    needed = ("diffusers", "transformers")
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ValueError(
-            f"pipelines need {' and '.join(missing)}, which "
-            f"{'is' if len(missing) == 1 else 'are'} not installed: "
-            'pip install "longclip[diffusion]"'
-        )
+    require(("diffusers", "transformers"), needed_by="pipelines need", extra="diffusion")
 
 
 @contextmanager

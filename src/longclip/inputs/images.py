@@ -7,6 +7,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from longclip.inputs.heic import HEAD, is_heic, open_heic
+
 MAX_PIXELS = 100_000_000
 ORIENTATION_TAG = 0x0112
 # How to turn a picture upright, by the value of its EXIF orientation; 1 is upright.
@@ -25,6 +27,30 @@ class ImageError(ValueError):
     """A picture that cannot be used; the message names it, the reason and the remedy."""
 
 
+class MissingDecoderError(ImageError):
+    """A picture that can be used as soon as a package is installed, which the message names."""
+
+
+def open_image(file: BinaryIO) -> Image.Image:
+    """As `PIL.Image.open`, and HEIC where pillow-heif is installed: no pixel is decoded yet.
+
+    Raises:
+        MissingDecoderError: if it is HEIC and pillow-heif is not installed.
+        OSError: if it is no image, or its header is damaged.
+        PIL.Image.DecompressionBombError: if it claims to be very large.
+    """
+    head = file.read(HEAD)
+    file.seek(0)
+    if not is_heic(head):
+        return Image.open(file)
+    try:
+        return open_heic(file)
+    except ModuleNotFoundError:
+        raise MissingDecoderError(
+            "HEIC takes a plugin of Pillow: pip install pillow-heif, or convert it to JPEG"
+        ) from None
+
+
 def decode_image(
     source: str | Path | bytes | Image.Image, *, max_pixels: int = MAX_PIXELS
 ) -> Image.Image:
@@ -40,7 +66,8 @@ def decode_image(
             own (`PIL.Image.MAX_IMAGE_PIXELS`), whatever is given here.
 
     Raises:
-        ImageError: if the file is missing, empty, no image, truncated or too large.
+        ImageError: if the file is missing, empty, no image, truncated or too large, or HEIC where
+            pillow-heif is not installed.
     """
     if isinstance(source, Image.Image):
         return _upright_rgb(source, "the image", max_pixels)
@@ -62,8 +89,10 @@ def _decode_file(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
         if not file.read(1):
             raise ImageError(f"{name}: the file is empty; fetch it again or leave it out")
         file.seek(0)
-        with Image.open(file) as image:
+        with open_image(file) as image:
             return _upright_rgb(image, name, max_pixels)
+    except MissingDecoderError as error:
+        raise MissingDecoderError(f"{name}: {error}") from None
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{name}: not an image that Pillow can read; convert it to JPEG or PNG, or leave it out"

@@ -95,7 +95,8 @@ def micro_batches(lengths: Tensor, token_budget: int) -> Iterator[Tensor]:
     """Index sets that cover all texts once, from short to long, none over the token budget.
 
     A micro-batch also ends where one text more would make over a sixteenth of it padding, unless
-    it is still so small that its fixed cost would weigh more.
+    both it and its padding are still so small that the fixed cost of another one would weigh more:
+    a text and its dozen sentences, fewer tokens than that together, would be padded to fourfold.
 
     Args:
         lengths: int64 [N], the tokens of each text.
@@ -110,7 +111,8 @@ def micro_batches(lengths: Tensor, token_budget: int) -> Iterator[Tensor]:
     start = real = 0
     for end, size in enumerate(sizes):
         tokens = (end + 1 - start) * size
-        wasteful = tokens - real - size > MOST_PADDING * tokens and real >= LEAST_TOKENS
+        padding = tokens - real - size
+        wasteful = padding > MOST_PADDING * tokens and max(real, padding) >= LEAST_TOKENS
         if end > start and (tokens > token_budget or wasteful):
             yield order[start:end]
             start, real = end, 0

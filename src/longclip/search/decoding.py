@@ -48,13 +48,15 @@ def decode(content: bytes, how: Decoding) -> Decoded:
     those of `CLIP.encode_image`, whoever makes them.
 
     Raises:
-        ImageError: if the file cannot be used; the message does not name it.
+        ImageError: if the file cannot be used; the message does not name it. A
+            `MissingDecoderError` where it can be once a package is installed.
     """
     try:
         image = decode_image(content, max_pixels=how.max_pixels)
         pixels = how.pixels(image)
     except ImageError as error:
-        raise ImageError(str(error).removeprefix(f"the image of {len(content)} bytes: ")) from None
+        # Of its own kind: what lacks a decoder today may be read tomorrow.
+        raise type(error)(str(error).removeprefix(f"the image of {len(content)} bytes: ")) from None
     except MemoryError:
         raise ImageError("there is not enough memory to decode it; scale it down") from None
     small = thumbnail(image, how.thumbnail)

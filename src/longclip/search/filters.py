@@ -1,10 +1,13 @@
 """Conditions on what is known of images, written as the database reads them."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from longclip.search.errors import FilterError
 from longclip.search.lance import quoted
+from longclip.search.store import Store
 
 
 def combined_filter(
@@ -33,6 +36,22 @@ def combined_filter(
     if before and before.strip():
         conditions.append(f"taken < {_timestamp(before.strip())}")
     return " AND ".join(conditions) or None
+
+
+@contextmanager
+def naming_as_written(store: Store, where: str | None) -> Iterator[None]:
+    """Where a combined condition cannot be read, blame `where` as the user wrote it.
+
+    Args:
+        store: what is searched.
+        where: as it was given to `combined_filter`.
+    """
+    try:
+        yield
+    except FilterError:
+        if where and where.strip():
+            store.count(where)  # raises, and names this alone
+        raise
 
 
 def _inside(folder: str) -> str:

@@ -14,7 +14,7 @@ from longclip.inputs.images import MAX_PIXELS
 from longclip.model import CLIP
 from longclip.search.ann import ensure_index
 from longclip.search.cluster.config import Cluster
-from longclip.search.cluster.running import ClusterRun
+from longclip.search.cluster.running import ROWS_AT_ONCE, ClusterRun
 from longclip.search.cluster.work import Split, split
 from longclip.search.decoding import Decoding
 from longclip.search.errors import SearchError
@@ -78,7 +78,8 @@ def index(
         names += list(work.sharded)
         store = open_store(place, model, model_name, rebuild, names)
         plan = make_plan(listings, store)
-        outcomes = Outcomes(store, keep_gone=keep_deleted)
+        at_once = ROWS_AT_ONCE if cluster else None
+        outcomes = Outcomes(store, keep_gone=keep_deleted, rows_at_once=at_once)
         how = Decoding(model.preprocess.pixels, thumbnail, max_pixels)
         started = time.monotonic()
         if cluster is None:

@@ -7,6 +7,17 @@ from typing import Any
 
 from longclip.search.errors import SearchError
 
+_STORAGE = (
+    (r"<Message>(.*?)</Message>", "{}; check the address, and the keys in the environment"),
+    (
+        r"Some\((\w+://[^/)]+).*kind: (?:Connect|Timeout), source: reqwest",
+        "nothing answers at {}; check the endpoint in the environment",
+    ),
+    (r"source: (BadScheme)", "its endpoint is not encrypted; AWS_ALLOW_HTTP=true allows that"),
+    (r"(AWS credentials|TokenRequest)", "the environment holds no keys for this storage; set them"),
+)
+"""What tells a fault of object storage in a message of Lance's, and how to say it."""
+
 
 def connect(place: str) -> Any:
     """The LanceDB in a directory or at a URL."""
@@ -16,7 +27,10 @@ def connect(place: str) -> Any:
         import lancedb
     except ImportError as error:
         raise SearchError('image search needs LanceDB: pip install "longclip[search]"') from error
-    return lancedb.connect(place)
+    try:
+        return lancedb.connect(place)
+    except (OSError, RuntimeError, ValueError) as error:  # in object storage it looks around
+        raise SearchError(f"{place} cannot be opened: {reason(error)}") from error
 
 
 def tables(database: Any) -> list[str]:
@@ -48,6 +62,9 @@ def listed(values: Sequence[str]) -> str:
 
 def reason(error: Exception) -> str:
     """The first line as a sentence, without Lance's own columns and places in its source code."""
+    for pattern, words in _STORAGE:
+        if said := re.search(pattern, str(error)):
+            return f"{words.format(said[1].rstrip('. '))}."
     line = re.sub(r", /[^,]*\.rs:\d+:\d+$", "", str(error).splitlines()[0])
     line = re.sub(r"\. Valid fields are .*", "", line).rstrip(". ")
     return line if line.endswith("?") else f"{line}."

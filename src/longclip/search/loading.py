@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from longclip._threads import in_order
 from longclip.inputs import ImageError
+from longclip.inputs.images import MissingDecoderError
 from longclip.search.decoding import Decoding, decode
 from longclip.search.errors import Bad
 from longclip.search.planning import Task
@@ -68,14 +69,14 @@ class Loader:
         hashes: `sha256` of what is in the database.
 
     Attributes:
-        broken: the `sha256` of files that could not be decoded, and why.
+        broken: by `sha256`, the first of each of the files that could not be decoded.
     """
 
     def __init__(self, how: Decoding, hashes: set[bytes]) -> None:
         self._how = how
         self._hashes = hashes
         self._lock = threading.Lock()
-        self.broken: dict[str, str] = {}
+        self.broken: dict[str, Bad] = {}
 
     def __call__(self, task: Task) -> Fresh | Same | Bad:
         """Read it, and decode it if its content is new."""
@@ -84,12 +85,12 @@ class Loader:
             return content
         sha256 = content.sha256
         if sha256 in self.broken:
-            return Bad(task.item.uri, self.broken[sha256], lasting=True)
+            return replace(self.broken[sha256], uri=task.item.uri)
         if not self._is_new(sha256):
             return content.same()
         image = prepare(content, self._how)
         if isinstance(image, Bad):
-            self.broken[sha256] = image.reason
+            self.broken[sha256] = image
         return image
 
     def forget(self, hashes: Iterable[str]) -> None:
@@ -128,6 +129,8 @@ def prepare(content: Content, how: Decoding) -> Fresh | Bad:
     task, item = content.task, content.task.item
     try:
         decoded = decode(content.content, how)
+    except MissingDecoderError as error:
+        return Bad(item.uri, str(error))
     except ImageError as error:
         return Bad(item.uri, str(error), lasting=True)
     folder, name = folder_and_name(item.uri)

@@ -3,44 +3,88 @@
 import json
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
+from typing import TextIO
 
 from longclip.search.errors import SearchError
 
 LOCK = ".writer"
+_TRIES = 100
+"""How often others may clear the lock away between two steps of ours before we give up."""
 
 
 @contextmanager
 def writing(place: str) -> Iterator[None]:
     """Hold the lock of a database on disk; it goes when the process does, however it ends.
 
+    Where nothing has been written beside it, no file and no directory stays behind that was not
+    there before.
+
     In object storage there is no lock: rows are merged by `uri`, so two writers do work twice but
     nothing wrong.
 
     Raises:
-        SearchError: where another process writes; says which.
+        SearchError: where another process writes; says which. Also where nothing can be written.
     """
     if "://" in place:
         yield
         return
-    path = Path(place) / LOCK
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
+    folder = Path(place)
+    file, made = _taken(folder)
+    with file:
+        try:
+            yield
+        finally:
+            _leave_nothing(folder, made)
+
+
+def _taken(folder: Path) -> tuple[TextIO, Sequence[Path]]:
+    """The file of the lock, which is ours, and the directories that had to be made for it."""
+    made: list[Path] = []
+    for _ in range(_TRIES):
+        file = _opened(folder, made)
+        if file is None:
+            continue
         if not _locked(file.fileno()):
-            file.seek(0)
-            raise SearchError(f"{place} is being written by {_writer(file.read())}; wait for it")
-        file.truncate(0)
-        about = {
-            "process": os.getpid(),
-            "host": socket.gethostname(),
-            "since": datetime.now().isoformat(" ", "seconds"),
-        }
-        file.write(json.dumps(about))
-        file.flush()
-        yield
+            with file:
+                file.seek(0)
+                writer = _writer(file.read())
+            raise SearchError(f"{folder} is being written by {writer}; wait for it")
+        if _is_there(folder / LOCK, file.fileno()):
+            _sign(file)
+            return file, made
+        file.close()
+    raise SearchError(f"{folder} cannot be written: no directory stays there")
+
+
+def _opened(folder: Path, made: list[Path]) -> TextIO | None:
+    """The file of the lock; None where another process clears it away at this moment."""
+    try:
+        missing = takewhile(lambda each: not each.is_dir(), (folder, *folder.parents))
+        for each in reversed(list(missing)):
+            with suppress(FileExistsError):
+                each.mkdir()
+                made.append(each)
+        return (folder / LOCK).open("a+", encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SearchError(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def _leave_nothing(folder: Path, made: Sequence[Path]) -> None:
+    """Take away what was made for the lock alone. Called while it is held."""
+    # Windows removes no open file: there it stays.
+    with suppress(OSError):
+        if os.listdir(folder) != [LOCK]:
+            return
+        (folder / LOCK).unlink()
+        for each in reversed(made):
+            each.rmdir()  # fails, as it should, where others have put something into it
 
 
 def _locked(descriptor: int) -> bool:
@@ -53,6 +97,25 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _is_there(path: Path, descriptor: int) -> bool:
+    """Whether what is open is still what others would open."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _sign(file: TextIO) -> None:
+    about = {
+        "process": os.getpid(),
+        "host": socket.gethostname(),
+        "since": datetime.now().isoformat(" ", "seconds"),
+    }
+    file.truncate(0)
+    file.write(json.dumps(about))
+    file.flush()
 
 
 def _writer(text: str) -> str:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
+
+from longclip.inputs.images import open_image
 
 _CAMERA_LENGTH = 200
 
@@ -29,7 +30,7 @@ def read_metadata(content: bytes) -> Metadata:
     exif: Any = {}
     format = ""
     # Pillow's readers of metadata fail on broken files in whatever way they happen to.
-    with suppress(Exception), Image.open(io.BytesIO(content)) as image:
+    with suppress(Exception), open_image(io.BytesIO(content)) as image:
         format = image.format or ""
         exif = image.getexif()
     latitude, longitude = _position(_part(exif, IFD.GPSInfo))

@@ -25,6 +25,7 @@ class Outcomes:
     Args:
         store: where rows go.
         keep_gone: leave what is not there any more in the database.
+        rows_at_once: that are written in one piece.
 
     Attributes:
         counts: images by `added`, `changed`, `moved`, `unchanged`, `duplicates`, `embedded`.
@@ -34,7 +35,9 @@ class Outcomes:
         notes: what the user should know.
     """
 
-    def __init__(self, store: Store, keep_gone: bool = False) -> None:
+    def __init__(
+        self, store: Store, keep_gone: bool = False, rows_at_once: int | None = None
+    ) -> None:
         self.counts: Counter[str] = Counter()
         self.found = 0
         self.gone: dict[str, Known] = {}
@@ -42,6 +45,7 @@ class Outcomes:
         self.notes: list[str] = []
         self._store = store
         self._keep_gone = keep_gone
+        self._rows_at_once = rows_at_once or _ROWS_PER_WRITE
         self._untouched = 0
         self._gone_with: dict[str, int] = defaultdict(int)
         self._rows: list[tuple[Task, Row]] = []
@@ -86,7 +90,7 @@ class Outcomes:
 
     def is_due(self) -> bool:
         """Whether as much is waiting as may be lost."""
-        full = len(self._rows) + len(self._same) >= _ROWS_PER_WRITE
+        full = len(self._rows) + len(self._same) >= self._rows_at_once
         return full or time.monotonic() - self._written > _SECONDS_PER_WRITE
 
     def write(self) -> None:
@@ -144,8 +148,8 @@ class Outcomes:
         )
 
     def _put(self, rows: Sequence[tuple[Task, Row]]) -> None:
-        for start in range(0, len(rows), _ROWS_PER_WRITE):
-            self._store.put([row for _, row in rows[start : start + _ROWS_PER_WRITE]])
+        for start in range(0, len(rows), self._rows_at_once):
+            self._store.put([row for _, row in rows[start : start + self._rows_at_once]])
 
     def _count(self, same: Same) -> None:
         before = same.task.before

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 
@@ -54,8 +55,8 @@ class Run:
         left = self._outcomes.without_original()
         for same in left:
             if same.sha256 in loader.broken:
-                bad = Bad(same.task.item.uri, loader.broken[same.sha256], lasting=True)
-                self._outcomes.fail(bad)
+                bad = loader.broken[same.sha256]
+                self._outcomes.fail(replace(bad, uri=same.task.item.uri))
         whole = [same for same in left if same.sha256 not in loader.broken]
         loader.forget(same.sha256 for same in whole)
         return [same.task for same in whole]

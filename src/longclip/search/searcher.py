@@ -141,7 +141,7 @@ class Searcher:
             return None
         for row in self.store.rows("id", [id]):
             return row
-        raise SearchError(f"there is no image {id} in {self.store.place}; was it deleted?")
+        raise SearchError(f"there is no image {id} in the database; was it deleted?")
 
     def _seen(self, query: Query, like: Row | None, embed_image: EmbedImage) -> Vectors | None:
         if query.image is not None:

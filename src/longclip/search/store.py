@@ -287,7 +287,9 @@ class Store:
         """Images that satisfy a condition."""
         try:
             return int(self._table.count_rows(where))
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
+            if where is None:
+                raise
             raise _filter_error(where, error) from error
 
     def scan(

@@ -38,11 +38,11 @@ _LEAST_DEVIATION = 1e-4
 Verdict = Literal["yes", "open", "no"]
 
 MEANINGS: dict[Verdict, str] = {
-    "yes": "seems to be so",
-    "open": "cannot tell",
-    "no": "seems not to be so",
+    "yes": "fits",
+    "open": "unclear",
+    "no": "does not fit",
 }
-"""What a verdict says of a sentence, in words."""
+"""What a verdict says of a sentence, in words; `service/page.html` has the same."""
 
 
 def verdict(z: float) -> Verdict:

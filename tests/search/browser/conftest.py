@@ -35,12 +35,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Served]":
         server = make_server(searcher, ServeConfig())
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
+        deadline = time.monotonic() + 60
         while not server.started:
             assert thread.is_alive(), "the server did not start"
+            assert time.monotonic() < deadline, "the server does not start"
             time.sleep(0.02)
         yield Served(address_of(listener, "127.0.0.1"), facts)
         server.should_exit = True
-        thread.join()
+        thread.join(timeout=60)
+        assert not thread.is_alive()
 
 
 @pytest.fixture
@@ -75,7 +78,7 @@ def watched(browser: Any, served: "Served", **options: Any) -> Iterator[Any]:
 
 
 def _is_violation(line: str) -> bool:
-    return "Content Security Policy" in line
+    return "Content Security Policy" in line or "Trusted" in line
 
 
 def _is_outside(url: str, served: "Served") -> bool:

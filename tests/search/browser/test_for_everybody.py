@@ -78,7 +78,7 @@ def test_text_stands_out_from_what_is_painted_behind_it(coloured_page: Any) -> N
     page.evaluate(
         """() => {
             const ink = getComputedStyle(document.querySelector("#text")).color;
-            for (const state of ["yes", "maybe", "no"]) {
+            for (const state of ["yes", "open", "no"]) {
                 const probe = document.createElement("p");
                 probe.textContent = state;
                 probe.style.setProperty("color", ink);

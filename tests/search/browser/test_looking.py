@@ -6,6 +6,8 @@ import pytest
 from small_database import HOSTILE, HOSTILE_CAPTION, Served
 from steps import TEXT, asked_by, expect, names, search, words_of
 
+from longclip.search.why import MEANINGS, verdict
+
 
 def test_a_hit_is_opened_and_closed_by_keyboard(page: Any) -> None:
     answer = search(page)
@@ -29,12 +31,21 @@ def test_detail_says_which_sentences_fit(page: Any) -> None:
     page.locator(".hit").nth(1).click()
     shown = page.locator("#detail-sentences li")
     expect(shown).to_have_count(3)
-    words = {"yes": "Fits", "no": "Does not fit", "maybe": "Unclear"}
     scores = answer["hits"][1]["sentences"]
     for line, sentence, z in zip(shown.all(), answer["sentences"], scores, strict=True):
-        state = "yes" if z >= 1 else "no" if z < 0 else "maybe"
-        assert line.get_attribute("class") == state
-        assert f"{words[state]}: {sentence}" in line.text_content()
+        assert line.get_attribute("class") == verdict(z)
+        assert f"{MEANINGS[verdict(z)]}: {sentence}" in line.text_content()
+        assert line.get_attribute("title").startswith(f"{MEANINGS[verdict(z)]} (z = ")
+
+
+def test_the_page_judges_as_the_terminal_does_and_in_the_same_words(page: Any) -> None:
+    search(page)
+    legend = page.locator("#legend")
+    assert legend.inner_text().split("\n") == ["Your sentences:", *MEANINGS.values()]
+    marks = legend.locator("i").evaluate_all("all => all.map(mark => mark.classList[1])")
+    assert marks == list(MEANINGS)
+    scores = [-9, -0.001, 0, 0.5, 0.999, 1, 9]
+    assert page.evaluate("scores => scores.map(stateOfScore)", scores) == list(map(verdict, scores))
 
 
 def test_detail_shows_the_original(page: Any) -> None:
@@ -65,6 +76,23 @@ def test_arrows_turn_pages_and_back_closes(page: Any) -> None:
     assert words_of(page) == {"q": [TEXT]}
     page.go_forward()
     expect(title).to_have_text(shown[1])
+
+
+def test_leafing_ends_with_the_last_image(page: Any) -> None:
+    shown = names_in(search(page))
+    page.locator(".hit").nth(46).click()
+    on = page.get_by_role("button", name="Next image")
+    on.click()
+    title = page.locator("#detail-name")
+    expect(title).to_have_text(shown[47])
+    expect(on).to_be_hidden()
+    address = page.url
+    page.keyboard.press("ArrowRight")
+    expect(title).to_have_text(shown[47])
+    assert page.url == address
+    page.keyboard.press("ArrowLeft")
+    expect(title).to_have_text(shown[46])
+    expect(on).to_be_visible()
 
 
 def test_a_link_opens_the_image_that_was_open(page: Any) -> None:

@@ -7,7 +7,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from small_database import SCENES, Served
-from steps import TEXT, asked_by, expect, names, search, send_file, words_of
+from steps import TEXT, asked_by, expect, names, playwright, search, send_file, words_of
+
+from longclip.search.rows import id_of
+from longclip.search.why import verdict
 
 LONG = " ".join(
     f"On side {word} stands a small red house with a brown roof and two windows."
@@ -40,7 +43,7 @@ def test_every_sentence_has_a_mark_on_every_hit(page: Any) -> None:
     assert len(answer["sentences"]) == 3
     for tile, hit in zip(page.locator(".hit").all()[:10], answer["hits"], strict=False):
         states = tile.locator(".mark").evaluate_all("all => all.map(m => m.classList[1])")
-        expected = ["yes" if z >= 1 else "no" if z < 0 else "maybe" for z in hit["sentences"]]
+        expected = [verdict(z) for z in hit["sentences"]]
         assert states == expected
         fitting = f"fits {expected.count('yes')} of 3 sentences"
         assert fitting in tile.get_attribute("aria-label")
@@ -51,7 +54,7 @@ def test_pointing_at_a_hit_colours_the_text(page: Any) -> None:
     typed = "A windmill stands\n  behind a yellow house.  It rains (hard).\nA black dog."
     answer = search(page, typed)
     page.locator(".hit").nth(1).hover()
-    coloured = page.locator("#mirror").locator(".yes, .no, .maybe")
+    coloured = page.locator("#mirror").locator(".yes, .no, .open")
     assert [" ".join(text.split()) for text in coloured.all_text_contents()] == answer["sentences"]
     states = coloured.evaluate_all("all => all.map(span => span.className)")
     assert states == page.locator(".hit").nth(1).locator(".mark").evaluate_all(
@@ -198,6 +201,56 @@ def test_a_picture_is_dropped_or_pasted(page: Any, served: Served, how: str) -> 
     expect(page.locator("#picture")).to_be_hidden()
 
 
+def test_the_share_of_text_and_picture(page: Any, served: Served) -> None:
+    page.goto("/")
+    box, slider = page.get_by_label("Description of the picture"), page.get_by_role("slider")
+    page.locator("#file").set_input_files(served.facts[12].uri)
+    expect(page.locator(".hit").first).to_be_visible()
+    expect(slider).to_be_hidden()
+    box.fill("in the snow")
+    expect(slider).to_be_visible()
+    expect(slider).to_have_accessible_name("What counts more, the picture or the text")
+    assert asked_by(lambda: page.keyboard.press("Control+Enter"), page)["text_share"] == 0.5
+    assert "share" not in words_of(page)
+    slider.focus()
+    body = asked_by(lambda: slider.press("End"), page)
+    assert (body["text_share"], body["text"]) == (1, "in the snow")
+    expect(slider).to_be_focused()
+    expect(slider).to_have_attribute("aria-valuetext", "text 100 %, picture 0 %")
+    body = asked_by(lambda: slider.press("ArrowLeft"), page)
+    assert body["text_share"] == 0.95
+    assert words_of(page)["share"] == ["0.95"]
+    page.reload()
+    expect(slider).to_have_value("95")
+    page.go_back()
+    expect(slider).to_have_value("100")
+    body = asked_by(lambda: page.get_by_role("button", name="Remove").click(), page)
+    assert "text_share" not in body
+    assert words_of(page) == {"q": ["in the snow"]}
+    expect(slider).to_be_hidden()
+
+
+def test_a_share_is_kept_where_an_image_is_opened_and_closed(page: Any, served: Served) -> None:
+    like = id_of(served.facts[12].uri)
+    asked: list[Any] = []
+    page.on("request", lambda sent: asked.append(sent) if "/v1/search" in sent.url else None)
+    page.goto(f"/?q=snow&like={like}&share=0.25")
+    page.locator(".hit").first.click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.wait_for_url(lambda url: "open=" not in url)
+    assert words_of(page) == {"q": ["snow"], "like": [like], "share": ["0.25"]}
+    expect(page.get_by_role("slider")).to_have_value("25")
+    assert [sent.post_data_json["text_share"] for sent in asked] == [0.25]
+
+
+@pytest.mark.parametrize("share", ["2", "-1", "x"])
+def test_a_share_that_makes_no_sense_is_even(page: Any, served: Served, share: str) -> None:
+    page.goto(f"/?q=snow&like={id_of(served.facts[12].uri)}&share={share}")
+    expect(page.get_by_role("slider")).to_have_value("50")
+    expect(page.locator(".hit").first).to_be_visible()
+
+
 def test_what_is_no_picture_is_refused_with_a_reason(page: Any, tmp_path: Any) -> None:
     (tmp_path / "notes.png").write_text("no picture at all")
     page.goto("/")
@@ -233,6 +286,21 @@ def test_clear_starts_again(page: Any) -> None:
     expect(page.get_by_label("Description of the picture")).to_have_value("")
     expect(page.locator(".hit")).to_have_count(0)
     assert not urlsplit(page.url).query
+
+
+def test_markup_cannot_be_made_of_text(browser: Any, served: Served) -> None:
+    """Were there a careless line in the page one day, the browser would refuse it."""
+    page = browser.new_page(base_url=served.url)
+    page.goto("/")
+    for careless in (
+        "document.body.innerHTML = 'a'",
+        "document.write('a')",
+        "document.createElement('script').text = '1'",
+        "trustedTypes.createPolicy('any', {})",
+    ):
+        with pytest.raises(playwright.Error, match="TypeError"):
+            page.evaluate(f"() => {{ {careless}; }}")
+    page.close()
 
 
 def test_the_page_has_no_outside_resources(served: Served, page: Any) -> None:

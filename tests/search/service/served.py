@@ -5,7 +5,7 @@ import hashlib
 import io
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 SHAPES = ("square", "circle", "cross")
 HOSTILE = '<img src=x onerror="alert(1)">.png'
 SUFFIXES = (".png", ".jpg", ".webp", ".tiff")
+PATIENCE = 60
+"""Seconds."""
 
 
 def picture(number: int) -> Image.Image:
@@ -94,8 +96,16 @@ class Served:
 
     def stop(self) -> None:
         self.server.should_exit = True
-        self.thread.join(timeout=60)
+        self.thread.join(timeout=PATIENCE)
         assert not self.thread.is_alive()
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait; what never comes is a failure and no endless run."""
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline, "it has not come to that"
+        time.sleep(0.01)
 
 
 @contextmanager
@@ -105,9 +115,8 @@ def serving(searcher: Searcher, config: ServeConfig | None = None) -> Iterator[S
     server = make_server(searcher, config)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
+    until(lambda: server.started or not thread.is_alive())
+    assert server.started
     served = Served(f"http://127.0.0.1:{listener.getsockname()[1]}", server, thread)
     try:
         yield served

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from served import PATIENCE, until
 
 from longclip.search.service.batching import BatchDone, Batcher, Closed
 
@@ -27,7 +28,7 @@ class Slow:
     def __call__(self, items: Sequence[int]) -> Vectors:
         self.batches.append(list(items))
         self.entered.release()
-        self.allowed.acquire()
+        assert self.allowed.acquire(timeout=PATIENCE)
         if any(item < 0 for item in items):
             raise ValueError(f"poison in {list(items)}")
         return embedded(items)
@@ -54,7 +55,7 @@ def running(
 def held_up(slow: Slow, batcher: Batcher[int]) -> "Future[Vectors]":
     """A request that the model is busy with, so that what follows waits."""
     future = batcher.submit([1])
-    slow.entered.acquire()
+    assert slow.entered.acquire(timeout=PATIENCE)
     return future
 
 
@@ -124,7 +125,7 @@ def test_a_cancelled_request_blocks_nobody_and_is_not_embedded() -> None:
         slow.allowed.release(2)
         assert np.array_equal(other.result(timeout=30), embedded([3]))
         with pytest.raises(CancelledError):
-            given_up.result()
+            given_up.result(timeout=30)
     assert slow.batches == [[1], [3]]
     assert batcher.waiting_tokens == 0
 
@@ -133,7 +134,7 @@ def test_a_request_may_be_cancelled_half_way() -> None:
     slow = Slow()
     with running(slow, 10) as batcher:
         half_way = batcher.submit([10, 9])
-        slow.entered.acquire()
+        assert slow.entered.acquire(timeout=PATIENCE)
         assert half_way.cancel()
         later = batcher.submit([4])
         slow.allowed.release(2)
@@ -159,13 +160,14 @@ def test_closing_finishes_what_was_accepted_and_takes_nothing_new() -> None:
         futures = [batcher.submit([1, 1]) for _ in range(10)]
         closing = threading.Thread(target=batcher.close)
         closing.start()
-        while batcher.alive:
-            pass
+        until(lambda: not batcher.alive)
         with pytest.raises(Closed):
             batcher.submit([1])
         slow.allowed.release(1000)
         closing.join(timeout=30)
-        assert all(np.array_equal(future.result(), embedded([1, 1])) for future in futures)
+        assert all(
+            np.array_equal(future.result(timeout=30), embedded([1, 1])) for future in futures
+        )
 
 
 def test_expected_wait_follows_what_waits() -> None:
@@ -174,7 +176,7 @@ def test_expected_wait_follows_what_waits() -> None:
         assert batcher.expected_wait() == 0
         slow.allowed.release()
         batcher.submit([5]).result(timeout=30)
-        slow.entered.acquire()
+        assert slow.entered.acquire(timeout=PATIENCE)
         held_up(slow, batcher)
         batcher.submit([10] * 3)
         assert batcher.waiting_tokens == 30

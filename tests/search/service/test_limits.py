@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ import httpx2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from served import Served, serving
+from served import PATIENCE, Served, serving, until
 
 from longclip.search.searcher import Searcher
 from longclip.search.service import ServeConfig
@@ -29,7 +28,7 @@ class HeldUp:
 
         def held_up(embedder: Embedder, items: Sequence[Input]) -> NDArray[np.float32]:
             self.seen += [len(item) for item in items]
-            self.allowed.acquire()
+            assert self.allowed.acquire(timeout=PATIENCE)
             return embed(embedder, items)
 
         monkeypatch.setattr(Embedder, "__call__", held_up)
@@ -63,13 +62,6 @@ def embed(served: Served, tokens: int) -> httpx2.Response:
 
 def service(served: Served) -> Service:
     return served.server.config.app.state.service  # type: ignore[union-attr, no-any-return]
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < deadline, "it has not come to that"
-        time.sleep(0.01)
 
 
 def test_more_than_there_is_room_for_is_429_and_the_others_are_answered(
@@ -124,8 +116,7 @@ def test_clients_that_go_leave_the_queue(searcher: Searcher, model: HeldUp) -> N
 def test_shutdown_finishes_what_was_accepted(searcher: Searcher, model: HeldUp) -> None:
     with serving(searcher) as served, waiting(served, 12) as answers:
         served.server.should_exit = True
-        while served.thread.is_alive() and _takes_connections(served):
-            time.sleep(0.01)
+        until(lambda: not _takes_connections(served))
         model.go_on()
         assert [answer.status_code for answer in answers()] == [200] * 12
         served.thread.join(timeout=60)

@@ -2,14 +2,20 @@
 
 import asyncio
 import base64
+import time
+from pathlib import Path
 
 import httpx2
 import numpy as np
 import pytest
-from served import Served, data_url, picture
+from served import Served, data_url, picture, serving
 
 from longclip.inputs import clip_tokenizer
 from longclip.model import CLIP
+from longclip.search.about import about
+from longclip.search.searcher import Searcher
+from longclip.search.service.naming import public_name
+from longclip.search.store import Store
 
 openai = pytest.importorskip("openai")
 
@@ -113,6 +119,51 @@ def test_another_model_is_not_found(client: "openai.OpenAI") -> None:
     with pytest.raises(openai.NotFoundError, match="this service has 'nano'") as caught:
         client.embeddings.create(model="text-embedding-3-small", input="a")
     assert caught.value.code == "model_not_found"
+
+
+def test_the_models_are_the_one_that_is_served(client: "openai.OpenAI") -> None:
+    [model] = client.models.list()
+    assert (model.id, model.object, model.owned_by) == ("nano", "model", "longclip")
+    assert abs(time.time() - model.created) < 24 * 3600
+    assert client.embeddings.create(model=model.id, input=TEXTS[0]).model == model.id
+
+
+def test_clients_are_not_told_where_the_model_lies(nano: CLIP, tmp_path: Path) -> None:
+    place = "/home/me/runs/nano-248"
+    store = Store.create(str(tmp_path / "db"), about(nano, place))
+    with serving(Searcher(store, nano)) as served:
+        client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="x", max_retries=0)
+        [model] = client.models.list()
+        assert model.id == "nano-248"
+        assert served.client().get("/v1/about").json()["model"] == "nano-248"
+        for name in ("nano-248", place):
+            assert client.embeddings.create(model=name, input="a").model == "nano-248"
+        with pytest.raises(openai.NotFoundError, match="this service has 'nano-248'") as caught:
+            client.embeddings.create(model="runs/nano-248", input="a")
+        assert "/home" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("nano", "nano"),
+        ("BeichenZhang/LongCLIP-L", "BeichenZhang/LongCLIP-L"),
+        ("org/pipeline/text_encoder_2", "org/pipeline/text_encoder_2"),
+        ("/home/me/longclip-L.pt", "longclip-L.pt"),
+        ("/home/me/runs/nano-248/", "nano-248"),
+        ("./runs/a", "a"),
+        ("../a", "a"),
+        ("/", "/"),
+    ],
+)
+def test_public_names(model: str, name: str) -> None:
+    assert public_name(model) == name
+
+
+def test_a_directory_here_is_no_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert public_name("runs/a") == "a"
 
 
 def test_many_concurrent_clients_get_what_each_would_get_alone(served: Served, nano: CLIP) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from served import HOSTILE, Served, data_url, make_database, picture, row, serving
+from served import HOSTILE, Served, data_url, make_database, picture, row, serving, until
 
 import longclip
 from longclip.model import CLIP
@@ -79,6 +79,25 @@ def test_text_and_image_together(client: httpx2.Client, searcher: Searcher) -> N
     assert answer["hits"][0]["similarity"] == pytest.approx(found.hits[0].similarity, abs=1e-5)
 
 
+@pytest.mark.parametrize("share", [0, 0.2, 1])
+def test_the_share_of_the_text(client: httpx2.Client, searcher: Searcher, share: float) -> None:
+    both = {"text": TEXT, "image": data_url(picture(9)), "k": 6, "text_share": share}
+    answer = client.post("/v1/search", json=both).json()
+    found = searcher.search(Query(text=TEXT, image=picture(9), count=6, text_share=share))
+    assert [hit["id"] for hit in answer["hits"]] == [hit.facts.id for hit in found.hits]
+    assert answer["hits"][0]["similarity"] == pytest.approx(found.hits[0].similarity, abs=1e-5)
+
+
+@pytest.mark.parametrize("more", [{}, {"folder": "/photos"}, {"after": "2020", "before": "2021"}])
+def test_a_filter_that_cannot_be_read_is_shown_as_it_was_written(
+    client: httpx2.Client, more: dict[str, str]
+) -> None:
+    request = {"text": "a", "where": "colour = 3", **more}
+    said = client.post("/v1/search", json=request).json()["error"]["message"]
+    assert said.startswith("the filter 'colour = 3' cannot be read: ")
+    assert "starts_with" not in said
+
+
 def test_more_like_one_and_filters(client: httpx2.Client, store: Store) -> None:
     first = client.post("/v1/search", json={"text": TEXT, "k": 1}).json()["hits"][0]
     alike = client.post("/v1/search", json={"like": first["id"], "k": 50}).json()
@@ -103,6 +122,7 @@ def test_more_like_one_and_filters(client: httpx2.Client, store: Store) -> None:
         ({"text": "a", "k": 201}, "k: Input should be less than or equal to 200"),
         ({"text": "a", "k": 0}, "k: "),
         ({"text": "a", "offset": -1}, "offset: "),
+        ({"text": "a", "text_share": 1.5}, "text_share: "),
         ({"text": 5}, "text: "),
         ({"text": "a" * 20_001}, "text: "),
         ({"text": "a", "sort": "name"}, "sort: "),
@@ -164,6 +184,7 @@ def test_the_page_has_a_fresh_nonce_and_nothing_else_may_run(client: httpx2.Clie
         policy = page.headers["content-security-policy"]
         [nonce] = set(re.findall(r"'nonce-([\w-]{20,})'", policy))
         assert "unsafe" not in policy
+        assert "require-trusted-types-for 'script'; trusted-types 'none'" in policy
         assert "http" not in policy
         assert "{{nonce}}" not in page.text
         assert f'<script nonce="{nonce}">' in page.text
@@ -209,8 +230,7 @@ def test_what_is_indexed_meanwhile_is_found_and_what_is_deleted_is_not(
             return {hit["name"] for hit in hits}
 
         def wait_until(names: set[str]) -> None:
-            while client.get("/v1/about").json()["images"] != len(names):
-                pass
+            until(lambda: client.get("/v1/about").json()["images"] == len(names))
             assert images() == names
 
         assert images() == {HOSTILE, "01.jpg", "02.webp", "03.tiff"}
@@ -233,11 +253,15 @@ def test_a_database_made_anew_with_another_model_is_not_searched(
     searcher = Searcher(Store.open(writer.place), nano)
     with serving(searcher, ServeConfig(port=0, refresh=0.05)) as served:
         client = served.client()
-        Store.create(writer.place, replace(writer.about, digest="x", model="other"), replace=True)
-        while (answer := client.get("/ready")).status_code == 200:
-            pass
+        Store.create(
+            writer.place, replace(writer.about, digest="x", model="/home/me/other"), replace=True
+        )
+        until(lambda: client.get("/ready").status_code != 200)
+        answer = client.get("/ready")
         assert answer.status_code == 503
-        assert "indexed again with another model, other" in answer.json()["error"]["message"]
+        said = answer.json()["error"]["message"]
+        assert "indexed again with another model, other;" in said
+        assert str(tmp_path) not in answer.text, "anybody may ask this"
         refused = client.post("/v1/search", json={"text": "a boat"})
         assert refused.status_code == 503
         assert refused.headers["retry-after"]

@@ -3,12 +3,15 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from longclip.search.cluster.config import Cluster
 from longclip.search.errors import SearchError
+
+_SETTINGS = {"enable_progress_bars": False, "raise_original_map_exception": True}
+"""Of Ray Data: we show progress, and what goes wrong, ourselves."""
 
 
 @contextmanager
@@ -33,14 +36,20 @@ def ray_session(cluster: Cluster) -> Iterator[Any]:
     if started:
         _start(ray, cluster.address)
     context = ray.data.DataContext.get_current()
-    shown, context.enable_progress_bars = context.enable_progress_bars, False
+    before = {name: getattr(context, name) for name in _SETTINGS}
     try:
+        _set(context, _SETTINGS)
         with _quiet("ray.data"):
             yield ray
     finally:
-        context.enable_progress_bars = shown
+        _set(context, before)
         if started:
             ray.shutdown()
+
+
+def _set(context: Any, values: Mapping[str, bool]) -> None:
+    for name, value in values.items():
+        setattr(context, name, value)
 
 
 def _start(ray: Any, address: str | None) -> None:
@@ -62,10 +71,10 @@ def _start(ray: Any, address: str | None) -> None:
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Errors alone; what Ray tells of its own workings helps nobody who indexes images."""
+    """What Ray tells of its workings helps nobody who indexes images; errors are raised, too."""
     log = logging.getLogger(name)
     level = log.level
-    log.setLevel(logging.ERROR)
+    log.setLevel(logging.CRITICAL)
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ One process writes, as without a cluster: workers only send rows. So commits are
 lock of the database holds, and a worker that dies or does its work twice leaves nothing behind.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,8 +23,13 @@ from longclip.search.outcomes import STAGE, Outcomes
 from longclip.search.planning import Plan, Task
 from longclip.search.rows import Row
 from longclip.search.shards import DoneShard, ShardTable
+from longclip.search.sources.remote import is_url
 from longclip.search.store import Store
 
+ROWS_AT_ONCE = 4096
+"""Rows in one piece: a cluster makes them faster than small pieces could be written."""
+_RAYS_OWN = "\nFailed to apply UDF"
+"""What Ray Data writes behind the message of an error on a worker."""
 _MOST_BLOCKS = 10_000
 _LOOKING = 0.1
 _DECODING_BESIDE = 0.125
@@ -100,10 +106,13 @@ class ClusterRun:
             while work:
                 try:
                     self._take_all(self._pipeline(ray, model, work))
-                except KeyboardInterrupt:
-                    self._write()
+                except ray.exceptions.RayTaskError as error:
+                    # A user's mistake that a worker has found is told without Ray's workings.
+                    if isinstance(error.cause, SearchError):
+                        raise SearchError(str(error.cause).partition(_RAYS_OWN)[0]) from error
                     raise
-                self._write()
+                finally:
+                    self._write()
                 work = self._again()
         self._table.tidy()
 
@@ -135,7 +144,7 @@ class ClusterRun:
         return chunks(tasks, self._cluster.images_per_task)
 
     def _pipeline(self, ray: Any, model: Any, work: Sequence[Shard | Chunk]) -> Any:
-        place, size = self._store.place, self._cluster.images_per_task
+        place, size = _absolute(self._store.place), self._cluster.images_per_task
         has = ray.cluster_resources()
         on_gpu = self._cluster.device != "cpu"
         encoders = self._cluster.encoders or int(has.get("GPU" if on_gpu else "CPU", 0))
@@ -233,3 +242,8 @@ class ClusterRun:
         parts = [f"{len(self._in_hand):,} of {self._shards:,} shards left"] if self._in_hand else []
         parts += [f"{bad:,} cannot be used"] if bad else []
         return ", ".join(parts)
+
+
+def _absolute(place: str) -> str:
+    """Workers need not be where this process is."""
+    return place if is_url(place) else os.path.abspath(place)

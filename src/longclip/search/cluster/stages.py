@@ -4,8 +4,10 @@ Between the stages a row is one of the classes of `work`, or an image. Pixels ar
 own, so that they travel through Ray's shared memory without being copied one by one.
 """
 
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -38,10 +40,10 @@ def look_into(row: dict[str, Any], db: str, size: int) -> Iterator[dict[str, Any
     if isinstance(work, Chunk):
         yield row
         return
+    known = _open(db).known_in(work.place)
     source = Renamed(work.source, work.inside)
     try:
         listing = source.list()
-        known = _open(db).known_in(work.place)
     except (SearchError, OSError, ValueError) as error:
         yield {TOLD: Unreadable(work.number, Bad(work.place, str(error)))}
         return
@@ -96,18 +98,18 @@ def _load_chunk(chunk: Chunk, db: str, how: Decoding) -> Iterator[Fresh | Same |
         contents = list(pool.map(read, chunk.tasks))
     hashes = {each.sha256 for each in contents if isinstance(each, Content)}
     known = set() if chunk.again else _open(db).hashes_among(sorted(hashes))
-    broken: dict[str, str] = {}
+    broken: dict[str, Bad] = {}
     for content in contents:
         if isinstance(content, Bad):
             yield content
         elif content.sha256 in broken:
-            yield Bad(content.task.item.uri, broken[content.sha256], lasting=True)
+            yield replace(broken[content.sha256], uri=content.task.item.uri)
         elif content.sha256 in known:
             yield content.same()
         else:
             image = prepare(content, how)
             if isinstance(image, Bad):
-                broken[content.sha256] = image.reason
+                broken[content.sha256] = image
             else:
                 known.add(content.sha256)
             yield image
@@ -135,6 +137,12 @@ def _opened(db: str) -> Store:
 
 def _open(db: str) -> Store:
     """The database as it is now; opened once in a process."""
-    store = _opened(db)
+    try:
+        store = _opened(db)
+    except SearchError as error:
+        raise SearchError(
+            f"the worker {socket.gethostname()} cannot open {db}: {error}. Workers on other "
+            "machines need a --db that they reach too: object storage, or a folder they share"
+        ) from error
     store.refresh()
     return store

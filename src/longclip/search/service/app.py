@@ -23,7 +23,7 @@ from longclip.search.service.errors import RequestError
 from longclip.search.service.images import images_router
 from longclip.search.service.limits import Limits
 from longclip.search.service.metrics import Measured
-from longclip.search.service.openai_api import embeddings_router
+from longclip.search.service.openai_api import openai_router
 from longclip.search.service.search_api import search_router
 from longclip.search.service.security import Security, page_policy
 from longclip.search.service.state import Service
@@ -62,7 +62,7 @@ def create_app(searcher: Searcher, config: ServeConfig | None = None) -> FastAPI
     )
     app.state.service = service
     app.include_router(search_router(service))
-    app.include_router(embeddings_router(service))
+    app.include_router(openai_router(service))
     app.include_router(images_router(service))
     _add_page(app)
     _add_health(app, service)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from PIL import Image
 
 from longclip.inputs import ImageError, decode_image
+from longclip.inputs.images import open_image
 from longclip.search.rows import ID_DIGITS, Facts
 from longclip.search.service.errors import RequestError
 from longclip.search.service.state import Service
@@ -80,7 +81,7 @@ def for_browser(content: bytes, facts: Facts) -> tuple[bytes, str]:
         RequestError: where it is none.
     """
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with open_image(io.BytesIO(content)) as image:
             kind = SHOWN.get(image.format or "")
         if kind:
             return content, kind

@@ -1,18 +1,9 @@
 """What the service needs besides longclip itself."""
 
-import importlib.util
-
-from longclip.search.errors import SearchError
-
-_NEEDED = ("lancedb", "fastapi", "uvicorn", "prometheus_client")
+from longclip._libraries import require
 
 
 def require_libraries() -> None:
-    """Say what to install where something is missing; raises SearchError."""
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise SearchError(
-            f"the search service needs {', '.join(missing)}, which "
-            f"{'is' if len(missing) == 1 else 'are'} not installed: "
-            'pip install "longclip[search]"'
-        )
+    """Say what to install where something is missing; raises ValueError."""
+    needed = ("lancedb", "fastapi", "uvicorn", "prometheus_client")
+    require(needed, needed_by="the search service needs", extra="search")

@@ -1,4 +1,4 @@
-"""`POST /v1/embeddings`, as OpenAI's API has it."""
+"""`POST /v1/embeddings` and `GET /v1/models`, as OpenAI's API has them."""
 
 import base64
 from collections.abc import Sequence
@@ -13,23 +13,27 @@ from starlette.concurrency import run_in_threadpool
 from longclip.inputs import clip_tokenizer
 from longclip.search.service.embedder import Embedder, Input, Tokens
 from longclip.search.service.errors import RequestError
-from longclip.search.service.schemas import EmbeddingsRequest
+from longclip.search.service.schemas import EmbeddingsRequest, ModelAnswer, ModelsAnswer
 from longclip.search.service.state import Service
 from longclip.search.service.uploads import decode_data_url, is_data_url
 
 
-def embeddings_router(service: Service) -> APIRouter:
-    """The route."""
+def openai_router(service: Service) -> APIRouter:
+    """The routes."""
     router = APIRouter()
 
     @router.post("/v1/embeddings", summary="Embed texts and images")
     async def embeddings(request: EmbeddingsRequest) -> JSONResponse:
         with service.admission.place():
-            _check_model(request.model, service.model_name)
+            _check_model(request.model, service)
             _check_dimensions(request.dimensions, service.embedder.model.embedding_dim)
             items = await service.decoding(read_inputs, service.embedder, request.input)
             rows = await service.embed(items)
             return await run_in_threadpool(_answer, request, items, rows, service.model_name)
+
+    @router.get("/v1/models", summary="The model that is served")
+    async def models() -> ModelsAnswer:
+        return ModelsAnswer(data=[ModelAnswer(id=service.model_name, created=service.started)])
 
     return router
 
@@ -95,8 +99,9 @@ def _fitting(embedder: Embedder, tokens: Tokens, param: str) -> Tokens:
     return tokens
 
 
-def _check_model(name: str, served: str) -> None:
-    if name not in (served, served.rstrip("/").rpartition("/")[2]):
+def _check_model(name: str, service: Service) -> None:
+    served = service.model_name
+    if name not in (served, served.rpartition("/")[2], service.store.about.model):
         raise RequestError(
             404,
             f"there is no model {name!r} here; this service has {served!r}",

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from longclip.search.query import Query
+
 LONGEST_TEXT = 20_000
 MOST_INPUTS = 2048
 
@@ -25,6 +27,9 @@ class SearchRequest(BaseModel):
     folder: Text | None = None
     after: Annotated[str | None, Field(description="2024, 2024-05, 2024-05-31 …")] = None
     before: str | None = None
+    text_share: Annotated[
+        float, Field(ge=0, le=1, description="What the text counts for beside an image.")
+    ] = Query.text_share
     k: Annotated[int, Field(ge=1, le=200)] = 40
     offset: Annotated[int, Field(ge=0, le=2000)] = 0
     why: bool = True
@@ -108,3 +113,19 @@ class EmbeddingsRequest(BaseModel):
     model: str
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Field(ge=1)] | None = None
+
+
+class ModelAnswer(BaseModel):
+    """OpenAI's."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: Annotated[int, Field(description="When the service was started, in seconds.")]
+    owned_by: str = "longclip"
+
+
+class ModelsAnswer(BaseModel):
+    """OpenAI's: the one model that is served."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelAnswer]

@@ -10,7 +10,7 @@ from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
 from longclip import __version__
-from longclip.search.filters import combined_filter
+from longclip.search.filters import combined_filter, naming_as_written
 from longclip.search.query import Found, FoundImage, Query
 from longclip.search.service.embedder import Input
 from longclip.search.service.schemas import (
@@ -62,10 +62,8 @@ def search_router(service: Service) -> APIRouter:
 
 async def _search(service: Service, request: SearchRequest) -> SearchAnswer:
     began = time.perf_counter()
-    query = await service.decoding(_query, request)
-    texts = await run_in_threadpool(service.searcher.texts, query)
-    items = await service.decoding(_items, service, texts, query.image)
-    rows = await service.embed(items) if items else np.empty((0, 0), np.float32)
+    query, texts, items = await service.decoding(_read, service, request)
+    rows = await service.embed_again(items) if items else np.empty((0, 0), np.float32)
     vector_of = dict(zip(texts, rows[: len(texts)], strict=True))
 
     def embed(wanted: Sequence[str]) -> NDArray[np.float32]:
@@ -75,8 +73,22 @@ async def _search(service: Service, request: SearchRequest) -> SearchAnswer:
         vector: NDArray[np.float32] = rows[-1]
         return vector
 
-    found = await run_in_threadpool(service.searcher.search, query, embed, embed_image)
+    def search() -> Found:
+        with naming_as_written(service.store, request.where):
+            return service.searcher.search(query, embed, embed_image)
+
+    found = await run_in_threadpool(search)
     return _answer(found, request.offset, 1000 * (time.perf_counter() - began))
+
+
+def _read(service: Service, request: SearchRequest) -> tuple[Query, list[str], list[Input]]:
+    """What is asked, its texts, and what the model has to see: the texts, then the image."""
+    query = _query(request)
+    texts = service.searcher.texts(query)
+    items: list[Input] = [service.embedder.tokens(text) for text in texts]
+    if query.image is not None:
+        items.append(service.embedder.pixels(query.image))
+    return query, texts, items
 
 
 def _query(request: SearchRequest) -> Query:
@@ -89,16 +101,11 @@ def _query(request: SearchRequest) -> Query:
             request.where, folder=request.folder, after=request.after, before=request.before
         ),
         count=request.offset + request.k,
+        text_share=request.text_share,
         why=request.why,
     )
     query.check()
     return query
-
-
-def _items(service: Service, texts: Sequence[str], image: Image.Image | None) -> list[Input]:
-    """What the model has to see: the texts, then the image."""
-    items: list[Input] = [service.embedder.tokens(text) for text in texts]
-    return [*items, service.embedder.pixels(image)] if image is not None else items
 
 
 def _answer(found: Found, offset: int, took_ms: float) -> SearchAnswer:

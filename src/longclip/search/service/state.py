@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from longclip.search.about import About
-from longclip.search.errors import SearchError
 from longclip.search.searcher import Searcher
 from longclip.search.service.batching import Batcher
 from longclip.search.service.config import ServeConfig
@@ -22,6 +22,8 @@ from longclip.search.service.embedder import Embedder, Input
 from longclip.search.service.errors import RequestError
 from longclip.search.service.limits import Admission
 from longclip.search.service.metrics import Metrics
+from longclip.search.service.naming import public_name
+from longclip.search.service.remembering import Remembering
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,7 +44,8 @@ class Service:
         self.searcher = searcher
         self.store = searcher.store
         self.config = config
-        self.model_name = searcher.store.about.model
+        self.model_name = public_name(searcher.store.about.model)
+        self.started = int(time.time())
         self.embedder = Embedder(searcher.model)
         self.metrics = Metrics()
         self.batcher: Batcher[Input] = Batcher(
@@ -52,6 +55,7 @@ class Service:
             wait=config.batch_wait,
             on_batch=self.metrics.batch_done,
         )
+        self.embed_again = Remembering(self.embed)
         self.admission = Admission(config.max_requests, self.batcher.expected_wait)
         self._decoders = CapacityLimiter(_DECODERS)
         self._trouble = ""
@@ -91,28 +95,31 @@ class Service:
         """See what is indexed while this runs; ends when it is cancelled."""
         while True:
             await asyncio.sleep(self.config.refresh)
-            trouble = await run_in_threadpool(self._refresh)
+            try:
+                trouble = cause = await run_in_threadpool(self._refresh)
+            except Exception as error:  # storage fails in its own ways, and may come back
+                # Anybody may ask whether we are ready, so no place is named there.
+                trouble, cause = (
+                    "the database cannot be read; see the log of the server",
+                    str(error),
+                )
+                self._version = None
             if trouble and trouble != self._trouble:
-                _log.error(trouble)
+                _log.error("%s: %s", self.store.place, cause)
             self._trouble = trouble
 
     def _refresh(self) -> str:
-        try:
-            self.store.refresh()
-            version = self.store.table.version
-            if version == self._version:
-                return self._trouble
-            about = About.read(self.store.table.schema.metadata, self.store.place)
-        except SearchError as error:
-            return str(error)
-        except Exception as error:  # storage fails in its own ways, and may come back
-            self._version = None
-            return f"{self.store.place} cannot be read: {error}"
+        """What is wrong with what is there now; raises whatever storage raises."""
+        self.store.refresh()
+        version = self.store.table.version
+        if version == self._version:
+            return self._trouble
+        about = About.read(self.store.table.schema.metadata, self.store.place)
         self._version, self._folders = version, None
         if about.digest != self.store.about.digest:
             return (
-                f"{self.store.place} has been indexed again with another model, {about.model}; "
-                "restart longclip serve"
+                "the database has been indexed again with another model, "
+                f"{public_name(about.model)}; restart longclip serve"
             )
         return ""
 

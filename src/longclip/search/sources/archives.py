@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from longclip.search.errors import SearchError
 from longclip.search.sources.files import SUFFIXES
 from longclip.search.sources.item import PART, Item, Listing, Unlisted
-from longclip.search.sources.remote import is_url, local_stat, open_file
+from longclip.search.sources.remote import file_info, is_url, open_file, read_url
 from longclip.search.sources.sidecars import CAPTION_SUFFIXES, LARGEST, caption_of
 
 
@@ -59,9 +59,12 @@ class TarSource:
 
 def read_at(place: str, offset: int, size: int) -> bytes:
     """A stretch of a file; OSError where it ends before that."""
-    with open_file(place) as file:
-        file.seek(offset)
-        content: bytes = file.read(size)
+    if is_url(place):
+        content = read_url(place, offset, offset + size)
+    else:
+        with open(place, "rb") as file:
+            file.seek(offset)
+            content = file.read(size)
     if len(content) != size:
         raise OSError(f"{place} has been cut off; fetch it again")
     return content
@@ -73,13 +76,13 @@ def tar_members(place: str) -> tuple[dict[str, Member], str]:
     Raises:
         SearchError: where it is not there or no tar file.
     """
-    about = local_stat(place)
-    return _members(place, about.st_size if about else 0, about.st_mtime_ns if about else 0)
+    about = file_info(place)
+    return _members(place, about.bytes, about.stamp)
 
 
 @lru_cache(maxsize=8)
-def _members(place: str, size: int, mtime_ns: int) -> tuple[dict[str, Member], str]:
-    """Keyed by size and time as well: a file that has changed is read again."""
+def _members(place: str, size: int | None, stamp: str) -> tuple[dict[str, Member], str]:
+    """Keyed by the stamp as well: a file that has changed is read again."""
     found: dict[str, tarfile.TarInfo] = {}
     damage = ""
     try:
@@ -87,6 +90,9 @@ def _members(place: str, size: int, mtime_ns: int) -> tuple[dict[str, Member], s
             for member in _each(tar):
                 if member.isreg() and not member.issparse():
                     found[member.name] = member
+            # A file cut off between two members is only told by the blocks that ought to end it.
+            file.seek(tar.offset)
+            damage = "" if file.read(tarfile.BLOCKSIZE) else "cut off; fetch it again"
     except (tarfile.TarError, EOFError) as error:
         damage = f"damaged or cut off ({error}); fetch it again"
     except OSError as error:
@@ -101,7 +107,7 @@ def _members(place: str, size: int, mtime_ns: int) -> tuple[dict[str, Member], s
         for name, info in found.items()
         if os.path.splitext(name)[1].lower() in SUFFIXES and not _hidden(name)
     }
-    if size:
+    if size is not None:
         whole = {name: m for name, m in images.items() if m.offset + m.size <= size}
         if len(whole) < len(images):
             damage = damage or "cut off; fetch it again"

@@ -2,7 +2,6 @@
 
 import glob
 import os
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,15 +15,17 @@ from longclip.search.sources.archives import TarSource, read_at, tar_members
 from longclip.search.sources.files import SUFFIXES, FileSource, FolderSource, JoinedSource
 from longclip.search.sources.item import PART, Item, Source
 from longclip.search.sources.remote import (
+    RemotePattern,
     RemoteSource,
-    file_system,
     is_url,
-    local_stat,
+    matching,
     read_url,
+    stamp_of,
 )
 from longclip.search.sources.tables import CollectionSource, LinesSource, ParquetSource
 
 _WILD = frozenset("*?[")
+_CONTAINERS = (".tar", ".parquet")
 
 
 def open_source(place: str | Path, *, without: str | Path | None = None) -> Source:
@@ -78,7 +79,7 @@ def read_original(uri: str) -> bytes:
         OSError, ValueError: where it is gone or cannot be read.
     """
     container, part, member = uri.rpartition(PART)
-    if is_url(uri) and not part:
+    if is_url(uri) and not (part and container.endswith(_CONTAINERS)):
         return read_url(uri)
     if not part or os.path.isfile(uri):
         return Path(uri).read_bytes()
@@ -89,8 +90,8 @@ def read_original(uri: str) -> bytes:
         return read_at(container, found.offset, found.size)
     if not member.isdecimal():
         raise FileNotFoundError(f"{uri} is no place that longclip has indexed")
-    about = local_stat(container) if os.path.isfile(container) else None
-    rows = _rows_of(container, about.st_mtime_ns if about else 0)
+    is_file = is_url(container) or os.path.isfile(container)
+    rows = _rows_of(container, stamp_of(container) if is_file else "")
     try:
         return rows.read(Item(uri, None, 0, int(member)))
     except (StopIteration, IndexError):
@@ -98,26 +99,41 @@ def read_original(uri: str) -> bytes:
 
 
 @lru_cache(maxsize=8)
-def _rows_of(container: str, mtime_ns: int) -> ParquetSource | CollectionSource:
-    """Keyed by time as well: a file that has changed is opened again."""
+def _rows_of(container: str, stamp: str) -> ParquetSource | CollectionSource:
+    """Keyed by the stamp as well: a file that has changed is opened again."""
     is_parquet = container.endswith(".parquet")
     return ParquetSource(container) if is_parquet else CollectionSource(container)
 
 
 def _open_url(url: str) -> Source:
     """One file, many by a pattern, or all images below."""
-    if is_shards(url) and "{" in url:
-        return _joined(url, expand_braces(url))
-    if _WILD & set(url):
-        files, path = file_system(url)
-        return _joined(url, [files.unstrip_protocol(each) for each in sorted(files.glob(path))])
-    return _open_file(url) or RemoteSource(url)
+    names = expand_braces(url) if is_shards(url) else [url]
+    if names == [url] and not _WILD & set(url):
+        return _open_file(url) or RemoteSource(url)
+    parts = [
+        part
+        for name in names
+        for part in (
+            _matching_urls(name) if _WILD & set(name) else [_open_file(name) or RemoteSource(name)]
+        )
+    ]
+    if not parts:
+        raise SearchError(f"{url} matches nothing; check the pattern, and put it in quotes")
+    return JoinedSource(url, parts)
 
 
-def _joined(name: str, urls: Sequence[str]) -> Source:
-    if not urls:
-        raise SearchError(f"{name} matches nothing; check the pattern, and put it in quotes")
-    return JoinedSource(name, [_open_file(url) or RemoteSource(url) for url in urls])
+def _matching_urls(pattern: str) -> list[Source]:
+    parts: list[Source] = []
+    has_images = False
+    for url, is_folder in matching(pattern).items():
+        part = None if is_folder else _open_file(url)
+        if is_folder and "**" not in pattern:
+            parts.append(RemoteSource(url))
+        elif part is not None:
+            parts.append(part)
+        elif not is_folder:
+            has_images |= os.path.splitext(url)[1].lower() in SUFFIXES
+    return [RemotePattern(pattern), *parts] if has_images else parts
 
 
 def _open_file(name: str) -> Source | None:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from longclip.data import Captions, Collection, DataError, open_collection
+from longclip.data.collection import image_file_of
 from longclip.data.layouts.files import read_jsonl
 from longclip.data.pictures import find_picture
 from longclip.data.tables import USUAL, strings
 from longclip.search.errors import SearchError
 from longclip.search.sources.files import FileSource
 from longclip.search.sources.item import PART, Item, Listing, Unlisted
-from longclip.search.sources.remote import is_url, local_stat, open_file
+from longclip.search.sources.remote import file_info, is_url, open_file
 
 _TEXTS = (*USUAL["long"], *USUAL["short"])
 """Columns that may hold captions, the ones with the longest texts first."""
@@ -42,9 +43,8 @@ class ParquetSource:
 
     def list(self) -> Listing:
         """As many items as the file has rows."""
-        about = local_stat(self.name)
+        changed = file_info(self.name).mtime_ns
         starts = self._open()
-        changed = about.st_mtime_ns if about else 0
         items = [Item(f"{self.name}{PART}{row}", None, changed, row) for row in range(starts[-1])]
         return Listing(items)
 
@@ -118,8 +118,7 @@ class LinesSource:
 
     def list(self) -> Listing:
         """An item for each file; the captions of rows with the same one are joined."""
-        about = local_stat(self.name)
-        assert about is not None
+        about = file_info(self.name)
         try:
             rows = read_jsonl(Path(self.name))
         except DataError as error:
@@ -142,7 +141,7 @@ class LinesSource:
             except SearchError as error:
                 unlisted.append(Unlisted(path, str(error)))
                 continue
-            changed = max(item.mtime_ns, about.st_mtime_ns)
+            changed = max(item.mtime_ns, about.mtime_ns)
             items.append(Item(path, item.bytes, changed, " ".join(texts)))
         return Listing(items, unlisted)
 
@@ -158,8 +157,7 @@ class LinesSource:
 class CollectionSource:
     """Anything else that `longclip.data.open_collection` takes: `scenes/test`, the hub's data sets.
 
-    Its images are decoded before they get here, so what is kept of them is a PNG. Which images a
-    collection has is taken never to change.
+    Which images a collection has is taken never to change.
     """
 
     def __init__(self, name: str) -> None:
@@ -180,10 +178,14 @@ class CollectionSource:
         return Listing([Item(f"{self.name}{PART}{i}", None, 0, i) for i in range(count)])
 
     def read(self, item: Item) -> bytes:
-        """The image as a PNG."""
-        buffer = io.BytesIO()
-        self._opened().image(item.place).save(buffer, "PNG", compress_level=1)
-        return buffer.getvalue()
+        """The image file; a PNG where the collection draws its images."""
+        collection = self._opened()
+        content = image_file_of(collection, item.place)
+        if content is None:
+            buffer = io.BytesIO()
+            collection.image(item.place).save(buffer, "PNG", compress_level=1)
+            content = buffer.getvalue()
+        return content
 
     def caption(self, item: Item) -> str | None:
         """Its long text, or the short ones."""
