@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("lancedb")
 
@@ -205,3 +207,21 @@ def test_another_model_is_told_apart_and_another_precision_is_not() -> None:
     check_same_model(about(model, "one"), half, "half", "db")
     with pytest.raises(SearchError, match=r"indexed with one, and other is another .* --rebuild"):
         check_same_model(about(model, "one"), other, "other", "db")
+
+
+@given(
+    st.builds(
+        Facts,
+        uri=st.text(),
+        source=st.text(),
+        folder=st.text(),
+        name=st.text(),
+        sha256=st.text(),
+        bytes=st.integers(0, 2**62),
+        taken=st.none() | st.datetimes(),
+        latitude=st.none() | st.floats(-90, 90),
+        caption=st.none() | st.text(),
+    )
+)
+def test_facts_survive_packing(facts: Facts) -> None:
+    assert Facts.unpack(facts.pack()) == facts

@@ -97,6 +97,8 @@ def index_command(
     import json as json_format
     from dataclasses import asdict
 
+    import torch
+
     from longclip._progress import progress_display
     from longclip.model import load
     from longclip.search.cluster.config import Cluster
@@ -109,7 +111,9 @@ def index_command(
     name = model or (_small_model() if is_new else Store.open(db).about.model)
     cluster = Cluster(ray_address, device, encoders) if engine == "ray" else None
     here = "cpu" if cluster else device
-    clip = load(name, dtype=fast_dtype(here), device=here)
+    # What is fast on this machine's processor says nothing of the workers' GPUs.
+    dtype = torch.bfloat16 if here != device else fast_dtype(here)
+    clip = load(name, dtype=dtype, device=here)
     with progress_display() as progress:
         report = index(
             sources,

@@ -9,7 +9,7 @@ import torch
 from longclip.model import CLIP
 from longclip.search.errors import SearchError
 
-FORMAT = 1
+FORMAT = 2
 KEY = b"longclip.search"
 
 

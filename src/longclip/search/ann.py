@@ -24,7 +24,7 @@ ENOUGH = 0.99
 STAGE = "search index"
 
 _QUERIES = 64
-_LADDER = ((10, 5), (20, 5), (40, 5), (80, 10), (160, 10), (320, 20))
+_LADDER = ((10, 5), (20, 5), (40, 5), (60, 5), (80, 10), (160, 10), (320, 20))
 """Partitions to look into and candidates to compare again, the cheapest first."""
 _REMEASURED = 1.25
 _RETRAINED = 4.0

@@ -25,6 +25,7 @@ from longclip.search.planning import Plan, make_plan
 from longclip.search.preparing import check_all_there, list_sources, open_sources, open_store
 from longclip.search.report import IndexReport
 from longclip.search.running import Run
+from longclip.search.sources.remote import is_url
 from longclip.search.store import Store
 
 
@@ -108,7 +109,8 @@ def forget(source: str, db: str | Path) -> int:
     store = Store.open(place)
     with writing(place):
         known = store.sources()
-        name = source if source in known else os.path.abspath(source)
+        whole = source.rstrip("/") if is_url(source) else os.path.abspath(source)
+        name = source if source in known else whole
         if name not in known:
             raise SearchError(
                 f"nothing in {place} comes from {source}, only from {', '.join(known)}"

@@ -3,9 +3,11 @@
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from longclip.search.errors import SearchError
+
+Out = TypeVar("Out")
 
 _STORAGE = (
     (r"<Message>(.*?)</Message>", "{}; check the address, and the keys in the environment"),
@@ -39,10 +41,10 @@ def tables(database: Any) -> list[str]:
     return list(getattr(found, "tables", found))
 
 
-def commit(place: str, change: Callable[[], object]) -> None:
+def commit(place: str, change: Callable[[], Out]) -> Out:
     """Change a table; raises SearchError where that cannot be written."""
     try:
-        change()
+        return change()
     except (OSError, RuntimeError, ValueError) as error:
         raise SearchError(
             f"{place} cannot be written: {reason(error)}. All that was written before is "

@@ -1,6 +1,7 @@
 """What a database knows of an image."""
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -9,6 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 ID_DIGITS = 32
+PACKED = "facts"
+"""The column with all facts of an image."""
 _KEY = {"lance-schema:unenforced-primary-key": "true"}
 
 
@@ -54,6 +57,18 @@ class Facts:
         """A name that is safe in a URL and a file name."""
         return id_of(self.uri)
 
+    def pack(self) -> str:
+        """All of it as JSON."""
+        taken = self.taken.isoformat() if self.taken else None
+        return json.dumps(vars(self) | {"taken": taken}, ensure_ascii=False)
+
+    @staticmethod
+    def unpack(packed: str) -> "Facts":
+        """What `pack` has made."""
+        values = json.loads(packed)
+        taken = values["taken"]
+        return Facts(**(values | {"taken": datetime.fromisoformat(taken) if taken else None}))
+
 
 @dataclass(frozen=True, eq=False)
 class Row:
@@ -80,6 +95,9 @@ def schema(width: int, metadata: dict[bytes, bytes]) -> pa.Schema:
     Vectors are stored in 16 bits: half the disk and memory traffic, and cosines are off by at most
     5e-4, less than the difference between two processors' bfloat16 embeddings.
 
+    Facts are there twice: each in a column of its own for filters, and all together in one, which
+    answers are made from. A few rows of one column take a tenth of the time of fifteen columns.
+
     Lance is told that `uri` is the key: without that, two writers that merge the same new rows at
     once would both insert them.
     """
@@ -101,6 +119,7 @@ def schema(width: int, metadata: dict[bytes, bytes]) -> pa.Schema:
             pa.field("longitude", pa.float64()),
             pa.field("camera", pa.string()),
             pa.field("caption", pa.string()),
+            pa.field(PACKED, pa.string(), nullable=False),
             pa.field("thumbnail", pa.binary(), nullable=False),
             pa.field("vector", pa.list_(pa.float16(), width), nullable=False),
         ],
@@ -118,6 +137,7 @@ def to_arrow(rows: list[Row], form: pa.Schema) -> pa.Table:
         name: pa.array([getattr(row.facts, name) for row in rows], form.field(name).type)
         for name in ("id", *FACTS)
     }
+    columns[PACKED] = pa.array([row.facts.pack() for row in rows], pa.string())
     columns["thumbnail"] = pa.array([row.thumbnail for row in rows], pa.binary())
     vectors = np.stack([row.vector for row in rows]).astype(np.float16)
     columns["vector"] = pa.FixedSizeListArray.from_arrays(

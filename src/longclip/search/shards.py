@@ -7,6 +7,7 @@ file means reading all its headers; it is only ever written after the shard's im
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import pyarrow as pa
 
@@ -67,7 +68,8 @@ class ShardTable:
         if not shards:
             return
         if self._table is None:
-            self._table = self._database.create_table(TABLE, schema=_SCHEMA, exist_ok=True)
+            make = partial(self._database.create_table, TABLE, schema=_SCHEMA, exist_ok=True)
+            self._table = commit(self._place, make)
         rows = pa.Table.from_pylist([_written(shard) for shard in shards], schema=_SCHEMA)
         merging = self._table.merge_insert("place")
         merging = merging.when_matched_update_all().when_not_matched_insert_all()

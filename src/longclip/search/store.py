@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from longclip.search.about import About
 from longclip.search.errors import FilterError, SearchError
 from longclip.search.lance import commit, connect, listed, quoted, reason, tables
-from longclip.search.rows import FACTS, Facts, Row, schema, to_arrow
+from longclip.search.rows import FACTS, PACKED, Facts, Row, schema, to_arrow
 from longclip.search.shards import ShardTable
 from longclip.search.sources.item import PART
 
@@ -90,7 +90,9 @@ class Store:
         mode = "overwrite" if replace else "create"
         if replace:
             ShardTable(place).drop_all()
-        return Store(place, connect(place).create_table(TABLE, schema=form, mode=mode))
+        database = connect(place)
+        make = partial(database.create_table, TABLE, schema=form, mode=mode)
+        return Store(place, commit(place, make))
 
     @staticmethod
     def exists(place: str) -> bool:
@@ -222,13 +224,14 @@ class Store:
         """Whole rows whose `uri`, `id` or `sha256` is one of `values`."""
         if not values:
             return []
-        found = self._table.search().where(f"{column} IN ({listed(values)})").to_arrow()
+        query = self._table.search().where(f"{column} IN ({listed(values)})")
+        found = query.select([PACKED, "vector", "thumbnail"]).to_arrow()
         return [_row(values) for values in found.to_pylist()]
 
     def facts(self, id: str) -> Facts | None:
         """What is known of an image."""
-        found = self._table.search().where(f"id = {quoted(id)}").select(list(FACTS)).limit(1)
-        return next((Facts(**values) for values in found.to_list()), None)
+        found = self._table.search().where(f"id = {quoted(id)}").select([PACKED]).limit(1)
+        return next((Facts.unpack(values[PACKED]) for values in found.to_list()), None)
 
     def thumbnail(self, id: str) -> bytes | None:
         """The small JPEG of an image."""
@@ -270,7 +273,7 @@ class Store:
             FilterError: where `where` cannot be read.
         """
         query = self._table.search(vector, vector_column_name="vector")
-        query = query.distance_type("cosine").select([*FACTS, "vector", "_distance"]).limit(count)
+        query = query.distance_type("cosine").select([PACKED, "vector", "_distance"]).limit(count)
         if where:
             query = query.where(where)
         if exact:
@@ -280,8 +283,9 @@ class Store:
             if where:
                 query = query.maximum_nprobes(0)
         found = _answered(query, where)
-        rows = found.drop_columns(["vector"]).to_pylist()
-        return [_hit(*each) for each in zip(rows, matrix(found["vector"]), strict=True)]
+        facts = map(Facts.unpack, found[PACKED].to_pylist())
+        similarities = (1 - distance for distance in found["_distance"].to_pylist())
+        return [*map(Hit, facts, similarities, matrix(found["vector"]))]
 
     def count(self, where: str | None = None) -> int:
         """Images that satisfy a condition."""
@@ -289,7 +293,7 @@ class Store:
             return int(self._table.count_rows(where))
         except (ValueError, RuntimeError) as error:
             if where is None:
-                raise
+                raise SearchError(f"the database cannot be read: {reason(error)}") from error
             raise _filter_error(where, error) from error
 
     def scan(
@@ -322,7 +326,7 @@ def _answered(query: Any, where: str | None) -> pa.Table:
         found: pa.Table = query.to_arrow()
     except (ValueError, RuntimeError) as error:
         if where is None:
-            raise
+            raise SearchError(f"the database cannot be read: {reason(error)}") from error
         raise _filter_error(where, error) from error
     return found
 
@@ -343,11 +347,6 @@ def matrix(column: pa.ChunkedArray | pa.FixedSizeListArray) -> NDArray[np.float3
     return whole.reshape(-1, width).astype(np.float32)
 
 
-def _hit(values: dict[str, Any], vector: NDArray[np.float32]) -> Hit:
-    similarity = 1 - values.pop("_distance")
-    return Hit(Facts(**{name: values[name] for name in FACTS}), similarity, vector)
-
-
 def _row(values: dict[str, Any]) -> Row:
-    facts = Facts(**{name: values[name] for name in FACTS})
-    return Row(facts, np.asarray(values["vector"], np.float32), values["thumbnail"])
+    vector = np.asarray(values["vector"], np.float32)
+    return Row(Facts.unpack(values[PACKED]), vector, values["thumbnail"])

@@ -235,7 +235,8 @@ class ClusterRun:
 
     def _tell(self) -> None:
         if self._on_progress:
-            self._on_progress(STAGE, self._done, self._total, self._note())
+            # What comes out of a shard may overtake the number of it.
+            self._on_progress(STAGE, self._done, max(self._done, self._total), self._note())
 
     def _note(self) -> str:
         bad = len(self._outcomes.bad)

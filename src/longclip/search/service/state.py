@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from longclip.search.about import About
+from longclip.search.lance import reason
 from longclip.search.searcher import Searcher
 from longclip.search.service.batching import Batcher
 from longclip.search.service.config import ServeConfig
@@ -101,7 +102,7 @@ class Service:
                 # Anybody may ask whether we are ready, so no place is named there.
                 trouble, cause = (
                     "the database cannot be read; see the log of the server",
-                    str(error),
+                    reason(error),
                 )
                 self._version = None
             if trouble and trouble != self._trouble:
