@@ -7,12 +7,9 @@ from numpy.typing import NDArray
 from longclip.model import CLIP
 from longclip.search.errors import SearchError
 
-_BATCH_ON_PROCESSORS = 16
-"""Beyond this, what a layer makes of a batch leaves the cache; 64 images take a tenth longer."""
-
 
 def encode_pixels(model: CLIP, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """uint8 [N, H, W, 3] to float32 [N, D] of length one; on a GPU in one forward pass.
+    """uint8 [N, H, W, 3] to float32 [N, D] of length one, in one forward pass.
 
     Raises:
         SearchError: where the model gives numbers that are not finite.
@@ -21,8 +18,7 @@ def encode_pixels(model: CLIP, pixels: NDArray[np.uint8]) -> NDArray[np.float32]
     if model.device.type == "cuda":
         images = images.pin_memory().to(model.device, non_blocking=True)
     images = model.preprocess.normalize(images.to(model.device))
-    size = _BATCH_ON_PROCESSORS if model.device.type == "cpu" else len(pixels)
-    vectors = model.encode_image(images, normalize=True, batch_size=size).cpu()
+    vectors = model.encode_image(images, normalize=True, batch_size=len(pixels)).cpu()
     if not vectors.isfinite().all():
         raise SearchError("the model gives embeddings that are not finite; is it damaged?")
     rows: NDArray[np.float32] = vectors.numpy()

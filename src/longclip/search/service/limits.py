@@ -11,7 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longclip.search.service.errors import Busy, RequestError
 
-_LONGEST_RETRY = 60
+LONGEST_RETRY = 60
+"""Seconds after which a client that is refused is told to come back, at most."""
 
 
 class Admission:
@@ -32,7 +33,7 @@ class Admission:
         """Hold one of the places; raises Busy where all are taken."""
         if self.taken >= self.places:
             seconds = math.ceil(self._expected_wait())
-            raise Busy(min(max(seconds, 1), _LONGEST_RETRY))
+            raise Busy(min(max(seconds, 1), LONGEST_RETRY))
         self.taken += 1
         try:
             yield

@@ -8,9 +8,13 @@ import uvicorn
 from longclip.search.searcher import Searcher
 from longclip.search.service.app import create_app
 from longclip.search.service.config import ServeConfig
+from longclip.search.service.limits import LONGEST_RETRY
 
 _TO_FINISH = 5
 """Seconds beyond the time of a request that are left for it when the service stops."""
+
+_KEEP_ALIVE = LONGEST_RETRY + _TO_FINISH
+"""Seconds that a silent connection stays: who is told to come back later finds it open."""
 
 _BACKLOG = 2048
 
@@ -46,6 +50,7 @@ def make_server(searcher: Searcher, config: ServeConfig) -> uvicorn.Server:
             access_log=False,  # addresses may hold the token, and descriptions what people look for
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=int(config.seconds) + _TO_FINISH,
         )
     )
