@@ -85,7 +85,9 @@ def test_json_is_all_there_is(run: Run, db: str) -> None:  # noqa: F811
     assert outcome.json["hits"][0]["taken"].startswith("2024-")
 
 
-@pytest.mark.parametrize("name", ["/walls/a/red.png", id_of("/walls/a/red.png")])
+@pytest.mark.parametrize(
+    "name", ["/walls/a/red.png", "/walls/b/../a/red.png", id_of("/walls/a/red.png")]
+)
 def test_more_like_an_image(run: Run, db: str, name: str) -> None:  # noqa: F811
     found = uris(run("search", "--like", name, "--db", db, "--json"))
     assert sorted(found) == ["/walls/a/green.png", "/walls/b/blue.png"]
@@ -103,6 +105,7 @@ def test_a_picture_finds_itself(run: Run, db: str) -> None:  # noqa: F811
     ("options", "expected"),
     [
         (["--folder", "/walls/b"], {"/walls/b/blue.png", "/walls/b/red.png"}),
+        (["--folder", "/walls/a/../b/"], {"/walls/b/blue.png", "/walls/b/red.png"}),
         (
             ["--after", "2024-02", "--before", "2024-04"],
             {"/walls/a/green.png", "/walls/b/blue.png"},

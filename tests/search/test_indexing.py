@@ -313,3 +313,62 @@ def test_images_in_object_storage(tmp_path: Path) -> None:
     assert (row.facts.source, row.facts.name) == ("memory://indexed", "a.jpg")
     assert kinds(run_index(db=db)) == {"unchanged": 1}
     fsspec.filesystem("memory").rm("/indexed", recursive=True)
+
+
+def test_numbers_that_make_no_sense_are_told_before_anything_is_made(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "photos", 1)
+    for name in ("batch_size", "thumbnail"):
+        with pytest.raises(SearchError, match=f"{name} must be 1 or more, not 0"):
+            run_index(folder, db=tmp_path / "db", **{name: 0})
+    assert not (tmp_path / "db").exists()
+
+
+def test_no_rebuild_while_a_part_of_a_source_cannot_be_read(tmp_path: Path) -> None:
+    folder, db = tmp_path / "tars", tmp_path / "db"
+    folder.mkdir()
+    for i in range(2):
+        tar_file(folder / f"{i}.tar", {"a.jpg": jpeg_bytes(i)})
+    pattern = folder / "*.tar"
+    run_index(pattern, db=db)
+    whole = (folder / "1.tar").read_bytes()
+    (folder / "1.tar").write_bytes(whole[:600])
+    with pytest.raises(SearchError, match="would be lost"):
+        run_index(pattern, db=db, rebuild=True)
+    assert len(rows_of(db)) == 2
+
+
+def test_half_a_character_in_a_caption_stops_nothing(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "photos", 1)
+    (folder / "0000.json").write_text('{"caption": "\\ud83d boat"}')
+    assert run_index(folder, db=tmp_path / "db").added == 1
+    [row] = Store.open(str(tmp_path / "db")).rows("uri", [str(folder / "0000.jpg")])
+    assert row.facts.caption == "? boat"
+
+
+def test_what_was_too_large_is_read_when_larger_ones_are_allowed(tmp_path: Path) -> None:
+    folder, db = photos(tmp_path / "photos", 1), tmp_path / "db"
+    [bad] = run_index(folder, db=db, max_pixels=100).bad
+    assert "100 allowed" in bad.reason
+    assert not bad.lasting
+    assert run_index(folder, db=db).added == 1
+
+
+def test_copies_without_original_cause_no_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that have changed places: their originals are overwritten before they are asked for."""
+    monkeypatch.setattr(outcomes, "_ROWS_PER_WRITE", 4)
+    folder, db = photos(tmp_path / "photos", 40), tmp_path / "db"
+    run_index(folder, db=db)
+    for i in range(40):
+        photo(folder / f"{i:04d}.jpg", i - 1 if i else 999)
+    writes = []
+    original = outcomes.Outcomes.write
+
+    def counted(self: outcomes.Outcomes) -> None:
+        writes.append(1)
+        original(self)
+
+    monkeypatch.setattr(outcomes.Outcomes, "write", counted)
+    assert run_index(folder, db=db, batch_size=4).changed == 40
+    assert len(writes) < 30

@@ -4,6 +4,7 @@ import io
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -161,6 +162,37 @@ def test_shards_by_braces_and_patterns(files: Storage) -> None:
     places = [shard.place for shard in found.shards]
     assert [f"{place.removeprefix('bucket:///')}::x.jpg" for place in places] == every
     assert len({shard.stamp for shard in found.shards}) == 3
+
+
+def test_a_part_that_cannot_be_listed(files: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of images that a pattern has matched is kept as well."""
+    put(files, {"p/a.jpg": jpeg_bytes(1), "p/q/b.jpg": jpeg_bytes(2), "p/x.tar": tar_bytes({})})
+    source = open_source("bucket://p/*")
+    monkeypatch.setattr(Storage, "failure", OSError("no keys"))
+    assert {(part.prefix, part.place) for part in source.list().unlisted} == {
+        ("", "bucket://p/*"),
+        ("bucket:///p/x.tar", "bucket:///p/x.tar"),
+        ("bucket:///p/q", "bucket:///p/q"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (7, 7 * 10**9),
+        (datetime(2001, 9, 9, 1, 46, 40), 10**18),
+        (datetime.max, 0),
+        (float("nan"), 0),
+        (float("inf"), 0),
+        (1e30, 0),
+        (-1, 0),
+    ],
+)
+def test_times_that_storage_tells(told: object, expected: int, files: Storage) -> None:
+    files.info = lambda path: {"size": 3, "mtime": told}  # type: ignore
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fsspec.core, "url_to_fs", lambda url: (files, url))
+        assert file_info("s3://b/x.tar").mtime_ns == expected
 
 
 @pytest.mark.parametrize("name", ["a::b.jpg", "a b+%20 #1 ü.jpg"])

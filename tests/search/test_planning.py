@@ -1,3 +1,4 @@
+import tarfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,8 @@ from databases import database, row, vectors
 
 from longclip.search.errors import SearchError
 from longclip.search.planning import Plan, list_all, make_plan
+from longclip.search.sources.archives import TarSource
+from longclip.search.sources.files import FolderSource
 from longclip.search.sources.item import Item, Listing, Unlisted
 
 
@@ -94,6 +97,38 @@ def test_parts_that_cannot_be_looked_into_are_kept(tmp_path: Path) -> None:
     assert [(bad.uri, bad.reason) for bad in found.bad] == [("/a/2", "no permission")]
 
 
+def test_a_part_that_could_hold_any_of_them(tmp_path: Path) -> None:
+    unlisted = Unlisted("", "damaged", "/list.jsonl")
+    found = plan(tmp_path, Shelf("/a", items("a", 0), [unlisted]))
+    assert found.gone == {}
+    assert [(bad.uri, bad.reason) for bad in found.bad] == [("/list.jsonl", "damaged")]
+
+
+def test_shards_that_some_other_file_has_come_to(tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    (folder / "0.tar").write_bytes(b"not looked into")
+    uris = [f"{folder}/0.tar::a/b.jpg", f"{folder}/1.tar::c.jpg", f"{folder}/old.jpg"]
+    known = [row(uri, vectors(1)[0], source=str(folder)) for uri in uris]
+    store = database(tmp_path / "db", known)
+    (folder / "preview.jpg").write_bytes(b"image")
+    found = make_plan(list_all([FolderSource(folder)]), store)
+    assert set(found.gone) == set(uris[1:])
+    [note] = found.notes
+    assert "the 1 images known from them are kept" in note
+    assert f"'{folder}/*.tar'" in note
+
+
+def test_an_image_that_has_left_its_shard(tmp_path: Path) -> None:
+    path = tmp_path / "0.tar"
+    with tarfile.open(path, "w") as tar:
+        tar.addfile(tarfile.TarInfo("a.jpg"))
+    known = [row(f"{path}::{name}.jpg", vectors(1)[0], source=str(path)) for name in "ab"]
+    found = make_plan(list_all([TarSource(str(path))]), database(tmp_path / "db", known))
+    assert set(found.gone) == {f"{path}::b.jpg"}
+    assert found.notes == []
+
+
 def test_images_that_another_source_has_brought_in(tmp_path: Path) -> None:
     """`/` holds what is known from `/a` and `/b`; they are not taken from them."""
     found = plan(tmp_path, Shelf("/", [*items("a", 0, 1), *items("b", 0), *items("c", 0)]))
@@ -114,3 +149,5 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     [bad] = found.bad
     assert bad.uri.isascii()
     assert "UTF-8" in bad.reason
+    found = plan(tmp_path / "b", Shelf("/a", items("a", 0), [Unlisted("/a/\udcff/", "away")]))
+    assert [(bad.uri.isascii(), bad.reason) for bad in found.bad] == [(True, "away")]

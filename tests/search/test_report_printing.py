@@ -51,3 +51,9 @@ def test_a_source_of_nothing_usable_is_not_nothing_to_do() -> None:
         "1 could not be used:",
         "  /a.txt: not an image",
     ]
+
+
+def test_names_and_notes_cannot_write_to_the_terminal() -> None:
+    told = lines(found=1, bad=(Bad("/a\x1b[2J\n.txt", "no\rimage"),), notes=("b\x1b[31m",))
+    assert "  /a\\x1b[2J\\n.txt: no\\rimage" in told
+    assert "note: b\\x1b[31m" in told

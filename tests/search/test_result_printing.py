@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -75,3 +76,14 @@ def test_copies_are_named_as_far_as_they_are_few():
 @pytest.mark.parametrize(("total", "says"), [(0, "no image satisfies"), (1, "no other image")])
 def test_nothing_found(total, says):
     assert says in printed(answer(total=total), terminal=False)
+
+
+def test_names_and_notes_cannot_write_to_the_terminal():
+    name = "a\x1b]0;x\x07\nb.jpg"
+    found = answer([hit(name, also=[f"/q/{name}"])])
+    out = printed(replace(found, notes=("\x1b[2J is gone",)), terminal=False)
+    assert "\x1b" not in out
+    assert "\x07" not in out
+    assert "/p/a\\x1b]0;x\\x07\\nb.jpg\n" in out
+    assert "the same file: /q/a\\x1b]0;x\\x07\\nb.jpg\n" in out
+    assert "note: \\x1b[2J is gone\n" in out

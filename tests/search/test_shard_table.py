@@ -1,5 +1,6 @@
 """What is kept of shards, and how sources are told apart from them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,13 @@ def test_they_go_with_their_source_and_with_a_rebuild(store: Store) -> None:
     assert done(store) == set()
 
 
+def test_forgetting_a_source_forgets_shards_that_another_one_has_noted(store: Store) -> None:
+    """Rows keep the source that brought them in first, shards the last that held them."""
+    ShardTable(store.place).put([replace(ONE, source="/a/?.tar")])
+    store.forget("/a/*.tar")
+    assert ShardTable(store.place).done("/a/?.tar") == {}
+
+
 def test_what_is_known_in_a_shard_is_of_no_other_one(store: Store) -> None:
     assert set(store.known_in("/a/1.tar")) == {f"/a/1.tar::{i}.jpg" for i in range(3)}
     assert set(store.known_in("/a/1")) == set()
@@ -87,6 +95,7 @@ def test_what_was_in_shards_that_are_not_there_any_more(store: Store) -> None:
     known = table.done("/a/*.tar")
     assert vanished(store, "/a/*.tar", {ONE.place, TWO.place}, known) == {}
     assert set(vanished(store, "/a/*.tar", {ONE.place}, known)) == {"/a/2.tar::0.jpg"}
+    store.put([row("/a/x::y.jpg", vectors(1, 7)[0], source="/a/*.tar")])  # a file of that name
     # Without a record they are found by their rows.
     gone = vanished(store, "/a/*.tar", {TWO.place}, {TWO.place: TWO})
     assert set(gone) == {f"/a/1.tar::{i}.jpg" for i in range(3)}

@@ -15,8 +15,11 @@ from image_folders import jpeg_bytes, photo, photos
 
 from longclip.inputs import decode_image
 from longclip.search.errors import SearchError
+from longclip.search.sources.archives import TarSource
+from longclip.search.sources.files import FolderSource, JoinedSource
 from longclip.search.sources.item import Item, Source, folder_and_name
 from longclip.search.sources.opening import open_source, read_original
+from longclip.search.sources.remote import file_info
 from longclip.search.sources.sidecars import caption_of
 
 
@@ -72,8 +75,50 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "real" / "dangling.jpg").symlink_to(tmp_path / "gone.jpg")
     listing = open_source(tmp_path / "real").list()
     assert len(listing.items) == 2
-    [unlisted] = listing.unlisted
-    assert unlisted.prefix.endswith("dangling.jpg")
+    ends = {part.prefix.removeprefix(f"{tmp_path}/real/") for part in listing.unlisted}
+    assert ends == {"dangling.jpg", "inside/self/"}
+
+
+def test_a_linked_folder_that_is_away(tmp_path: Path) -> None:
+    photos(tmp_path / "disk", 2)
+    photo(tmp_path / "all" / "a.jpg", 7)
+    (tmp_path / "all" / "more").symlink_to(tmp_path / "disk")
+    source = open_source(tmp_path / "all")
+    assert len(source.list().items) == 3
+    (tmp_path / "disk").rename(tmp_path / "unmounted")
+    listing = source.list()
+    assert len(listing.items) == 1
+    assert [part.prefix for part in listing.unlisted] == [f"{tmp_path}/all/more/"]
+
+
+def test_what_is_no_regular_file(tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg", 1)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "b.jpg").symlink_to(tmp_path / "pipe")
+    (tmp_path / "c.jpg").symlink_to("/dev/zero")
+    (tmp_path / "a.txt").symlink_to(tmp_path / "pipe")
+    folder = open_source(tmp_path)
+    assert names(folder) == ["a.jpg"]
+    assert folder.caption(folder.list().items[0]) is None
+    listing = open_source(f"{tmp_path}/*.jpg").list()
+    assert len(listing.items) == 1
+    assert {part.prefix[-5:] for part in listing.unlisted} == {"b.jpg", "c.jpg"}
+
+
+@pytest.mark.parametrize("seconds", [-5, 2**40])
+def test_times_that_no_column_holds(
+    seconds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = photo(tmp_path / "a.jpg", 1)
+    about = os.stat_result((*path.stat()[:7], 0, seconds, 0), {"st_mtime_ns": seconds * 10**9})
+
+    def odd(self: Path, **options: object) -> os.stat_result:
+        return about
+
+    source = open_source(path)
+    monkeypatch.setattr(os, "stat", odd)
+    expected = min(max(0, seconds * 10**9), 2**63 - 1)
+    assert source.list().items[0].mtime_ns == file_info(str(path)).mtime_ns == expected
 
 
 def test_a_folder_that_must_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,6 +155,7 @@ def test_a_folder_that_must_not_be_read(tmp_path: Path, monkeypatch: pytest.Monk
         (".json", "[1]", None),
         (".json", "{damaged", None),
         (".json", "", None),
+        (".json", "[" * 60_000, None),
     ],
 )
 def test_captions_beside(suffix: str, content: str, expected: str | None, tmp_path: Path) -> None:
@@ -149,6 +195,56 @@ def test_one_file_and_a_pattern(tmp_path: Path) -> None:
     assert names(pattern) == ["0005.jpg", "0006.jpg", "t.jpg"]
     check_reads_back(pattern)
     assert len(names(open_source(f"{tmp_path}/**/*.jpg"))) == 4
+
+
+def test_folders_of_shards_below_a_pattern(tmp_path: Path) -> None:
+    for i in range(3):
+        folder = tmp_path / f"set-{i % 2}"
+        folder.mkdir(exist_ok=True)
+        tar_file(folder / f"{i}.tar", {"a.jpg": jpeg_bytes(i)})
+    photos(tmp_path / "set-photos", 1)
+    source = open_source(tmp_path / "set-*")
+    assert isinstance(source, JoinedSource)
+    parts = [(type(part), part.name.removeprefix(f"{tmp_path}/")) for part in source.parts]
+    assert parts == [
+        (TarSource, "set-0/0.tar"),
+        (TarSource, "set-0/2.tar"),
+        (TarSource, "set-1/1.tar"),
+        (FolderSource, "set-photos"),
+    ]
+    assert len(listed(source)) == 4
+
+
+def test_parts_whose_images_are_elsewhere(tmp_path: Path) -> None:
+    photos(tmp_path / "in" / "photos", 1)
+    (tmp_path / "in" / "list.jsonl").write_text("{damaged")
+    (tmp_path / "in" / "x.parquet").write_bytes(b"damaged")
+    listing = open_source(f"{tmp_path}/in/*").list()
+    assert len(listing.items) == 1
+    assert {(part.prefix, part.place) for part in listing.unlisted} == {
+        ("", f"{tmp_path}/in/list.jsonl"),
+        (f"{tmp_path}/in/x.parquet", f"{tmp_path}/in/x.parquet"),
+    }
+
+
+@pytest.mark.parametrize("mtime", ["nan", "inf", "1e30", "-1"])
+def test_tar_members_with_odd_times(mtime: str, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        info, content = tarfile.TarInfo("a.jpg"), jpeg_bytes(1)
+        info.size, info.pax_headers = len(content), {"mtime": mtime}
+        tar.addfile(info, io.BytesIO(content))
+    [item] = open_source(tmp_path / "x.tar").list().items
+    assert item.mtime_ns == 0
+
+
+def test_a_caption_in_a_tar_file_that_is_newer(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for name, seconds in {"a.jpg": 10, "a.txt": 30, "b.jpg": 20, "b.json": 5}.items():
+            info = tarfile.TarInfo(name)
+            info.mtime = seconds
+            tar.addfile(info)
+    times = [item.mtime_ns for item in open_source(tmp_path / "x.tar").list().items]
+    assert times == [30 * 10**9, 20 * 10**9]
 
 
 def test_tar_shards(tmp_path: Path) -> None:
@@ -244,6 +340,24 @@ def test_json_lines(tmp_path: Path) -> None:
     assert [source.caption(item) for item in listing.items] == ["One. Two.", "A long one."]
     assert [part.prefix for part in listing.unlisted] == [f"{tmp_path}/p/gone.jpg"]
     check_reads_back(source)
+
+
+def test_json_lines_that_are_nested_too_deeply(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text("[" * 60_000)
+    with pytest.raises(SearchError, match=r"x\.jsonl: a row is nested too deeply"):
+        open_source(tmp_path / "x.jsonl").list()
+
+
+@pytest.mark.parametrize("name", ["a\0b.jpg", "\ud800.jpg"])
+def test_names_that_no_file_can_have(name: str, tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg", 1)
+    rows = [{"image": name}, {"image": "a.jpg"}]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    listing = open_source(tmp_path / "x.jsonl").list()
+    assert len(listing.items) == 1
+    [unlisted] = listing.unlisted
+    assert "cannot be read: " in unlisted.reason
+    assert "None" not in unlisted.reason
 
 
 def test_a_data_set() -> None:

@@ -1,5 +1,6 @@
 """`longclip search`."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -122,8 +123,8 @@ def search_command(
 
 
 def _absolute(place: str) -> str:
-    """As `longclip index` writes it."""
-    return place if "://" in place else str(Path(place).expanduser().absolute())
+    """As `longclip index` writes it, without `..`."""
+    return place if "://" in place else os.path.abspath(os.path.expanduser(place))
 
 
 def _with_like(query: "Query", like: str | None, searcher: "Searcher") -> "Query":

@@ -27,7 +27,11 @@ class ImageError(ValueError):
     """A picture that cannot be used; the message names it, the reason and the remedy."""
 
 
-class MissingDecoderError(ImageError):
+class RetryableImageError(ImageError):
+    """A picture that may be usable with other settings, or at another time."""
+
+
+class MissingDecoderError(RetryableImageError):
     """A picture that can be used as soon as a package is installed, which the message names."""
 
 
@@ -111,7 +115,7 @@ def _decode_file(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
 def _upright_rgb(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     width, height = image.size
     if width * height > max_pixels:
-        raise ImageError(
+        raise RetryableImageError(
             f"{name}: {width} x {height} pixels are more than the {max_pixels:,} allowed; "
             "scale it down, or raise max_pixels"
         )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from longclip.inputs import ImageError, decode_image
-from longclip.inputs.images import MAX_PIXELS
+from longclip.inputs.images import MAX_PIXELS, RetryableImageError
 from longclip.search.metadata import Metadata, read_metadata
 
 _QUALITY = 80
@@ -49,16 +49,18 @@ def decode(content: bytes, how: Decoding) -> Decoded:
 
     Raises:
         ImageError: if the file cannot be used; the message does not name it. A
-            `MissingDecoderError` where it can be once a package is installed.
+            `RetryableImageError` where it may be usable another time.
     """
     try:
         image = decode_image(content, max_pixels=how.max_pixels)
         pixels = how.pixels(image)
     except ImageError as error:
-        # Of its own kind: what lacks a decoder today may be read tomorrow.
+        # Of its own kind: what is too large or lacks a decoder today may be read tomorrow.
         raise type(error)(str(error).removeprefix(f"the image of {len(content)} bytes: ")) from None
     except MemoryError:
-        raise ImageError("there is not enough memory to decode it; scale it down") from None
+        raise RetryableImageError(
+            "there is not enough memory to decode it; scale it down"
+        ) from None
     small = thumbnail(image, how.thumbnail)
     return Decoded(read_metadata(content), image.width, image.height, pixels, small)
 

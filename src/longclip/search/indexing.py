@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from longclip._libraries import require
 from longclip._progress import OnProgress
 from longclip.inputs.images import MAX_PIXELS
 from longclip.model import CLIP
@@ -67,6 +68,9 @@ def index(
         SearchError: where no source can be read, another process writes to the database, it was
             made by another model, or it cannot be written.
     """
+    _check_options(workers=workers, batch_size=batch_size, thumbnail=thumbnail)
+    if cluster is not None:
+        require(("ray",), needed_by="embedding on a cluster needs", extra="search,ray")
     began = time.monotonic()
     place = str(db)
     opened, missing = open_sources(sources, place, rebuild)
@@ -74,9 +78,11 @@ def index(
         work = Split(opened) if cluster is None else split(opened)
         listings = list_sources(work.loose, [*missing, *work.missing])
         if rebuild and Store.exists(place):
-            check_all_there(listings, Store.open(place).sources())
+            check_all_there(listings, Store.open(place))
         names = [source.name for source, _ in listings.whole]
-        names += list(work.sharded)
+        names += dict.fromkeys(shard.source for shard in work.shards)
+        if work.missing and not names:
+            raise SearchError("; ".join(bad.reason for bad in work.missing))
         store = open_store(place, model, model_name, rebuild, names)
         plan = make_plan(listings, store)
         at_once = ROWS_AT_ONCE if cluster else None
@@ -119,6 +125,12 @@ def forget(source: str, db: str | Path) -> int:
         store.forget(name)
         store.compact()
         return before - len(store)
+
+
+def _check_options(**options: int | None) -> None:
+    for name, value in options.items():
+        if value is not None and value < 1:
+            raise SearchError(f"{name} must be 1 or more, not {value}")
 
 
 @contextmanager

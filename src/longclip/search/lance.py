@@ -62,11 +62,19 @@ def listed(values: Sequence[str]) -> str:
     return ", ".join(map(quoted, values))
 
 
+def is_storage(error: BaseException | None) -> bool:
+    """Whether a query failed by what it reads, not by its filter."""
+    # A filter that cannot be parsed is a ValueError, one that fails on a value this RuntimeError.
+    return isinstance(error, RuntimeError) and "Query Execution error" not in str(error)
+
+
 def reason(error: Exception) -> str:
     """The first line as a sentence, without Lance's own columns and places in its source code."""
     for pattern, words in _STORAGE:
         if said := re.search(pattern, str(error)):
             return f"{words.format(said[1].rstrip('. '))}."
-    line = re.sub(r", /[^,]*\.rs:\d+:\d+$", "", str(error).splitlines()[0])
+    # Some errors have no message, a MemoryError for example.
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    line = re.sub(r", /[^,]*\.rs:\d+:\d+$", "", first)
     line = re.sub(r"\. Valid fields are .*", "", line).rstrip(". ")
     return line if line.endswith("?") else f"{line}."

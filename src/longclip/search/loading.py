@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from longclip._threads import in_order
 from longclip.inputs import ImageError
-from longclip.inputs.images import MissingDecoderError
+from longclip.inputs.images import RetryableImageError
 from longclip.search.decoding import Decoding, decode
 from longclip.search.errors import Bad
 from longclip.search.planning import Task
@@ -121,6 +121,8 @@ def read(task: Task) -> Content | Bad:
         return Bad(item.uri, "there is not enough memory to read it")
     except (ValueError, LookupError) as error:
         return Bad(item.uri, str(error))
+    # JSON may hold half a character, which no table takes.
+    caption = caption and caption.encode("utf-8", "replace").decode()
     return Content(task, caption, hashlib.sha256(content).hexdigest(), content)
 
 
@@ -129,7 +131,7 @@ def prepare(content: Content, how: Decoding) -> Fresh | Bad:
     task, item = content.task, content.task.item
     try:
         decoded = decode(content.content, how)
-    except MissingDecoderError as error:
+    except RetryableImageError as error:
         return Bad(item.uri, str(error))
     except ImageError as error:
         return Bad(item.uri, str(error), lasting=True)

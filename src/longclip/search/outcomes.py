@@ -50,6 +50,7 @@ class Outcomes:
         self._gone_with: dict[str, int] = defaultdict(int)
         self._rows: list[tuple[Task, Row]] = []
         self._same: list[Same] = []
+        self._left = 0
         self._written = time.monotonic()
 
     def begin(self, plan: Plan) -> None:
@@ -90,7 +91,8 @@ class Outcomes:
 
     def is_due(self) -> bool:
         """Whether as much is waiting as may be lost."""
-        full = len(self._rows) + len(self._same) >= self._rows_at_once
+        # Copies that the last write has left have no original yet: no reason to write again.
+        full = len(self._rows) + len(self._same) - self._left >= self._rows_at_once
         return full or time.monotonic() - self._written > _SECONDS_PER_WRITE
 
     def write(self) -> None:
@@ -109,6 +111,7 @@ class Outcomes:
         for same, _ in copies:
             self._count(same)
         self._same = [same for same in self._same if same.sha256 not in originals]
+        self._left = len(self._same)
         self._written = time.monotonic()
 
     def waits(self) -> bool:
@@ -117,7 +120,7 @@ class Outcomes:
 
     def without_original(self) -> list[Same]:
         """Copies of images whose rows have been overwritten since; they are handed out, once."""
-        left, self._same = self._same, []
+        left, self._same, self._left = self._same, [], 0
         return left
 
     def delete_gone(self) -> None:

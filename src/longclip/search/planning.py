@@ -1,11 +1,13 @@
 """What there is to do: sources as they are now, against what the database knows of them."""
 
-from collections import defaultdict
+import os
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from longclip.search.errors import Bad, SearchError
-from longclip.search.sources.item import Item, Listing, Source
+from longclip.search.sources.files import FolderSource, JoinedSource
+from longclip.search.sources.item import PART, Item, Listing, Source
 from longclip.search.store import Known, Store
 
 _AT_ONCE = 1000
@@ -101,7 +103,9 @@ def compare(listings: Listings, known: Mapping[str, Known], store: Store | None 
                 found.setdefault(item.uri, (source, item))
             else:
                 bad.append(Bad(ascii(item.uri), "its name is no UTF-8; rename it"))
-        bad += (Bad(part.prefix, part.reason) for part in listing.unlisted)
+        bad += (
+            Bad(_shown(part.place or part.prefix), _shown(part.reason)) for part in listing.unlisted
+        )
     elsewhere = _known_elsewhere(store, [uri for uri in found if uri not in known])
     tasks = []
     for uri, (source, item) in found.items():
@@ -118,6 +122,10 @@ def _is_text(uri: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _shown(text: str) -> str:
+    return text if _is_text(text) else ascii(text)
 
 
 def _known_elsewhere(store: Store | None, uris: Sequence[str]) -> dict[str, Known]:
@@ -143,9 +151,17 @@ def _gone(
         if uri not in found:
             missing[before.source].append(uri)
     gone: dict[str, Known] = {}
-    notes = []
+    notes: list[str] = []
     for source, listing in listings:
         uris = missing.pop(source.name, [])
+        shut = _in_shut_tars(source, uris)
+        notes += (
+            f"{folder} is no folder of nothing but tar files any more, so that these are not "
+            f"looked into; the {count:,} images known from them are kept. To index them, name "
+            f"them as well, in quotes: '{folder}/*.tar'"
+            for folder, count in Counter(shut.values()).items()
+        )
+        uris = [uri for uri in uris if uri not in shut]
         if uris and not listing.items:
             notes.append(
                 f"{source.name} holds no image any more, and the database {len(uris):,}, which "
@@ -155,3 +171,24 @@ def _gone(
         kept = tuple(part.prefix for part in listing.unlisted)
         gone |= {uri: known[uri] for uri in uris if not uri.startswith(kept)}
     return gone, notes
+
+
+def _in_shut_tars(source: Source, uris: Sequence[str]) -> dict[str, str]:
+    """Images in tar files that are there, and the folders of these, of which only files are listed.
+
+    A folder of nothing but tar files is one of shards until some other file comes into it.
+    """
+    parts = source.parts if isinstance(source, JoinedSource) else [source]
+    folders = tuple(os.path.join(p.name, "") for p in parts if isinstance(p, FolderSource))
+    there: dict[str, bool] = {}
+    found = {}
+    for uri in uris:
+        stem, is_in_tar, _ = uri.partition(f".tar{PART}")
+        tar = f"{stem}.tar"
+        if not is_in_tar or not tar.startswith(folders):
+            continue
+        if tar not in there:
+            there[tar] = os.path.isfile(tar)
+        if there[tar]:
+            found[uri] = os.path.dirname(tar)
+    return found

@@ -6,6 +6,7 @@ from pathlib import Path
 from longclip.model import CLIP
 from longclip.search.about import about, check_same_model
 from longclip.search.errors import Bad, SearchError
+from longclip.search.lance import quoted
 from longclip.search.planning import Listings, list_all
 from longclip.search.sources.item import Source
 from longclip.search.sources.opening import open_source
@@ -34,15 +35,23 @@ def list_sources(opened: Sequence[Source], missing: Sequence[Bad]) -> Listings:
     return Listings(listings.whole, [*missing, *listings.bad])
 
 
-def check_all_there(listings: Listings, before: Sequence[str]) -> None:
+def check_all_there(listings: Listings, store: Store) -> None:
     """Nothing is thrown away that could not be made again."""
+    before = store.sources()
     empty = [
         source.name
         for source, listing in listings.whole
         if source.name in before and not listing.items
     ]
-    if listings.bad or empty:
-        lacking = ", ".join([*(bad.uri for bad in listings.bad), *empty])
+    # What could never be looked into, such as a link that leads nowhere, is no loss.
+    hidden = [
+        part.prefix
+        for _, listing in listings.whole
+        for part in listing.unlisted
+        if store.count(f"starts_with(uri, {quoted(part.prefix)})")
+    ]
+    if listings.bad or empty or hidden:
+        lacking = ", ".join([*(bad.uri for bad in listings.bad), *empty, *hidden])
         raise SearchError(
             f"{lacking} cannot be read now and would be lost; connect the disk, or --forget it "
             "first. Nothing was changed"

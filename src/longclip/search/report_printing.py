@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from longclip.search.contents import Status
 from longclip.search.errors import Bad
+from longclip.search.plain import plain_text
 from longclip.search.report import IndexReport
 
 _LISTED = 50
@@ -34,7 +35,7 @@ def report_lines(report: IndexReport) -> Iterator[str]:
     if report.quality:
         yield str(report.quality)
     yield from bad_lines(report.bad)
-    yield from (f"note: {note}" for note in report.notes)
+    yield from (f"note: {plain_text(note)}" for note in report.notes)
     yield f"{_images(report.total)} in the database"
 
 
@@ -43,7 +44,7 @@ def bad_lines(bad: Sequence[Bad]) -> Iterator[str]:
     if bad:
         yield f"{len(bad):,} could not be used:"
     for one in bad[:_LISTED]:
-        yield f"  {_plain(one.uri)}: {_plain(one.reason.removeprefix(one.uri + ': '))}"
+        yield f"  {plain_text(one.uri)}: {plain_text(one.reason.removeprefix(one.uri + ': '))}"
     if len(bad) > _LISTED:
         yield f"  … and {len(bad) - _LISTED:,} more (--json lists all)"
 
@@ -57,12 +58,8 @@ def status_lines(found: Status) -> Iterator[str]:
         yield f"{found.disk_bytes / 1e6:,.1f} MB on disk"
     yield str(found.quality) if found.quality else "every image is compared with a query"
     for source, count in found.sources.items():
-        yield f"  {count:>12,}  {_plain(source)}"
+        yield f"  {count:>12,}  {plain_text(source)}"
 
 
 def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count:,} images"
-
-
-def _plain(text: str) -> str:
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
+from longclip.search.plain import plain_text
 from longclip.search.query import Found, FoundImage
 from longclip.search.why import MEANINGS, Verdict, verdict
 
@@ -26,7 +27,7 @@ def print_found(found: Found, console: Console) -> None:
     """
     _say(console, Text(f"{summary(found)} · {_times(found)}", style="bright_black"))
     for note in found.notes:
-        _say(console, Text(f"note: {note}", style="yellow"))
+        _say(console, Text(f"note: {plain_text(note)}", style="yellow"))
     scored = any(hit.sentences for hit in found.hits)
     if scored:
         _print_sentences(found, console)
@@ -88,11 +89,11 @@ def _print_hit(rank: int, hit: FoundImage, found: Found, console: Console) -> No
         line.append("  ")
         line.append(_strip(hit.sentences, plain=not _coloured(console)))
     line.append("  ")
-    line.append(hit.facts.uri, style="bold default")
+    line.append(plain_text(hit.facts.uri), style="bold default")
     _say(console, line)
     indent = " " * (digits + 2)
     if hit.also:
-        shown = ", ".join(hit.also[:_COPIES_SHOWN])
+        shown = ", ".join(map(plain_text, hit.also[:_COPIES_SHOWN]))
         more = f" and {len(hit.also) - _COPIES_SHOWN} more" * (len(hit.also) > _COPIES_SHOWN)
         _say(console, Text(f"{indent}the same file: {shown}{more}", style="bright_black"))
 

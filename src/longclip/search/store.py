@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from longclip.search.about import About
-from longclip.search.errors import FilterError, SearchError
+from longclip.search.errors import FilterError, SearchError, UnreadableError
 from longclip.search.lance import commit, connect, listed, quoted, reason, tables
 from longclip.search.rows import FACTS, PACKED, Facts, Row, schema, to_arrow
 from longclip.search.shards import ShardTable
@@ -66,8 +66,12 @@ class Store:
         self._depth: tuple[int | None, int | None] | None = None
 
     @staticmethod
-    def open(place: str) -> "Store":
+    def open(place: str, version: int | None = None) -> "Store":
         """The database in a directory or at a URL of object storage (`s3://…`, `gs://…`).
+
+        Args:
+            place: where it is.
+            version: to read it as it was then, see `version`; as it is now where None.
 
         Raises:
             SearchError: where there is none; says how to make it.
@@ -76,7 +80,10 @@ class Store:
             raise SearchError(
                 f"{place} holds no database; make one: longclip index FOLDER --db {place}"
             )
-        return Store(place, connect(place).open_table(TABLE))
+        table = connect(place).open_table(TABLE)
+        if version is not None:
+            table.checkout(version)
+        return Store(place, table)
 
     @staticmethod
     def create(
@@ -106,6 +113,10 @@ class Store:
         """The `lancedb` table, for what is not offered here."""
         return self._table
 
+    def version(self) -> int:
+        """Grows with every write; old ones stay for an hour."""
+        return int(self._table.version)
+
     def refresh(self) -> None:
         """See what others have written."""
         self._table.checkout_latest()
@@ -133,8 +144,12 @@ class Store:
 
     def forget(self, source: str) -> None:
         """Remove a source and all rows from it."""
-        ShardTable(self.place).drop_source(source)
-        self.commit(lambda: self._table.delete(f"source = {quoted(source)}"))
+        where = f"source = {quoted(source)}"
+        shards = ShardTable(self.place)
+        shards.drop_source(source)
+        # A shard is noted under the source that was the last to hold it, a row under the first.
+        shards.drop(self.containers(where))
+        self.commit(lambda: self._table.delete(where))
         left = [name for name in self.sources() if name != source]
         self._keep("source", _SOURCES, json.dumps(left))
 
@@ -187,6 +202,15 @@ class Store:
     def known_at(self, uris: Sequence[str]) -> dict[str, Known]:
         """What has been indexed of these, from whatever source."""
         return self._known(f"uri IN ({listed(uris)})") if uris else {}
+
+    def containers(self, where: str) -> set[str]:
+        """The files with many images in which those that satisfy a condition lie."""
+        return {
+            uri.rpartition(PART)[0]
+            for batch in self.scan(["uri"], where=where)
+            for uri in batch.column(0).to_pylist()
+            if PART in uri
+        }
 
     def known_in(self, container: str) -> dict[str, Known]:
         """What has been indexed from a file that holds many images."""
@@ -293,7 +317,7 @@ class Store:
             return int(self._table.count_rows(where))
         except (ValueError, RuntimeError) as error:
             if where is None:
-                raise SearchError(f"the database cannot be read: {reason(error)}") from error
+                raise UnreadableError(f"the database cannot be read: {reason(error)}") from error
             raise _filter_error(where, error) from error
 
     def scan(
@@ -326,7 +350,7 @@ def _answered(query: Any, where: str | None) -> pa.Table:
         found: pa.Table = query.to_arrow()
     except (ValueError, RuntimeError) as error:
         if where is None:
-            raise SearchError(f"the database cannot be read: {reason(error)}") from error
+            raise UnreadableError(f"the database cannot be read: {reason(error)}") from error
         raise _filter_error(where, error) from error
     return found
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from served import Served, data_url, picture, serving
 
 from longclip.inputs import clip_tokenizer
@@ -15,6 +16,7 @@ from longclip.model import CLIP
 from longclip.search.about import about
 from longclip.search.searcher import Searcher
 from longclip.search.service.naming import public_name
+from longclip.search.service.schemas import EmbeddingsRequest
 from longclip.search.store import Store
 
 openai = pytest.importorskip("openai")
@@ -97,7 +99,11 @@ def test_images_among_texts(client: "openai.OpenAI", nano: CLIP, expected: np.nd
         ({"input": [5, 49407, 5]}, "token ids", "input"),
         ({"input": [-1]}, "token ids", "input"),
         ({"input": "boat " * 76}, "78 tokens, this model's maximum context length is 77", "input"),
-        ({"input": ["a"] * 2049}, "input", None),
+        ({"input": ["a"] * 2049}, "at most 2048 items", None),
+        ({"input": [[5]] * 2049}, "at most 2048 items", None),
+        ({"input": [5] * 4097}, "at most 4096 items", None),
+        ({"input": [[5], [5] * 4097]}, "at most 4096 items", None),
+        ({"input": ["a", "b" * 20_001]}, "has 20,001 characters; a text may have", "input[1]"),
         ({"input": "a", "dimensions": 10_000}, "dimensions", "dimensions"),
         ({"input": "a", "dimensions": 0}, "dimensions", "dimensions"),
         ({"input": "a", "encoding_format": "hex"}, "encoding_format", "encoding_format"),
@@ -197,3 +203,17 @@ def test_batches_are_shared(served: Served) -> None:
     text = httpx2.get(f"{served.url}/metrics").text
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert float(values["longclip_batch_items_sum"]) > float(values["longclip_batch_items_count"])
+
+
+@pytest.mark.parametrize("wrong", ["x", 1.5, {}, [{}]])
+def test_of_many_wrong_inputs_only_the_first_is_an_error(wrong: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        EmbeddingsRequest.model_validate({"model": "nano", "input": [wrong] * 100_000})
+    assert caught.value.error_count() < 10
+
+
+def test_names_of_models_have_an_end(served: Served) -> None:
+    answer = served.client().post("/v1/embeddings", json={"model": "x" * 1001, "input": "a"})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "model"
+    assert len(answer.content) < 1000

@@ -2,17 +2,20 @@
 
 import io
 import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import pytest
 from PIL import Image
-from served import HOSTILE, Served, encoded, make_database, picture, row, serving
+from served import HOSTILE, PATIENCE, Served, encoded, make_database, picture, row, serving
 
 from longclip.model import CLIP
 from longclip.search.rows import id_of
 from longclip.search.searcher import Searcher
+from longclip.search.service import images
 from longclip.search.store import Store
 
 
@@ -115,3 +118,28 @@ def test_originals_in_archives_and_none_on_the_web(tmp_path: Path, nano: CLIP) -
         inside, missing, web = (served.client().get(f"/image/{id_of(uri)}") for uri in uris)
     assert inside.content == content
     assert missing.status_code == web.status_code == 404
+
+
+def test_searches_do_not_wait_for_slow_originals(
+    searcher: Searcher, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, storage_answers = threading.Semaphore(0), threading.Event()
+
+    def slow(uri: str) -> bytes:
+        begun.release()
+        assert storage_answers.wait(PATIENCE)
+        return Path(uri).read_bytes()
+
+    monkeypatch.setattr(images, "read_original", slow)
+    address = f"/image/{id_of(str(photos / '01.jpg'))}"
+    with serving(searcher) as served, ThreadPoolExecutor(8) as clients:
+        try:
+            originals = [clients.submit(served.client().get, address) for _ in range(8)]
+            for _ in originals:
+                assert begun.acquire(timeout=PATIENCE)
+            found = served.client().post("/v1/search", json={"text": "a boat"})
+            assert found.status_code == 200
+            assert not any(original.done() for original in originals)
+        finally:
+            storage_answers.set()
+        assert {original.result(PATIENCE).status_code for original in originals} == {200}

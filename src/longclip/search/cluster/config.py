@@ -23,6 +23,8 @@ class Cluster:
     images_per_task: int = 64
 
     def __post_init__(self) -> None:
+        if self.device not in ("cpu", "cuda"):
+            raise ValueError(f"on a cluster the device is cpu or cuda, not {self.device!r}")
         for name in ("encoders", "images_per_task"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -9,6 +9,8 @@ from longclip.search.shards import DoneShard
 from longclip.search.sources.item import PART
 from longclip.search.store import Known, Store
 
+_SHARDS = (".tar", ".parquet")
+
 
 def vanished(
     store: Store, source: str, places: Set[str], done: Mapping[str, DoneShard]
@@ -26,9 +28,8 @@ def vanished(
     recorded = sum(shard.images for shard in done.values())
     if store.count(where) > recorded:
         # Some of its images have come in without a record, their shard not finished.
-        for batch in store.scan(["uri"], where=where):
-            names = (uri.rpartition(PART)[0] for uri in batch.column(0).to_pylist() if PART in uri)
-            left.update(name for name in names if name not in places)
+        there = store.containers(where) - places
+        left.update(name for name in there if name.endswith(_SHARDS))
     gone: dict[str, Known] = {}
     for place in sorted(left):
         gone |= store.known_in(place)

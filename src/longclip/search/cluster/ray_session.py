@@ -19,19 +19,15 @@ def ray_session(cluster: Cluster) -> Iterator[Any]:
     """Ray Data, ready to use; what was started for it is stopped.
 
     Raises:
-        SearchError: where Ray is not installed, or nothing answers at the address.
+        SearchError: where nothing answers at the address.
     """
     # Ray reports its use to its makers unless it is told not to; a user of ours has not been asked.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Its C++ part writes warnings about its own actors to this process's standard error.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise SearchError(
-            'embedding with Ray needs it: pip install "longclip[search,ray]"'
-        ) from error
+    import ray
+    import ray.data
+
     started = not ray.is_initialized()
     if started:
         _start(ray, cluster.address)

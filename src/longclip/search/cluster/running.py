@@ -14,7 +14,7 @@ from longclip.model import CLIP
 from longclip.search.cluster.config import Cluster
 from longclip.search.cluster.leaving import vanished, without_shards
 from longclip.search.cluster.ray_session import ray_session
-from longclip.search.cluster.stages import TOLD, VECTOR, Batch, Encode, load, look_into
+from longclip.search.cluster.stages import TOLD, VECTOR, Batch, Encode, Snapshot, load, look_into
 from longclip.search.cluster.work import Chunk, Opened, Shard, Split, Unreadable, chunks
 from longclip.search.decoding import Decoding
 from longclip.search.errors import Bad, SearchError
@@ -46,11 +46,12 @@ class _InHand:
     found: int = 0
     expected: int = 0
     arrived: int = 0
+    gone: int = 0
     bad: list[Bad] = field(default_factory=list)
 
     def done(self) -> DoneShard | None:
         """For the table of shards; None where looking into it again may give more."""
-        if not self.shard.stamp or not all(bad.lasting for bad in self.bad):
+        if not self.shard.stamp or self.gone or not all(bad.lasting for bad in self.bad):
             return None
         shard, images = self.shard, self.found - len(self.bad)
         return DoneShard(shard.place, shard.source, shard.stamp, images, tuple(self.bad))
@@ -138,13 +139,15 @@ class ClusterRun:
         if not left:
             return []
         self._complete = []
-        return [Chunk(None, [same.task for same in left], again=True)]
+        tasks = [same.task for same in left]
+        return list(chunks(tasks, self._cluster.images_per_task, again=True))
 
     def _chunks(self, tasks: Sequence[Task]) -> Iterable[Chunk]:
         return chunks(tasks, self._cluster.images_per_task)
 
     def _pipeline(self, ray: Any, model: Any, work: Sequence[Shard | Chunk]) -> Any:
-        place, size = _absolute(self._store.place), self._cluster.images_per_task
+        table = Snapshot(_absolute(self._store.place), self._store.version())
+        size = self._cluster.images_per_task
         has = ray.cluster_resources()
         on_gpu = self._cluster.device != "cpu"
         encoders = self._cluster.encoders or int(has.get("GPU" if on_gpu else "CPU", 0))
@@ -156,12 +159,12 @@ class ClusterRun:
         data = ray.data.from_items(
             [{TOLD: each} for each in work], override_num_blocks=min(len(work), _MOST_BLOCKS)
         )
-        data = data.flat_map(look_into, fn_args=(place, size), num_cpus=_LOOKING)
+        data = data.flat_map(look_into, fn_args=(table, size), num_cpus=_LOOKING)
         # A block is what a task gets: without this, all of a shard would go to one.
         data = data.repartition(target_num_rows_per_block=1)
         data = data.map_batches(
             load,
-            fn_args=(place, self._how, self._model.preprocess.image_size),
+            fn_args=(table, self._how, self._model.preprocess.image_size),
             batch_size=None,
             num_cpus=1 if on_gpu else _DECODING_BESIDE,
         )
@@ -202,6 +205,8 @@ class ClusterRun:
         in_hand = self._in_hand[opened.shard]
         in_hand.found, in_hand.expected = opened.plan.found, opened.tasks
         in_hand.bad += opened.plan.bad
+        # They are deleted at the end, if they are not to be kept.
+        in_hand.gone = len(opened.plan.gone)
         self._check(opened.shard)
 
     def _take_image(self, image: Fresh | Same | Bad, vector: Any) -> None:

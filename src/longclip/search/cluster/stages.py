@@ -7,7 +7,7 @@ own, so that they travel through Ray's shared memory without being copied one by
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -34,13 +34,25 @@ Embedded = tuple[int | None, Fresh | Same | Bad]
 """An image, after the number of its shard."""
 
 
-def look_into(row: dict[str, Any], db: str, size: int) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True)
+class Snapshot:
+    """The database as it was when the work began.
+
+    A task that is repeated because a worker died has to find what it found the first time: Ray
+    waits for as many results.
+    """
+
+    place: str
+    version: int
+
+
+def look_into(row: dict[str, Any], table: Snapshot, size: int) -> Iterator[dict[str, Any]]:
     """Chunks of what is new in a shard; a chunk that is one already is passed on."""
     work: Shard | Chunk = row[TOLD]
     if isinstance(work, Chunk):
         yield row
         return
-    known = _open(db).known_in(work.place)
+    known = _open(table).known_in(work.place)
     source = Renamed(work.source, work.inside)
     try:
         listing = source.list()
@@ -53,7 +65,7 @@ def look_into(row: dict[str, Any], db: str, size: int) -> Iterator[dict[str, Any
         yield {TOLD: chunk}
 
 
-def load(batch: Batch, db: str, how: Decoding, side: int) -> Batch:
+def load(batch: Batch, table: Snapshot, how: Decoding, side: int) -> Batch:
     """Read and decode the images of chunks, but not those whose content is in the database."""
     told: list[object] = []
     pixels: list[NDArray[np.uint8]] = []
@@ -63,7 +75,7 @@ def load(batch: Batch, db: str, how: Decoding, side: int) -> Batch:
             told.append(work)
             pixels.append(empty)
             continue
-        for image in _load_chunk(work, db, how):
+        for image in _load_chunk(work, table, how):
             told.append((work.shard, _without_pixels(image)))
             pixels.append(image.pixels if isinstance(image, Fresh) else empty)
     return {TOLD: _objects(told), PIXELS: np.stack(pixels) if pixels else empty[None][:0]}
@@ -93,11 +105,11 @@ class Encode:
         return {TOLD: told, VECTOR: vectors}
 
 
-def _load_chunk(chunk: Chunk, db: str, how: Decoding) -> Iterator[Fresh | Same | Bad]:
+def _load_chunk(chunk: Chunk, table: Snapshot, how: Decoding) -> Iterator[Fresh | Same | Bad]:
     with ThreadPoolExecutor(_READERS) as pool:
         contents = list(pool.map(read, chunk.tasks))
     hashes = {each.sha256 for each in contents if isinstance(each, Content)}
-    known = set() if chunk.again else _open(db).hashes_among(sorted(hashes))
+    known = set() if chunk.again else _open(table).hashes_among(sorted(hashes))
     broken: dict[str, Bad] = {}
     for content in contents:
         if isinstance(content, Bad):
@@ -131,18 +143,12 @@ def _objects(values: list[object]) -> NDArray[Any]:
 
 
 @lru_cache(maxsize=1)
-def _opened(db: str) -> Store:
-    return Store.open(db)
-
-
-def _open(db: str) -> Store:
-    """The database as it is now; opened once in a process."""
+def _open(table: Snapshot) -> Store:
+    """Once in a process."""
     try:
-        store = _opened(db)
+        return Store.open(table.place, version=table.version)
     except SearchError as error:
         raise SearchError(
-            f"the worker {socket.gethostname()} cannot open {db}: {error}. Workers on other "
-            "machines need a --db that they reach too: object storage, or a folder they share"
+            f"the worker {socket.gethostname()} cannot open {table.place}: {error}. Workers on "
+            "other machines need a --db that they reach too: object storage, or a shared folder"
         ) from error
-    store.refresh()
-    return store

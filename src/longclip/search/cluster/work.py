@@ -137,7 +137,9 @@ def split(sources: Sequence[Source]) -> Split:
     return Split(loose, sharded, list(shards.values()), missing)
 
 
-def chunks(tasks: Sequence[Task], size: int, shard: int | None = None) -> Iterator[Chunk]:
+def chunks(
+    tasks: Sequence[Task], size: int, shard: int | None = None, *, again: bool = False
+) -> Iterator[Chunk]:
     """Tasks in pieces."""
     for start in range(0, len(tasks), size):
-        yield Chunk(shard, tasks[start : start + size])
+        yield Chunk(shard, tasks[start : start + size], again)

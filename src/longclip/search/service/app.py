@@ -1,6 +1,7 @@
 """The application: routes, the page, and what surrounds them."""
 
 import asyncio
+import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +16,8 @@ from starlette.exceptions import HTTPException
 
 from longclip import __version__
 from longclip.inputs import ImageError
-from longclip.search.errors import SearchError
+from longclip.search.errors import FilterError, SearchError, UnreadableError
+from longclip.search.lance import is_storage
 from longclip.search.searcher import Searcher
 from longclip.search.service.batching import Closed
 from longclip.search.service.config import ServeConfig
@@ -26,10 +28,15 @@ from longclip.search.service.metrics import Measured
 from longclip.search.service.openai_api import openai_router
 from longclip.search.service.search_api import search_router
 from longclip.search.service.security import Security, page_policy
-from longclip.search.service.state import Service
+from longclip.search.service.state import UNREADABLE, Service
 
 NONCE = "{{nonce}}"
 """Stands in the page where a script or style shows that it is ours."""
+
+_LONGEST_PLACE = 100
+"""Characters; clients make up names of fields, too."""
+
+_log = logging.getLogger("longclip.serve")
 
 
 def create_app(searcher: Searcher, config: ServeConfig | None = None) -> FastAPI:
@@ -121,6 +128,16 @@ def _add_errors(app: FastAPI) -> None:
     app.add_exception_handler(SearchError, unusable)
     app.add_exception_handler(ImageError, unusable)
 
+    @app.exception_handler(FilterError)
+    async def unfiltered(request: Request, error: FilterError) -> JSONResponse:
+        answer = unreadable if is_storage(error.__cause__) else unusable
+        return await answer(request, error)
+
+    @app.exception_handler(UnreadableError)
+    async def unreadable(_: Request, error: Exception) -> JSONResponse:
+        _log.error("%s", error)
+        return RequestError(503, UNREADABLE, headers={"Retry-After": "5"}).response
+
     @app.exception_handler(Closed)
     async def closed(_: Request, error: Closed) -> JSONResponse:
         return RequestError(503, str(error), headers={"Retry-After": "5"}).response
@@ -132,7 +149,11 @@ def _add_errors(app: FastAPI) -> None:
 
 def _invalid(error: RequestValidationError) -> RequestError:
     """The first thing that is wrong, without repeating what may be megabytes of input."""
-    first = error.errors()[0]
+    # Where an input may be of several kinds, each kind complains; too long tells most.
+    errors = error.errors()
+    first = next((one for one in errors if one["type"] == "too_long"), errors[0])
     place = ".".join(str(part) for part in first["loc"] if part != "body")
+    if len(place) > _LONGEST_PLACE:
+        place = f"{place[:_LONGEST_PLACE]}…"
     what = f"{place}: {first['msg']}" if place else first["msg"]
     return RequestError(400, what, param=place or None)

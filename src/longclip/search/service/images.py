@@ -43,32 +43,33 @@ def images_router(service: Service) -> APIRouter:
 
     @router.get("/image/{id}", summary="The original", response_class=Response)
     async def original(id: str) -> Response:
-        return await service.decoding(_original, service, id)
+        facts, content = await service.reading(_read, service, id)
+        return await service.decoding(_answer, content, facts)
 
     return router
 
 
-def _original(service: Service, id: str) -> Response:
+def _read(service: Service, id: str) -> tuple[Facts, bytes]:
     facts = service.store.facts(id) if _ID.fullmatch(id) else None
     if facts is None:
         raise RequestError(404, "there is no such image in the database (any more)")
-    content, kind = for_browser(_read(facts), facts)
-    name = quote(facts.name, safe="", errors="replace")
-    disposition = {"content-disposition": f"inline; filename*=UTF-8''{name}"}
-    return Response(content, media_type=kind, headers=_CACHED | disposition)
-
-
-def _read(facts: Facts) -> bytes:
     try:
         if facts.uri.startswith(("http://", "https://")):
             raise ValueError("addresses of the web are not followed")
-        return read_original(facts.uri)
+        return facts, read_original(facts.uri)
     except (OSError, ValueError) as error:
         raise RequestError(
             404,
             f"{facts.name} cannot be read from where it was indexed any more; its thumbnail is "
             "still there",
         ) from error
+
+
+def _answer(content: bytes, facts: Facts) -> Response:
+    shown, kind = for_browser(content, facts)
+    name = quote(facts.name, safe="", errors="replace")
+    disposition = {"content-disposition": f"inline; filename*=UTF-8''{name}"}
+    return Response(shown, media_type=kind, headers=_CACHED | disposition)
 
 
 def for_browser(content: bytes, facts: Facts) -> tuple[bytes, str]:

@@ -13,7 +13,12 @@ from starlette.concurrency import run_in_threadpool
 from longclip.inputs import clip_tokenizer
 from longclip.search.service.embedder import Embedder, Input, Tokens
 from longclip.search.service.errors import RequestError
-from longclip.search.service.schemas import EmbeddingsRequest, ModelAnswer, ModelsAnswer
+from longclip.search.service.schemas import (
+    LONGEST_TEXT,
+    EmbeddingsRequest,
+    ModelAnswer,
+    ModelsAnswer,
+)
 from longclip.search.service.state import Service
 from longclip.search.service.uploads import decode_data_url, is_data_url
 
@@ -64,6 +69,13 @@ def _read_text(embedder: Embedder, text: str, param: str) -> Input:
         return embedder.pixels(decode_data_url(text, param))
     if not text:
         raise RequestError(400, f"{param} is an empty text", param=param)
+    if len(text) > LONGEST_TEXT:  # not even its tokens are counted
+        raise RequestError(
+            400,
+            f"{param} has {len(text):,} characters; a text may have {LONGEST_TEXT:,}",
+            param=param,
+            code="context_length_exceeded",
+        )
     return _fitting(embedder, embedder.tokens(text), param)
 
 

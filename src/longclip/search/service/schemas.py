@@ -1,32 +1,51 @@
 """What goes over the wire."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from longclip.search.query import Query
 
 LONGEST_TEXT = 20_000
+LONGEST_NAME = 1000
+LONGEST_DATE = 100
 MOST_INPUTS = 2048
+MOST_TOKENS = 4096
+"""Of an input that comes as ids; what the model reads is checked besides."""
+MOST_FIELDS = 64
 
+# Of a long list of what it may not have, only the first is an error: each would cost a kilobyte.
+_Ids = Annotated[list[int], Field(max_length=MOST_TOKENS, fail_fast=True)]
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
+_Date = Annotated[str, Field(max_length=LONGEST_DATE)]
 Id = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
 
-class SearchRequest(BaseModel):
-    """What is looked for: a text, an image, an image of the database, or several of these."""
+class _Strict(BaseModel):
+    """A request that has no other fields than these."""
 
     model_config = ConfigDict(extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, given: Any) -> Any:
+        if isinstance(given, dict) and len(given) > MOST_FIELDS:
+            raise ValueError(f"it has {len(given):,} fields; it may have {MOST_FIELDS}")
+        return given
+
+
+class SearchRequest(_Strict):
+    """What is looked for: a text, an image, an image of the database, or several of these."""
+
     text: Text = ""
-    without: Annotated[list[Text], Field(alias="not", max_length=32)] = []
+    without: Annotated[list[Text], Field(alias="not", max_length=32, fail_fast=True)] = []
     image: Annotated[str | None, Field(description="A data URL, base64.")] = None
     like: Id | None = None
     where: Annotated[Text | None, Field(description="An SQL condition on what is known.")] = None
     folder: Text | None = None
-    after: Annotated[str | None, Field(description="2024, 2024-05, 2024-05-31 …")] = None
-    before: str | None = None
+    after: Annotated[_Date | None, Field(description="2024, 2024-05, 2024-05-31 …")] = None
+    before: _Date | None = None
     text_share: Annotated[
         float, Field(ge=0, le=1, description="What the text counts for beside an image.")
     ] = Query.text_share
@@ -81,10 +100,8 @@ class AboutAnswer(BaseModel):
     example_folders: list[str]
 
 
-class TokensRequest(BaseModel):
+class TokensRequest(_Strict):
     """A text to be counted."""
-
-    model_config = ConfigDict(extra="forbid")
 
     text: Text
 
@@ -106,11 +123,11 @@ class EmbeddingsRequest(BaseModel):
 
     input: (
         str
-        | Annotated[list[str], Field(min_length=1, max_length=MOST_INPUTS)]
-        | Annotated[list[int], Field(min_length=1)]
-        | Annotated[list[list[int]], Field(min_length=1, max_length=MOST_INPUTS)]
+        | Annotated[list[str], Field(min_length=1, max_length=MOST_INPUTS, fail_fast=True)]
+        | Annotated[_Ids, Field(min_length=1)]
+        | Annotated[list[_Ids], Field(min_length=1, max_length=MOST_INPUTS, fail_fast=True)]
     )
-    model: str
+    model: Annotated[str, Field(max_length=LONGEST_NAME)]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Field(ge=1)] | None = None
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -32,6 +33,12 @@ T = TypeVar("T")
 _DECODERS = 4
 """Images decoded at the same time: each may take hundreds of megabytes."""
 
+_READERS = 16
+"""Originals read at the same time; where storage is slow they wait long and cost little."""
+
+UNREADABLE = "the database cannot be read; see the log of the server"
+"""Said to clients instead of the cause, which names places on the server."""
+
 _LOOKED_AT = 10_000
 _EXAMPLES = 20
 
@@ -59,6 +66,7 @@ class Service:
         self.embed_again = Remembering(self.embed)
         self.admission = Admission(config.max_requests, self.batcher.expected_wait)
         self._decoders = CapacityLimiter(_DECODERS)
+        self._readers = CapacityLimiter(_READERS)
         self._trouble = ""
         self._folders: list[str] | None = None
         self._version: int | None = None
@@ -72,6 +80,11 @@ class Service:
         """Call something that may decode images, in one of few threads."""
         call = partial(function, *args, **kwargs)
         return await anyio.to_thread.run_sync(call, limiter=self._decoders)
+
+    async def reading(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call something that waits for storage, so that it keeps nobody from decoding."""
+        call = partial(function, *args, **kwargs)
+        return await anyio.to_thread.run_sync(call, limiter=self._readers)
 
     def trouble(self) -> str:
         """Why searches cannot be answered; empty where they can."""
@@ -100,10 +113,7 @@ class Service:
                 trouble = cause = await run_in_threadpool(self._refresh)
             except Exception as error:  # storage fails in its own ways, and may come back
                 # Anybody may ask whether we are ready, so no place is named there.
-                trouble, cause = (
-                    "the database cannot be read; see the log of the server",
-                    reason(error),
-                )
+                trouble, cause = UNREADABLE, reason(error)
                 self._version = None
             if trouble and trouble != self._trouble:
                 _log.error("%s: %s", self.store.place, cause)
@@ -126,10 +136,16 @@ class Service:
 
     def _add_gauges(self) -> None:
         gauge = self.metrics.gauge
-        gauge("images", "Images in the database.", lambda: len(self.store))
+        gauge("images", "Images in the database.", self._images)
         gauge("requests_under_way", "Requests that hold a place.", lambda: self.admission.taken)
         gauge("queue_requests", "Requests that wait for the model.", self._waiting_requests)
         gauge("queue_tokens", "Tokens that wait for the model.", self._waiting_tokens)
+
+    def _images(self) -> float:
+        try:
+            return len(self.store)
+        except Exception:  # storage fails in its own ways; the other numbers are known
+            return math.nan
 
     def _waiting_requests(self) -> int:
         return self.batcher.waiting_requests

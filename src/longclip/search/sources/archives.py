@@ -13,13 +13,19 @@ from longclip.search.sources.sidecars import CAPTION_SUFFIXES, LARGEST, caption_
 
 
 class Member(NamedTuple):
-    """A file in a tar file."""
+    """A file in a tar file.
+
+    Attributes:
+        offset: where its content begins.
+        size: bytes of that.
+        mtime_ns: when it, or the caption beside it, was last changed.
+        caption: offset, size and suffix of that caption.
+    """
 
     offset: int
     size: int
     mtime_ns: int
     caption: tuple[int, int, str] | None
-    """Offset, size and suffix of the caption beside it."""
 
 
 class TarSource:
@@ -103,8 +109,8 @@ def _members(place: str, size: int | None, stamp: str) -> tuple[dict[str, Member
             "decompressed first, as images are read at any place of it"
         )
     images = {
-        name: Member(info.offset_data, info.size, _nanoseconds(info.mtime), _caption(name, found))
-        for name, info in found.items()
+        name: _with_caption(name, found)
+        for name in found
         if os.path.splitext(name)[1].lower() in SUFFIXES and not _hidden(name)
     }
     if size is not None:
@@ -127,17 +133,22 @@ def _each(tar: tarfile.TarFile) -> Any:
 
 
 def _nanoseconds(seconds: float) -> int:
-    return max(0, int(seconds * 1e9))
+    """Since 1970; 0 for what is no time of a file, such as NaN."""
+    return int(seconds * 1e9) if 0 <= seconds < 2**33 else 0
 
 
 def _hidden(name: str) -> bool:
     return name.rpartition("/")[2].startswith(".")
 
 
-def _caption(name: str, found: dict[str, tarfile.TarInfo]) -> tuple[int, int, str] | None:
+def _with_caption(name: str, found: dict[str, tarfile.TarInfo]) -> Member:
+    image = found[name]
+    changed = _nanoseconds(image.mtime)
     stem = os.path.splitext(name)[0]
     for suffix in CAPTION_SUFFIXES:
         beside = found.get(stem + suffix)
         if beside is not None:
-            return beside.offset_data, beside.size, suffix
-    return None
+            caption = (beside.offset_data, beside.size, suffix)
+            changed = max(changed, _nanoseconds(beside.mtime))
+            return Member(image.offset_data, image.size, changed, caption)
+    return Member(image.offset_data, image.size, changed, None)

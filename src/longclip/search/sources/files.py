@@ -1,13 +1,14 @@
 """Folders and single files on disk."""
 
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from longclip.data.layouts.files import IMAGE_SUFFIXES
 from longclip.search.errors import SearchError
-from longclip.search.sources.item import Item, Listing, Source, Unlisted
+from longclip.search.sources.item import Item, Listing, Source, Unlisted, latest
 from longclip.search.sources.sidecars import CAPTION_SUFFIXES, LARGEST, caption_of
 
 SUFFIXES = IMAGE_SUFFIXES | {".jfif", ".jpe", ".jp2", ".avif", ".heic", ".heif", ".ppm", ".pgm"}
@@ -71,14 +72,17 @@ class FileSource:
 
     def list(self) -> Listing:
         """The file, whatever its suffix."""
-        try:
-            about = os.stat(self.name)
-        except OSError as error:
-            raise SearchError(f"{self.name} cannot be read: {error.strerror}") from None
         stem = os.path.splitext(self.name)[0]
         captions = [stem + suffix for suffix in CAPTION_SUFFIXES if os.path.isfile(stem + suffix)]
         caption = captions[0] if captions else None
-        changed = max(about.st_mtime_ns, os.stat(caption).st_mtime_ns if caption else 0)
+        try:
+            about = os.stat(self.name)
+            changed = latest(about.st_mtime_ns, os.stat(caption).st_mtime_ns if caption else 0)
+        except (OSError, ValueError) as error:  # the latter where no file can have such a name
+            reason = getattr(error, "strerror", None) or error
+            raise SearchError(f"{self.name} cannot be read: {reason}") from None
+        if not stat.S_ISREG(about.st_mode):
+            raise SearchError(f"{self.name} is no file")
         return Listing([Item(self.name, about.st_size, changed, caption)])
 
     def read(self, item: Item) -> bytes:
@@ -105,7 +109,7 @@ class JoinedSource:
             try:
                 listing = part.list()
             except SearchError as error:
-                unlisted.append(Unlisted(part.name, str(error)))
+                unlisted.append(Unlisted(_common_prefix(part), str(error), part.name))
                 continue
             items += (
                 Item(item.uri, item.bytes, item.mtime_ns, (part, item)) for item in listing.items
@@ -124,6 +128,15 @@ class JoinedSource:
         part, inner = item.place
         caption: str | None = part.caption(inner)
         return caption
+
+
+def _common_prefix(source: Source) -> str:
+    """How the `uri` of each image of a source begins; nothing where its name does not tell.
+
+    A list names files that are elsewhere, and no URL begins with the pattern that it matches.
+    """
+    is_pattern = "://" in source.name and set("*?[") & set(source.name)
+    return "" if is_pattern or source.name.endswith(".jsonl") else source.name
 
 
 class _Identity(NamedTuple):
@@ -155,14 +168,15 @@ def _list_files(
     for entry in entries:
         stem, suffix = os.path.splitext(entry.name)
         if suffix.lower() not in SUFFIXES:
+            unlisted += _folder_that_is_away(entry)
             continue
         captions = (beside[stem + end] for end in CAPTION_SUFFIXES if stem + end in beside)
         caption = next(captions, None)
         try:
-            if entry.is_dir() or not (entry.is_file() or entry.is_symlink()):
-                continue
             about = entry.stat()
-            changed = max(about.st_mtime_ns, caption.stat().st_mtime_ns if caption else 0)
+            if not stat.S_ISREG(about.st_mode):
+                continue
+            changed = latest(about.st_mtime_ns, caption.stat().st_mtime_ns if caption else 0)
         except OSError as error:
             unlisted.append(Unlisted(entry.path, error.strerror or str(error)))
             continue
@@ -170,8 +184,18 @@ def _list_files(
         items.append(Item(entry.path, about.st_size, changed, path))
 
 
+def _folder_that_is_away(entry: "os.DirEntry[str]") -> list[Unlisted]:
+    """A link that leads nowhere: maybe to a folder on a disk that is not connected."""
+    try:
+        if entry.is_symlink():
+            entry.stat()
+    except OSError as error:
+        return [Unlisted(f"{entry.path}/", error.strerror or str(error))]
+    return []
+
+
 def _beside(item: Item) -> str | None:
-    if item.place is None:
+    if item.place is None or not os.path.isfile(item.place):  # a pipe would be waited for
         return None
     try:
         with open(item.place, "rb") as file:

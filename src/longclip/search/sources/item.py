@@ -32,10 +32,12 @@ class Unlisted:
     Attributes:
         prefix: how the `uri` of everything in it begins. What is known of that is kept.
         reason: why, for the user.
+        place: what it is called, where that is not `prefix`.
     """
 
     prefix: str
     reason: str
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,11 @@ class Source(Protocol):
     def caption(self, item: Item) -> str | None:
         """The text that comes with an image, where there is one."""
         ...
+
+
+def latest(*times_ns: int) -> int:
+    """The latest of several times; disks may tell some that no column of int64 can hold."""
+    return min(max(0, *times_ns), 2**63 - 1)
 
 
 def folder_and_name(uri: str) -> tuple[str, str]:

@@ -170,7 +170,9 @@ def _matching(pattern: str, without: str | Path | None) -> Source:
         if os.path.isdir(path):
             # What `**` matches below a folder is in that folder already.
             if "**" not in pattern:
-                parts.append(_open_folder(path, without))
+                folder = _open_folder(path, without)
+                # Never one in another: the engine looks for shards among the parts.
+                parts += folder.parts if isinstance(folder, JoinedSource) else [folder]
         elif Path(path).suffix.lower() in SUFFIXES:
             parts.append(FileSource(path))
         elif path.endswith((".tar", ".parquet", ".jsonl")):

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from longclip.search.errors import SearchError
 from longclip.search.sources.files import SUFFIXES
-from longclip.search.sources.item import Item, Listing
+from longclip.search.sources.item import Item, Listing, latest
 from longclip.search.sources.sidecars import CAPTION_SUFFIXES, LARGEST, caption_of
 
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
@@ -159,7 +159,8 @@ def file_info(place: str) -> FileInfo:
             about = os.stat(place)
         except OSError as error:
             raise SearchError(f"{place} cannot be read: {error.strerror}") from None
-        return FileInfo(about.st_size, about.st_mtime_ns, f"{about.st_size} {about.st_mtime_ns}")
+        stamp = f"{about.st_size} {about.st_mtime_ns}"
+        return FileInfo(about.st_size, latest(about.st_mtime_ns), stamp)
     files, path = file_system(place)
     try:
         found: dict[str, Any] = files.info(path)
@@ -269,11 +270,11 @@ def _why(error: Exception, path: str) -> str:
 
 
 def _changed(about: dict[str, Any]) -> int:
-    """Nanoseconds since 1970; 0 where the storage does not tell."""
+    """Nanoseconds since 1970; 0 where the storage does not tell, or tells nonsense."""
     found = next((about[name] for name in _TIMES if about.get(name) is not None), None)
     if isinstance(found, datetime):
         aware = found if found.tzinfo else found.replace(tzinfo=UTC)
-        return int(aware.timestamp() * 1e6) * 1000
-    if isinstance(found, int | float):
+        found = aware.timestamp()
+    if isinstance(found, int | float) and 0 <= found < 2**33:
         return int(found * 1e6) * 1000
     return 0

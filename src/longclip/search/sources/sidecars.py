@@ -17,7 +17,7 @@ def caption_of(content: bytes, suffix: str) -> str | None:
         return text or None
     try:
         return caption_in(json.loads(text))
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter where it is nested too deeply
         return None
 
 

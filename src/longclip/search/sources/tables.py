@@ -123,6 +123,8 @@ class LinesSource:
             rows = read_jsonl(Path(self.name))
         except DataError as error:
             raise SearchError(str(error)) from None
+        except RecursionError:
+            raise SearchError(f"{self.name}: a row is nested too deeply; mend it") from None
         captions: dict[str, list[str]] = {}
         for row in rows:
             values = row if isinstance(row, dict) else {}
