@@ -62,7 +62,7 @@ def listed(values: Sequence[str]) -> str:
     return ", ".join(map(quoted, values))
 
 
-def is_storage(error: BaseException | None) -> bool:
+def is_storage(error: Exception) -> bool:
     """Whether a query failed by what it reads, not by its filter."""
     # A filter that cannot be parsed is a ValueError, one that fails on a value this RuntimeError.
     return isinstance(error, RuntimeError) and "Query Execution error" not in str(error)

@@ -45,7 +45,7 @@ def check_all_there(listings: Listings, store: Store) -> None:
     ]
     # What could never be looked into, such as a link that leads nowhere, is no loss.
     hidden = [
-        part.prefix
+        part.place or part.prefix
         for _, listing in listings.whole
         for part in listing.unlisted
         if store.count(f"starts_with(uri, {quoted(part.prefix)})")

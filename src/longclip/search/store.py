@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from longclip.search.about import About
 from longclip.search.errors import FilterError, SearchError, UnreadableError
-from longclip.search.lance import commit, connect, listed, quoted, reason, tables
+from longclip.search.lance import commit, connect, is_storage, listed, quoted, reason, tables
 from longclip.search.rows import FACTS, PACKED, Facts, Row, schema, to_arrow
 from longclip.search.shards import ShardTable
 from longclip.search.sources.item import PART
@@ -249,18 +249,18 @@ class Store:
         if not values:
             return []
         query = self._table.search().where(f"{column} IN ({listed(values)})")
-        found = query.select([PACKED, "vector", "thumbnail"]).to_arrow()
+        found = _answered(query.select([PACKED, "vector", "thumbnail"]))
         return [_row(values) for values in found.to_pylist()]
 
     def facts(self, id: str) -> Facts | None:
         """What is known of an image."""
         found = self._table.search().where(f"id = {quoted(id)}").select([PACKED]).limit(1)
-        return next((Facts.unpack(values[PACKED]) for values in found.to_list()), None)
+        return next(map(Facts.unpack, _answered(found)[PACKED].to_pylist()), None)
 
     def thumbnail(self, id: str) -> bytes | None:
         """The small JPEG of an image."""
         found = self._table.search().where(f"id = {quoted(id)}").select(["thumbnail"]).limit(1)
-        return next((values["thumbnail"] for values in found.to_list()), None)
+        return next(iter(_answered(found)["thumbnail"].to_pylist()), None)
 
     def sample(self, count: int, seed: int = 0) -> NDArray[np.float32]:
         """float32 [at most count, D]: embeddings of images drawn without replacement."""
@@ -316,9 +316,7 @@ class Store:
         try:
             return int(self._table.count_rows(where))
         except (ValueError, RuntimeError) as error:
-            if where is None:
-                raise UnreadableError(f"the database cannot be read: {reason(error)}") from error
-            raise _filter_error(where, error) from error
+            raise _unanswered(where, error) from error
 
     def scan(
         self, columns: Sequence[str], rows: int = 65536, where: str | None = None
@@ -345,17 +343,18 @@ def _after(prefix: str) -> str:
     return prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
-def _answered(query: Any, where: str | None) -> pa.Table:
+def _answered(query: Any, where: str | None = None) -> pa.Table:
     try:
         found: pa.Table = query.to_arrow()
     except (ValueError, RuntimeError) as error:
-        if where is None:
-            raise UnreadableError(f"the database cannot be read: {reason(error)}") from error
-        raise _filter_error(where, error) from error
+        raise _unanswered(where, error) from error
     return found
 
 
-def _filter_error(where: str | None, error: Exception) -> FilterError:
+def _unanswered(where: str | None, error: Exception) -> SearchError:
+    """Blames the database or the filter, as the one or the other is at fault."""
+    if where is None or is_storage(error):
+        return UnreadableError(f"the database cannot be read: {reason(error)}")
     return FilterError(
         f"the filter {where!r} cannot be read: {reason(error)} It is an SQL condition on "
         f"{', '.join(FACTS)}; for example: taken >= timestamp '2024-01-01' AND folder LIKE '%/sea%'"

@@ -30,8 +30,6 @@ _READERS = 16
 """Threads that read; they wait for storage most of the time."""
 
 Batch = dict[str, NDArray[Any]]
-Embedded = tuple[int | None, Fresh | Same | Bad]
-"""An image, after the number of its shard."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from starlette.exceptions import HTTPException
 
 from longclip import __version__
 from longclip.inputs import ImageError
-from longclip.search.errors import FilterError, SearchError, UnreadableError
-from longclip.search.lance import is_storage
+from longclip.search.errors import SearchError, UnreadableError
 from longclip.search.searcher import Searcher
 from longclip.search.service.batching import Closed
 from longclip.search.service.config import ServeConfig
@@ -127,11 +126,6 @@ def _add_errors(app: FastAPI) -> None:
 
     app.add_exception_handler(SearchError, unusable)
     app.add_exception_handler(ImageError, unusable)
-
-    @app.exception_handler(FilterError)
-    async def unfiltered(request: Request, error: FilterError) -> JSONResponse:
-        answer = unreadable if is_storage(error.__cause__) else unusable
-        return await answer(request, error)
 
     @app.exception_handler(UnreadableError)
     async def unreadable(_: Request, error: Exception) -> JSONResponse:
