@@ -9,6 +9,9 @@ from longclip.search.errors import SearchError
 
 Out = TypeVar("Out")
 
+KEY = {"lance-schema:unenforced-primary-key": "true"}
+"""Metadata of the column that names a row: two writers that merge the same one do not double it."""
+
 _STORAGE = (
     (r"<Message>(.*?)</Message>", "{}; check the address, and the keys in the environment"),
     (

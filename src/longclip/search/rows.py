@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from longclip.search.lance import KEY
+
 ID_DIGITS = 32
 PACKED = "facts"
 """The column with all facts of an image."""
-_KEY = {"lance-schema:unenforced-primary-key": "true"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def schema(width: int, metadata: dict[bytes, bytes]) -> pa.Schema:
     """
     return pa.schema(
         [
-            pa.field("uri", pa.string(), nullable=False, metadata=_KEY),
+            pa.field("uri", pa.string(), nullable=False, metadata=KEY),
             pa.field("id", pa.string(), nullable=False),
             pa.field("source", pa.string(), nullable=False),
             pa.field("folder", pa.string(), nullable=False),

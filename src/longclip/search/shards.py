@@ -12,13 +12,12 @@ from functools import partial
 import pyarrow as pa
 
 from longclip.search.errors import Bad
-from longclip.search.lance import commit, connect, listed, quoted, tables
+from longclip.search.lance import KEY, commit, connect, listed, quoted, tables
 
 TABLE = "shards"
-_KEY = {"lance-schema:unenforced-primary-key": "true"}
 _SCHEMA = pa.schema(
     [
-        pa.field("place", pa.string(), nullable=False, metadata=_KEY),
+        pa.field("place", pa.string(), nullable=False, metadata=KEY),
         pa.field("source", pa.string(), nullable=False),
         pa.field("stamp", pa.string(), nullable=False),
         pa.field("images", pa.int64(), nullable=False),

@@ -21,7 +21,7 @@ from longclip.search.errors import FilterError, SearchError, UnreadableError
 from longclip.search.lance import commit, connect, is_storage, listed, quoted, reason, tables
 from longclip.search.rows import FACTS, PACKED, Facts, Row, schema, to_arrow
 from longclip.search.shards import ShardTable
-from longclip.search.sources.item import PART
+from longclip.search.sources.item import PART, container_of
 
 TABLE = "images"
 _SOURCES = "longclip.sources"
@@ -155,7 +155,7 @@ class Store:
 
     def delete(self, uris: Sequence[str]) -> None:
         """Forget images; those that are not there do not matter."""
-        containers = {uri.rpartition(PART)[0] for uri in uris if PART in uri}
+        containers = {container for uri in uris if (container := container_of(uri)) is not None}
         if containers:
             # Before the rows: a shard that was taken for whole would not be looked into again.
             ShardTable(self.place).drop(containers)
@@ -206,10 +206,10 @@ class Store:
     def containers(self, where: str) -> set[str]:
         """The files with many images in which those that satisfy a condition lie."""
         return {
-            uri.rpartition(PART)[0]
+            container
             for batch in self.scan(["uri"], where=where)
             for uri in batch.column(0).to_pylist()
-            if PART in uri
+            if (container := container_of(uri)) is not None
         }
 
     def known_in(self, container: str) -> dict[str, Known]:

@@ -6,10 +6,8 @@ from dataclasses import replace
 from longclip.search.lance import quoted
 from longclip.search.planning import Plan
 from longclip.search.shards import DoneShard
-from longclip.search.sources.item import PART
+from longclip.search.sources.item import SHARDS, container_of
 from longclip.search.store import Known, Store
-
-_SHARDS = (".tar", ".parquet")
 
 
 def vanished(
@@ -29,7 +27,7 @@ def vanished(
     if store.count(where) > recorded:
         # Some of its images have come in without a record, their shard not finished.
         there = store.containers(where) - places
-        left.update(name for name in there if name.endswith(_SHARDS))
+        left.update(name for name in there if name.endswith(SHARDS))
     gone: dict[str, Known] = {}
     for place in sorted(left):
         gone |= store.known_in(place)
@@ -39,9 +37,5 @@ def vanished(
 def without_shards(plan: Plan, sharded: Mapping[str, Set[str]]) -> Plan:
     """A plan for files of their own, whose source also has shards: these have not gone."""
     places = set().union(*sharded.values())
-    gone = {
-        uri: known
-        for uri, known in plan.gone.items()
-        if PART not in uri or uri.rpartition(PART)[0] not in places
-    }
+    gone = {uri: known for uri, known in plan.gone.items() if container_of(uri) not in places}
     return replace(plan, gone=gone)

@@ -7,6 +7,9 @@ from typing import Any, Protocol
 PART = "::"
 """Between a file that holds many images and the name or number of one of them."""
 
+SHARDS = (".tar", ".parquet")
+"""How files end that hold many images and may be many themselves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -79,6 +82,12 @@ class Source(Protocol):
 def latest(*times_ns: int) -> int:
     """The latest of several times; disks may tell some that no column of int64 can hold."""
     return min(max(0, *times_ns), 2**63 - 1)
+
+
+def container_of(uri: str) -> str | None:
+    """The file that holds the image and others; None where the image is a file of its own."""
+    container, part, _ = uri.rpartition(PART)
+    return container if part else None
 
 
 def folder_and_name(uri: str) -> tuple[str, str]:

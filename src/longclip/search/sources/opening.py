@@ -13,7 +13,7 @@ from longclip.data.shard_names import is_remote as is_web_address
 from longclip.search.errors import SearchError
 from longclip.search.sources.archives import TarSource, read_at, tar_members
 from longclip.search.sources.files import SUFFIXES, FileSource, FolderSource, JoinedSource
-from longclip.search.sources.item import PART, Item, Source
+from longclip.search.sources.item import PART, SHARDS, Item, Source
 from longclip.search.sources.remote import (
     RemotePattern,
     RemoteSource,
@@ -25,7 +25,6 @@ from longclip.search.sources.remote import (
 from longclip.search.sources.tables import CollectionSource, LinesSource, ParquetSource
 
 _WILD = frozenset("*?[")
-_CONTAINERS = (".tar", ".parquet")
 
 
 def open_source(place: str | Path, *, without: str | Path | None = None) -> Source:
@@ -79,7 +78,7 @@ def read_original(uri: str) -> bytes:
         OSError, ValueError: where it is gone or cannot be read.
     """
     container, part, member = uri.rpartition(PART)
-    if is_url(uri) and not (part and container.endswith(_CONTAINERS)):
+    if is_url(uri) and not (part and container.endswith(SHARDS)):
         return read_url(uri)
     if not part or os.path.isfile(uri):
         return Path(uri).read_bytes()
@@ -175,6 +174,6 @@ def _matching(pattern: str, without: str | Path | None) -> Source:
                 parts += folder.parts if isinstance(folder, JoinedSource) else [folder]
         elif Path(path).suffix.lower() in SUFFIXES:
             parts.append(FileSource(path))
-        elif path.endswith((".tar", ".parquet", ".jsonl")):
+        elif path.endswith((*SHARDS, ".jsonl")):
             parts.append(open_source(Path(path)))
     return JoinedSource(os.path.abspath(pattern), parts)

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from longclip.search.errors import SearchError
 from longclip.search.sources.files import SUFFIXES
-from longclip.search.sources.item import Item, Listing, latest
+from longclip.search.sources.item import SHARDS, Item, Listing, latest
 from longclip.search.sources.sidecars import CAPTION_SUFFIXES, LARGEST, caption_of
 
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
@@ -19,7 +19,6 @@ _TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
 _STAMPS = ("ETag", "etag", "md5Hash", "content_md5", *_TIMES)
 """What file systems call a hash of the content, or that time."""
 
-_SHARDS = (".tar", ".parquet")
 _AHEAD = 8 << 20
 """Bytes that a request asks for at least while a file is read in small pieces."""
 
@@ -41,11 +40,11 @@ class RemoteSource:
             for name in found
             if name == path or (_is_image(name) and not _is_hidden(name[len(path) :]))
         ]
-        shards = sum(name.endswith(_SHARDS) for name in found)
+        shards = sum(name.endswith(SHARDS) for name in found)
         if shards and not names:
             raise SearchError(
                 f"{self.name} holds no images but {shards:,} shards; name those, in quotes: "
-                f"'{self.name}/*{_SHARDS[0]}'"
+                f"'{self.name}/*{SHARDS[0]}'"
             )
         return Listing(_items(files, found, names))
 
