@@ -55,6 +55,7 @@ def test_pointing_at_a_hit_colours_the_text(page: Any) -> None:
     answer = search(page, typed)
     page.locator(".hit").nth(1).hover()
     coloured = page.locator("#mirror").locator(".yes, .no, .open")
+    expect(coloured).to_have_count(3)
     assert [" ".join(text.split()) for text in coloured.all_text_contents()] == answer["sentences"]
     states = coloured.evaluate_all("all => all.map(span => span.className)")
     assert states == page.locator(".hit").nth(1).locator(".mark").evaluate_all(
@@ -62,6 +63,22 @@ def test_pointing_at_a_hit_colours_the_text(page: Any) -> None:
     )
     page.mouse.move(1, 1)
     expect(coloured).to_have_count(0)
+
+
+def test_a_late_count_of_tokens_leaves_the_colours(page: Any) -> None:
+    late: list[Any] = []
+    page.route("**/v1/tokens", lambda route: late.append(route))
+    with page.expect_request("**/v1/tokens"):
+        search(page, "A windmill stands. It rains.")
+    page.locator(".hit").first.hover()
+    coloured = page.locator("#mirror").locator(".yes, .no, .open")
+    expect(coloured).to_have_count(2)
+    expect(page.locator("#tokens")).not_to_contain_text(" of 77 tokens")
+    assert late
+    for route in late:
+        route.continue_()
+    expect(page.locator("#tokens")).to_contain_text(" of 77 tokens")
+    expect(coloured).to_have_count(2)
 
 
 @pytest.mark.parametrize("before", ["", "🦆🦆 Enten\n\n"])
