@@ -171,10 +171,10 @@ def _ours(folder: Path, model: str, out: Path, dtype: torch.dtype) -> _Work:
 
 
 def _read_ours(out: Path) -> NDArray[np.float32]:
-    from longclip.search.store import Store, matrix
+    from longclip.search.reader import Reader, matrix
 
     rows: dict[str, NDArray[np.float32]] = {}
-    for batch in Store.open(str(out / "db")).scan(["uri", "vector"]):
+    for batch in Reader.open(str(out / "db")).scan(["uri", "vector"]):
         rows.update(zip(batch["uri"].to_pylist(), matrix(batch["vector"]), strict=True))
     return np.stack([rows[uri] for uri in sorted(rows)])
 

@@ -25,6 +25,13 @@ def test_strangers_need_a_token(run: Run) -> None:  # noqa: F811
     assert "--host 0.0.0.0 lets others in: give them a token, --token or LONG" in outcome.err
 
 
+@pytest.mark.parametrize("port", [-1, 65_536])
+def test_ports_that_there_are_not(port: int, run: Run) -> None:  # noqa: F811
+    outcome = run("serve", "--db", "db", "--port", port)
+    assert outcome.code == 1
+    assert f"--port is {port}; it goes from 0, which takes a free one, to 65535" in outcome.err
+
+
 def test_a_short_token_is_refused(run: Run) -> None:  # noqa: F811
     outcome = run("serve", "--db", "db", "--token", "secret")
     assert outcome.code == 1

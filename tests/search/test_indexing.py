@@ -21,6 +21,7 @@ from test_sources import tar_file
 from longclip.inputs import decode_image
 from longclip.model import CLIP
 from longclip.search import indexing, outcomes, running
+from longclip.search.about import about
 from longclip.search.contents import status
 from longclip.search.errors import SearchError
 from longclip.search.indexing import forget, index
@@ -343,6 +344,27 @@ def test_half_a_character_in_a_caption_stops_nothing(tmp_path: Path) -> None:
     assert run_index(folder, db=tmp_path / "db").added == 1
     [row] = Store.open(str(tmp_path / "db")).rows("uri", [str(folder / "0000.jpg")])
     assert row.facts.caption == "? boat"
+
+
+def test_a_run_that_failed_binds_no_model(tmp_path: Path) -> None:
+    folder, db = photos(tmp_path / "photos", 2), str(tmp_path / "db")
+    Store.create(db, about(small_clip(seed=1), "other"), sources=["/gone"])
+    assert run_index(folder, db=Path(db)).added == 2
+    store = Store.open(db)
+    assert store.about == about(MODEL, "small")
+    assert store.sources() == ["/gone", str(folder)]
+    with pytest.raises(SearchError, match="another model"):
+        index([folder], db, small_clip(seed=1), model_name="other")
+
+
+def test_larger_than_pillow_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    folder, db = photos(tmp_path / "photos", 1), tmp_path / "db"
+    [bad] = run_index(folder, db=db, max_pixels=600).bad
+    assert "too large to be decoded" in bad.reason
+    assert not bad.lasting
+    assert run_index(folder, db=db, max_pixels=40 * 48).added == 1
+    assert Image.MAX_IMAGE_PIXELS == 500
 
 
 def test_what_was_too_large_is_read_when_larger_ones_are_allowed(tmp_path: Path) -> None:

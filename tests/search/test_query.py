@@ -187,6 +187,12 @@ def test_what_cannot_be_asked(searcher, query, message):
         searcher.search(query)
 
 
+def test_a_query_that_takes_itself_away(searcher):
+    searcher.search(Query("a dog", without=("a dog",) * 3))
+    with pytest.raises(SearchError, match="cancel out; change the text"):
+        searcher.search(Query("a dog", without=("a dog",) * 4))
+
+
 def test_an_answer_is_json(searcher):
     found = searcher.search(Query("A boat. A house.", count=2))
     read = json.loads(json.dumps(found.to_json()))

@@ -21,6 +21,7 @@ from longclip.search.sources.item import Item, Source, folder_and_name
 from longclip.search.sources.opening import open_source, read_original
 from longclip.search.sources.remote import file_info
 from longclip.search.sources.sidecars import caption_of
+from longclip.search.sources.tables import ParquetSource
 
 
 def listed(source: Source) -> dict[str, Item]:
@@ -159,7 +160,7 @@ def test_a_folder_that_must_not_be_read(tmp_path: Path, monkeypatch: pytest.Monk
     ],
 )
 def test_captions_beside(suffix: str, content: str, expected: str | None, tmp_path: Path) -> None:
-    assert caption_of(content.encode(), suffix) == expected
+    assert caption_of(content.encode(), f"a{suffix}") == expected
     path = photo(tmp_path / "a.jpg", 1)
     path.with_suffix(suffix).write_text(content, encoding="utf-8")
     later = path.stat().st_mtime_ns + 5_000_000_000
@@ -247,6 +248,35 @@ def test_a_caption_in_a_tar_file_that_is_newer(tmp_path: Path) -> None:
     assert times == [30 * 10**9, 20 * 10**9]
 
 
+def test_hard_links_in_a_tar_file(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        info, content = tarfile.TarInfo("a.jpg"), jpeg_bytes(1)
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+        for name, target in {"b.jpg": "a.jpg", "c.jpg": "b.jpg", "d.jpg": "gone.jpg"}.items():
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.LNKTYPE, target
+            tar.addfile(link)
+    source = open_source(tmp_path / "x.tar")
+    assert names(source) == ["a.jpg", "b.jpg", "c.jpg"]
+    assert {source.read(item) for item in source.list().items} == {content}
+
+
+@pytest.mark.parametrize("caption", ["SEA.TXT", "SEA.JSON"])
+def test_captions_of_old_disks(caption: str, tmp_path: Path) -> None:
+    text = b"A boat." if caption.endswith("TXT") else b'{"caption": "A boat."}'
+    photo(tmp_path / "in" / "SEA.JPG", 1)
+    (tmp_path / "in" / caption).write_bytes(text)
+    tar_file(tmp_path / "x.tar", {"SEA.JPG": jpeg_bytes(1), caption: text})
+    files = fsspec.filesystem("memory")
+    files.pipe({"/old/SEA.JPG": jpeg_bytes(1), f"/old/{caption}": text})
+    places = (tmp_path / "in", tmp_path / "in" / "SEA.JPG", tmp_path / "x.tar", "memory://old")
+    for source in map(open_source, places):
+        [item] = source.list().items
+        assert source.caption(item) == "A boat."
+    files.rm("/old", recursive=True)
+
+
 def test_tar_shards(tmp_path: Path) -> None:
     for i in range(3):
         tar_file(
@@ -313,6 +343,23 @@ def test_parquet(as_struct: bool, tmp_path: Path) -> None:
             source.read(items[4])
     with pytest.raises(FileNotFoundError, match="has no row 99 any more"):
         read_original(f"{tmp_path}/x.parquet::99")
+
+
+def test_a_parquet_file_that_has_shrunk_meanwhile(tmp_path: Path) -> None:
+    def write(rows: int) -> None:
+        table = pa.table({"image": [jpeg_bytes(i) for i in range(rows)]})
+        pq.write_table(table, tmp_path / "x.parquet", row_group_size=4)
+
+    write(8)
+    source = open_source(tmp_path / "x.parquet")
+    items = source.list().items
+    write(6)
+    assert source.read(items[5]) == jpeg_bytes(5)
+    with pytest.raises(FileNotFoundError, match="has no row 7 any more"):
+        source.read(items[7])
+    again = ParquetSource(source.name)
+    with pytest.raises(FileNotFoundError, match="has no row 7 any more"):
+        again.read(items[7])
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 nonsense PAR1"])

@@ -15,6 +15,7 @@ pytest.importorskip("lancedb")
 from databases import MODEL, WIDTH, database, row, vectors
 from small import small_clip
 
+from longclip.search import lance
 from longclip.search.about import About, about, check_same_model, digest_of
 from longclip.search.errors import FilterError, SearchError
 from longclip.search.rows import Facts
@@ -73,6 +74,15 @@ def test_rows_by_any_key_and_more_than_a_few(store: Store) -> None:
         keys = [getattr(r.facts, column) for r in ROWS]
         assert {r.facts for r in store.rows(column, [*keys, "none"])} == {r.facts for r in ROWS}
     assert store.rows("id", []) == []
+
+
+def test_more_keys_than_one_condition_takes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lance, "_VALUES", 7)
+    uris = [r.facts.uri for r in ROWS]
+    hashes = [r.facts.sha256 for r in ROWS]
+    assert set(store.known_at([*uris, "none"])) == set(uris)
+    assert set(store.originals(hashes)) == store.hashes_among(hashes) == set(hashes)
+    assert len(store.rows("uri", uris)) == len(ROWS)
 
 
 def test_a_hit_has_the_vector_of_its_image(store: Store) -> None:
@@ -204,9 +214,9 @@ def test_another_model_is_told_apart_and_another_precision_is_not() -> None:
     model, other = small_clip(), small_clip(seed=1)
     half = copy.deepcopy(model).to(torch.bfloat16)
     assert digest_of(model) == digest_of(half) != digest_of(other)
-    check_same_model(about(model, "one"), half, "half", "db")
+    check_same_model(about(model, "one"), about(half, "half"), "db")
     with pytest.raises(SearchError, match=r"indexed with one, and other is another .* --rebuild"):
-        check_same_model(about(model, "one"), other, "other", "db")
+        check_same_model(about(model, "one"), about(other, "other"), "db")
 
 
 @given(

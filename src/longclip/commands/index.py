@@ -104,11 +104,11 @@ def index_command(
     from longclip.search.cluster.config import Cluster
     from longclip.search.indexing import index
     from longclip.search.precision import fast_dtype
+    from longclip.search.reader import Reader
     from longclip.search.report_printing import report_lines
-    from longclip.search.store import Store
 
-    is_new = bool(sources) and not Store.exists(db)
-    name = model or (_small_model() if is_new else Store.open(db).about.model)
+    is_new = bool(sources) and not Reader.exists(db)
+    name = model or (_small_model() if is_new else Reader.open(db).about.model)
     cluster = Cluster(ray_address, device, encoders) if engine == "ray" else None
     here = "cpu" if cluster else device
     # What is fast on this machine's processor says nothing of the workers' GPUs.

@@ -124,7 +124,9 @@ def search_command(
 
 def _absolute(place: str) -> str:
     """As `longclip index` writes it, without `..`."""
-    return place if "://" in place else os.path.abspath(os.path.expanduser(place))
+    from longclip.search.sources.item import is_url
+
+    return place if is_url(place) else os.path.abspath(os.path.expanduser(place))
 
 
 def _with_like(query: "Query", like: str | None, searcher: "Searcher") -> "Query":

@@ -102,9 +102,9 @@ def _decode_file(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
             f"{name}: not an image that Pillow can read; convert it to JPEG or PNG, or leave it out"
         ) from error
     except Image.DecompressionBombError as error:
-        raise ImageError(
-            f"{name}: too large to be decoded safely: {error}; scale it down, or raise "
-            "PIL.Image.MAX_IMAGE_PIXELS and max_pixels if you trust it"
+        raise RetryableImageError(
+            f"{name}: too large to be decoded safely: {error}; scale it down, or raise max_pixels "
+            "and PIL.Image.MAX_IMAGE_PIXELS if you trust it"
         ) from error
     except (ImageError, MemoryError):
         raise

@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from longclip.search.errors import FilterError, SearchError
     from longclip.search.indexing import forget, index
     from longclip.search.query import Found, FoundImage, Query
+    from longclip.search.reader import Hit, Reader
     from longclip.search.report import IndexReport
     from longclip.search.rows import Facts, Row
     from longclip.search.searcher import Searcher, open_searcher
     from longclip.search.service.app import create_app
     from longclip.search.sources.item import Item, Listing, Source
     from longclip.search.sources.opening import open_source, read_original
-    from longclip.search.store import Hit, Store
+    from longclip.search.store import Store
 
 _EXPORTS = {
     "About": "about",
@@ -27,12 +28,13 @@ _EXPORTS = {
     "FilterError": "errors",
     "Found": "query",
     "FoundImage": "query",
-    "Hit": "store",
+    "Hit": "reader",
     "IndexQuality": "ann",
     "IndexReport": "report",
     "Item": "sources.item",
     "Listing": "sources.item",
     "Query": "query",
+    "Reader": "reader",
     "Row": "rows",
     "SearchError": "errors",
     "Searcher": "searcher",
@@ -63,6 +65,7 @@ __all__ = [
     "Item",
     "Listing",
     "Query",
+    "Reader",
     "Row",
     "SearchError",
     "Searcher",

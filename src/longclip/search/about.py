@@ -53,7 +53,7 @@ class About:
 
 
 def about(model: CLIP, name: str) -> About:
-    """What to write into a database that `model` is about to fill."""
+    """What a database that `model` fills is made with."""
     return About(name, digest_of(model), model.embedding_dim, model.context_length)
 
 
@@ -73,11 +73,11 @@ def digest_of(model: CLIP) -> str:
     return whole.hexdigest()
 
 
-def check_same_model(stored: About, model: CLIP, name: str, place: str) -> None:
+def check_same_model(stored: About, given: About, place: str) -> None:
     """Refuse a model whose embeddings cannot be compared with those that are there."""
-    if digest_of(model) != stored.digest:
+    if given.digest != stored.digest:
         raise SearchError(
-            f"{place} was indexed with {stored.model}, and {name} is another model: their "
+            f"{place} was indexed with {stored.model}, and {given.model} is another model: their "
             "embeddings cannot be compared. Use that one, or index everything again with this "
-            f"one: longclip index … --db {place} --model {name} --rebuild"
+            f"one: longclip index … --db {place} --model {given.model} --rebuild"
         )

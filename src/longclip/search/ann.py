@@ -14,7 +14,8 @@ from longclip import scenes
 from longclip._progress import OnProgress
 from longclip.inputs import TruncationWarning
 from longclip.model import CLIP
-from longclip.search.store import Store, matrix
+from longclip.search.reader import Reader, matrix
+from longclip.search.store import Store
 
 EXACT_BELOW = 20_000
 """Images up to which each is compared with a query: 512 numbers each take 2 µs of a processor."""
@@ -64,7 +65,7 @@ class IndexQuality:
         )
 
 
-def read_quality(store: Store) -> IndexQuality | None:
+def read_quality(store: Reader) -> IndexQuality | None:
     """What was measured last; None where every search is exact."""
     kept = store.quality()
     return IndexQuality(**json.loads(kept)) if kept else None
@@ -119,7 +120,7 @@ def _create(store: Store, column: str) -> None:
     store.commit(lambda: store.table.create_index(column, config=kind))
 
 
-def _measure(store: Store, model: CLIP, trained: int) -> IndexQuality:
+def _measure(store: Reader, model: CLIP, trained: int) -> IndexQuality:
     """The cheapest setting that finds enough; the last one where none does."""
     images = store.sample(_QUERIES)
     texts = _descriptions(model)
@@ -131,7 +132,7 @@ def _measure(store: Store, model: CLIP, trained: int) -> IndexQuality:
 
 
 def _settings(
-    store: Store,
+    store: Reader,
     images: NDArray[np.float32],
     texts: NDArray[np.float32],
     least: NDArray[np.float32],
@@ -161,7 +162,7 @@ def _settings(
         )
 
 
-def _tenth_best(store: Store, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+def _tenth_best(store: Reader, queries: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 [N]: what an image must reach to be among the nearest, by comparing with them all."""
     best = np.full((len(queries), NEIGHBOURS), -np.inf, np.float32)
     for batch in store.scan(["vector"], 8192):

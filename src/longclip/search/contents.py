@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from longclip.search.about import About
 from longclip.search.ann import IndexQuality, read_quality
-from longclip.search.store import Store
+from longclip.search.reader import Reader
+from longclip.search.sources.item import is_url
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Status:
 
 def status(place: str) -> Status:
     """Look into a database; raises SearchError where there is none."""
-    store = Store.open(place)
+    store = Reader.open(place)
     sources: Counter[str] = Counter(dict.fromkeys(store.sources(), 0))
     contents: set[str] = set()
     for batch in store.scan(["source", "sha256"]):
@@ -45,7 +46,7 @@ def status(place: str) -> Status:
         about=store.about,
         images=len(store),
         contents=len(contents),
-        disk_bytes=None if "://" in place else _disk_bytes(place),
+        disk_bytes=None if is_url(place) else _disk_bytes(place),
         sources=dict(sources),
         quality=read_quality(store),
     )

@@ -1,7 +1,9 @@
 """From an image file to what the encoder takes, what the table keeps, and what the page shows."""
 
 import io
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,6 +65,24 @@ def decode(content: bytes, how: Decoding) -> Decoded:
         ) from None
     small = thumbnail(image, how.thumbnail)
     return Decoded(read_metadata(content), image.width, image.height, pixels, small)
+
+
+@contextmanager
+def decoders(max_pixels: int) -> Iterator[None]:
+    """Let Pillow open images of this size, which it refuses from 179 million pixels on.
+
+    What it has to say of single files meanwhile is in their reasons, or does not matter.
+    """
+    before = Image.MAX_IMAGE_PIXELS
+    if before is not None:
+        Image.MAX_IMAGE_PIXELS = max(before, max_pixels)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def thumbnail(image: Image.Image, side: int) -> bytes:

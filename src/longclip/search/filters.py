@@ -7,7 +7,7 @@ from datetime import datetime
 
 from longclip.search.errors import FilterError
 from longclip.search.lance import quoted
-from longclip.search.store import Store
+from longclip.search.reader import Reader
 
 
 def combined_filter(
@@ -39,7 +39,7 @@ def combined_filter(
 
 
 @contextmanager
-def naming_as_written(store: Store, where: str | None) -> Iterator[None]:
+def naming_as_written(store: Reader, where: str | None) -> Iterator[None]:
     """Where a combined condition cannot be read, blame `where` as the user wrote it.
 
     Args:

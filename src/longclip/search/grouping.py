@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from longclip.search.ann import IndexQuality
 from longclip.search.query import FoundImage, Query
-from longclip.search.store import Hit, Store
+from longclip.search.reader import Hit, Reader
 
 _SPARE = 16
 """Rows asked for beyond those wanted: collections have a few copies, seldom many."""
@@ -15,7 +15,7 @@ _MOST = 20_000
 
 
 def distinct(
-    store: Store,
+    store: Reader,
     direction: NDArray[np.float32],
     query: Query,
     *,
@@ -38,7 +38,7 @@ def distinct(
         index looks into hold fewer rows than are asked for.
 
     Raises:
-        FilterError: as `Store.nearest`.
+        FilterError: as `Reader.nearest`.
     """
     asked = query.count + _SPARE
     while True:
@@ -55,7 +55,7 @@ def distinct(
 
 
 def _nearest(
-    store: Store,
+    store: Reader,
     direction: NDArray[np.float32],
     count: int,
     where: str | None,

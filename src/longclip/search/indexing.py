@@ -2,12 +2,8 @@
 
 import os
 import time
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-
-from PIL import Image
 
 from longclip._libraries import require
 from longclip._progress import OnProgress
@@ -17,7 +13,7 @@ from longclip.search.ann import ensure_index
 from longclip.search.cluster.config import Cluster
 from longclip.search.cluster.running import ROWS_AT_ONCE, ClusterRun
 from longclip.search.cluster.work import Split, split
-from longclip.search.decoding import Decoding
+from longclip.search.decoding import Decoding, decoders
 from longclip.search.errors import SearchError
 from longclip.search.loading import Loader, hash_key
 from longclip.search.locking import writing
@@ -26,7 +22,7 @@ from longclip.search.planning import Plan, make_plan
 from longclip.search.preparing import check_all_there, list_sources, open_sources, open_store
 from longclip.search.report import IndexReport
 from longclip.search.running import Run
-from longclip.search.sources.remote import is_url
+from longclip.search.sources.item import is_url
 from longclip.search.store import Store
 
 
@@ -74,7 +70,7 @@ def index(
     began = time.monotonic()
     place = str(db)
     opened, missing = open_sources(sources, place, rebuild)
-    with writing(place), _quiet_decoders():
+    with writing(place), decoders(max_pixels):
         work = Split(opened) if cluster is None else split(opened)
         listings = list_sources(work.loose, [*missing, *work.missing])
         if rebuild and Store.exists(place):
@@ -131,15 +127,6 @@ def _check_options(**options: int | None) -> None:
     for name, value in options.items():
         if value is not None and value < 1:
             raise SearchError(f"{name} must be 1 or more, not {value}")
-
-
-@contextmanager
-def _quiet_decoders() -> Iterator[None]:
-    """What Pillow has to say of single files is in their reasons, or does not matter."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        yield
 
 
 def _hashes(store: Store, plan: Plan) -> set[bytes]:

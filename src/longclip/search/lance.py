@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from longclip.search.errors import SearchError
@@ -11,6 +11,9 @@ Out = TypeVar("Out")
 
 KEY = {"lance-schema:unenforced-primary-key": "true"}
 """Metadata of the column that names a row: two writers that merge the same one do not double it."""
+
+_VALUES = 1000
+"""In one condition: no parser of SQL is made for megabytes of one."""
 
 _STORAGE = (
     (r"<Message>(.*?)</Message>", "{}; check the address, and the keys in the environment"),
@@ -60,9 +63,11 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def listed(values: Sequence[str]) -> str:
-    """Strings as SQL's IN takes them."""
-    return ", ".join(map(quoted, values))
+def among(column: str, values: Sequence[str]) -> Iterator[str]:
+    """Conditions that together ask for all rows with one of these values; none without values."""
+    for start in range(0, len(values), _VALUES):
+        listed = ", ".join(map(quoted, values[start : start + _VALUES]))
+        yield f"{column} IN ({listed})"
 
 
 def is_storage(error: Exception) -> bool:

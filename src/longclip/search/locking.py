@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from longclip.search.errors import SearchError
+from longclip.search.sources.item import is_url
 
 LOCK = ".writer"
 _TRIES = 100
@@ -30,7 +31,7 @@ def writing(place: str) -> Iterator[None]:
     Raises:
         SearchError: where another process writes; says which. Also where nothing can be written.
     """
-    if "://" in place:
+    if is_url(place):
         yield
         return
     folder = Path(place)

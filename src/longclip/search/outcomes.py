@@ -9,10 +9,11 @@ from longclip.search.ann import IndexQuality
 from longclip.search.errors import Bad
 from longclip.search.loading import Same
 from longclip.search.planning import Plan, Task
+from longclip.search.reader import Known
 from longclip.search.report import IndexReport
 from longclip.search.rows import Row
 from longclip.search.sources.item import folder_and_name
-from longclip.search.store import Known, Store
+from longclip.search.store import Store
 
 STAGE = "images"
 _ROWS_PER_WRITE = 512

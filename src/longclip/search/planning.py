@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from longclip.search.errors import Bad, SearchError
+from longclip.search.reader import Known, Reader
 from longclip.search.sources.files import FolderSource, JoinedSource
 from longclip.search.sources.item import PART, Item, Listing, Source
-from longclip.search.store import Known, Store
-
-_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +75,13 @@ def list_all(sources: Sequence[Source]) -> Listings:
     return Listings(listings, bad)
 
 
-def make_plan(listings: Listings, store: Store) -> Plan:
+def make_plan(listings: Listings, store: Reader) -> Plan:
     """Compare sources with all that the database knows of them."""
     known = store.known(*(source.name for source, _ in listings.whole))
     return compare(listings, known, store if len(store) > len(known) else None)
 
 
-def compare(listings: Listings, known: Mapping[str, Known], store: Store | None = None) -> Plan:
+def compare(listings: Listings, known: Mapping[str, Known], store: Reader | None = None) -> Plan:
     """Compare sources with what is known of them.
 
     A source that cannot be listed, or in which there is nothing any more, is taken for a disk that
@@ -128,13 +126,9 @@ def _shown(text: str) -> str:
     return text if _is_text(text) else ascii(text)
 
 
-def _known_elsewhere(store: Store | None, uris: Sequence[str]) -> dict[str, Known]:
+def _known_elsewhere(store: Reader | None, uris: Sequence[str]) -> dict[str, Known]:
     """Images that another source has brought in already."""
-    found: dict[str, Known] = {}
-    if store is not None:
-        for start in range(0, len(uris), _AT_ONCE):
-            found |= store.known_at(uris[start : start + _AT_ONCE])
-    return found
+    return store.known_at(uris) if store is not None else {}
 
 
 def _same(item: Item, before: Known) -> bool:

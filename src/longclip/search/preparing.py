@@ -8,7 +8,7 @@ from longclip.search.about import about, check_same_model
 from longclip.search.errors import Bad, SearchError
 from longclip.search.lance import quoted
 from longclip.search.planning import Listings, list_all
-from longclip.search.sources.item import Source
+from longclip.search.sources.item import Source, is_url
 from longclip.search.sources.opening import open_source
 from longclip.search.store import Store
 
@@ -18,7 +18,7 @@ def open_sources(
 ) -> tuple[list[Source], list[Bad]]:
     """What is to be indexed, and what of it is not there any more; nothing is written yet."""
     before = Store.open(db).sources() if not places or Store.exists(db) else []
-    without = None if "://" in db else db
+    without = None if is_url(db) else db
     opened = [open_source(place, without=without) for place in places]
     bad = []
     for name in before if rebuild or not places else ():
@@ -60,9 +60,14 @@ def check_all_there(listings: Listings, store: Store) -> None:
 
 def open_store(place: str, model: CLIP, name: str, rebuild: bool, sources: Sequence[str]) -> Store:
     """The database, which knows what it is made from before there is anything in it."""
+    given = about(model, name)
     if rebuild or not Store.exists(place):
-        return Store.create(place, about(model, name), replace=rebuild, sources=sources)
+        return Store.create(place, given, replace=rebuild, sources=sources)
     store = Store.open(place)
-    check_same_model(store.about, model, name, place)
+    if not len(store) and store.about != given:
+        # Nothing is lost, and a first run that failed does not bind the next one to its model.
+        known = dict.fromkeys([*store.sources(), *sources])
+        return Store.create(place, given, replace=True, sources=list(known))
+    check_same_model(store.about, given, place)
     store.remember(sources)
     return store

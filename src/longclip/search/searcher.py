@@ -12,13 +12,13 @@ from PIL import Image
 from longclip.checkpoints.errors import CheckpointError
 from longclip.inputs import split_sentences
 from longclip.model import CLIP, load
-from longclip.search.about import check_same_model
+from longclip.search.about import about, check_same_model
 from longclip.search.ann import EXACT_BELOW, read_quality
 from longclip.search.errors import SearchError
 from longclip.search.grouping import distinct
 from longclip.search.query import Found, FoundImage, Query
+from longclip.search.reader import Reader
 from longclip.search.rows import Row
-from longclip.search.store import Store
 from longclip.search.texts import Pieces, combined, count_tokens, split_text, unit
 from longclip.search.why import FEWEST, SAMPLE, standard_scores
 
@@ -33,6 +33,8 @@ On `scenes/val`, asked for a summary without the landmark of one picture, the su
 68 in 100 of the best hits, and 13 show the landmark, if it is not mentioned; with 0.25 these are
 58 and 1, with 0.5 they are 52 and 0 (nano fine-tuned on scenes; stretched alone much the same).
 """
+_NOTHING = 1e-4
+"""Length of the direction of a query, of vectors of length one, that is only rounding."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Searcher:
         model: the one it was made with; see `check_same_model`.
     """
 
-    def __init__(self, store: Store, model: CLIP) -> None:
+    def __init__(self, store: Reader, model: CLIP) -> None:
         self.store = store
         self.model = model
         self._crowd = np.empty((0, store.about.width), np.float32)
@@ -165,6 +167,10 @@ class Searcher:
             wanted = read if read is not None else np.zeros(self.store.about.width, np.float32)
         for pieces in reading.without:
             wanted = wanted - NEGATIVE_SHARE * _of(pieces, vectors)
+        if np.linalg.norm(wanted) < _NOTHING:
+            raise SearchError(
+                "what is asked for and what is not cancel out; change the text or a negative one"
+            )
         return unit(wanted)
 
     def _explained(
@@ -219,7 +225,7 @@ def open_searcher(
     """A database together with the model that it was made with.
 
     Args:
-        place: a directory or a URL, see `Store.open`.
+        place: a directory or a URL, see `Reader.open`.
         model: where that model is; what the database calls it by default.
         dtype: of the weights.
         device: where they go.
@@ -228,7 +234,7 @@ def open_searcher(
         SearchError: if there is no database, or `model` is another one.
         CheckpointError: if the model cannot be opened.
     """
-    store = Store.open(place)
+    store = Reader.open(place)
     name = model or store.about.model
     try:
         loaded = load(name, dtype=dtype, device=device)
@@ -239,7 +245,7 @@ def open_searcher(
             f"{place} was indexed with {name}, which cannot be opened here: {error}. "
             "Say with --model where it is"
         ) from error
-    check_same_model(store.about, loaded, name, place)
+    check_same_model(store.about, about(loaded, name), place)
     return Searcher(store, loaded)
 
 

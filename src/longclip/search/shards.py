@@ -12,7 +12,7 @@ from functools import partial
 import pyarrow as pa
 
 from longclip.search.errors import Bad
-from longclip.search.lance import KEY, commit, connect, listed, quoted, tables
+from longclip.search.lance import KEY, among, commit, connect, quoted, tables
 
 TABLE = "shards"
 _SCHEMA = pa.schema(
@@ -24,7 +24,6 @@ _SCHEMA = pa.schema(
         pa.field("bad", pa.string(), nullable=False),
     ]
 )
-_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,8 @@ class ShardTable:
 
     def drop(self, places: Iterable[str]) -> None:
         """Take these for not indexed."""
-        names = list(places)
-        for start in range(0, len(names), _AT_ONCE):
-            self._delete(f"place IN ({listed(names[start : start + _AT_ONCE])})")
+        for where in among("place", list(places)):
+            self._delete(where)
 
     def drop_source(self, source: str) -> None:
         """Take all of a source for not indexed."""

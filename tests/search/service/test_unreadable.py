@@ -46,6 +46,15 @@ def test_files_that_are_gone_are_nobodys_mistake(tmp_path: Path, nano: CLIP) -> 
     for file in Path(store.place).rglob("data/*.lance"):
         file.unlink()
     searcher = Searcher(Store.open(store.place), nano)
+    readings = (
+        lambda: searcher.store.known_at(["x"]),
+        lambda: searcher.store.rows("id", ["x"]),
+        lambda: searcher.store.sample(2),
+        lambda: list(searcher.store.scan(["uri"])),
+    )
+    for reading in readings:
+        with pytest.raises(UnreadableError):
+            reading()
     with pytest.raises(SearchError):
         searcher.store.nearest(nano.encode_text("a boat")[0].numpy(), 1)
     with serving(searcher) as served:

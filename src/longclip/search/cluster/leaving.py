@@ -5,13 +5,13 @@ from dataclasses import replace
 
 from longclip.search.lance import quoted
 from longclip.search.planning import Plan
+from longclip.search.reader import Known, Reader
 from longclip.search.shards import DoneShard
 from longclip.search.sources.item import SHARDS, container_of
-from longclip.search.store import Known, Store
 
 
 def vanished(
-    store: Store, source: str, places: Set[str], done: Mapping[str, DoneShard]
+    store: Reader, source: str, places: Set[str], done: Mapping[str, DoneShard]
 ) -> dict[str, Known]:
     """Images in shards that are not in their source any more.
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from longclip.model import CLIP
 from longclip.search.cluster.work import Chunk, Opened, Renamed, Shard, Unreadable, chunks
-from longclip.search.decoding import Decoding
+from longclip.search.decoding import Decoding, decoders
 from longclip.search.encoding import encode_pixels
 from longclip.search.errors import Bad, SearchError
 from longclip.search.loading import Content, Fresh, Same, prepare, read
 from longclip.search.planning import Listings, compare
-from longclip.search.store import Store
+from longclip.search.reader import Reader
 
 TOLD = "told"
 PIXELS = "pixels"
@@ -68,14 +68,15 @@ def load(batch: Batch, table: Snapshot, how: Decoding, side: int) -> Batch:
     told: list[object] = []
     pixels: list[NDArray[np.uint8]] = []
     empty = np.zeros((side, side, 3), np.uint8)
-    for work in batch[TOLD]:
-        if not isinstance(work, Chunk):
-            told.append(work)
-            pixels.append(empty)
-            continue
-        for image in _load_chunk(work, table, how):
-            told.append((work.shard, _without_pixels(image)))
-            pixels.append(image.pixels if isinstance(image, Fresh) else empty)
+    with decoders(how.max_pixels):
+        for work in batch[TOLD]:
+            if not isinstance(work, Chunk):
+                told.append(work)
+                pixels.append(empty)
+                continue
+            for image in _load_chunk(work, table, how):
+                told.append((work.shard, _without_pixels(image)))
+                pixels.append(image.pixels if isinstance(image, Fresh) else empty)
     return {TOLD: _objects(told), PIXELS: np.stack(pixels) if pixels else empty[None][:0]}
 
 
@@ -141,10 +142,10 @@ def _objects(values: list[object]) -> NDArray[Any]:
 
 
 @lru_cache(maxsize=1)
-def _open(table: Snapshot) -> Store:
+def _open(table: Snapshot) -> Reader:
     """Once in a process."""
     try:
-        return Store.open(table.place, version=table.version)
+        return Reader.open(table.place, version=table.version)
     except SearchError as error:
         raise SearchError(
             f"the worker {socket.gethostname()} cannot open {table.place}: {error}. Workers on "

@@ -4,6 +4,7 @@ import ipaddress
 from dataclasses import dataclass
 
 SHORTEST_TOKEN = 16
+_LAST_PORT = 65_535
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,10 @@ class ServeConfig:
             raise ValueError(
                 f"the token has to have {SHORTEST_TOKEN} printable ASCII characters or more; "
                 "`openssl rand -hex 16` makes one"
+            )
+        if not 0 <= self.port <= _LAST_PORT:
+            raise ValueError(
+                f"--port is {self.port}; it goes from 0, which takes a free one, to {_LAST_PORT}"
             )
         for name in ("max_requests", "max_bytes", "seconds", "refresh"):
             if getattr(self, name) <= 0:

@@ -100,8 +100,9 @@ class Service:
     def example_folders(self) -> list[str]:
         """Some folders with many images, as suggestions for filters."""
         if self._folders is None:
-            query = self.store.table.search().select(["folder"]).limit(_LOOKED_AT)
-            folders = Counter(query.to_arrow()["folder"].to_pylist())
+            folders: Counter[str] = Counter()
+            for batch in self.store.scan(["folder"], limit=_LOOKED_AT):
+                folders.update(batch.column(0).to_pylist())
             self._folders = sorted(folder for folder, _ in folders.most_common(_EXAMPLES))
         return self._folders
 

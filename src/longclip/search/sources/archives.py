@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from longclip.search.errors import SearchError
 from longclip.search.sources.files import SUFFIXES
-from longclip.search.sources.item import PART, Item, Listing, Unlisted
-from longclip.search.sources.remote import file_info, is_url, open_file, read_url
-from longclip.search.sources.sidecars import CAPTION_SUFFIXES, LARGEST, caption_of
+from longclip.search.sources.item import PART, Item, Listing, Unlisted, is_url
+from longclip.search.sources.remote import file_info, open_file, read_url
+from longclip.search.sources.sidecars import LARGEST, caption_beside, caption_of
 
 
 class Member(NamedTuple):
@@ -19,7 +19,7 @@ class Member(NamedTuple):
         offset: where its content begins.
         size: bytes of that.
         mtime_ns: when it, or the caption beside it, was last changed.
-        caption: offset, size and suffix of that caption.
+        caption: offset, size and name of that caption.
     """
 
     offset: int
@@ -56,9 +56,9 @@ class TarSource:
         """From the .txt or .json of the same sample."""
         if item.place.caption is None:
             return None
-        offset, size, suffix = item.place.caption
+        offset, size, name = item.place.caption
         try:
-            return caption_of(read_at(self.name, offset, min(size, LARGEST)), suffix)
+            return caption_of(read_at(self.name, offset, min(size, LARGEST)), name)
         except OSError:
             return None
 
@@ -94,8 +94,10 @@ def _members(place: str, size: int | None, stamp: str) -> tuple[dict[str, Member
     try:
         with open_file(place) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in _each(tar):
-                if member.isreg() and not member.issparse():
-                    found[member.name] = member
+                # The content of a hard link is where the file stood first.
+                there = found.get(member.linkname) if member.islnk() else member
+                if there and there.isreg() and not there.issparse():
+                    found[member.name] = there
             # A file cut off between two members is only told by the blocks that ought to end it.
             file.seek(tar.offset)
             damage = "" if file.read(tarfile.BLOCKSIZE) else "cut off; fetch it again"
@@ -144,11 +146,10 @@ def _hidden(name: str) -> bool:
 def _with_caption(name: str, found: dict[str, tarfile.TarInfo]) -> Member:
     image = found[name]
     changed = _nanoseconds(image.mtime)
-    stem = os.path.splitext(name)[0]
-    for suffix in CAPTION_SUFFIXES:
-        beside = found.get(stem + suffix)
-        if beside is not None:
-            caption = (beside.offset_data, beside.size, suffix)
-            changed = max(changed, _nanoseconds(beside.mtime))
-            return Member(image.offset_data, image.size, changed, caption)
-    return Member(image.offset_data, image.size, changed, None)
+    caption = caption_beside(name, found.__contains__)
+    if caption is None:
+        return Member(image.offset_data, image.size, changed, None)
+    beside = found[caption]
+    changed = max(changed, _nanoseconds(beside.mtime))
+    place = (beside.offset_data, beside.size, caption)
+    return Member(image.offset_data, image.size, changed, place)

@@ -8,14 +8,26 @@ from typing import NamedTuple
 
 from longclip.data.layouts.files import IMAGE_SUFFIXES
 from longclip.search.errors import SearchError
-from longclip.search.sources.item import Item, Listing, Source, Unlisted, latest
-from longclip.search.sources.sidecars import CAPTION_SUFFIXES, LARGEST, caption_of
+from longclip.search.sources.item import Item, Listing, Source, Unlisted, is_url, latest
+from longclip.search.sources.sidecars import CAPTION_SUFFIXES, LARGEST, caption_beside, caption_of
 
 SUFFIXES = IMAGE_SUFFIXES | {".jfif", ".jpe", ".jp2", ".avif", ".heic", ".heif", ".ppm", ".pgm"}
 """Files that are taken for images; what cannot be decoded is then listed as broken."""
 
 
-class FolderSource:
+class _Files:
+    """Image files, whose `uri` is their path."""
+
+    def read(self, item: Item) -> bytes:
+        """The file."""
+        return Path(item.uri).read_bytes()
+
+    def caption(self, item: Item) -> str | None:
+        """From the file beside it."""
+        return _beside(item)
+
+
+class FolderSource(_Files):
     """All images in a folder and the folders in it, but not what is hidden.
 
     Args:
@@ -55,16 +67,8 @@ class FolderSource:
         items.sort(key=lambda item: item.uri)
         return Listing(items, unlisted)
 
-    def read(self, item: Item) -> bytes:
-        """The file."""
-        return Path(item.uri).read_bytes()
 
-    def caption(self, item: Item) -> str | None:
-        """From the file beside it."""
-        return _beside(item)
-
-
-class FileSource:
+class FileSource(_Files):
     """One image file."""
 
     def __init__(self, path: str | Path) -> None:
@@ -72,9 +76,7 @@ class FileSource:
 
     def list(self) -> Listing:
         """The file, whatever its suffix."""
-        stem = os.path.splitext(self.name)[0]
-        captions = [stem + suffix for suffix in CAPTION_SUFFIXES if os.path.isfile(stem + suffix)]
-        caption = captions[0] if captions else None
+        caption = caption_beside(self.name, os.path.isfile)
         try:
             about = os.stat(self.name)
             changed = latest(about.st_mtime_ns, os.stat(caption).st_mtime_ns if caption else 0)
@@ -84,14 +86,6 @@ class FileSource:
         if not stat.S_ISREG(about.st_mode):
             raise SearchError(f"{self.name} is no file")
         return Listing([Item(self.name, about.st_size, changed, caption)])
-
-    def read(self, item: Item) -> bytes:
-        """The file."""
-        return Path(item.uri).read_bytes()
-
-    def caption(self, item: Item) -> str | None:
-        """From the file beside it."""
-        return _beside(item)
 
 
 class JoinedSource:
@@ -135,7 +129,7 @@ def _common_prefix(source: Source) -> str:
 
     A list names files that are elsewhere, and no URL begins with the pattern that it matches.
     """
-    is_pattern = "://" in source.name and set("*?[") & set(source.name)
+    is_pattern = is_url(source.name) and set("*?[") & set(source.name)
     return "" if is_pattern or source.name.endswith(".jsonl") else source.name
 
 
@@ -166,12 +160,11 @@ def _list_files(
         entry.name: entry for entry in entries if entry.name.lower().endswith(CAPTION_SUFFIXES)
     }
     for entry in entries:
-        stem, suffix = os.path.splitext(entry.name)
-        if suffix.lower() not in SUFFIXES:
+        if os.path.splitext(entry.name)[1].lower() not in SUFFIXES:
             unlisted += _folder_that_is_away(entry)
             continue
-        captions = (beside[stem + end] for end in CAPTION_SUFFIXES if stem + end in beside)
-        caption = next(captions, None)
+        name = caption_beside(entry.name, beside.__contains__)
+        caption = beside[name] if name else None
         try:
             about = entry.stat()
             if not stat.S_ISREG(about.st_mode):
@@ -202,4 +195,4 @@ def _beside(item: Item) -> str | None:
             content = file.read(LARGEST)
     except OSError:  # it was there a moment ago; the image is still an image
         return None
-    return caption_of(content, os.path.splitext(item.place)[1])
+    return caption_of(content, item.place)

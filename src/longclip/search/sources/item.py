@@ -79,6 +79,11 @@ class Source(Protocol):
         ...
 
 
+def is_url(place: str) -> bool:
+    """Whether it is no path on this machine."""
+    return "://" in place
+
+
 def latest(*times_ns: int) -> int:
     """The latest of several times; disks may tell some that no column of int64 can hold."""
     return min(max(0, *times_ns), 2**63 - 1)

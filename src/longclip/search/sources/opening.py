@@ -13,11 +13,10 @@ from longclip.data.shard_names import is_remote as is_web_address
 from longclip.search.errors import SearchError
 from longclip.search.sources.archives import TarSource, read_at, tar_members
 from longclip.search.sources.files import SUFFIXES, FileSource, FolderSource, JoinedSource
-from longclip.search.sources.item import PART, SHARDS, Item, Source
+from longclip.search.sources.item import PART, SHARDS, Item, Source, is_url
 from longclip.search.sources.remote import (
     RemotePattern,
     RemoteSource,
-    is_url,
     matching,
     read_url,
     stamp_of,
@@ -93,7 +92,7 @@ def read_original(uri: str) -> bytes:
     rows = _rows_of(container, stamp_of(container) if is_file else "")
     try:
         return rows.read(Item(uri, None, 0, int(member)))
-    except (StopIteration, IndexError):
+    except IndexError:
         raise FileNotFoundError(f"{container} has no row {member} any more") from None
 
 

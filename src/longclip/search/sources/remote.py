@@ -10,8 +10,8 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from longclip.search.errors import SearchError
 from longclip.search.sources.files import SUFFIXES
-from longclip.search.sources.item import SHARDS, Item, Listing, latest
-from longclip.search.sources.sidecars import CAPTION_SUFFIXES, LARGEST, caption_of
+from longclip.search.sources.item import SHARDS, Item, Listing, is_url, latest
+from longclip.search.sources.sidecars import LARGEST, caption_beside, caption_of
 
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
 """What file systems call the time of the last change."""
@@ -57,10 +57,10 @@ class RemoteSource:
         if item.place is None:
             return None
         try:
-            content = read_url(item.place)[:LARGEST]
+            content = read_url(item.place, 0, LARGEST)
         except OSError:
             return None
-        return caption_of(content, os.path.splitext(item.place)[1])
+        return caption_of(content, item.place)
 
 
 class RemotePattern(RemoteSource):
@@ -87,11 +87,6 @@ class FileInfo(NamedTuple):
     bytes: int | None
     mtime_ns: int
     stamp: str
-
-
-def is_url(place: str) -> bool:
-    """Whether it is no path on this machine."""
-    return "://" in place
 
 
 def file_system(url: str) -> tuple[Any, str]:
@@ -243,8 +238,7 @@ def _items(files: Any, found: Mapping[str, dict[str, Any]], names: list[str]) ->
     """The images with these names, and the captions beside them."""
     items = []
     for name in names:
-        stem = os.path.splitext(name)[0]
-        beside = next((stem + end for end in CAPTION_SUFFIXES if stem + end in found), None)
+        beside = caption_beside(name, found.__contains__)
         changed = max(_changed(found[name]), _changed(found[beside]) if beside else 0)
         place = files.unstrip_protocol(beside) if beside else None
         size = int(found[name]["size"])

@@ -1,6 +1,8 @@
 """Captions in files beside an image: `sea.txt` or `sea.json` for `sea.jpg`."""
 
 import json
+import os
+from collections.abc import Callable
 from typing import Any
 
 CAPTION_SUFFIXES = (".txt", ".json")
@@ -10,10 +12,17 @@ LARGEST = 64 << 10
 """Bytes that are read of such a file. A description has a hundredth of that."""
 
 
-def caption_of(content: bytes, suffix: str) -> str | None:
-    """The text in such a file; None where there is none, or the JSON is damaged."""
+def caption_beside(image: str, is_there: Callable[[str], bool]) -> str | None:
+    """The name of the file with the text of an image; cameras and old disks write `SEA.TXT`."""
+    stem = os.path.splitext(image)[0]
+    names = (stem + case for suffix in CAPTION_SUFFIXES for case in (suffix, suffix.upper()))
+    return next(filter(is_there, names), None)
+
+
+def caption_of(content: bytes, name: str) -> str | None:
+    """The text in a file of this name; None where there is none, or the JSON is damaged."""
     text = content.decode("utf-8-sig", errors="replace").strip()
-    if suffix == ".txt":
+    if name.lower().endswith(".txt"):
         return text or None
     try:
         return caption_in(json.loads(text))

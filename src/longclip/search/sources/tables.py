@@ -3,6 +3,7 @@
 import io
 import os
 import threading
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,8 +16,8 @@ from longclip.data.pictures import find_picture
 from longclip.data.tables import USUAL, strings
 from longclip.search.errors import SearchError
 from longclip.search.sources.files import FileSource
-from longclip.search.sources.item import PART, Item, Listing, Unlisted
-from longclip.search.sources.remote import file_info, is_url, open_file
+from longclip.search.sources.item import PART, Item, Listing, Unlisted, is_url
+from longclip.search.sources.remote import file_info, open_file
 
 _TEXTS = (*USUAL["long"], *USUAL["short"])
 """Columns that may hold captions, the ones with the longest texts first."""
@@ -95,7 +96,9 @@ class ParquetSource:
 
         with self._lock:
             starts = self._starts or self._open()
-            number = next(i for i, start in enumerate(starts[1:]) if row < start)
+            number = bisect_right(starts, row) - 1
+            if row >= starts[-1]:
+                raise self._without(row)
             if self._group[0] != number:
                 try:
                     with open_file(self.name) as file:
@@ -107,7 +110,13 @@ class ParquetSource:
                     raise ValueError(f"the file is damaged ({error}); fetch it again") from None
                 self._group = (number, rows)
             rows = self._group[1]
+        if row - starts[number] >= rows.num_rows:
+            raise self._without(row)
         return {name: rows[name][row - starts[number]].as_py() for name in rows.column_names}
+
+    def _without(self, row: int) -> FileNotFoundError:
+        """The file has been overwritten since it was listed."""
+        return FileNotFoundError(f"{self.name} has no row {row} any more")
 
 
 class LinesSource:
