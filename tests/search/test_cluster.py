@@ -5,6 +5,7 @@ import copy
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ from test_indexing import kinds
 from test_sources import tar_file
 
 from longclip.search.cluster.config import Cluster
+from longclip.search.cluster.ray_session import check_address
 from longclip.search.errors import SearchError
 from longclip.search.report import IndexReport
 from longclip.search.shards import ShardTable
@@ -219,6 +221,23 @@ def tell(stage, done, total, note=""):
     print(done, flush=True)
 image_folders.run_index(sys.argv[1], db=Path(sys.argv[2]), cluster=cluster, on_progress=tell)
 """
+
+
+def test_where_no_cluster_answers_nothing_is_begun(tmp_path: Path) -> None:
+    folder, db = photos(tmp_path / "photos", 1), tmp_path / "db"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        check_address(f"127.0.0.1:{port}")
+        check_address(f"ray://127.0.0.1:{port}")
+    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
+        with pytest.raises(
+            SearchError, match=rf"no Ray cluster answers at {address}: Connection refused"
+        ):
+            run_index(folder, db=db, cluster=Cluster(address))
+    for address in ("127.0.0.1", "nonsense", "a:b", "127.0.0.1:99999"):
+        with pytest.raises(SearchError, match=f"{address} is no address of a Ray cluster"):
+            run_index(folder, db=db, cluster=Cluster(address))
+    assert not db.exists()
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from longclip.inputs.images import MAX_PIXELS
 from longclip.model import CLIP
 from longclip.search.ann import ensure_index
 from longclip.search.cluster.config import Cluster
+from longclip.search.cluster.ray_session import check_address
 from longclip.search.cluster.running import ROWS_AT_ONCE, ClusterRun
 from longclip.search.cluster.work import Split, split
 from longclip.search.decoding import Decoding, decoders
@@ -67,6 +68,7 @@ def index(
     _check_options(workers=workers, batch_size=batch_size, thumbnail=thumbnail)
     if cluster is not None:
         require(("ray",), needed_by="embedding on a cluster needs", extra="search,ray")
+        check_address(cluster.address)
     began = time.monotonic()
     place = str(db)
     opened, missing = open_sources(sources, place, rebuild)

@@ -2,16 +2,48 @@
 
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from longclip.search.cluster.config import Cluster
 from longclip.search.errors import SearchError
 
 _SETTINGS = {"enable_progress_bars": False, "raise_original_map_exception": True}
 """Of Ray Data: we show progress, and what goes wrong, ourselves."""
+_ANSWERS_WITHIN = 10.0
+"""Seconds."""
+_REMEDY = (
+    "Start one with `ray start --head` and name its HOST:PORT, or leave the address out to use "
+    "this machine alone"
+)
+
+
+def check_address(address: str | None) -> None:
+    """Knock where a cluster is said to be: Ray would try for a quarter of an hour.
+
+    Raises:
+        SearchError: where nothing answers.
+    """
+    if address in (None, "auto", "local"):
+        return
+    assert address is not None
+    try:
+        place = urlsplit(address if "://" in address else f"//{address}")
+        host, port = place.hostname, place.port
+    except ValueError:
+        host = port = None
+    if not host or not port:
+        raise SearchError(f"{address} is no address of a Ray cluster: that is HOST:PORT, or auto")
+    try:
+        socket.create_connection((host, port), timeout=_ANSWERS_WITHIN).close()
+    except OSError as error:
+        raise SearchError(
+            f"no Ray cluster answers at {address}: {error.strerror or error}. {_REMEDY}"
+        ) from error
 
 
 @contextmanager
@@ -25,6 +57,8 @@ def ray_session(cluster: Cluster) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Its C++ part writes warnings about its own actors to this process's standard error.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # Each try lasts 40 s where something else than Ray answers, and Ray's own dashboard is that.
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
     import ray
     import ray.data
 
@@ -58,10 +92,9 @@ def _start(ray: Any, address: str | None) -> None:
             warnings.filterwarnings("ignore", message="lancedb fork", category=RuntimeWarning)
             ray.init(address=address or "local", **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
+        said = str(error).rstrip(". ")
         raise SearchError(
-            f"no Ray cluster can be used at {address or 'this machine'}: {error}. Start one with "
-            "`ray start --head` and name its HOST:PORT, or leave the address out to use this "
-            "machine alone"
+            f"no Ray cluster can be used at {address or 'this machine'}: {said}. {_REMEDY}"
         ) from error
 
 
