@@ -1,5 +1,6 @@
 import io
 import itertools
+from types import SimpleNamespace
 
 from rich.console import Console
 
@@ -7,9 +8,13 @@ from longclip import _progress
 from longclip._progress import progress_display
 
 
+def tell_the_time(monkeypatch, clock):
+    # Not in `time` itself: the event loops of other threads would sleep until the real time comes.
+    monkeypatch.setattr(_progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+
+
 def test_a_pipe_gets_plain_lines_now_and_then(monkeypatch):
-    clock = itertools.count(0.0, 4.0)
-    monkeypatch.setattr(_progress.time, "monotonic", lambda: next(clock))
+    tell_the_time(monkeypatch, itertools.count(0.0, 4.0))
     out = io.StringIO()
     with progress_display(Console(file=out, width=30)) as report:
         for done in range(0, 60, 10):
@@ -21,8 +26,7 @@ def test_a_pipe_gets_plain_lines_now_and_then(monkeypatch):
 
 
 def test_a_quick_stage_is_not_worth_a_line_and_an_ended_one_has_one(monkeypatch):
-    clock = itertools.count(0.0, 0.5)
-    monkeypatch.setattr(_progress.time, "monotonic", lambda: next(clock))
+    tell_the_time(monkeypatch, itertools.count(0.0, 0.5))
     out = io.StringIO()
     with progress_display(Console(file=out, width=60)) as report:
         for done in (0, 1, 2):

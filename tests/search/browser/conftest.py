@@ -10,6 +10,8 @@ import pytest
 if TYPE_CHECKING:
     from small_database import Served
 
+    from longclip.search import Facts, Searcher
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
@@ -24,16 +26,23 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="package")
-def served(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Served]":
-    from small_database import Served, small_searcher
+def searched(tmp_path_factory: pytest.TempPathFactory) -> "tuple[Searcher, list[Facts]]":
+    from small_database import small_searcher
+
+    return small_searcher(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def served(searched: "tuple[Searcher, list[Facts]]") -> "Iterator[Served]":
+    from small_database import Served
 
     from longclip.search.service.config import ServeConfig
     from longclip.search.service.serving import address_of, listen, make_server
 
-    searcher, facts = small_searcher(tmp_path_factory.mktemp("page"))
+    searcher, facts = searched
     with listen("127.0.0.1", 0) as listener:
         server = make_server(searcher, ServeConfig())
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         deadline = time.monotonic() + 60
         while not server.started:

@@ -27,7 +27,7 @@ def searcher(store: Store, nano: CLIP) -> Searcher:
     return Searcher(store, nano)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # it has a thread, which tests elsewhere should not meet
 def served(searcher: Searcher) -> Iterator[Served]:
     with serving(searcher) as served:
         yield served
