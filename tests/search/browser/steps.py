@@ -51,6 +51,11 @@ def words_of(page: Any) -> dict[str, list[str]]:
     return parse_qs(urlsplit(page.url).query)
 
 
+def expect_words(page: Any, expected: dict[str, list[str]]) -> None:
+    """Wait until the address holds these: the browser tells of it later than it shows the page."""
+    page.wait_for_url(lambda url: parse_qs(urlsplit(url).query) == expected, timeout=5000)
+
+
 def names(page: Any) -> list[str]:
     shown: list[str] = page.locator(".hit .name").all_inner_texts()
     return shown

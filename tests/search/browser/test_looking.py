@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from small_database import HOSTILE, HOSTILE_CAPTION, Served
-from steps import TEXT, asked_by, expect, names, search, words_of
+from steps import TEXT, asked_by, expect, expect_words, names, search
 
 from longclip.search.why import MEANINGS, verdict
 
@@ -19,11 +19,11 @@ def test_a_hit_is_opened_and_closed_by_keyboard(page: Any) -> None:
     expect(dialog).to_contain_text(hit["caption"])
     for fact in ("Box Brownie", "128 × 128", "33.5000° S, 151.2500° E", hit["uri"], "May", "PNG"):
         expect(page.locator("#detail-facts")).to_contain_text(fact)
-    assert words_of(page)["open"] == [hit["id"]]
+    expect_words(page, {"q": [TEXT], "open": [hit["id"]]})
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(page.locator(".hit").nth(2)).to_be_focused()
-    assert words_of(page) == {"q": [TEXT]}
+    expect_words(page, {"q": [TEXT]})
 
 
 def test_detail_says_which_sentences_fit(page: Any) -> None:
@@ -73,7 +73,7 @@ def test_arrows_turn_pages_and_back_closes(page: Any) -> None:
     page.go_back()
     expect(page.get_by_role("dialog")).to_be_hidden()
     expect(page.locator(".hit").nth(1)).to_be_focused()
-    assert words_of(page) == {"q": [TEXT]}
+    expect_words(page, {"q": [TEXT]})
     page.go_forward()
     expect(title).to_have_text(shown[1])
 
@@ -102,7 +102,7 @@ def test_a_link_opens_the_image_that_was_open(page: Any) -> None:
     expect(page.locator("#detail-name")).to_have_text(answer["hits"][3]["name"])
     page.get_by_role("button", name="Close").click()
     expect(page.get_by_role("dialog")).to_be_hidden()
-    assert words_of(page) == {"q": [TEXT]}
+    expect_words(page, {"q": [TEXT]})
 
 
 def test_more_like_this(page: Any) -> None:
@@ -115,7 +115,7 @@ def test_more_like_this(page: Any) -> None:
     expect(page.locator("#picture")).to_contain_text("More like this image")
     expect(page.locator(".hit .name").first).to_be_visible()
     assert first["name"] not in names(page)
-    assert words_of(page) == {"like": [first["id"]]}
+    expect_words(page, {"like": [first["id"]]})
     page.go_back()
     expect(page.locator("#detail-name")).to_have_text(first["name"])
     expect(page.locator("#text")).to_have_value(TEXT)
