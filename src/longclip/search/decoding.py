@@ -68,10 +68,10 @@ def decode(content: bytes, how: Decoding) -> Decoded:
 
 
 @contextmanager
-def decoders(max_pixels: int) -> Iterator[None]:
-    """Let Pillow open images of this size, which it refuses from 179 million pixels on.
+def pillow_opens(max_pixels: int) -> Iterator[None]:
+    """Meanwhile Pillow opens images up to this width · height; alone it stops at 179 million.
 
-    What it has to say of single files meanwhile is in their reasons, or does not matter.
+    What it has to say of single files is kept quiet: it is in their reasons, or does not matter.
     """
     before = Image.MAX_IMAGE_PIXELS
     if before is not None:

@@ -14,7 +14,7 @@ from longclip.search.cluster.config import Cluster
 from longclip.search.cluster.ray_session import check_address
 from longclip.search.cluster.running import ROWS_AT_ONCE, ClusterRun
 from longclip.search.cluster.work import Split, split
-from longclip.search.decoding import Decoding, decoders
+from longclip.search.decoding import Decoding, pillow_opens
 from longclip.search.errors import SearchError
 from longclip.search.loading import Loader, hash_key
 from longclip.search.locking import writing
@@ -65,14 +65,16 @@ def index(
         SearchError: where no source can be read, another process writes to the database, it was
             made by another model, or it cannot be written.
     """
-    _check_options(workers=workers, batch_size=batch_size, thumbnail=thumbnail)
+    _check_options(
+        workers=workers, batch_size=batch_size, thumbnail=thumbnail, max_pixels=max_pixels
+    )
     if cluster is not None:
         require(("ray",), needed_by="embedding on a cluster needs", extra="search,ray")
         check_address(cluster.address)
     began = time.monotonic()
     place = str(db)
     opened, missing = open_sources(sources, place, rebuild)
-    with writing(place), decoders(max_pixels):
+    with writing(place), pillow_opens(max_pixels):
         work = Split(opened) if cluster is None else split(opened)
         listings = list_sources(work.loose, [*missing, *work.missing])
         if rebuild and Store.exists(place):

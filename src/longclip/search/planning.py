@@ -104,7 +104,8 @@ def compare(listings: Listings, known: Mapping[str, Known], store: Reader | None
         bad += (
             Bad(_shown(part.place or part.prefix), _shown(part.reason)) for part in listing.unlisted
         )
-    elsewhere = _known_elsewhere(store, [uri for uri in found if uri not in known])
+    new = [uri for uri in found if uri not in known]
+    elsewhere = store.known_at(new) if store is not None else {}
     tasks = []
     for uri, (source, item) in found.items():
         before = known.get(uri) or elsewhere.get(uri)
@@ -124,11 +125,6 @@ def _is_text(uri: str) -> bool:
 
 def _shown(text: str) -> str:
     return text if _is_text(text) else ascii(text)
-
-
-def _known_elsewhere(store: Reader | None, uris: Sequence[str]) -> dict[str, Known]:
-    """Images that another source has brought in already."""
-    return store.known_at(uris) if store is not None else {}
 
 
 def _same(item: Item, before: Known) -> bool:

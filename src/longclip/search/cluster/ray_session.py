@@ -14,8 +14,7 @@ from longclip.search.errors import SearchError
 
 _SETTINGS = {"enable_progress_bars": False, "raise_original_map_exception": True}
 """Of Ray Data: we show progress, and what goes wrong, ourselves."""
-_ANSWERS_WITHIN = 10.0
-"""Seconds."""
+_ANSWERS_WITHIN_SECONDS = 10.0
 _REMEDY = (
     "Start one with `ray start --head` and name its HOST:PORT, or leave the address out to use "
     "this machine alone"
@@ -28,9 +27,8 @@ def check_address(address: str | None) -> None:
     Raises:
         SearchError: where nothing answers.
     """
-    if address in (None, "auto", "local"):
+    if address is None or address in ("auto", "local"):
         return
-    assert address is not None
     try:
         place = urlsplit(address if "://" in address else f"//{address}")
         host, port = place.hostname, place.port
@@ -39,7 +37,7 @@ def check_address(address: str | None) -> None:
     if not host or not port:
         raise SearchError(f"{address} is no address of a Ray cluster: that is HOST:PORT, or auto")
     try:
-        socket.create_connection((host, port), timeout=_ANSWERS_WITHIN).close()
+        socket.create_connection((host, port), timeout=_ANSWERS_WITHIN_SECONDS).close()
     except OSError as error:
         raise SearchError(
             f"no Ray cluster answers at {address}: {error.strerror or error}. {_REMEDY}"

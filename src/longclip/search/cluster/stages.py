@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from longclip.model import CLIP
 from longclip.search.cluster.work import Chunk, Opened, Renamed, Shard, Unreadable, chunks
-from longclip.search.decoding import Decoding, decoders
+from longclip.search.decoding import Decoding, pillow_opens
 from longclip.search.encoding import encode_pixels
 from longclip.search.errors import Bad, SearchError
 from longclip.search.loading import Content, Fresh, Same, prepare, read
@@ -68,7 +68,7 @@ def load(batch: Batch, table: Snapshot, how: Decoding, side: int) -> Batch:
     told: list[object] = []
     pixels: list[NDArray[np.uint8]] = []
     empty = np.zeros((side, side, 3), np.uint8)
-    with decoders(how.max_pixels):
+    with pillow_opens(how.max_pixels):
         for work in batch[TOLD]:
             if not isinstance(work, Chunk):
                 told.append(work)
