@@ -32,7 +32,7 @@ ROOMS = (
     "commands",
     "__main__",
 )
-FOR_ALL = ("_files", "_fonts", "_lazy", "_libraries", "_progress", "_threads")
+FOR_ALL = ("errors", "_files", "_fonts", "_lazy", "_libraries", "_progress", "_threads")
 HEAVY = ("torch", "transformers", "datasets", "numpy", "PIL", "tokenizers", "matplotlib", "rich")
 
 

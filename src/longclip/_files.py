@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from longclip.errors import UsageError
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -35,12 +37,12 @@ def check_writable(path: str | Path) -> None:
     """
     path = Path(path)
     if path.is_dir():
-        raise ValueError(f"{path} is a directory; name a file")
+        raise UsageError(f"{path} is a directory; name a file")
     parent = path.absolute().parent
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise ValueError(f"{path} cannot be written: {parent} is no directory we may write to")
+        raise UsageError(f"{path} cannot be written: {parent} is no directory we may write to")
 
 
 def write_text(path: str | Path, text: str) -> None:

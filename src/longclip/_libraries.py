@@ -3,6 +3,8 @@
 import importlib.util
 from collections.abc import Sequence
 
+from longclip.errors import UsageError
+
 
 def require(names: Sequence[str], *, needed_by: str, extra: str) -> None:
     """Say what to install, before anything is imported.
@@ -17,7 +19,7 @@ def require(names: Sequence[str], *, needed_by: str, extra: str) -> None:
     """
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
-        raise ValueError(
+        raise UsageError(
             f"{needed_by} {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
             f'installed: pip install "longclip[{extra}]"'
         )

@@ -8,8 +8,9 @@ import torch
 from small import SMALL, small_clip
 
 import longclip
-from longclip.checkpoints import CheckpointError, open_checkpoint
+from longclip.checkpoints import open_checkpoint
 from longclip.checkpoints.bias import BIAS, fold_bias
+from longclip.errors import CheckpointError
 from longclip.model.converting import convert
 
 IDS = torch.tensor([[49406, 5, 9, 49407, 49407], [49406, 7, 8, 11, 49407]])

@@ -15,9 +15,10 @@ from small import small_clip
 from torch import Tensor, nn
 
 import longclip
-from longclip.checkpoints import CheckpointError, open_checkpoint
+from longclip.checkpoints import open_checkpoint
 from longclip.checkpoints.openai import from_huggingface, to_huggingface
 from longclip.checkpoints.shapes import infer_config
+from longclip.errors import CheckpointError
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.architectures import ARCHITECTURES
 

@@ -8,7 +8,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from longclip.checkpoints import CheckpointError
 from longclip.checkpoints.huggingface import (
     INDEX,
     WEIGHTS,
@@ -18,6 +17,7 @@ from longclip.checkpoints.huggingface import (
     write_json,
 )
 from longclip.checkpoints.writing import write_safetensors
+from longclip.errors import CheckpointError
 
 TENSORS = {
     "a": torch.arange(6.0).view(2, 3),

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from longclip.checkpoints import CheckpointError
 from longclip.checkpoints.torch_files import read_torch_file
+from longclip.errors import CheckpointError
 
 
 class Inner(nn.Module):

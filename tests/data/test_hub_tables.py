@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from table_files import png, write_png
 
-from longclip.data import Captions, DataError, open_collection
+from longclip.data import Captions, open_collection
+from longclip.errors import DataError
 
 datasets = pytest.importorskip("datasets")
 

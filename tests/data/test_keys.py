@@ -9,7 +9,7 @@ from PIL import Image
 from longclip.data import ScenesCollection, open_collection
 from longclip.data.collection import image_file_of
 from longclip.data.joined import Joined
-from longclip.inputs import ImageError
+from longclip.errors import ImageError
 
 
 def folder(path: Path, colours: list[str]) -> Path:

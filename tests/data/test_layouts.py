@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from table_files import write_jsonl, write_parquet, write_png
 
-from longclip.data import Captions, DataError
+from longclip.data import Captions
 from longclip.data.layouts import cifar, class_folders, descriptions, parquet, short_captions, stems
 from longclip.data.layouts.files import LayoutCollection
-from longclip.inputs import ImageError
+from longclip.errors import DataError, ImageError
 
 
 def texts(collection: LayoutCollection) -> list[Captions]:

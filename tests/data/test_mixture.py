@@ -8,7 +8,6 @@ from table_files import write_jsonl, write_png
 
 from longclip.data import (
     Captions,
-    DataError,
     Mixture,
     ShardCache,
     TextPolicy,
@@ -16,6 +15,7 @@ from longclip.data import (
     open_training_data,
 )
 from longclip.data.mixture import read_mixture
+from longclip.errors import DataError
 
 pytest.importorskip("datasets")
 

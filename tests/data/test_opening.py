@@ -10,7 +10,6 @@ from PIL import Image
 
 from longclip.data import (
     Captions,
-    DataError,
     LabelSet,
     ScenesCollection,
     join,
@@ -19,6 +18,7 @@ from longclip.data import (
 )
 from longclip.data.joined import Joined
 from longclip.data.opening import SCENE_SPLITS
+from longclip.errors import DataError
 
 
 @dataclass(frozen=True)

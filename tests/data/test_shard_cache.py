@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from shard_files import Server, samples, serving, write_tar
 
-from longclip.data import DataError, ShardCache, open_collection
+from longclip.data import ShardCache, open_collection
 from longclip.data import shard_cache as module
-from longclip.data.shard_cache import FetchError, cache_home
-from longclip.inputs import ImageError
+from longclip.data.shard_cache import cache_home
+from longclip.errors import DataError, FetchError, ImageError
 
 
 @pytest.fixture(autouse=True)

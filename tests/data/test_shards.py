@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from shard_files import samples, write_tar
 from table_files import COLOURS, png
 
-from longclip.data import Captions, Collection, Columns, DataError, ShardCache, open_collection
+from longclip.data import Captions, Collection, Columns, ShardCache, open_collection
 from longclip.data.shard_index import scan
 from longclip.data.shard_names import expand_braces, find_shards
 from longclip.data.shards import ShardCollection
-from longclip.inputs import ImageError
+from longclip.errors import DataError, ImageError
 
 LONG = "A long story. " * 30
 

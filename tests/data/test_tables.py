@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from table_files import COLOURS, png, write_jsonl, write_parquet, write_png
 
-from longclip.data import Captions, Collection, Columns, DataError, LabelSet, open_collection
-from longclip.inputs import ImageError
+from longclip.data import Captions, Collection, Columns, LabelSet, open_collection
+from longclip.errors import DataError, ImageError
 
 datasets = pytest.importorskip("datasets")
 

@@ -15,7 +15,8 @@ from hub_server import hub_server
 from saved_pipelines import saved_clip, saved_pipeline
 
 import longclip.diffusion.download as download_module
-from longclip.diffusion.download import NotHereError, readable_size, require_here
+from longclip.diffusion.download import readable_size, require_here
+from longclip.errors import MissingWeightsError
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 
@@ -132,16 +133,16 @@ SIZES: dict[str, int | None] = {
 def test_sizes_are_those_of_what_would_be_fetched(hub: Callable[..., None]) -> None:
     hub(SIZES)
     for half, size in ((False, "3.4 GB"), (True, "1.7 GB")):
-        with pytest.raises(NotHereError, match=rf"owner/model: 3 files, {size}\n"):
+        with pytest.raises(MissingWeightsError, match=rf"owner/model: 3 files, {size}\n"):
             require_here(pipelines=["owner/model"], half=half)
     hub(SIZES | {"unet/diffusion_pytorch_model.safetensors": None})
-    with pytest.raises(NotHereError, match="owner/model: 3 files, size unknown"):
+    with pytest.raises(MissingWeightsError, match="owner/model: 3 files, size unknown"):
         require_here(pipelines=["owner/model"])
 
 
 def test_sizes_of_encoders(hub: Callable[..., None]) -> None:
     hub({"longclip-L.pt": 1_711_000_000, "README.md": 5_000})
-    with pytest.raises(NotHereError, match=r"owner/clip: 2 files, 1\.7 GB"):
+    with pytest.raises(MissingWeightsError, match=r"owner/clip: 2 files, 1\.7 GB"):
         require_here(encoders=["owner/clip"])
 
 
@@ -178,7 +179,7 @@ def test_without_a_network(
 
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
     for download in (False, True):
-        with pytest.raises(NotHereError) as error:
+        with pytest.raises(MissingWeightsError) as error:
             require_here(pipelines=[name], download=download)
         assert f"{name} is not on this machine" in str(error.value)
         assert "no route to host" in str(error.value)

@@ -26,7 +26,7 @@ from small import SMALL, small_clip
 from torch import Tensor
 
 import longclip
-from longclip.checkpoints import CheckpointError
+from longclip.errors import CheckpointError
 from longclip.model import CLIP, TextConfig
 from longclip.model.converting import convert
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import longclip
-from longclip.checkpoints import CheckpointError
+from longclip.errors import CheckpointError
 from longclip.model.converting import convert
 
 transformers = pytest.importorskip("transformers")

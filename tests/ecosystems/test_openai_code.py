@@ -10,7 +10,7 @@ from plug_and_play import LONG_TEXTS, close, real_clip
 from small import small_clip
 
 import longclip
-from longclip.checkpoints import CheckpointError
+from longclip.errors import CheckpointError
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.converting import convert
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
-from longclip.inputs import ImageError, clip_tokenizer
+from longclip.errors import ImageError
+from longclip.inputs import clip_tokenizer
 
 WIDTH = 16
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from longclip.data import Captions, DataError, ScenesCollection
+from longclip.data import Captions, ScenesCollection
+from longclip.errors import DataError
 from longclip.evaluation.benchmarks import (
     BENCHMARKS,
     PUBLISHED,

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from longclip.commands.benchmarks import benchmarks_command
-from longclip.data import DataError
+from longclip.errors import DataError
 from longclip.evaluation.benchmarks import BENCHMARKS
 
 

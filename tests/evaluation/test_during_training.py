@@ -11,11 +11,11 @@ from PIL import Image
 from small import small_clip
 from tiny import write_photos
 
-from longclip.data import DataError, open_collection
+from longclip.data import open_collection
+from longclip.errors import DataError, ImageError
 from longclip.evaluation import evaluate
 from longclip.evaluation.during_training import periodic_evaluation
 from longclip.evaluation.encoders import CLIPEncoder
-from longclip.inputs import ImageError
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from longclip.errors import EncoderError, ImageError
 from longclip.evaluation import embed
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_images, embed_texts
-from longclip.evaluation.encoder import EncoderError, encoder_name, ranking_device
-from longclip.inputs import ImageError
+from longclip.evaluation.encoder import encoder_name, ranking_device
 
 PICTURES = st.lists(st.sampled_from(["a car", "a tree", "two boats", "an old house", None]))
 

@@ -12,12 +12,11 @@ from PIL import Image
 from small import SMALL, small_clip
 
 import longclip
-from longclip.checkpoints import CheckpointError
+from longclip.errors import CheckpointError, EncoderError, ImageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_images, embed_texts
-from longclip.evaluation.encoder import EncoderError
 from longclip.evaluation.encoders import CLIPEncoder, fingerprint, open_encoder, opening
-from longclip.inputs import ImageError, Preprocess
+from longclip.inputs import Preprocess
 from longclip.model.converting import convert
 
 TEXTS = ["a red boat", "", "Café &amp; dogs " * 40]

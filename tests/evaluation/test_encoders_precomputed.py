@@ -9,8 +9,8 @@ from evaluation_fakes import BagOfTokens, PaintedTexts
 from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
+from longclip.errors import EncoderError
 from longclip.evaluation.embed import embed_images, embed_texts
-from longclip.evaluation.encoder import EncoderError
 from longclip.evaluation.encoders import export_inputs, open_encoder
 from longclip.evaluation.measure import EvaluateConfig, evaluate
 

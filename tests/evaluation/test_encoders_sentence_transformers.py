@@ -7,7 +7,7 @@ from PIL import Image
 from small import small_clip
 
 import longclip
-from longclip.evaluation.encoder import EncoderError
+from longclip.errors import EncoderError
 from longclip.evaluation.encoders import open_encoder
 
 library = pytest.importorskip("sentence_transformers")

@@ -7,9 +7,9 @@ from PIL import Image
 from small import small_clip
 
 import longclip
+from longclip.errors import EncoderError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
-from longclip.evaluation.encoder import EncoderError
 from longclip.evaluation.encoders import open_encoder
 
 transformers = pytest.importorskip("transformers")

@@ -7,8 +7,8 @@ import pytest
 from evaluation_fakes import BagOfTokens, PaintedTexts
 from PIL import Image
 
-from longclip.data import DataError
 from longclip.data.collection import Captions, LabelSet
+from longclip.errors import DataError
 from longclip.evaluation import EvaluateConfig, render_report
 from longclip.evaluation.encoder import Encoder
 from longclip.evaluation.model_report import model_report

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from longclip.inputs import ImageError, decode_image
+from longclip.errors import ImageError, MissingDecoderError
+from longclip.inputs import decode_image
 from longclip.inputs.heic import is_heic
-from longclip.inputs.images import MissingDecoderError, open_image
+from longclip.inputs.images import open_image
 
 
 def head(first: bytes, *others: bytes) -> bytes:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from longclip.inputs import ImageError, decode_image
+from longclip.errors import ImageError
+from longclip.inputs import decode_image
 
 
 def noise(height: int = 24, width: int = 32, channels: int = 3) -> NDArray[np.uint8]:

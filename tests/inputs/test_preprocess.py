@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from longclip.inputs import ImageError, Preprocess
+from longclip.errors import ImageError
+from longclip.inputs import Preprocess
 
 
 def picture(width: int, height: int) -> Image.Image:

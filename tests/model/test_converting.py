@@ -10,7 +10,8 @@ from small import small_clip
 from torch import Tensor
 
 import longclip
-from longclip.checkpoints import CheckpointError, open_checkpoint
+from longclip.checkpoints import open_checkpoint
+from longclip.errors import CheckpointError
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.audit import compare, find_stretch, lost_rows
 from longclip.model.converting import convert

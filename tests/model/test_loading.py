@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from small import SMALL, small_clip
 
 import longclip
-from longclip.checkpoints import CheckpointError, writing
+from longclip.checkpoints import writing
+from longclip.errors import CheckpointError
 from longclip.inputs import Preprocess
 from longclip.model import CLIP, CLIPConfig, TextConfig
 

@@ -11,7 +11,7 @@ import torch
 from small import SMALL, small_clip
 
 import longclip
-from longclip.checkpoints import CheckpointError
+from longclip.errors import CheckpointError
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.converting import convert
 

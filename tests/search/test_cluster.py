@@ -26,9 +26,9 @@ from image_folders import jpeg_bytes, photo, photos, rows_of, run_index
 from test_indexing import kinds
 from test_sources import tar_file
 
+from longclip.errors import SearchError
 from longclip.search.cluster.config import Cluster
 from longclip.search.cluster.ray_session import check_address
-from longclip.search.errors import SearchError
 from longclip.search.report import IndexReport
 from longclip.search.shards import ShardTable
 from longclip.search.store import Store

@@ -6,7 +6,7 @@ pytest.importorskip("lancedb")
 
 from databases import database, row, vectors
 
-from longclip.search.errors import FilterError
+from longclip.errors import FilterError
 from longclip.search.filters import combined_filter, naming_as_written
 
 PLACES = (

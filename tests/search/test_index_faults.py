@@ -21,8 +21,8 @@ from image_folders import MODEL, jpeg_bytes, photo, photos, rows_of, run_index
 from test_images import cut_jpeg, encoded, noise, png_that_claims, png_with_broken_data
 from test_sources import tar_file
 
+from longclip.errors import SearchError
 from longclip.search import loading
-from longclip.search.errors import SearchError
 from longclip.search.locking import writing
 from longclip.search.store import Store
 

@@ -18,12 +18,12 @@ from image_folders import MODEL, jpeg_bytes, photo, photos, rows_of, run_index
 from small import small_clip
 from test_sources import tar_file
 
+from longclip.errors import SearchError
 from longclip.inputs import decode_image
 from longclip.model import CLIP
 from longclip.search import indexing, outcomes, running
 from longclip.search.about import about
 from longclip.search.contents import status
-from longclip.search.errors import SearchError
 from longclip.search.indexing import forget, index
 from longclip.search.report import IndexReport
 from longclip.search.store import Store

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from longclip.errors import SearchError
 from longclip.search import locking
-from longclip.search.errors import SearchError
 from longclip.search.locking import LOCK, writing
 
 HOLD = """

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from image_folders import MODEL, jpeg_bytes, photos, run_index
 
+from longclip.errors import SearchError
 from longclip.search.cluster.work import split
 from longclip.search.contents import status
-from longclip.search.errors import SearchError
 from longclip.search.indexing import forget
 from longclip.search.lance import connect, reason
 from longclip.search.query import Query

@@ -9,7 +9,7 @@ pytest.importorskip("lancedb")
 
 from databases import database, row, vectors
 
-from longclip.search.errors import SearchError
+from longclip.errors import SearchError
 from longclip.search.planning import Plan, list_all, make_plan
 from longclip.search.sources.archives import TarSource
 from longclip.search.sources.files import FolderSource

@@ -13,10 +13,10 @@ pytest.importorskip("lancedb")
 from databases import MODEL, database, row, vectors
 from small import small_clip
 
+from longclip.errors import FilterError, SearchError
 from longclip.inputs import TruncationWarning, clip_tokenizer
 from longclip.model import save
 from longclip.search.ann import ensure_index, read_quality
-from longclip.search.errors import FilterError, SearchError
 from longclip.search.grouping import _SPARE
 from longclip.search.query import Query
 from longclip.search.rows import id_of

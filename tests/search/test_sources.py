@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from image_folders import jpeg_bytes, photo, photos
 
+from longclip.errors import SearchError
 from longclip.inputs import decode_image
-from longclip.search.errors import SearchError
 from longclip.search.sources.archives import TarSource
 from longclip.search.sources.files import FolderSource, JoinedSource
 from longclip.search.sources.item import Item, Source, folder_and_name

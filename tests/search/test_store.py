@@ -15,9 +15,9 @@ pytest.importorskip("lancedb")
 from databases import MODEL, WIDTH, database, row, vectors
 from small import small_clip
 
+from longclip.errors import FilterError, SearchError
 from longclip.search import lance
 from longclip.search.about import About, about, check_same_model, digest_of
-from longclip.search.errors import FilterError, SearchError
 from longclip.search.rows import Facts
 from longclip.search.store import Store
 

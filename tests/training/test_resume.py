@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import load_file
 from tiny import tiny_config
 
-from longclip.training import Preempted, TrainConfig, train
+from longclip.errors import Preempted
+from longclip.training import TrainConfig, train
 from longclip.training import checkpoints as checkpoints_module
 from longclip.training.checkpoints import CheckpointWarning, whole_checkpoints
 from longclip.training.run_state import read_config

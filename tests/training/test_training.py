@@ -17,11 +17,12 @@ import longclip
 from longclip.checkpoints.card import read_card
 from longclip.data import open_collection
 from longclip.data.opening import open_training_data
+from longclip.errors import TrainingError
 from longclip.inputs import Preprocess
 from longclip.model.converting import convert
 from longclip.model.stretch import stretch_table
 from longclip.objectives import long_clip_loss
-from longclip.training import RECIPES, TrainConfig, TrainingError, train
+from longclip.training import RECIPES, TrainConfig, train
 from longclip.training import stream as stream_module
 from longclip.training.optimizer import make_optimizer, set_lr
 from longclip.training.plan import make_plan

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from longclip.checkpoints.checkpoint import Checkpoint
-from longclip.checkpoints.errors import CheckpointError
+from longclip.errors import CheckpointError
 
 BIAS = "text_projection.bias"
 _WEIGHT, _NORM = "text_projection.weight", "text_model.final_layer_norm.bias"

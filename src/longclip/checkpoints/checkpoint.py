@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from longclip.checkpoints.errors import CheckpointError
+from longclip.errors import CheckpointError
 
 Tower = Literal["text", "image"]
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from longclip.checkpoints.bias import BIAS
 from longclip.checkpoints.checkpoint import Checkpoint
-from longclip.checkpoints.errors import CheckpointError
+from longclip.errors import CheckpointError
 
 Target = Literal["hf", "hf-text", "openai", "openclip", "comfyui"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from longclip.checkpoints import huggingface as hf
 from longclip.checkpoints import openclip
-from longclip.checkpoints.errors import CheckpointError
+from longclip.errors import CheckpointError
 
 # No other folder than a pipeline's encoders: `runs/paper/model` is a path, be it mistyped.
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(/(text_encoder|image_encoder)(_\d)?)?")

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from longclip._files import write_text
-from longclip.checkpoints.errors import CheckpointError
 from longclip.checkpoints.safetensors_files import read_safetensors
 from longclip.checkpoints.torch_files import read_torch_file
+from longclip.errors import CheckpointError
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"

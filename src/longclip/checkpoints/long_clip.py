@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from longclip.checkpoints.errors import CheckpointError
+from longclip.errors import CheckpointError
 
 KEEP = 20
 """First positions that stretching keeps (Long-CLIP, section 3.2); CLIP uses few others well."""

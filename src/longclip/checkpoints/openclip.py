@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from longclip.checkpoints.errors import CheckpointError
 from longclip.checkpoints.huggingface import read_json
+from longclip.errors import CheckpointError, UsageError
 from longclip.inputs.preprocess import OPENAI_MEAN, OPENAI_STD
 
 CONFIG = "open_clip_config.json"
@@ -44,9 +44,9 @@ def read_config(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _config(model: Mapping[str, Any]) -> dict[str, Any]:
     text, vision = dict(model["text_cfg"]), dict(model["vision_cfg"])
     if not isinstance(vision["layers"], int) or "timm_model_name" in vision:
-        raise ValueError("its image tower is no ViT of CLIP's")
+        raise UsageError("its image tower is no ViT of CLIP's")
     if "hf_model_name" in text:
-        raise ValueError(f"its text tower is {text['hf_model_name']}")
+        raise UsageError(f"its text tower is {text['hf_model_name']}")
     activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
     vocabulary = text.get("vocab_size", 49408)
     return {

@@ -10,10 +10,10 @@ from torch import Tensor
 from longclip.checkpoints import declip, long_clip, openai, openclip
 from longclip.checkpoints import huggingface as hf
 from longclip.checkpoints.checkpoint import Checkpoint
-from longclip.checkpoints.errors import CheckpointError
 from longclip.checkpoints.safetensors_files import is_safetensors, read_safetensors
 from longclip.checkpoints.shapes import infer_config
 from longclip.checkpoints.torch_files import read_torch_file
+from longclip.errors import CheckpointError
 
 Activation = Literal["quick_gelu", "gelu"]
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from longclip.checkpoints.errors import CheckpointError
+from longclip.errors import CheckpointError
 
 _DTYPES = {
     torch.float32: "F32",

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from longclip.checkpoints.errors import CheckpointError
+from longclip.errors import CheckpointError
 
 _TEXT, _VISION = "text_model", "vision_model"
 

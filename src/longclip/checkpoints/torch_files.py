@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longclip.checkpoints.errors import CheckpointError
+from longclip.errors import CheckpointError
 
 # The program that lists the tensors; OpenAI's largest has 0.2 MB.
 _MOST_PICKLE_BYTES = 64_000_000

@@ -3,7 +3,9 @@
 Commands import what is heavy when they run: help and errors in usage must come at once.
 """
 
+import os
 import sys
+import traceback
 import warnings
 
 from cyclopts import App
@@ -25,6 +27,7 @@ from longclip.commands.serve import serve_command
 from longclip.commands.stretch import stretch_command
 from longclip.commands.tokenize import tokenize_command
 from longclip.commands.train import train_command
+from longclip.errors import LongCLIPError
 
 _HELP = """Any CLIP in, a stock CLIP with long text out.
 
@@ -53,6 +56,11 @@ Examples:
     longclip generate "A lighthouse at dusk. …" --model PIPELINE --compare --out lighthouse.png
 """
 
+_BUG = """\
+This is a bug in longclip. Please report it with the lines above, the command, and what
+`longclip --version` prints.
+"""
+
 app = App(name="longclip", help=_HELP, help_epilogue=_EXAMPLES, version=longclip.__version__)
 for _command in (
     demo_command,
@@ -79,10 +87,15 @@ for _command in (
 def main() -> None:
     """Run the command line.
 
-    The exit code is 0, 1 for failures, 2 for wrong usage, 75 for a run that was told to stop and
-    can be resumed, 130 for ^C.
+    The exit code is 0, 1 for failures, 2 for wrong usage, 75 for a run that was asked to stop and
+    can be resumed, 130 for ^C. Errors that speak to the user are one line; anything else is a bug
+    and keeps its traceback. `--debug`, or LONGCLIP_DEBUG=1, shows every traceback.
     """
     warnings.showwarning = _show_warning
+    debug = os.environ.get("LONGCLIP_DEBUG", "0") != "0"
+    if "--debug" in sys.argv[1:]:
+        sys.argv.remove("--debug")
+        debug = True
     try:
         app()
     except KeyboardInterrupt:
@@ -91,21 +104,15 @@ def main() -> None:
         # The reader of our output has gone, as `head` does; say nothing more.
         sys.stderr.close()
         sys.exit(1)
-    except Exception as error:
-        if not _is_message(error):
-            raise
+    except (LongCLIPError, OSError) as error:
+        if debug:
+            traceback.print_exc()
         # In one piece: under torchrun all processes may say it at once.
         sys.stderr.write(f"longclip: error: {error}\n")
         sys.exit(getattr(error, "exit_code", 1))
-
-
-def _is_message(error: Exception) -> bool:
-    """Whether an error speaks to the user; anything else is a bug and keeps its traceback."""
-    if isinstance(error, ValueError | OSError):
-        return True
-    from longclip.training.errors import Preempted, TrainingError
-
-    return isinstance(error, TrainingError | Preempted)
+    except Exception as error:
+        error.add_note(_BUG)
+        raise
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -4,6 +4,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from longclip.errors import UsageError
+
 
 def average_command(
     tuned: str,
@@ -42,7 +44,7 @@ def average_command(
     from longclip.model.averaging import average
 
     if not 0 <= share <= 1:
-        raise ValueError(f"--share is {share}, must be from 0 to 1")
+        raise UsageError(f"--share is {share}, must be from 0 to 1")
     first, second = (longclip.load(source, dtype=None) for source in (tuned, original))
     averaged = average(first, second, share)
     tokens = f"{first.context_length} and {second.context_length}"

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from longclip.errors import UsageError
+
 
 def convert_command(
     source: str,
@@ -53,7 +55,7 @@ def convert_command(
     from longclip.model.converting import convert
 
     if shard_size <= 0:
-        raise ValueError(f"--shard-size is {shard_size}, must be above 0")
+        raise UsageError(f"--shard-size is {shard_size}, must be above 0")
     kind = None if dtype == "keep" else getattr(torch, dtype)
     with progress_display() as progress:
         done = convert(

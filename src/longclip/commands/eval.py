@@ -5,6 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from longclip.errors import UsageError
+
 _Flag = Annotated[bool, Parameter(negative="")]
 
 
@@ -125,7 +127,7 @@ def eval_command(
         check_writable(path)
     sources = [model, *models]
     if probes and any(named(source)[1].startswith("npy:") for source in sources):
-        raise ValueError("--probes changes texts, which arrays (npy:) do not hold; leave out one")
+        raise UsageError("--probes changes texts, which arrays (npy:) do not hold; leave out one")
     requests = open_requests(
         data,
         suite=suite,

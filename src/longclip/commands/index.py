@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from longclip.errors import UsageError
+
 if TYPE_CHECKING:
     from longclip.search.report import IndexReport
 
@@ -88,10 +90,10 @@ def index_command(
         Print everything as JSON.
     """
     if engine == "local" and (ray_address is not None or encoders is not None):
-        raise ValueError("--ray-address and --encoders belong to --engine ray; add that")
+        raise UsageError("--ray-address and --encoders belong to --engine ray; add that")
     if status or forget is not None:
         if sources or (status and forget is not None):
-            raise ValueError("--status and --forget stand alone, without sources; leave out one")
+            raise UsageError("--status and --forget stand alone, without sources; leave out one")
         _show_status(db, json) if status else _forget(str(forget), db)
         return
     import json as json_format
@@ -158,7 +160,7 @@ def _kept_name(model: str) -> str:
 
 def _check(report: "IndexReport", max_bad_fraction: float) -> None:
     if report.bad_fraction > max_bad_fraction:
-        raise ValueError(
+        raise UsageError(
             f"{len(report.bad):,} of {report.found:,} images could not be used, more than "
             f"--max-bad-fraction {max_bad_fraction}; all others are in the database"
         )

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from longclip.errors import UsageError
+
 _Flag = Annotated[bool, Parameter(negative="")]
 
 
@@ -45,7 +47,7 @@ def runs_command(
 
     if plot is not None:
         if plot.suffix not in (".html", ".svg"):
-            raise ValueError(f"--plot {plot}: name a file that ends in .html or .svg")
+            raise UsageError(f"--plot {plot}: name a file that ends in .html or .svg")
         check_writable(plot)
     runs = find_runs(directories or (Path("runs"),))
     if json:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from longclip.errors import UsageError
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -134,7 +136,7 @@ def _with_like(query: "Query", like: str | None, searcher: "Searcher") -> "Query
         return query
     from dataclasses import replace
 
-    from longclip.search.errors import SearchError
+    from longclip.errors import SearchError
     from longclip.search.rows import id_of
 
     for id in (like, id_of(like), id_of(_absolute(like))):
@@ -152,7 +154,7 @@ def _check_sheet(sheet: Path | None) -> None:
     if sheet is None:
         return
     if sheet.suffix.lower() != ".png":
-        raise ValueError(f"--sheet {sheet}: contact sheets are PNG files; name one, like found.png")
+        raise UsageError(f"--sheet {sheet}: contact sheets are PNG files; name one, like found.png")
     check_writable(sheet)
 
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from longclip._lazy import lazy_exports
+from longclip.errors import DataError  # noqa: F401 (kept importable from here)
 
 if TYPE_CHECKING:
     from longclip.data.captions import TextPolicy, Texts, sample_texts
@@ -18,13 +19,12 @@ if TYPE_CHECKING:
     from longclip.data.opening import open_collection, open_for_evaluation, open_training_data
     from longclip.data.scenes import ScenesCollection
     from longclip.data.shard_cache import ShardCache
-    from longclip.data.tables import Columns, DataError
+    from longclip.data.tables import Columns
 
 _EXPORTS = {
     "Captions": "collection",
     "Collection": "collection",
     "Columns": "tables",
-    "DataError": "tables",
     "LabelSet": "collection",
     "Mixture": "mixture",
     "Part": "mixture",
@@ -47,7 +47,6 @@ __all__ = [
     "Captions",
     "Collection",
     "Columns",
-    "DataError",
     "LabelSet",
     "Mixture",
     "Part",

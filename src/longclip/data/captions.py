@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from longclip.data.collection import Captions
+from longclip.errors import UsageError
 from longclip.inputs.sentences import split_sentences
 
 if TYPE_CHECKING:  # the command line reads policies to print its help
@@ -38,10 +39,10 @@ class TextPolicy:
     def __post_init__(self) -> None:
         if self.short not in get_args(ShortText):
             allowed = ", ".join(get_args(ShortText))
-            raise ValueError(f"short texts cannot be {self.short!r}, only {allowed}")
+            raise UsageError(f"short texts cannot be {self.short!r}, only {allowed}")
         for name in ("join_short", "positives"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1")
+                raise UsageError(f"{name} is {getattr(self, name)}, must be at least 1")
 
 
 @dataclass(frozen=True)

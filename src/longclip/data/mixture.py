@@ -10,7 +10,8 @@ from typing import Any
 from longclip.data.captions import DEFAULT_POLICY, UNCHANGED, PolicyChange, TextPolicy
 from longclip.data.collection import Collection
 from longclip.data.joined import Joined
-from longclip.data.tables import Columns, DataError
+from longclip.data.tables import Columns
+from longclip.errors import DataError
 
 
 @dataclass(frozen=True)

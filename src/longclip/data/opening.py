@@ -10,7 +10,8 @@ from longclip.data.mixture import Mixture, Source, read_mixture
 from longclip.data.scenes import ScenesCollection
 from longclip.data.shard_cache import ShardCache
 from longclip.data.shard_names import is_remote, is_shards
-from longclip.data.tables import Columns, DataError, open_table
+from longclip.data.tables import Columns, open_table
+from longclip.errors import DataError
 
 SCENES = "scenes"
 SCENE_SPLITS = (

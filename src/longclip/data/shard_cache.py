@@ -13,7 +13,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from longclip._files import atomic_path, cache_home
-from longclip.data.tables import DataError
+from longclip.errors import FetchError
 
 _WAITS = (1.0, 2.0, 4.0, 8.0)
 """Seconds before each further attempt."""
@@ -25,10 +25,6 @@ _PIECE = 1 << 20
 _LARGEST_TEXT = 64 << 20
 _FOR_A_WHILE = frozenset({408, 425, 429, 500, 502, 503, 504})
 _AGENT = "longclip"
-
-
-class FetchError(DataError):
-    """Something that could not be fetched."""
 
 
 class ShardCache:

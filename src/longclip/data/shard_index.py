@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from longclip.data.tables import DataError
+from longclip.errors import DataError
 
 PICTURES = frozenset({"jpg", "jpeg", "png", "webp"})
 _BLOCK = 512

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from longclip.data.shard_cache import ShardCache
-from longclip.data.tables import DataError
+from longclip.errors import DataError
 
 SIZES = "sizes.json"
 _BRACES = re.compile(r"\{([^{}]*)\}")

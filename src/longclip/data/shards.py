@@ -16,11 +16,12 @@ from PIL import Image
 from longclip._files import atomic_path
 from longclip._progress import progress_display
 from longclip.data.collection import Captions, LabelSet
-from longclip.data.shard_cache import FetchError, ShardCache
+from longclip.data.shard_cache import ShardCache
 from longclip.data.shard_index import ShardIndex, scan
 from longclip.data.shard_names import Shard, find_shards, is_remote, places
-from longclip.data.tables import USUAL, Columns, DataError, strings
-from longclip.inputs import ImageError, clip_tokenizer, decode_image
+from longclip.data.tables import USUAL, Columns, strings
+from longclip.errors import DataError, FetchError, ImageError
+from longclip.inputs import clip_tokenizer, decode_image
 
 STOCK_CONTEXT = 77
 _PICTURE, _TXT, _JSON = range(3)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from longclip.data.layouts.descriptions import SHAREGPT4V, json_rows
-from longclip.data.tables import Columns, DataError, Table, quiet_datasets, table_name
+from longclip.data.tables import Columns, Table, quiet_datasets, table_name
+from longclip.errors import DataError
 
 HELD_OUT = 1000
 """The first rows of the published file are its test, ShareGPT4V-1k."""

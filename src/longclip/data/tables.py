@@ -11,11 +11,8 @@ from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
 from longclip.data.pictures import find_picture, rows_with_pictures, told_missing
-from longclip.inputs import ImageError, decode_image
-
-
-class DataError(ValueError):
-    """Data that cannot be read; the message names the path and what to do."""
+from longclip.errors import DataError, ImageError
+from longclip.inputs import decode_image
 
 
 @dataclass(frozen=True)

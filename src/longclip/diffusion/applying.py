@@ -17,6 +17,7 @@ from longclip.diffusion.encoding import Overflow
 from longclip.diffusion.families import Slot, is_xl, text_slots
 from longclip.diffusion.offloading import offloading_off
 from longclip.diffusion.prompting import long_encode_prompt
+from longclip.errors import UsageError
 from longclip.model.clip import CLIP
 from longclip.model.stretch import CONTEXT_LENGTH
 
@@ -78,7 +79,7 @@ def apply(
             its encoder, or the lengths do not fit each other. The pipeline is then as before.
     """
     if overflow not in get_args(Overflow):
-        raise ValueError(f"overflow {overflow!r} is not 'warn' or 'chunk'")
+        raise UsageError(f"overflow {overflow!r} is not 'warn' or 'chunk'")
     slots = text_slots(pipeline)
     sources = _sources(pipeline, slots, text_encoder, text_encoder_2)
     with offloading_off(pipeline, slots):
@@ -114,7 +115,7 @@ def undo(pipeline: Any) -> Any:
             weights of the originals, too.
     """
     if not hasattr(pipeline, _STATE):
-        raise ValueError(
+        raise UsageError(
             "there is nothing to undo: longclip.diffusion.apply was not called on this pipeline. "
             "(A pipeline that was saved, or made by from_pipe, knows no other encoders.)"
         )
@@ -134,7 +135,7 @@ def _sources(
     for name, source in given.items():
         if source is not None and name not in there:
             kind = "SDXL" if is_xl(pipeline) else "SD"
-            raise ValueError(
+            raise UsageError(
                 f"this {kind} pipeline has no {name} to exchange; it has {' and '.join(there)}"
             )
     return {name: open_source(source) for name, source in given.items() if source is not None}
@@ -173,7 +174,7 @@ def _check_fused(original: Any, current: Any) -> None:
         weights = current.get_submodule(name).get_base_layer().parameters()
         if any(parameter.data_ptr() in shared for parameter in weights):
             now, remedy = ("unfused", "fuse_lora") if name in before else ("fused", "unfuse_lora")
-            raise ValueError(
+            raise UsageError(
                 f"since longclip.diffusion.apply a LoRA was {now} in the text encoder, and its "
                 f"weights are the original's, too; call pipeline.{remedy}() first"
             )
@@ -190,13 +191,13 @@ def _context_length(
     if wanted is None:
         long = {length for length in lengths.values() if length > STOCK_LENGTH}
         if len(long) > 1:
-            raise ValueError(
+            raise UsageError(
                 f"all encoders of a pipeline must read the same number of tokens ({said}); say "
                 "which with context_length=, at least the largest, and the others are stretched"
             )
         return long.pop() if long else CONTEXT_LENGTH
     if wanted < max(lengths.values()):
-        raise ValueError(
+        raise UsageError(
             f"context_length {wanted} is less than the encoders already read ({said}); "
             "encoders are lengthened only"
         )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from longclip.checkpoints import hub
-from longclip.checkpoints.errors import CheckpointError
 from longclip.diffusion.pipeline_files import INDEX, Choice, choose, choose_local
+from longclip.errors import CheckpointError, MissingWeightsError, UsageError
 
 # Gigabytes in float32, computed from the numbers of weights; half of it in float16. By the last
 # part of the name, since the same files lie under several owners.
@@ -21,10 +21,6 @@ _KNOWN_SIZES = {
     "stable-diffusion-2-1": 5.2,
     "stable-diffusion-xl-base-1.0": 13.9,
 }
-
-
-class NotHereError(ValueError):
-    """Weights are not on this machine; the message says how to get them."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ def require_here(
         download: fetch what is not here.
 
     Raises:
-        NotHereError: if something is not here and `download` is false; nothing has been fetched
+        MissingWeightsError: if something is missing and `download` is false; nothing was fetched
             then but a pipeline's index.
         ValueError: if there is no such model, or its weights are pickled ones.
     """
@@ -84,7 +80,7 @@ def require_here(
         return
     if not download:
         lines = "".join(f"\n  {item}" for item in needed)
-        raise NotHereError(
+        raise MissingWeightsError(
             f"these weights are not on this machine:{lines}\nadd --download to fetch them from the "
             "hub, into its cache, or name local directories"
         )
@@ -119,7 +115,7 @@ def hub_answers(repository: str, revision: str | None = None) -> Iterator[None]:
 
     Raises:
         CheckpointError: where the hub knows no such model or revision, or asks for consent.
-        NotHereError: where it cannot be reached.
+        MissingWeightsError: where it cannot be reached.
     """
     try:
         with hub.hub_answers(repository, revision):
@@ -128,14 +124,14 @@ def hub_answers(repository: str, revision: str | None = None) -> Iterator[None]:
         raise _unreachable(repository, error) from None
 
 
-def _unreachable(repository: str, error: hub.HubUnreachable) -> NotHereError:
+def _unreachable(repository: str, error: hub.HubUnreachable) -> MissingWeightsError:
     size = _KNOWN_SIZES.get(repository.rpartition("/")[2].lower())
     about = (
         f"it is about {size:.1f} GB in float32 and {size / 2:.1f} GB in float16"
         if size
         else "its size is unknown"
     )
-    return NotHereError(
+    return MissingWeightsError(
         f"{repository} is not on this machine and the hub cannot be reached ({error}); {about}. "
         f"Try again with --download where there is a network, or fetch it elsewhere (hf download "
         f"{repository}) and name the directory; HF_ENDPOINT sets a mirror"
@@ -214,13 +210,13 @@ def _cached(name: str, revision: str | None) -> Path | None:
 
 def _check(name: str, found: Choice) -> None:
     if found.pickled:
-        raise ValueError(
+        raise UsageError(
             f"{name} has the weights of {', '.join(found.pickled)} only as pickles, which are "
             "never loaded; save it again with save_pretrained, which writes safetensors, if you "
             "trust where it comes from"
         )
     if found.missing:
-        raise ValueError(f"{name} is incomplete: no files or weights in {', '.join(found.missing)}")
+        raise UsageError(f"{name} is incomplete: no files or weights in {', '.join(found.missing)}")
 
 
 def _total(sizes: Iterator[int | None]) -> int | None:

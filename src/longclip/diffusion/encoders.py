@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from longclip.checkpoints.long_clip import KEEP
+from longclip.errors import UsageError
 from longclip.model.clip import CLIP
 from longclip.model.config import TextConfig
 from longclip.model.loading import load
@@ -110,7 +111,7 @@ def open_source(source: str | Path | CLIP) -> CLIP:
     if not isinstance(source, CLIP):
         return load(source, dtype=None, tower="text")
     if source.config.text is None:
-        raise ValueError("the given CLIP is an image tower alone; give one with a text tower")
+        raise UsageError("the given CLIP is an image tower alone; give one with a text tower")
     return source
 
 
@@ -185,19 +186,19 @@ def _check_fit(encoder: Any, source: CLIP) -> None:
             bias = " with a bias" if source.config.text_projection_bias else ""
             differences.append(f"projection {found}{bias}, not {expected}")
     if differences:
-        raise ValueError(
+        raise UsageError(
             f"this CLIP's text tower does not fit the pipeline's {type(encoder).__name__}: "
             f"{'; '.join(differences)}. Give a model of the same text architecture (SD 1.x and "
             "SDXL's first encoder: ViT-L/14 of OpenAI; SD 2.x: OpenCLIP's ViT-H/14; SDXL's second: "
             "OpenCLIP's ViT-bigG/14)"
         )
     if not all(parameter.is_floating_point() for parameter in encoder.parameters()):
-        raise ValueError(
+        raise UsageError(
             "the pipeline's text encoder is quantized, and other weights cannot be put into it; "
             "load the pipeline with an unquantized one"
         )
     if fused_layers(encoder):
-        raise ValueError(
+        raise UsageError(
             "a LoRA is fused into the pipeline's text encoder and would be lost with its weights; "
             "call pipeline.unfuse_lora() first"
         )

@@ -14,6 +14,7 @@ from longclip.diffusion.limits import Cut, quiet_about_cuts, warn_of_cuts
 from longclip.diffusion.prompts import parse_prompt, unweighted
 from longclip.diffusion.weighting import Weighting
 from longclip.diffusion.windows import Tokens, as_text, cut_windows, split_words, tokens_of
+from longclip.errors import UsageError
 
 Overflow = Literal["chunk", "warn"]
 
@@ -141,7 +142,7 @@ def _check_options(weighting: str, overflow: str) -> None:
         ("overflow", overflow, get_args(Overflow)),
     ):
         if value not in known:
-            raise ValueError(f"{name}={value!r}: give one of {', '.join(map(repr, known))}")
+            raise UsageError(f"{name}={value!r}: give one of {', '.join(map(repr, known))}")
 
 
 def _check_window(pipeline: Any, slots: Sequence[Slot]) -> None:
@@ -149,13 +150,13 @@ def _check_window(pipeline: Any, slots: Sequence[Slot]) -> None:
     for slot, length in zip(slots, lengths, strict=True):
         rows = getattr(pipeline, slot.name).config.max_position_embeddings
         if length > rows:
-            raise ValueError(
+            raise UsageError(
                 f"{slot.tokenizer}.model_max_length is {length}, and {slot.name} reads "
                 f"{rows} tokens; set it to {rows}, or lengthen the encoders with "
                 "longclip.diffusion.apply(pipeline)"
             )
     if len(set(lengths)) > 1:
-        raise ValueError(
+        raise UsageError(
             f"tokenizer.model_max_length is {lengths[0]} and tokenizer_2.model_max_length "
             f"{lengths[1]}: SDXL's encoders are read side by side and need the same length; "
             "longclip.diffusion.apply(pipeline) sets both"
@@ -174,7 +175,7 @@ def _texts(
     xl = is_xl(pipeline)
     for name, text in (("prompt_2", prompt_2), ("negative_prompt_2", negative_prompt_2)):
         if text is not None and not xl:
-            raise ValueError(
+            raise UsageError(
                 f"{name}: this {type(pipeline).__name__} has one text encoder; leave it out"
             )
     prompts = _batch("prompt", prompt, None)
@@ -194,9 +195,9 @@ def _batch(name: str, text: str | list[str], count: int | None) -> list[str]:
     if isinstance(text, str):
         return [text] * (1 if count is None else count)
     if not (isinstance(text, list) and text and all(isinstance(one, str) for one in text)):
-        raise ValueError(f"{name}: give a text or a list of texts, not {text!r}")
+        raise UsageError(f"{name}: give a text or a list of texts, not {text!r}")
     if count is not None and len(text) != count:
-        raise ValueError(
+        raise UsageError(
             f"{name} has {len(text)} texts and prompt {count}; give one for each, or a single text "
             "for all"
         )

@@ -7,6 +7,8 @@ ControlNet and the many others around one U-Net share their text path.
 from dataclasses import dataclass
 from typing import Any
 
+from longclip.errors import UsageError
+
 SUPPORTED = "Stable Diffusion 1.x and 2.x, and SDXL (base and refiner)"
 
 # The text towers that a CLIP can stand in for; T5, ChatGLM and others are something else.
@@ -59,20 +61,20 @@ def text_slots(pipeline: Any) -> tuple[Slot, ...]:
         and all(_is_clip(encoders[slot]) for slot in there)
     )
     if not known:
-        raise ValueError(
+        raise UsageError(
             f"{type(pipeline).__name__} does not read its prompts with CLIP alone, around a U-Net; "
             f"longclip.diffusion knows {SUPPORTED}, with their image-to-image, inpainting and "
             "ControlNet pipelines"
         )
     # The last encoder is the one that every family needs; SDXL's first is missing in the refiner.
     if slots[-1] not in there:
-        raise ValueError(
+        raise UsageError(
             f"this {type(pipeline).__name__} was loaded without its {slots[-1].name}; load the "
             f"pipeline with it (without {slots[-1].name}=None)"
         )
     for slot in there:
         if getattr(pipeline, slot.tokenizer, None) is None:
-            raise ValueError(
+            raise UsageError(
                 f"this {type(pipeline).__name__} has a {slot.name} and no {slot.tokenizer}; "
                 "load the pipeline with both"
             )

@@ -24,6 +24,7 @@ from longclip.diffusion.pictures import write_png
 from longclip.diffusion.prompt_view import Reader, windows_of
 from longclip.diffusion.readers import pipeline_readers
 from longclip.diffusion.windows import PromptCut
+from longclip.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,11 @@ class GenerateConfig:
         for name in ("steps", "count", "width", "height"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, must be at least 1")
+                raise UsageError(f"{name} is {value}, must be at least 1")
         for name in ("width", "height"):
             value = getattr(self, name)
             if value is not None and value % 8:
-                raise ValueError(f"{name} is {value}, must be a multiple of 8")
+                raise UsageError(f"{name} is {value}, must be a multiple of 8")
 
     @property
     def chosen_device(self) -> str:
@@ -128,7 +129,7 @@ def generate(
         on_progress: told of each denoising step.
 
     Raises:
-        ValueError: if weights are not here (`NotHereError`, with what there is to fetch), are
+        ValueError: if weights are missing (`MissingWeightsError`, with what to fetch), are
             pickled, or do not fit; or if a file is there already.
     """
     paths = _paths(out, config.count, overwrite=overwrite)
@@ -298,13 +299,13 @@ def _footer(facts: dict[str, Any]) -> str:
 
 def _paths(out: Path, count: int, *, overwrite: bool) -> list[Path]:
     if out.suffix.lower() != ".png":
-        raise ValueError(f"--out {out}: name a file that ends in .png")
+        raise UsageError(f"--out {out}: name a file that ends in .png")
     numbered = [out.with_stem(f"{out.stem}-{number}") for number in range(1, count + 1)]
     paths = [out] if count == 1 else numbered
     for path in paths:
         check_writable(path)
         if path.exists() and not overwrite:
-            raise ValueError(f"{path} is there already; name another file or add --overwrite")
+            raise UsageError(f"{path} is there already; name another file or add --overwrite")
     return paths
 
 

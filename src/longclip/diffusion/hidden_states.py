@@ -10,6 +10,7 @@ from torch import Tensor
 from longclip.diffusion.families import Slot, is_xl
 from longclip.diffusion.weighting import Weighting, drawn_from_empty, multiplied, scaled
 from longclip.diffusion.windows import Tokens, framed
+from longclip.errors import UsageError
 
 
 def read_windows(
@@ -67,7 +68,7 @@ def check_clip_skip(pipeline: Any, slots: Sequence[Slot], clip_skip: int | None)
         # SDXL leaves out the last layer in any case. 0 layers: the embeddings themselves.
         most = layers - is_xl(pipeline)
         if not 0 <= clip_skip <= most:
-            raise ValueError(
+            raise UsageError(
                 f"clip_skip={clip_skip}: the {slot.name} of this {type(pipeline).__name__} has "
                 f"{layers} layers; give a number from 0 to {most}"
             )

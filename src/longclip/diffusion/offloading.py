@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from longclip.diffusion.families import Slot
+from longclip.errors import UsageError
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def offloading_off(pipeline: Any, slots: tuple[Slot, ...]) -> Iterator[None]:
     """
     hooked = [part for part in _modules(pipeline) if hasattr(part, "_hf_hook")]
     if hooked and getattr(pipeline, "hf_device_map", None) is not None:
-        raise ValueError(
+        raise UsageError(
             "this pipeline is spread over devices by its device_map; "
             "call pipeline.reset_device_map() first, and place it again afterwards"
         )

@@ -9,6 +9,7 @@ from longclip.diffusion.download import pipeline_directory, require_here
 from longclip.diffusion.families import text_slots
 from longclip.diffusion.libraries import quiet_libraries, require_libraries
 from longclip.diffusion.pipeline_files import choose_local
+from longclip.errors import UsageError
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -35,7 +36,7 @@ def open_pipeline(
         download: fetch what is not on this machine.
 
     Raises:
-        ValueError: if weights are not here (`NotHereError`, with what there is to fetch) or are
+        ValueError: if weights are missing (`MissingWeightsError`, with what to fetch) or are
             pickled, the pipeline is of a kind that longclip does not know, or there is no such
             device.
     """
@@ -61,4 +62,4 @@ def open_pipeline(
     try:
         return pipeline.to(device)
     except (AssertionError, RuntimeError) as error:  # torch asserts that it was built for a device
-        raise ValueError(f"device {device!r} cannot be used: {error}") from error
+        raise UsageError(f"device {device!r} cannot be used: {error}") from error

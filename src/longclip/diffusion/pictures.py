@@ -9,6 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from longclip._files import atomic_path
+from longclip.errors import UsageError
 
 
 def write_png(path: Path, image: Image.Image, facts: Mapping[str, Any]) -> None:
@@ -38,7 +39,7 @@ def read_facts(path: str | Path) -> dict[str, Any]:
     with Image.open(path) as image:
         text = getattr(image, "text", {}).get("longclip")
     if text is None:
-        raise ValueError(f"{path} was not made by `longclip generate`: it has no such text chunk")
+        raise UsageError(f"{path} was not made by `longclip generate`: it has no such text chunk")
     facts: dict[str, Any] = json.loads(text)
     return facts
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from longclip.errors import UsageError
+
 INDEX = "model_index.json"
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _SMALL = (".json", ".txt")
@@ -80,12 +82,12 @@ def choose_local(directory: Path, *, half: bool) -> Choice:
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(
+        raise UsageError(
             f"{directory} is not a diffusers pipeline: it has no {INDEX}; a single checkpoint file "
             "becomes one with from_single_file(…).save_pretrained(…) of its pipeline class"
         ) from None
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
+        raise UsageError(f"{path} is not JSON: {error}") from None
     files = [p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()]
     return choose(files, index, half=half)
 

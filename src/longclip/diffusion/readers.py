@@ -8,6 +8,7 @@ from typing import Any
 from longclip.diffusion.libraries import quiet_libraries, require_libraries
 from longclip.diffusion.limits import quiet_about_cuts
 from longclip.diffusion.prompt_view import Reader
+from longclip.errors import UsageError
 from longclip.inputs import clip_tokenizer
 
 _INDEX = "model_index.json"
@@ -112,10 +113,10 @@ def _directory_readers(path: Path) -> list[Reader]:
         index = json.loads((path / _INDEX).read_text(encoding="utf-8"))
         kinds = {name: index[name][1] for name in _FOLDERS if name in index}
     except (ValueError, TypeError, IndexError, KeyError) as error:
-        raise ValueError(f"{path / _INDEX} is not a pipeline's: {error}") from None
+        raise UsageError(f"{path / _INDEX} is not a pipeline's: {error}") from None
     found = [name for name, kind in kinds.items() if str(kind).startswith("CLIPTokenizer")]
     if not found:
-        raise ValueError(f"{path} has no CLIP tokenizer; its prompts are read by something else")
+        raise UsageError(f"{path} has no CLIP tokenizer; its prompts are read by something else")
     return [
         tokenizer_reader(CLIPTokenizer.from_pretrained(path, subfolder=name), name)
         for name in found

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from longclip._lazy import lazy_exports
+from longclip.errors import EncoderError  # noqa: F401 (kept importable from here)
 
 if TYPE_CHECKING:
     from longclip.evaluation.benchmarks.catalogue import BENCHMARKS, SUITES
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from longclip.evaluation.bootstrap import bootstrap_recall, bootstrap_top1
     from longclip.evaluation.cache import EmbeddingCache
     from longclip.evaluation.embed import BadImage, ImageEmbeddings, embed_images, embed_texts
-    from longclip.evaluation.encoder import Encoder, EncoderError
+    from longclip.evaluation.encoder import Encoder
     from longclip.evaluation.encoders.opening import open_encoder
     from longclip.evaluation.encoders.precomputed import PrecomputedEncoder, export_inputs
     from longclip.evaluation.evidence import Evidence, Mark, text_evidence
@@ -42,7 +43,6 @@ _EXPORTS = {
     "Cell": "report_tables",
     "EmbeddingCache": "cache",
     "Encoder": "encoder",
-    "EncoderError": "encoder",
     "EvaluateConfig": "measure",
     "EvaluationResult": "results",
     "Evidence": "evidence",
@@ -101,7 +101,6 @@ __all__ = [
     "Cell",
     "EmbeddingCache",
     "Encoder",
-    "EncoderError",
     "EvaluateConfig",
     "EvaluationResult",
     "Evidence",

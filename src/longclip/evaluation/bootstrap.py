@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from longclip.errors import UsageError
 from longclip.evaluation.metrics import RetrievalResult
 from longclip.evaluation.zero_shot import ZeroShotResult
 
@@ -89,7 +90,7 @@ def hits_per_image(
     """
     image_of_text = image_of_text.cpu()
     if image_of_text.shape != (recall.texts,):
-        raise ValueError(
+        raise UsageError(
             f"image_of_text is {list(image_of_text.shape)}, but recall was measured on "
             f"{recall.texts} texts: give the pool it was measured on"
         )
@@ -111,7 +112,7 @@ def resampled_ratios(
     are a matrix product.
     """
     if resamples < 100:
-        raise ValueError(f"resamples must be at least 100 for an interval, not {resamples}")
+        raise UsageError(f"resamples must be at least 100 for an interval, not {resamples}")
     rows = len(hits)
     generator = torch.Generator().manual_seed(seed)
     table, parts = torch.cat([hits, counts], 1), []
@@ -131,7 +132,7 @@ def percentile_intervals(
 ) -> tuple[Interval, ...]:
     """One interval for each of `values` [K] from its resamples `drawn` [resamples, K]."""
     if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, such as 0.95, not {level}")
+        raise UsageError(f"level must lie between 0 and 1, such as 0.95, not {level}")
     tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
     low, high = torch.quantile(drawn, tails, dim=0).tolist()
     return tuple(

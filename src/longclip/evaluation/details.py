@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from longclip._progress import OnProgress
+from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
 from longclip.evaluation.encoder import Encoder
@@ -140,7 +141,7 @@ def alter_details(texts: Sequence[str], *, n: int, seed: int) -> tuple[AlteredTe
     not hold already, if there is any. The same texts and seed give the same answer.
     """
     if n < 1:
-        raise ValueError(f"n must be at least 1, not {n}")
+        raise UsageError(f"n must be at least 1, not {n}")
     dice = random.Random(seed)
     chosen: dict[str, list[AlteredText]] = {place: [] for place in PLACES}
     for index in dice.sample(range(len(texts)), len(texts)):

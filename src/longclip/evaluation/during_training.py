@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from longclip.data import Captions, Collection, Columns, LabelSet
+from longclip.errors import UsageError
 from longclip.evaluation.encoders.own import CLIPEncoder
 from longclip.evaluation.measure import EvaluateConfig, Task, evaluate
 from longclip.evaluation.requests import open_requests
@@ -54,7 +55,7 @@ def periodic_evaluation(
     counts = Counter(request.name for request in requests)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
-        raise ValueError(
+        raise UsageError(
             f"--evaluate names {counts[twice[0]]} collections that are called {twice[0]}, whose "
             "results could not be told apart; rename one, or leave it out"
         )

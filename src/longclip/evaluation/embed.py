@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 from longclip._progress import OnProgress
 from longclip._threads import in_order
 from longclip.data.collection import Collection
+from longclip.errors import EncoderError, ImageError, UsageError
 from longclip.evaluation.cache import EmbeddingCache, EmbeddingSpace, Kind
 from longclip.evaluation.encoder import (
     Encoder,
-    EncoderError,
     checked_rows,
     encoder_name,
     fingerprint_of,
     ranking_device,
 )
-from longclip.inputs import ImageError, TruncationWarning
+from longclip.inputs import TruncationWarning
 
 # Encoders sort what they are given by length, for which a thousand texts are enough; and this is
 # what a run that is killed has to embed again.
@@ -87,7 +87,7 @@ def embed_images(
     """
     stage, total = f"{collection.name}: images", len(collection)
     if not total:
-        raise ValueError(f"{collection.name} has no images")
+        raise UsageError(f"{collection.name} has no images")
     space = _space(encoder, cache, "image")
     loading = _Loading(collection, _known_images(encoder, space), getattr(encoder, "prepare", None))
     report(on_progress, stage, 0, total)
@@ -109,7 +109,7 @@ def embed_images(
                 parts.append(_fill(known, embed))
             report(on_progress, stage, min(end, total), total)
     if not parts or len(bad) > max_bad_fraction * total:
-        raise ValueError(
+        raise UsageError(
             f"{len(bad)} of {total} images of {collection.name} cannot be read, more than "
             f"{max_bad_fraction:.0%} (first: {bad[0].reason}); repair the collection, or raise "
             "max_bad_fraction"
@@ -144,7 +144,7 @@ def embed_texts(
         EncoderError: where the encoder gives anything but finite [N, D], or not this D.
     """
     if not texts:
-        raise ValueError("there are no texts to embed")
+        raise UsageError("there are no texts to embed")
     space = _space(encoder, cache, "text")
     unique = list(dict.fromkeys(texts))
     report(on_progress, stage, 0, len(unique))

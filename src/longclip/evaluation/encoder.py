@@ -8,12 +8,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from longclip.errors import EncoderError
+
 Rows: TypeAlias = torch.Tensor | NDArray[np.floating[Any]]
 """[N, D] of any floating-point type, on any device, not necessarily of length one."""
-
-
-class EncoderError(ValueError):
-    """An encoder that cannot be opened or gives no usable embeddings; says which and why."""
 
 
 class Encoder(Protocol):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import normalize
 
+from longclip.errors import UsageError
 from longclip.evaluation.embed import embed_texts
 from longclip.evaluation.encoder import Encoder
 from longclip.inputs import split_sentences
@@ -49,7 +50,7 @@ def text_evidence(
     the same encoder. All texts together take two calls of `encode_text`.
     """
     if not len(texts) == len(right) == len(wrong):
-        raise ValueError(f"{len(texts)} texts, {len(right)} right and {len(wrong)} wrong images")
+        raise UsageError(f"{len(texts)} texts, {len(right)} right and {len(wrong)} wrong images")
     direction = normalize(right.float(), dim=-1) - normalize(wrong.float(), dim=-1)
     nothing = [[(0, 0)] for _ in texts]
     sentence_spans = [_sentence_spans(text) for text in texts]

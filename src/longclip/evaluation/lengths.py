@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from longclip._progress import OnProgress
+from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
 from longclip.evaluation.encoder import Encoder
@@ -74,7 +75,7 @@ def recall_by_length(
     kept = tuple(sorted({n for n in tokens if limit is None or n <= limit - _BOS_AND_EOT}))
     if not kept or kept[0] < 1:
         room = "" if limit is None else f", some of them at most {limit - _BOS_AND_EOT}"
-        raise ValueError(
+        raise UsageError(
             f"tokens must be numbers from 1 up{room} (what the encoder has room for), "
             f"not {tuple(tokens)}"
         )

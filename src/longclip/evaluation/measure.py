@@ -8,6 +8,7 @@ import torch
 
 from longclip._progress import OnProgress
 from longclip.data.collection import Collection, LabelSet
+from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import ImageEmbeddings, embed_images, embed_texts, report
 from longclip.evaluation.encoder import Encoder
@@ -44,11 +45,11 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
-            raise ValueError(f"--batch-size is {self.batch_size}, must be at least 1")
+            raise UsageError(f"--batch-size is {self.batch_size}, must be at least 1")
         if self.workers is not None and self.workers < 1:
-            raise ValueError(f"--workers is {self.workers}, must be at least 1")
+            raise UsageError(f"--workers is {self.workers}, must be at least 1")
         if not 0 <= self.max_bad_fraction <= 1:
-            raise ValueError(f"--max-bad-fraction is {self.max_bad_fraction}, must be from 0 to 1")
+            raise UsageError(f"--max-bad-fraction is {self.max_bad_fraction}, must be from 0 to 1")
 
 
 def evaluate(
@@ -127,7 +128,7 @@ def _check_templates(
 ) -> None:
     unknown = set(templates) - {labels.name for labels in label_sets}
     if unknown:
-        raise ValueError(
+        raise UsageError(
             f"{collection.name} has no label set {sorted(unknown)[0]!r} for these templates; "
             f"it has {[labels.name for labels in label_sets]}"
         )
@@ -186,7 +187,7 @@ class _Measure:
 
     def classification(self, labels: LabelSet, templates: Sequence[str]) -> ZeroShotResult:
         if max(self.images.indices) >= len(labels.targets):
-            raise ValueError(
+            raise UsageError(
                 f"label set {labels.name!r} has {len(labels.targets)} targets, fewer than images"
             )
         stage = f"{labels.name}: prompts"

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from longclip.errors import UsageError
 from longclip.evaluation.block import CosineBlock
 from longclip.evaluation.similarity import UnitRows
 
@@ -55,7 +56,7 @@ def retrieval_recall(
 ) -> RetrievalResult:
     """Recall at each of `ks` by cosine; arguments as in `retrieval_ranks`."""
     if not ks or min(ks) < 1:
-        raise ValueError(f"ks must be one or more numbers from 1 up, not {tuple(ks)}")
+        raise UsageError(f"ks must be one or more numbers from 1 up, not {tuple(ks)}")
     ranks = retrieval_ranks(image_embeddings, text_embeddings, image_of_text, chunk_size=chunk_size)
     return RetrievalResult(
         images=len(image_embeddings),
@@ -83,7 +84,7 @@ def retrieval_ranks(
     Raises ValueError where an image has no text, or `image_of_text` points outside the images.
     """
     if chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1, not {chunk_size}")
+        raise UsageError(f"chunk_size must be at least 1, not {chunk_size}")
     images = UnitRows.of(image_embeddings, "image embeddings")
     texts = UnitRows.of(text_embeddings.to(image_embeddings.device), "text embeddings")
     image_of_text = image_of_text.to(image_embeddings.device)
@@ -117,7 +118,7 @@ def strongest_rivals(
     Where a text's rank is above 1, this is the image that the model returns first.
     """
     if len(image_embeddings) < 2:
-        raise ValueError("a rival needs at least two images")
+        raise UsageError("a rival needs at least two images")
     images = UnitRows.of(image_embeddings, "image embeddings")
     texts = UnitRows.of(text_embeddings.to(image_embeddings.device), "text embeddings")
     image_of_text = image_of_text.to(image_embeddings.device)
@@ -138,26 +139,26 @@ def strongest_rivals(
 
 def _check_pairs(images: UnitRows, texts: UnitRows, image_of_text: torch.Tensor) -> None:
     if image_of_text.dtype != torch.int64 or image_of_text.shape != (len(texts),):
-        raise ValueError(
+        raise UsageError(
             f"image_of_text must be int64 [{len(texts)}], one image row per text, "
             f"not {image_of_text.dtype} {list(image_of_text.shape)}"
         )
     width, text_width = images.embeddings.shape[1], texts.embeddings.shape[1]
     if width != text_width:
-        raise ValueError(
+        raise UsageError(
             f"images have width {width} and texts {text_width}: embed both with the same model"
         )
     if not len(images) or not len(texts):
-        raise ValueError(f"nothing to rank: {len(images)} images, {len(texts)} texts")
+        raise UsageError(f"nothing to rank: {len(images)} images, {len(texts)} texts")
     low, high = int(image_of_text.min()), int(image_of_text.max())
     if low < 0 or high >= len(images):
-        raise ValueError(
+        raise UsageError(
             f"image_of_text holds {low if low < 0 else high}, outside the {len(images)} images"
         )
     counts = torch.bincount(image_of_text, minlength=len(images))
     without = (counts == 0).nonzero().flatten().tolist()
     if without:
-        raise ValueError(
+        raise UsageError(
             f"{len(without)} of {len(images)} images have no text (first: row {without[0]}); "
             "take them out of the pool"
         )

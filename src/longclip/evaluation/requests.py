@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from longclip.data import Collection, Columns, DataError, open_for_evaluation
+from longclip.data import Collection, Columns, open_for_evaluation
+from longclip.errors import DataError
 from longclip.evaluation.benchmarks import BENCHMARKS, SUITES, OpenedBenchmark, open_benchmark
 from longclip.evaluation.measure import Task
 

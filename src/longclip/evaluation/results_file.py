@@ -9,6 +9,7 @@ from typing import Any
 
 from longclip import __version__
 from longclip._files import write_text
+from longclip.errors import UsageError
 from longclip.evaluation.results import EvaluationResult
 
 
@@ -50,8 +51,8 @@ def read_results(path: Path) -> list[EvaluationResult]:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
         return [EvaluationResult.from_json(values) for values in content["results"]]
     except FileNotFoundError:
-        raise ValueError(f"there is no file {path}; make one with longclip eval --json") from None
+        raise UsageError(f"there is no file {path}; make one with longclip eval --json") from None
     except KeyError as error:
-        raise ValueError(f"{path} holds no results of longclip eval --json: no {error}") from None
+        raise UsageError(f"{path} holds no results of longclip eval --json: no {error}") from None
     except (UnicodeDecodeError, json.JSONDecodeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds no results of longclip eval --json: {error}") from None
+        raise UsageError(f"{path} holds no results of longclip eval --json: {error}") from None

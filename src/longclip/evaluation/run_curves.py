@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 
 from longclip._files import write_text
+from longclip.errors import UsageError
 from longclip.evaluation.chart import marker, swatch
 from longclip.evaluation.run_chart import HEIGHT, WIDTH, Curve, Points, curves_chart, smoothed
 from longclip.training.runs import (
@@ -127,7 +128,7 @@ def _charts(series: Sequence[_Series]) -> list[str]:
     charts += [chart(name, _evaluated(name, by_pairs), "%") for name in metrics_of(runs)]
     drawn = [one for one in charts if one is not None]
     if not drawn:
-        raise ValueError("there is nothing to draw: none of the runs has written metrics yet")
+        raise UsageError("there is nothing to draw: none of the runs has written metrics yet")
     return drawn
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from longclip._progress import OnProgress
+from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
 from longclip.evaluation.encoder import Encoder
@@ -120,7 +121,7 @@ def sentence_probes(
     embedding the whole texts again; changed ones that come up in several probes are embedded once.
     """
     if bins < 2 or nth < 1 or not seeds:
-        raise ValueError(f"needs bins >= 2, nth >= 1 and seeds, not {bins}, {nth}, {tuple(seeds)}")
+        raise UsageError(f"needs bins >= 2, nth >= 1 and seeds, not {bins}, {nth}, {tuple(seeds)}")
     sentences = [split_sentences(text) for text in texts]
     longest = max(map(len, sentences), default=0)
     positions = tuple(b / (bins - 1) for b in range(bins))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
+from longclip.errors import UsageError
 from longclip.evaluation.metrics import strongest_rivals
 from longclip.inputs import clip_tokenizer, split_sentences
 
@@ -72,7 +73,7 @@ def separation(
     ones for every model.
     """
     if len(texts) != len(text_embeddings):
-        raise ValueError(f"{len(texts)} texts, but {len(text_embeddings)} text embeddings")
+        raise UsageError(f"{len(texts)} texts, but {len(text_embeddings)} text embeddings")
     images = normalize(image_embeddings.float(), dim=1)
     text_rows = normalize(text_embeddings.float().to(images.device), dim=1)
     owner = image_of_text.to(images.device)

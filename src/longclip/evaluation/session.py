@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from longclip._progress import OnProgress
+from longclip.errors import UsageError
 from longclip.evaluation.benchmarks import fingerprint
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.disagreements import Disagreements
@@ -62,7 +63,7 @@ def run_session(
     """
     sources = dict(map(named, models))
     if len(sources) < len(models):
-        raise ValueError(
+        raise UsageError(
             f"two of the models {', '.join(models)} have the same name; tell them apart: NAME=MODEL"
         )
     prints = [fingerprint(request.collection) for request in requests]

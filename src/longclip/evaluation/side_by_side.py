@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from longclip.errors import UsageError
 from longclip.evaluation.benchmarks import PUBLISHED
 from longclip.evaluation.bootstrap import Interval, bootstrap_top1
 from longclip.evaluation.report_tables import Cell, ResultsTable, Row
@@ -25,11 +26,11 @@ def results_tables(results: Mapping[str, Sequence[EvaluationResult]]) -> tuple[R
     """
     everything = [result for runs in results.values() for result in runs]
     if not everything or not all(results.values()):
-        raise ValueError("a table needs one result or more for each model")
+        raise UsageError("a table needs one result or more for each model")
     pools = {_pools(result) for result in everything}
     if len(pools) > 1:
         differing = "; and ".join(sorted(pools))
-        raise ValueError(
+        raise UsageError(
             f"models can only be compared on the same images and texts, not on {differing}"
         )
     first, tables = everything[0], []

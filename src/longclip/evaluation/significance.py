@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from longclip.errors import UsageError
 from longclip.evaluation.bootstrap import (
     Interval,
     hits_per_image,
@@ -95,13 +96,13 @@ def compare_recall(
     tells whether it is one. Raises ValueError where the pools have different sizes.
     """
     if (a.images, a.texts) != (b.images, b.texts):
-        raise ValueError(
+        raise UsageError(
             f"these are different pools: {a.images} images and {a.texts} texts against "
             f"{b.images} and {b.texts}; measure both models on the same collection"
         )
     ks = tuple(k for k in a.image_to_text if k in b.image_to_text)
     if not ks:
-        raise ValueError(
+        raise UsageError(
             f"no common k: recall at {tuple(a.image_to_text)} against {tuple(b.image_to_text)}; "
             "measure both with the same ks"
         )
@@ -125,7 +126,7 @@ def compare_top1(
 ) -> Top1Comparison:
     """Paired bootstrap and McNemar's exact test of two classifications of the same images."""
     if a.classes != b.classes or not torch.equal(a.targets, b.targets):
-        raise ValueError(
+        raise UsageError(
             f"these are different tasks: {a.images} images in {a.classes} classes against "
             f"{b.images} in {b.classes}, or other labels; measure both models on the same one"
         )
@@ -144,7 +145,7 @@ def mcnemar(right_a: torch.Tensor, right_b: torch.Tensor) -> McNemar:
     which each has an image of its own. Two-sided.
     """
     if right_a.shape != right_b.shape or right_a.ndim != 1:
-        raise ValueError(
+        raise UsageError(
             f"answers to the same queries are needed, not {list(right_a.shape)} and "
             f"{list(right_b.shape)}"
         )
@@ -160,14 +161,14 @@ def mcnemar(right_a: torch.Tensor, right_b: torch.Tensor) -> McNemar:
 def check_same_pool(a: TextPool, b: TextPool) -> None:
     """Raises ValueError unless both hold the same texts for the same images, in the same order."""
     if a.image_rows != b.image_rows or not torch.equal(a.image_of_text, b.image_of_text):
-        raise ValueError(
+        raise UsageError(
             f"the pools pair other images and texts ({len(a.image_rows)} images and "
             f"{len(a.texts)} texts, {len(b.image_rows)} and {len(b.texts)}): "
             "measure both models on the same images"
         )
     for row, (one, other) in enumerate(zip(a.texts, b.texts, strict=True)):
         if one != other:
-            raise ValueError(f"the pools differ in text {row}: {one[:60]!r} and {other[:60]!r}")
+            raise UsageError(f"the pools differ in text {row}: {one[:60]!r} and {other[:60]!r}")
 
 
 def _differences(

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from longclip.errors import UsageError
+
 # A float32 matrix product rounds differently with the shape of the block, so two copies of one
 # image may miss their tie and a positive recomputed on its own may not equal itself. Unit vectors
 # rounded to multiples of 2^-26 have products that are multiples of 2^-52, and by Cauchy-Schwarz
@@ -28,14 +30,14 @@ class UnitRows:
         be ranked first.
         """
         if embeddings.ndim != 2 or not embeddings.is_floating_point():
-            raise ValueError(
+            raise UsageError(
                 f"{what} must be a floating-point tensor [rows, width], "
                 f"not {embeddings.dtype} {list(embeddings.shape)}"
             )
         norms = torch.linalg.vector_norm(embeddings, dim=1, dtype=torch.float64)
         bad = (~norms.isfinite() | (norms == 0)).nonzero().flatten().tolist()
         if bad:
-            raise ValueError(
+            raise UsageError(
                 f"{len(bad)} of {len(norms)} {what} are zero or not finite (first: row {bad[0]}); "
                 "look for a broken checkpoint or a half-precision overflow in the encoder"
             )

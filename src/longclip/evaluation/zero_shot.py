@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from longclip.errors import UsageError
 from longclip.evaluation.similarity import UnitRows
 
 _PROMPTS_PER_CALL = 4096
@@ -26,10 +27,10 @@ def zero_shot_classifier(
     notebook and the Long-CLIP scripts do, so that every prompt has the same say.
     """
     if not class_names or not templates:
-        raise ValueError("a zero-shot classifier needs at least one class and one template")
+        raise UsageError("a zero-shot classifier needs at least one class and one template")
     for template in templates:
         if template.count("{}") != 1:
-            raise ValueError(f"template {template!r} must hold exactly one {{}} for the class name")
+            raise UsageError(f"template {template!r} must hold exactly one {{}} for the class name")
     step = max(1, _PROMPTS_PER_CALL // len(templates))
     means = []
     for start in range(0, len(class_names), step):
@@ -109,10 +110,10 @@ def top1_accuracy(
 
 def _check_targets(targets: torch.Tensor, images: int, classes: int) -> None:
     if not images or targets.dtype != torch.int64 or targets.shape != (images,):
-        raise ValueError(
+        raise UsageError(
             f"targets must be int64 [{images}], one class per image and at least one image, "
             f"not {targets.dtype} {list(targets.shape)}"
         )
     low, high = int(targets.min()), int(targets.max())
     if low < 0 or high >= classes:
-        raise ValueError(f"targets hold {low if low < 0 else high}, outside the {classes} classes")
+        raise UsageError(f"targets hold {low if low < 0 else high}, outside the {classes} classes")

@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING
 
 from longclip._lazy import lazy_exports
+from longclip.errors import ImageError  # noqa: F401 (kept importable from here)
 
 if TYPE_CHECKING:
     from longclip.inputs.cleaning import clean_text
-    from longclip.inputs.images import ImageError, decode_image
+    from longclip.inputs.images import decode_image
     from longclip.inputs.preprocess import Preprocess
     from longclip.inputs.sentences import published_short_caption, short_caption, split_sentences
     from longclip.inputs.tokenizer import (
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from longclip.inputs.tokenizer_files import tokenizer_json, write_tokenizer_files
 
 _EXPORTS = {
-    "ImageError": "images",
     "Preprocess": "preprocess",
     "Tokenizer": "tokenizer",
     "Truncation": "tokenizer",
@@ -40,7 +40,6 @@ _EXPORTS = {
 __getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
 
 __all__ = [
-    "ImageError",
     "Preprocess",
     "Tokenizer",
     "Truncation",

@@ -7,6 +7,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from longclip.errors import ImageError, MissingDecoderError, RetryableImageError
 from longclip.inputs.heic import HEAD, is_heic, open_heic
 
 MAX_PIXELS = 100_000_000
@@ -21,18 +22,6 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-class ImageError(ValueError):
-    """A picture that cannot be used; the message names it, the reason and the remedy."""
-
-
-class RetryableImageError(ImageError):
-    """A picture that may be usable with other settings, or at another time."""
-
-
-class MissingDecoderError(RetryableImageError):
-    """A picture that can be used as soon as a package is installed, which the message names."""
 
 
 def open_image(file: BinaryIO) -> Image.Image:

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from longclip.inputs.images import ImageError, decode_image
+from longclip.errors import ImageError, UsageError
+from longclip.inputs.images import decode_image
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -37,13 +38,13 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         if self.image_size < 1:
-            raise ValueError(f"image_size is {self.image_size}; it must be at least 1 pixel")
+            raise UsageError(f"image_size is {self.image_size}; it must be at least 1 pixel")
         if len(self.mean) != 3 or len(self.std) != 3:
-            raise ValueError(
+            raise UsageError(
                 f"mean {self.mean} and std {self.std} need three values each (R, G, B)"
             )
         if min(self.std) <= 0:
-            raise ValueError(f"std is {self.std}; every value must be above 0")
+            raise UsageError(f"std is {self.std}; every value must be above 0")
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """The centre of the picture, uint8 [image_size, image_size, 3].
@@ -75,7 +76,7 @@ class Preprocess:
     def normalize(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
         """Uint8 [N, 3, H, W] to float32 [N, 3, H, W] on the same device: (x / 255 − mean) / std."""
         if pixels_NCHW.dtype != torch.uint8 or pixels_NCHW.ndim != 4 or pixels_NCHW.shape[1] != 3:
-            raise ValueError(
+            raise UsageError(
                 f"normalize takes uint8 [N, 3, H, W], not {pixels_NCHW.dtype} "
                 f"{list(pixels_NCHW.shape)}; permute [N, H, W, 3] with .permute(0, 3, 1, 2)"
             )
@@ -117,7 +118,7 @@ class Preprocess:
         if isinstance(crop_size, Mapping):
             crop_size = crop_size.get("height") if len({*crop_size.values()}) == 1 else crop_size
         if not isinstance(size, int) or size != crop_size:
-            raise ValueError(
+            raise UsageError(
                 f"preprocessor_config.json: size {config.get('size')} and crop_size "
                 f"{config.get('crop_size')} are not the same square; CLIP resizes the shortest "
                 "edge and crops the centre"
@@ -130,7 +131,7 @@ class Preprocess:
         for entry, needed in preprocess.to_json().items():
             is_switch = entry.startswith("do_") or entry in ("resample", "rescale_factor")
             if is_switch and config.get(entry, needed) != needed:
-                raise ValueError(
+                raise UsageError(
                     f"preprocessor_config.json: {entry} is {config[entry]}, CLIP's preprocessing "
                     f"needs {needed}"
                 )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tokenizers import Regex, models, pre_tokenizers
 from tokenizers import Tokenizer as RustTokenizer
 
+from longclip.errors import UsageError
 from longclip.inputs.cleaning import clean_text
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Tokenizer:
 
     def _bytes(self, id: int) -> bytes:
         if not 0 <= id < len(self._symbols):
-            raise ValueError(f"token id {id} is not in CLIP's vocabulary of {self.vocab_size} ids")
+            raise UsageError(f"token id {id} is not in CLIP's vocabulary of {self.vocab_size} ids")
         symbol = self._symbols[id]
         if id in (BOS_TOKEN_ID, EOT_TOKEN_ID):
             return symbol.encode()
@@ -158,7 +159,7 @@ def tokenize(
     _check_context_length(context_length)
     encoded = clip_tokenizer().encode([texts] if isinstance(texts, str) else texts)
     if not encoded:
-        raise ValueError("there is nothing to tokenize: texts is empty")
+        raise UsageError("there is nothing to tokenize: texts is empty")
     if warn:
         _warn_of_truncation(_count_truncation(encoded, context_length))
     longest = min(context_length, max(map(len, encoded)))
@@ -253,7 +254,7 @@ def _warn_of_truncation(lost: Truncation) -> None:
 
 def _check_context_length(context_length: int) -> None:
     if context_length < 3:
-        raise ValueError(
+        raise UsageError(
             f"context_length is {context_length}; it must be at least 3 (BOS, one token, EOT), "
             "77 for a stock CLIP, 248 for a stretched one"
         )
@@ -261,11 +262,11 @@ def _check_context_length(context_length: int) -> None:
 
 def _checked_texts(texts: Sequence[str]) -> list[str]:
     if isinstance(texts, str):
-        raise ValueError("encode takes a list of texts: write encode([text])")
+        raise UsageError("encode takes a list of texts: write encode([text])")
     texts = list(texts)
     for place, text in enumerate(texts):
         if not isinstance(text, str):
-            raise ValueError(
+            raise UsageError(
                 f"texts[{place}] is {type(text).__name__} ({text!r:.60}), not a string; "
                 "leave missing captions out, and turn numbers into strings"
             )

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from longclip.checkpoints import huggingface as hf
+from longclip.errors import UsageError
 from longclip.model.config import CLIPConfig, TextConfig, VisionConfig
 
 
@@ -65,7 +66,7 @@ def architecture(name: str) -> CLIPConfig:
     path = Path(name)
     if path.is_file():
         return CLIPConfig.from_json(hf.read_json(path))
-    raise ValueError(
+    raise UsageError(
         f"no architecture {name!r}: neither one of {', '.join(ARCHITECTURES)} "
         "nor the path of a config.json"
     )

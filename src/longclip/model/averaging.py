@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from longclip.errors import UsageError
 from longclip.model.clip import CLIP
 from longclip.model.stretch import stretch, stretch_table
 
@@ -39,7 +40,7 @@ def average(tuned: CLIP, original: CLIP, share: float) -> CLIP:
         ValueError: if `share` is out of range, or the models are not of one shape.
     """
     if not 0 <= share <= 1:
-        raise ValueError(f"the share of the original is {share}, must be from 0 to 1")
+        raise UsageError(f"the share of the original is {share}, must be from 0 to 1")
     _check_same_shape(tuned, original)
     if original.config.text and original.context_length < tuned.context_length:
         original = _stretched_like(original, tuned)
@@ -63,12 +64,12 @@ def _check_same_shape(tuned: CLIP, original: CLIP) -> None:
     if not differences and tuned.state_dict().keys() != original.state_dict().keys():
         differences = ["one has low-rank pairs that are not merged"]
     if differences:
-        raise ValueError(
+        raise UsageError(
             "only a model and what it was fine-tuned from can be averaged; these two differ: "
             + "; ".join(differences)
         )
     if tuned.config.text and original.context_length > tuned.context_length:
-        raise ValueError(
+        raise UsageError(
             f"the original reads {original.context_length} tokens and the tuned model "
             f"{tuned.context_length}; stretch the tuned one first: longclip stretch"
         )

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from longclip.errors import UsageError
 from longclip.inputs import Preprocess, decode_image, tokenize
 from longclip.model.config import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.image_tower import VisionTower
@@ -80,13 +81,13 @@ class CLIP(nn.Module):
     @property
     def _text_config(self) -> TextConfig:
         if self.config.text is None:
-            raise ValueError("this model is an image tower alone; load a CLIP with a text tower")
+            raise UsageError("this model is an image tower alone; load a CLIP with a text tower")
         return self.config.text
 
     @property
     def _vision_config(self) -> VisionConfig:
         if self.config.vision is None:
-            raise ValueError("this model is a text tower alone; load a CLIP with an image tower")
+            raise UsageError("this model is a text tower alone; load a CLIP with an image tower")
         return self.config.vision
 
     @property
@@ -179,7 +180,7 @@ class CLIP(nn.Module):
         """
         size = self._vision_config.image_size
         if pixels.ndim != 4 or pixels.shape[1:] != (3, size, size):
-            raise ValueError(
+            raise UsageError(
                 f"pixels have shape {list(pixels.shape)}, this model takes [N, 3, {size}, {size}]; "
                 "pass pictures or paths to have them resized"
             )
@@ -252,7 +253,7 @@ class CLIP(nn.Module):
         if isinstance(texts, str) or all(isinstance(text, str) for text in texts):
             return tokenize(texts, context_length=self.context_length)  # type: ignore[arg-type]
         if any(isinstance(text, str) for text in texts):
-            raise ValueError("texts mixes strings and token ids; pass one kind")
+            raise UsageError("texts mixes strings and token ids; pass one kind")
         self._check_length(max(map(len, texts)))
         pad = self._text_config.eos_token_id
         rows = [torch.tensor(text, dtype=torch.int64) for text in texts]
@@ -265,7 +266,7 @@ class CLIP(nn.Module):
 
     def _check_length(self, longest: int) -> None:
         if longest > self.context_length:
-            raise ValueError(
+            raise UsageError(
                 f"a text has {longest} tokens, this model reads {self.context_length}; tokenize "
                 f"with context_length={self.context_length} or lengthen the model: longclip stretch"
             )

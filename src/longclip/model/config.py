@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+from longclip.errors import UsageError
+
 ACTIVATIONS = ("quick_gelu", "gelu")
 
 # Hugging Face's own conversions of OpenAI's models say eos_token_id 2, a leftover that its code
@@ -25,12 +27,12 @@ class TowerConfig:
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
+            raise UsageError(
                 f"hidden_size {self.hidden_size} is not divisible by num_attention_heads "
                 f"{self.num_attention_heads}; correct config.json"
             )
         if self.hidden_act not in ACTIVATIONS:
-            raise ValueError(
+            raise UsageError(
                 f"hidden_act {self.hidden_act!r} is not one of {', '.join(ACTIVATIONS)}, "
                 "the activations CLIP models use"
             )
@@ -80,7 +82,7 @@ class VisionConfig(TowerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.image_size % self.patch_size:
-            raise ValueError(
+            raise UsageError(
                 f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
             )
 
@@ -99,9 +101,9 @@ class CLIPConfig:
 
     def __post_init__(self) -> None:
         if self.text is None and self.vision is None:
-            raise ValueError("config.json describes neither a text tower nor an image tower")
+            raise UsageError("config.json describes neither a text tower nor an image tower")
         if self.projection_dim is None and self.whole:
-            raise ValueError("config.json has two towers and no projection_dim to join them")
+            raise UsageError("config.json has two towers and no projection_dim to join them")
 
     @property
     def whole(self) -> bool:
@@ -189,7 +191,7 @@ def _sections(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         return {f"{kind.split('_')[1]}_config": values}
     for section in ("text_config", "vision_config"):
         if not isinstance(values.get(section), Mapping):
-            raise ValueError(
+            raise UsageError(
                 f"config.json has no {section!r}: it does not describe a CLIPModel "
                 f"(model_type is {kind!r})"
             )

@@ -11,10 +11,10 @@ from torch.overrides import TorchFunctionMode
 
 from longclip.checkpoints import huggingface as hf
 from longclip.checkpoints.checkpoint import Checkpoint, Tower, lone_tower
-from longclip.checkpoints.errors import CheckpointError
 from longclip.checkpoints.hub import fetch, is_hub_id
 from longclip.checkpoints.reading import Activation, open_checkpoint
 from longclip.checkpoints.writing import Storing, write_huggingface
+from longclip.errors import CheckpointError, UsageError
 from longclip.inputs import Preprocess
 from longclip.model.clip import CLIP
 from longclip.model.config import CLIPConfig
@@ -91,7 +91,7 @@ def place(model: CLIP, device: str | torch.device, dtype: torch.dtype | None = N
     try:
         return model.to(device=device, dtype=dtype)
     except (AssertionError, RuntimeError) as error:  # torch asserts that it was built for a device
-        raise ValueError(f"device {str(device)!r} cannot be used: {error}") from error
+        raise UsageError(f"device {str(device)!r} cannot be used: {error}") from error
 
 
 def save(

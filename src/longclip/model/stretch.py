@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from longclip.checkpoints.long_clip import KEEP
+from longclip.errors import UsageError
 from longclip.model.clip import CLIP
 
 Method = Literal["knowledge-preserved", "linear"]
@@ -51,9 +52,9 @@ def stretch(
         ValueError: if the new table is not longer than the old, or `keep` or `ratio` do not fit.
     """
     if method not in ("knowledge-preserved", "linear"):
-        raise ValueError(f"method {method!r} is not 'knowledge-preserved' or 'linear'")
+        raise UsageError(f"method {method!r} is not 'knowledge-preserved' or 'linear'")
     if model.config.text is None:
-        raise ValueError("this model is an image tower alone; there is no text to lengthen")
+        raise UsageError("this model is an image tower alone; there is no text to lengthen")
     longer = copy.deepcopy(model)
     embedding = longer.text_model.embeddings.position_embedding
     keep = keep if method == "knowledge-preserved" else 0
@@ -91,12 +92,12 @@ def stretch_table(
 
 def _check(old: int, length: int, keep: int, ratio: float | None) -> float:
     if length <= old:
-        raise ValueError(
+        raise UsageError(
             f"context_length {length} is not longer than the model's {old}; "
             "stretching only lengthens"
         )
     if not 0 <= keep <= old - 2:
-        raise ValueError(
+        raise UsageError(
             f"keep {keep} leaves nothing to interpolate in a table of {old} positions; "
             f"it must be between 0 and {old - 2} (the paper keeps 20 of 77)"
         )
@@ -104,7 +105,7 @@ def _check(old: int, length: int, keep: int, ratio: float | None) -> float:
     ratio = natural if ratio is None else ratio
     # The natural ratio reads less than one row past the table's end; further out there is no data.
     if not ratio >= natural:
-        raise ValueError(
+        raise UsageError(
             f"ratio {ratio} reads far beyond the old table; for {old} → {length} positions with "
             f"keep {keep} it must be at least {natural:.4g}"
         )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from longclip.errors import UsageError
 from longclip.model.config import TextConfig
 from longclip.model.packing import PackedTexts
 from longclip.model.transformer import Encoder, initialize
@@ -80,7 +81,7 @@ def end_positions(ids: Tensor, eos_token_id: int) -> Tensor:
     is_end = ids == eos_token_id
     if not bool(is_end.any(dim=1).all()):
         row = int((~is_end.any(dim=1)).nonzero()[0])
-        raise ValueError(
+        raise UsageError(
             f"text {row} has no end-of-text token ({eos_token_id}); "
             "make ids with longclip.tokenize, which keeps it when it cuts a text"
         )

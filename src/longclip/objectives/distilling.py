@@ -5,6 +5,7 @@ from functools import partial
 from torch import Tensor
 from torch.nn import functional as F
 
+from longclip.errors import UsageError
 from longclip.objectives.shares import counted_rows, sum_over_chunks
 from longclip.objectives.similarity import at_least_float32, similarity, texts_per_image
 
@@ -46,7 +47,7 @@ def distillation(
     k = texts_per_image(image_features, text_features)
     seen_k = texts_per_image(teacher_image_features, teacher_text_features)
     if (len(teacher_image_features), seen_k) != (len(image_features), k):
-        raise ValueError(
+        raise UsageError(
             f"the student's batch of {len(image_features)} images and {len(text_features)} texts "
             f"is not the teacher's of {len(teacher_image_features)} and "
             f"{len(teacher_text_features)}; both must see the same batch"

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from longclip.errors import UsageError
+
 COMPONENTS = 32
 """The published number of principal directions."""
 
@@ -41,9 +43,9 @@ def primary_components(features: Tensor, k: int = COMPONENTS, *, groups: int = 1
     """
     rows = len(features)
     if k < 1 or groups < 1:
-        raise ValueError(f"k and groups must be at least 1, not {k} and {groups}")
+        raise UsageError(f"k and groups must be at least 1, not {k} and {groups}")
     if rows < groups:
-        raise ValueError(f"a batch of {rows} does not split into {groups} groups")
+        raise UsageError(f"a batch of {rows} does not split into {groups} groups")
     if rows // groups <= k + 1:
         warnings.warn(
             f"{rows // groups} rows have at most {rows // groups - 1} principal directions, so "

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from longclip.errors import UsageError
+
 
 def at_least_float32(features: Tensor) -> Tensor:
     """Low precision becomes float32; float32 and float64 stay what they are."""
@@ -26,7 +28,7 @@ def texts_per_image(image_features: Tensor, text_features: Tensor) -> int:
     images, texts = len(image_features), len(text_features)
     same_width = image_features.shape[1:] == text_features.shape[1:]
     if not same_width or not images or not texts or texts % images:
-        raise ValueError(
+        raise UsageError(
             f"image features {list(image_features.shape)} and text features "
             f"{list(text_features.shape)} are not pairs: give [B, D] and [B·K, D], "
             "the K texts of an image one after another"

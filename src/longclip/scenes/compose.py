@@ -6,6 +6,7 @@ from functools import lru_cache
 from itertools import product
 from random import Random
 
+from longclip.errors import UsageError
 from longclip.scenes import vocabulary as v
 from longclip.scenes.scene_graph import SIDES, House, Landmark, Person, Scene, Thing, Trees
 
@@ -28,7 +29,7 @@ def split_size(split: str) -> int:
     Raises ValueError for an unknown split.
     """
     if split not in _SIZES:
-        raise ValueError(f"unknown split {split!r}: choose one of {', '.join(_SIZES)}")
+        raise UsageError(f"unknown split {split!r}: choose one of {', '.join(_SIZES)}")
     return _SIZES[split]
 
 
@@ -48,7 +49,7 @@ def make_scene(split: str, index: int) -> Scene:
     """
     split_size(split)
     if index < 0:
-        raise ValueError(f"scene index {index}: indices start at 0")
+        raise UsageError(f"scene index {index}: indices start at 0")
     if split in _GROUPED:
         return _group(split, index // GROUP_SIZE)[index % GROUP_SIZE]
     seed = f"{split}-{index}"

@@ -2,6 +2,7 @@
 
 from PIL import Image
 
+from longclip.errors import UsageError
 from longclip.scenes.animals import ANIMALS
 from longclip.scenes.buildings import draw_house, draw_trees
 from longclip.scenes.canvas import Canvas
@@ -21,7 +22,7 @@ def draw(scene: Scene, size: int = 128) -> Image.Image:
     The same scene gives the same pixels every time. Raises ValueError where size is below 16.
     """
     if size < 16:
-        raise ValueError(f"size {size}: scenes are drawn at 16 pixels or more")
+        raise UsageError(f"size {size}: scenes are drawn at 16 pixels or more")
     canvas = Canvas(size)
     rng = stream(scene.seed, "decoration")
     back, front = lights(scene)

@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING
 
 from longclip._lazy import lazy_exports
+from longclip.errors import FilterError, SearchError  # noqa: F401 (kept importable from here)
 
 if TYPE_CHECKING:
     from longclip.search.about import About
     from longclip.search.ann import IndexQuality
     from longclip.search.cluster.config import Cluster
     from longclip.search.contents import Status, status
-    from longclip.search.errors import FilterError, SearchError
     from longclip.search.indexing import forget, index
     from longclip.search.query import Found, FoundImage, Query
     from longclip.search.reader import Hit, Reader
@@ -25,7 +25,6 @@ _EXPORTS = {
     "About": "about",
     "Cluster": "cluster.config",
     "Facts": "rows",
-    "FilterError": "errors",
     "Found": "query",
     "FoundImage": "query",
     "Hit": "reader",
@@ -36,7 +35,6 @@ _EXPORTS = {
     "Query": "query",
     "Reader": "reader",
     "Row": "rows",
-    "SearchError": "errors",
     "Searcher": "searcher",
     "Source": "sources.item",
     "Status": "contents",
@@ -56,7 +54,6 @@ __all__ = [
     "About",
     "Cluster",
     "Facts",
-    "FilterError",
     "Found",
     "FoundImage",
     "Hit",
@@ -67,7 +64,6 @@ __all__ = [
     "Query",
     "Reader",
     "Row",
-    "SearchError",
     "Searcher",
     "Source",
     "Status",

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from longclip.errors import SearchError
 from longclip.model import CLIP
-from longclip.search.errors import SearchError
 
 FORMAT = 2
 KEY = b"longclip.search"

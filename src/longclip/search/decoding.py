@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from longclip.inputs import ImageError, decode_image
-from longclip.inputs.images import MAX_PIXELS, RetryableImageError
+from longclip.errors import ImageError, RetryableImageError
+from longclip.inputs import decode_image
+from longclip.inputs.images import MAX_PIXELS
 from longclip.search.metadata import Metadata, read_metadata
 
 _QUALITY = 80

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from longclip.errors import SearchError
 from longclip.model import CLIP
-from longclip.search.errors import SearchError
 
 
 def encode_pixels(model: CLIP, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

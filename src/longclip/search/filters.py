@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from longclip.search.errors import FilterError
+from longclip.errors import FilterError
 from longclip.search.lance import quoted
 from longclip.search.reader import Reader
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from longclip._libraries import require
 from longclip._progress import OnProgress
+from longclip.errors import SearchError
 from longclip.inputs.images import MAX_PIXELS
 from longclip.model import CLIP
 from longclip.search.ann import ensure_index
@@ -15,7 +16,6 @@ from longclip.search.cluster.ray_session import check_address
 from longclip.search.cluster.running import ROWS_AT_ONCE, ClusterRun
 from longclip.search.cluster.work import Split, split
 from longclip.search.decoding import Decoding, pillow_opens
-from longclip.search.errors import SearchError
 from longclip.search.loading import Loader, hash_key
 from longclip.search.locking import writing
 from longclip.search.outcomes import Outcomes

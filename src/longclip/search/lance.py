@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from longclip.search.errors import SearchError
+from longclip.errors import SearchError
 
 Out = TypeVar("Out")
 

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longclip._threads import in_order
-from longclip.inputs import ImageError
-from longclip.inputs.images import RetryableImageError
+from longclip.errors import ImageError, RetryableImageError
 from longclip.search.decoding import Decoding, decode
 from longclip.search.errors import Bad
 from longclip.search.planning import Task

@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TextIO
 
-from longclip.search.errors import SearchError
+from longclip.errors import SearchError
 from longclip.search.sources.item import is_url
 
 LOCK = ".writer"

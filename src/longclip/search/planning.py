@@ -5,7 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from longclip.search.errors import Bad, SearchError
+from longclip.errors import SearchError
+from longclip.search.errors import Bad
 from longclip.search.reader import Known, Reader
 from longclip.search.sources.files import FolderSource, JoinedSource
 from longclip.search.sources.item import PART, Item, Listing, Source

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from longclip.errors import SearchError
 from longclip.model import CLIP
 from longclip.search.about import about, check_same_model
-from longclip.search.errors import Bad, SearchError
+from longclip.search.errors import Bad
 from longclip.search.lance import quoted
 from longclip.search.planning import Listings, list_all
 from longclip.search.sources.item import Source, is_url

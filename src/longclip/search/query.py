@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from longclip.search.errors import SearchError
+from longclip.errors import SearchError
 from longclip.search.rows import Facts
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from longclip.errors import FilterError, SearchError, UnreadableError
 from longclip.search.about import About
-from longclip.search.errors import FilterError, SearchError, UnreadableError
 from longclip.search.lance import among, connect, is_storage, quoted, reason, tables
 from longclip.search.rows import FACTS, PACKED, Facts, Row
 from longclip.search.sources.item import PART, container_of, is_url

@@ -9,12 +9,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from longclip.checkpoints.errors import CheckpointError
+from longclip.errors import CheckpointError, SearchError
 from longclip.inputs import split_sentences
 from longclip.model import CLIP, load
 from longclip.search.about import about, check_same_model
 from longclip.search.ann import EXACT_BELOW, read_quality
-from longclip.search.errors import SearchError
 from longclip.search.grouping import distinct
 from longclip.search.query import Found, FoundImage, Query
 from longclip.search.reader import Reader

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 from longclip._lazy import lazy_exports
+from longclip.errors import Preempted, TrainingError  # noqa: F401 (kept importable from here)
 
 if TYPE_CHECKING:
     from longclip.training.config import TrainConfig
-    from longclip.training.errors import Preempted, TrainingError
     from longclip.training.loop import TrainResult, train
     from longclip.training.recipes import RECIPES
     from longclip.training.stream import PixelStore
@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "RECIPES": "recipes",
     "PixelStore": "stream",
-    "Preempted": "errors",
     "TrainConfig": "config",
     "TrainResult": "loop",
-    "TrainingError": "errors",
     "train": "loop",
 }
 
@@ -26,9 +24,7 @@ __getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
 __all__ = [
     "RECIPES",
     "PixelStore",
-    "Preempted",
     "TrainConfig",
     "TrainResult",
-    "TrainingError",
     "train",
 ]

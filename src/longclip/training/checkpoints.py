@@ -26,6 +26,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.distributed.tensor import DTensor
 
 from longclip._files import write_text
+from longclip.errors import UsageError
 from longclip.training.processes import World
 from longclip.training.run_files import CHECKPOINTS
 
@@ -164,7 +165,7 @@ class Checkpoints:
                 no_dist=self._world.size == 1,
             )
         except _FAILURES as error:
-            raise ValueError(
+            raise UsageError(
                 f"{found[-1]} cannot be read ({_reason(error)}); delete it to go on from the one "
                 "before it"
             ) from error

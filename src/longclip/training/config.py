@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from longclip.errors import UsageError
+
 Texts = Literal["short", "long"]
 Stretch = Literal["knowledge-preserved", "linear", "none"]
 Precision = Literal["auto", "bfloat16", "float32"]
@@ -154,39 +156,39 @@ class TrainConfig:
         for name, lowest in _LOWEST.items():
             if getattr(self, name) < lowest:
                 flag = name.replace("_", "-")
-                raise ValueError(f"--{flag} is {getattr(self, name)}, must be at least {lowest}")
+                raise UsageError(f"--{flag} is {getattr(self, name)}, must be at least {lowest}")
         for name in ("wise_ft", "label_smoothing", "max_bad_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 flag = name.replace("_", "-")
-                raise ValueError(f"--{flag} is {getattr(self, name)}, must be from 0 to 1")
+                raise UsageError(f"--{flag} is {getattr(self, name)}, must be from 0 to 1")
         if not 0 < self.crop_scale <= 1:
-            raise ValueError(f"--crop-scale is {self.crop_scale}, must be above 0 and at most 1")
+            raise UsageError(f"--crop-scale is {self.crop_scale}, must be above 0 and at most 1")
         self._check_together()
 
     def _check_together(self) -> None:
         if self.pcm and self.texts == "short":
-            raise ValueError("--pcm needs long texts too; take --texts long")
+            raise UsageError("--pcm needs long texts too; take --texts long")
         if self.pcm and self.batch_size % self.pcm_groups:
-            raise ValueError(
+            raise UsageError(
                 f"--pcm-groups {self.pcm_groups} does not divide --batch-size {self.batch_size}"
             )
         if self.positives > 1 and not self.reads_short:
-            raise ValueError(
+            raise UsageError(
                 "--positives needs a loss with short texts: --pcm, --texts short or "
                 "--distill-weight"
             )
         if self.short_loss == "sigmoid" and not (self.pcm or self.texts == "short"):
-            raise ValueError(
+            raise UsageError(
                 "--short-loss needs short texts to be matched with: --pcm or --texts short"
             )
         if not self.steps and self.epochs <= 0:
-            raise ValueError("give --steps or --epochs, or the run has no end")
+            raise UsageError("give --steps or --epochs, or the run has no end")
         if self.lora_rank and self.learn == "positions":
-            raise ValueError(
+            raise UsageError(
                 "--lora-rank changes weight matrices, --learn positions freezes them; drop one"
             )
         if self.evaluate_every and not self.evaluate:
-            raise ValueError("--evaluate-every needs data to measure on: --evaluate scenes/val")
+            raise UsageError("--evaluate-every needs data to measure on: --evaluate scenes/val")
 
     @property
     def reads_short(self) -> bool:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from longclip.errors import TrainingError
 from longclip.model import CLIP, save
 from longclip.training.card import run_card
 from longclip.training.config import TrainConfig
-from longclip.training.errors import TrainingError
 from longclip.training.starting import choose_what_learns, initial_model
 from longclip.training.step import Stepper
 

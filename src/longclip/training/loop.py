@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from longclip.data.collection import problems_of
+from longclip.errors import Preempted, TrainingError, UsageError
 from longclip.model import CLIP
 from longclip.training.checkpoints import Checkpoints, training_tensors
 from longclip.training.config import TrainConfig
-from longclip.training.errors import Preempted, TrainingError
 from longclip.training.finishing import check_finite, whole_model, write_model
 from longclip.training.memory import keep_freed_memory, peak_memory
 from longclip.training.plan import Plan
@@ -79,7 +79,7 @@ def train(
         Preempted: if SIGTERM or SIGUSR1 came; the run can be resumed.
     """
     if config.evaluate and evaluate is None:
-        raise ValueError(
+        raise UsageError(
             "config.evaluate names data, but nothing to measure with was handed over: "
             "train(config, evaluate=periodic_evaluation(config.evaluate))"
         )

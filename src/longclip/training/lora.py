@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from longclip.errors import UsageError
 from longclip.model import CLIP
 from longclip.model.transformer import MLP, Attention
 
@@ -92,7 +93,7 @@ def merge_lora(model: CLIP) -> None:
     """
     found = [place for place in _linears(model) if isinstance(place[2], LoraLinear)]
     if not found:
-        raise ValueError("there is nothing to merge: the model has no low-rank pairs; add_lora")
+        raise UsageError("there is nothing to merge: the model has no low-rank pairs; add_lora")
     for parent, child, linear in found:
         assert isinstance(linear, LoraLinear)
         setattr(parent, child, linear.merged())
@@ -110,14 +111,14 @@ def _linears(network: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
 def _check(model: CLIP, name: TowerName, rank: int, alpha: float) -> None:
     config = {"text": model.config.text, "image": model.config.vision}.get(name)
     if config is None:
-        raise ValueError(f"this model has no {name!r} tower to adapt; towers are 'text', 'image'")
+        raise UsageError(f"this model has no {name!r} tower to adapt; towers are 'text', 'image'")
     if not 1 <= rank < config.hidden_size:
-        raise ValueError(
+        raise UsageError(
             f"a low rank of {rank} does not suit the {name} tower, {config.hidden_size} wide; "
             f"take 1 to {config.hidden_size - 1} (4 to 64 are usual)"
         )
     if not alpha > 0:
-        raise ValueError(f"alpha is {alpha}, must be above 0 (twice the rank is usual)")
+        raise UsageError(f"alpha is {alpha}, must be above 0 (twice the rank is usual)")
     tower = model.text_model if name == "text" else model.vision_model
     if any(isinstance(linear, LoraLinear) for *_, linear in _linears(tower)):
-        raise ValueError(f"the {name} tower has low-rank pairs already; merge_lora them first")
+        raise UsageError(f"the {name} tower has low-rank pairs already; merge_lora them first")

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from longclip.errors import UsageError
+
 Key = tuple[int, int]
 """(epoch, index) of a pair: the pass over the data, or over its own source, and the item."""
 
@@ -119,7 +121,7 @@ class _Stream:
         sure = len(self._items) - 2 * _most_ahead(weight, len(plan.sources))
         self._steps_per_pass = math.floor(sure / (weight * plan.batch_size))
         if self._steps_per_pass < 1:
-            raise ValueError(
+            raise UsageError(
                 f"{source.name} has {len(self._items)} items, too few for its share of a batch of "
                 f"{plan.batch_size}, {weight * plan.batch_size:.3g}; give it a smaller weight, or "
                 "take a smaller --batch-size"
@@ -217,13 +219,13 @@ def make_plan(
             share of one, or only a part of a weighted mixture is to be used.
     """
     if items < batch_size:
-        raise ValueError(
+        raise UsageError(
             f"the data has {items} items, fewer than one batch of {batch_size}; "
             "take a smaller --batch-size or more data"
         )
     weighted = tuple(sources) if len(sources) > 1 and sources[0].weight is not None else ()
     if weighted and items != weighted[-1].stop:
-        raise ValueError(
+        raise UsageError(
             "--limit would take the first items of a weighted mixture, which are all of one "
             "source; give each [[source]] a limit of its own"
         )

@@ -13,6 +13,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from longclip.errors import UsageError
+
 # Only one process evaluates and writes models; the others wait for it that long. A process that
 # dies is noticed by torchrun at once, whatever this is.
 _TIMEOUT = timedelta(hours=2)
@@ -91,7 +93,7 @@ def world(device: str) -> Iterator[World]:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     chosen = _device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
     if ":" in device and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
-        raise ValueError(
+        raise UsageError(
             f"--device {device} would be that of all processes; leave out the number, and each "
             "takes its own"
         )
@@ -119,10 +121,10 @@ def _device(name: str, *, local_rank: int) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f"--device {name!r} is none that torch knows; cpu or cuda") from None
+        raise UsageError(f"--device {name!r} is none that torch knows; cpu or cuda") from None
     if device.type == "cuda" and device.index is None:
         if torch.cuda.is_available() and local_rank >= torch.cuda.device_count():
-            raise ValueError(
+            raise UsageError(
                 f"process {local_rank} of this machine has no GPU: there are "
                 f"{torch.cuda.device_count()}; start as many with --nproc-per-node"
             )

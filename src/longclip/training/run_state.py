@@ -8,6 +8,7 @@ from typing import Any
 
 from longclip import __version__
 from longclip._files import write_text
+from longclip.errors import UsageError
 from longclip.training.config import HOW_IT_RUNS, TrainConfig
 from longclip.training.processes import World
 from longclip.training.run_files import CHECKPOINTS, CONFIG, METRICS
@@ -61,7 +62,7 @@ class RunDirectory:
         try:
             started = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise ValueError(f"{self.path} holds no run to resume; leave out --resume") from None
+            raise UsageError(f"{self.path} holds no run to resume; leave out --resume") from None
         # What an earlier version did not know it did as the default says.
         started = config_json(TrainConfig()) | started
         asked = config_json(config)
@@ -71,7 +72,7 @@ class RunDirectory:
             if key not in HOW_IT_RUNS | {"longclip"} and started.get(key) != asked[key]
         ]
         if changed:
-            raise ValueError(
+            raise UsageError(
                 f"{self.path} was started with other settings ({'; '.join(changed)}); "
                 "resume with the same ones or start a new run"
             )
@@ -116,12 +117,12 @@ def read_config(run: Path) -> TrainConfig:
     try:
         values = json.loads((run / CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"{run} holds no run to resume; leave out --resume") from None
+        raise UsageError(f"{run} holds no run to resume; leave out --resume") from None
     version = values.pop("longclip", "another version")
     kinds = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     unknown = values.keys() - kinds.keys()
     if unknown:
-        raise ValueError(
+        raise UsageError(
             f"{run / CONFIG}, written by longclip {version}, has options that longclip "
             f"{__version__} does not know: {', '.join(sorted(unknown))}; resume with that version"
         )

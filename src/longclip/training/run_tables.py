@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from longclip.errors import UsageError
 from longclip.training.runs import (
     SETTING_WIDTH,
     Run,
@@ -125,7 +126,7 @@ def _chosen(measured: Sequence[str], metric: str | None) -> str | None:
         return metric
     near = get_close_matches(metric, measured, n=1) or measured
     said = f"there is {', '.join(map(repr, near))}" if near else "they were not evaluated"
-    raise ValueError(f"--metric {metric!r}: none of these runs has measured it; {said}")
+    raise UsageError(f"--metric {metric!r}: none of these runs has measured it; {said}")
 
 
 def _row(run: Run, metric: str | None, going: bool) -> list[str]:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+from longclip.errors import UsageError
 from longclip.training.run_files import (
     CHECKPOINTS,
     CONFIG,
@@ -143,7 +144,7 @@ def find_runs(directories: Sequence[Path]) -> list[Run]:
         found = list(_run_directories(directory, _DEEPEST))
         if not found:
             what = "holds no run" if directory.is_dir() else "is no directory"
-            raise ValueError(
+            raise UsageError(
                 f"{directory} {what}; name a directory that `longclip train --out` wrote to, or "
                 "one above it"
             )
@@ -161,7 +162,7 @@ def read_run(path: Path, *, name: str = "", now: float | None = None) -> Run:
     """
     config = run_config(path)
     if config is None:
-        raise ValueError(f"{path} holds no run: there is no {CONFIG} of one")
+        raise UsageError(f"{path} holds no run: there is no {CONFIG} of one")
     metrics = read_metrics(path / METRICS)
     total = _total_steps(config, metrics.lines)
     done = int(metrics.lines[-1]["step"]) if metrics.lines else 0

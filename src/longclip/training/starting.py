@@ -13,6 +13,7 @@ from longclip.data.collection import Collection, blocks_of
 from longclip.data.mixture import Mixture
 from longclip.data.opening import open_training_data
 from longclip.data.shard_cache import ShardCache
+from longclip.errors import UsageError
 from longclip.model import CLIP, load
 from longclip.model.architectures import architecture
 from longclip.model.loading import place
@@ -39,7 +40,7 @@ def original_model(config: TrainConfig) -> CLIP:
     torch.manual_seed(config.seed)
     model = CLIP(architecture(config.scratch)) if config.scratch else load(config.model)
     if not model.config.whole:
-        raise ValueError(
+        raise UsageError(
             f"{config.model} is one tower of a CLIP alone; training matches images with texts and "
             "takes both"
         )

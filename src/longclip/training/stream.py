@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from longclip.data import Captions, Collection
 from longclip.data.captions import DEFAULT_POLICY, TextPolicy, sample_texts
 from longclip.data.mixture import Mixture
-from longclip.inputs import ImageError, Preprocess, clip_tokenizer
+from longclip.errors import ImageError
+from longclip.inputs import Preprocess, clip_tokenizer
 from longclip.training.plan import Plan
 from longclip.training.processes import World
 from longclip.training.stopping import heed_parent_alone

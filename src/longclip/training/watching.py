@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from longclip.errors import UsageError
+
 TENSORBOARD = "tensorboard"
 WANDB_ID = "wandb-id"
 
@@ -163,7 +165,7 @@ def _import(module: str, *, option: str, install: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ValueError(
+        raise UsageError(
             f"{option} needs a package that cannot be imported ({error}); pip install {install}, "
             f"or leave out {option}"
         ) from error

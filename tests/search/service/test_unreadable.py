@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from served import make_database, serving, until
 
+from longclip.errors import SearchError, UnreadableError
 from longclip.model import CLIP
-from longclip.search.errors import SearchError, UnreadableError
 from longclip.search.searcher import Searcher
 from longclip.search.service import ServeConfig
 from longclip.search.store import Store

@@ -9,7 +9,7 @@ from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
 from longclip.data.layouts.files import holding
-from longclip.data.tables import DataError
+from longclip.errors import DataError
 
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE

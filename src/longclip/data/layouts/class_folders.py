@@ -5,7 +5,7 @@ from pathlib import Path
 
 from longclip.data.collection import LabelSet
 from longclip.data.layouts.files import FileCollection, image_files, listing, told_of
-from longclip.data.tables import DataError
+from longclip.errors import DataError
 
 
 def open_class_folders(

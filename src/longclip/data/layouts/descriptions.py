@@ -19,7 +19,7 @@ from longclip.data.layouts.files import (
     read_jsonl,
     told_of,
 )
-from longclip.data.tables import DataError
+from longclip.errors import DataError
 
 SHAREGPT4V = "share-captioner_coco_lcs_sam_1246k_1107.json"
 _CHUNK = 1 << 20

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from PIL import Image
 
 from longclip.data.collection import Captions, Collection, LabelSet
-from longclip.data.tables import DataError
-from longclip.inputs import ImageError, decode_image
+from longclip.errors import DataError, ImageError
+from longclip.inputs import decode_image
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
 from longclip.data.layouts.files import told_of
-from longclip.data.tables import Columns, DataError, Table, quiet_datasets
+from longclip.data.tables import Columns, Table, quiet_datasets
+from longclip.errors import DataError
 
 # What the usual hub copies call them, where longclip's own tables use another name.
 _IMAGE = ("image", "img", "jpg")

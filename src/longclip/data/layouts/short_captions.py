@@ -16,7 +16,7 @@ from longclip.data.layouts.files import (
     read_text,
     told_of,
 )
-from longclip.data.tables import DataError
+from longclip.errors import DataError
 
 FLICKR8K_FOLDERS = ("Flicker8k_Dataset", "Flickr8k_Dataset", "Images", "images")
 FLICKR30K_FOLDERS = ("flickr30k-images", "flickr30k_images", "Images", "images")

@@ -12,7 +12,7 @@ from longclip.data.layouts.files import (
     read_text,
     told_of,
 )
-from longclip.data.tables import DataError
+from longclip.errors import DataError
 
 
 def open_stem_pairs(root: Path, *, first_line: bool = False) -> FileCollection:

@@ -4,7 +4,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from longclip.data import DataError
+from longclip.errors import DataError
 from longclip.evaluation.benchmarks.benchmark import Benchmark
 
 

@@ -3,7 +3,7 @@
 import hashlib
 
 from longclip.data.collection import Collection
-from longclip.inputs import ImageError
+from longclip.errors import ImageError
 
 
 def fingerprint(collection: Collection) -> str:

@@ -3,8 +3,8 @@
 from difflib import get_close_matches
 from pathlib import Path
 
-from longclip.data import DataError
 from longclip.data.collection import Collection
+from longclip.errors import DataError
 from longclip.evaluation.benchmarks.benchmark import Benchmark, OpenedBenchmark
 from longclip.evaluation.benchmarks.catalogue import BENCHMARKS
 from longclip.evaluation.benchmarks.download import download_benchmark

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from longclip.evaluation.encoder import EncoderError
+from longclip.errors import EncoderError
 
 
 def import_library(name: str, *, install: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from longclip.evaluation.encoder import EncoderError
+from longclip.errors import EncoderError
 from longclip.evaluation.encoders.batches import by_length, import_library, opening
 from longclip.evaluation.encoders.identity import fingerprint
 

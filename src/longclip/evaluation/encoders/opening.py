@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from longclip.evaluation.encoder import Encoder, EncoderError
+from longclip.errors import EncoderError
+from longclip.evaluation.encoder import Encoder
 from longclip.evaluation.encoders.batches import opening
 from longclip.evaluation.encoders.huggingface import open_transformers
 from longclip.evaluation.encoders.openclip import open_openclip

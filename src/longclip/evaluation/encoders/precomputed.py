@@ -22,10 +22,9 @@ from PIL import Image
 
 from longclip._files import write_text
 from longclip.data.collection import Collection
-from longclip.evaluation.encoder import EncoderError
+from longclip.errors import EncoderError, ImageError
 from longclip.evaluation.pools import long_texts, short_texts
 from longclip.evaluation.templates import IMAGENET_TEMPLATES
-from longclip.inputs import ImageError
 
 _LISTS = {"images": "key", "texts": "text"}
 

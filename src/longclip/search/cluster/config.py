@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from longclip.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -24,8 +26,8 @@ class Cluster:
 
     def __post_init__(self) -> None:
         if self.device not in ("cpu", "cuda"):
-            raise ValueError(f"on a cluster the device is cpu or cuda, not {self.device!r}")
+            raise UsageError(f"on a cluster the device is cpu or cuda, not {self.device!r}")
         for name in ("encoders", "images_per_task"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be 1 or more, not {value}")
+                raise UsageError(f"{name} must be 1 or more, not {value}")

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+from longclip.errors import SearchError
 from longclip.search.cluster.config import Cluster
-from longclip.search.errors import SearchError
 
 _SETTINGS = {"enable_progress_bars": False, "raise_original_map_exception": True}
 """Of Ray Data: we show progress, and what goes wrong, ourselves."""

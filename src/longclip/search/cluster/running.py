@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from longclip._progress import OnProgress
+from longclip.errors import SearchError
 from longclip.model import CLIP
 from longclip.search.cluster.config import Cluster
 from longclip.search.cluster.leaving import vanished, without_shards
@@ -17,7 +18,7 @@ from longclip.search.cluster.ray_session import ray_session
 from longclip.search.cluster.stages import TOLD, VECTOR, Batch, Encode, Snapshot, load, look_into
 from longclip.search.cluster.work import Chunk, Opened, Shard, Split, Unreadable, chunks
 from longclip.search.decoding import Decoding
-from longclip.search.errors import Bad, SearchError
+from longclip.search.errors import Bad
 from longclip.search.loading import Fresh, Same
 from longclip.search.outcomes import STAGE, Outcomes
 from longclip.search.planning import Plan, Task

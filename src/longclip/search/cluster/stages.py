@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from longclip.errors import SearchError
 from longclip.model import CLIP
 from longclip.search.cluster.work import Chunk, Opened, Renamed, Shard, Unreadable, chunks
 from longclip.search.decoding import Decoding, pillow_opens
 from longclip.search.encoding import encode_pixels
-from longclip.search.errors import Bad, SearchError
+from longclip.search.errors import Bad
 from longclip.search.loading import Content, Fresh, Same, prepare, read
 from longclip.search.planning import Listings, compare
 from longclip.search.reader import Reader

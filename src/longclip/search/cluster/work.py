@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from longclip.search.errors import Bad, SearchError
+from longclip.errors import SearchError
+from longclip.search.errors import Bad
 from longclip.search.planning import Plan, Task
 from longclip.search.sources.archives import TarSource
 from longclip.search.sources.files import JoinedSource

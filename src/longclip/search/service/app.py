@@ -15,8 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from longclip import __version__
-from longclip.inputs import ImageError
-from longclip.search.errors import SearchError, UnreadableError
+from longclip.errors import ImageError, SearchError, UnreadableError
 from longclip.search.searcher import Searcher
 from longclip.search.service.batching import Closed
 from longclip.search.service.config import ServeConfig

@@ -3,6 +3,8 @@
 import ipaddress
 from dataclasses import dataclass
 
+from longclip.errors import UsageError
+
 SHORTEST_TOKEN = 16
 _LAST_PORT = 65_535
 
@@ -37,23 +39,23 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         if self.token is None and not is_loopback(self.host):
-            raise ValueError(
+            raise UsageError(
                 f"--host {self.host} lets others in: give them a token, --token or LONGCLIP_TOKEN "
                 f"({SHORTEST_TOKEN} characters or more; `openssl rand -hex 16` makes one), or "
                 "leave --host out to serve this machine alone"
             )
         if self.token is not None and not _is_fit(self.token):
-            raise ValueError(
+            raise UsageError(
                 f"the token has to have {SHORTEST_TOKEN} printable ASCII characters or more; "
                 "`openssl rand -hex 16` makes one"
             )
         if not 0 <= self.port <= _LAST_PORT:
-            raise ValueError(
+            raise UsageError(
                 f"--port is {self.port}; it goes from 0, which takes a free one, to {_LAST_PORT}"
             )
         for name in ("max_requests", "max_bytes", "seconds", "refresh"):
             if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0")
 
 
 def is_loopback(host: str) -> bool:

@@ -7,7 +7,8 @@ from urllib.parse import quote
 from fastapi import APIRouter, Response
 from PIL import Image
 
-from longclip.inputs import ImageError, decode_image
+from longclip.errors import ImageError, UsageError
+from longclip.inputs import decode_image
 from longclip.inputs.images import open_image
 from longclip.search.rows import ID_DIGITS, Facts
 from longclip.search.service.errors import RequestError
@@ -55,7 +56,7 @@ def _read(service: Service, id: str) -> tuple[Facts, bytes]:
         raise RequestError(404, "there is no such image in the database (any more)")
     try:
         if facts.uri.startswith(("http://", "https://")):
-            raise ValueError("addresses of the web are not followed")
+            raise UsageError("addresses of the web are not followed")
         return facts, read_original(facts.uri)
     except (OSError, ValueError) as error:
         raise RequestError(

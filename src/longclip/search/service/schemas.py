@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from longclip.errors import UsageError
 from longclip.search.query import Query
 
 LONGEST_TEXT = 20_000
@@ -31,7 +32,7 @@ class _Strict(BaseModel):
     @classmethod
     def _few_fields(cls, given: Any) -> Any:
         if isinstance(given, dict) and len(given) > MOST_FIELDS:
-            raise ValueError(f"it has {len(given):,} fields; it may have {MOST_FIELDS}")
+            raise UsageError(f"it has {len(given):,} fields; it may have {MOST_FIELDS}")
         return given
 
 

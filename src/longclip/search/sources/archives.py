@@ -5,7 +5,7 @@ import tarfile
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from longclip.search.errors import SearchError
+from longclip.errors import SearchError
 from longclip.search.sources.files import SUFFIXES
 from longclip.search.sources.item import PART, Item, Listing, Unlisted, is_url
 from longclip.search.sources.remote import file_info, open_file, read_url

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from longclip.data.layouts.files import IMAGE_SUFFIXES
-from longclip.search.errors import SearchError
+from longclip.errors import SearchError
 from longclip.search.sources.item import Item, Listing, Source, Unlisted, is_url, latest
 from longclip.search.sources.sidecars import CAPTION_SUFFIXES, LARGEST, caption_beside, caption_of
 

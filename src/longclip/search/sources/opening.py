@@ -5,12 +5,12 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from longclip.data import DataError, ShardCache
+from longclip.data import ShardCache
 from longclip.data.hub import is_hub_name, is_saved
 from longclip.data.opening import SCENES
 from longclip.data.shard_names import expand_braces, find_shards, is_shards
 from longclip.data.shard_names import is_remote as is_web_address
-from longclip.search.errors import SearchError
+from longclip.errors import DataError, SearchError
 from longclip.search.sources.archives import TarSource, read_at, tar_members
 from longclip.search.sources.files import SUFFIXES, FileSource, FolderSource, JoinedSource
 from longclip.search.sources.item import PART, SHARDS, Item, Source, is_url

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from longclip.search.errors import SearchError
+from longclip.errors import SearchError
 from longclip.search.sources.files import SUFFIXES
 from longclip.search.sources.item import SHARDS, Item, Listing, is_url, latest
 from longclip.search.sources.sidecars import LARGEST, caption_beside, caption_of

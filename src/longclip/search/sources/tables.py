@@ -9,12 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from longclip.data import Captions, Collection, DataError, open_collection
+from longclip.data import Captions, Collection, open_collection
 from longclip.data.collection import image_file_of
 from longclip.data.layouts.files import read_jsonl
 from longclip.data.pictures import find_picture
 from longclip.data.tables import USUAL, strings
-from longclip.search.errors import SearchError
+from longclip.errors import DataError, SearchError, UsageError
 from longclip.search.sources.files import FileSource
 from longclip.search.sources.item import PART, Item, Listing, Unlisted, is_url
 from longclip.search.sources.remote import file_info, open_file
@@ -59,7 +59,7 @@ class ParquetSource:
         if isinstance(content, bytes):
             return content
         if not isinstance(path, str) or is_url(self.name):
-            raise ValueError(f"row {item.place} has no image")
+            raise UsageError(f"row {item.place} has no image")
         return (Path(self.name).parent / path).read_bytes()
 
     def caption(self, item: Item) -> str | None:
@@ -107,7 +107,7 @@ class ParquetSource:
                         columns = [n for n in whole.schema_arrow.names if n in wanted]
                         rows = whole.read_row_group(number, columns)
                 except pa.ArrowException as error:
-                    raise ValueError(f"the file is damaged ({error}); fetch it again") from None
+                    raise UsageError(f"the file is damaged ({error}); fetch it again") from None
                 self._group = (number, rows)
             rows = self._group[1]
         if row - starts[number] >= rows.num_rows:
