@@ -32,7 +32,17 @@ ROOMS = (
     "commands",
     "__main__",
 )
-FOR_ALL = ("errors", "_files", "_fonts", "_lazy", "_libraries", "_progress", "_threads")
+FOR_ALL = (
+    "errors",
+    "options",
+    "_files",
+    "_fonts",
+    "_hardware",
+    "_lazy",
+    "_libraries",
+    "_progress",
+    "_threads",
+)
 HEAVY = ("torch", "transformers", "datasets", "numpy", "PIL", "tokenizers", "matplotlib", "rich")
 
 

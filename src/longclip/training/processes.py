@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from longclip._hardware import pick_device
 from longclip.errors import UsageError
 
 # Only one process evaluates and writes models; the others wait for it that long. A process that
@@ -116,10 +117,8 @@ def world(device: str) -> Iterator[World]:
 
 
 def _device(name: str, *, local_rank: int) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(name)
+        device = torch.device(pick_device(name))
     except RuntimeError:
         raise UsageError(f"--device {name!r} is none that torch knows; cpu or cuda") from None
     if device.type == "cuda" and device.index is None:
