@@ -42,7 +42,7 @@ MEANINGS: dict[Verdict, str] = {
     "open": "unclear",
     "no": "does not fit",
 }
-"""What a verdict says of a sentence, in words; `service/page.html` has the same."""
+"""What a verdict says of a sentence, in words; `service/page/page.js` has the same."""
 
 
 def verdict(z: float) -> Verdict:

@@ -5,7 +5,6 @@ import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from importlib import resources
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -24,12 +23,10 @@ from longclip.search.service.images import images_router
 from longclip.search.service.limits import Limits
 from longclip.search.service.metrics import Measured
 from longclip.search.service.openai_api import openai_router
+from longclip.search.service.page import render_page
 from longclip.search.service.search_api import search_router
 from longclip.search.service.security import Security, page_policy
 from longclip.search.service.state import UNREADABLE, Service
-
-NONCE = "{{nonce}}"
-"""Stands in the page where a script or style shows that it is ours."""
 
 _LONGEST_PLACE = 100
 """Characters; clients make up names of fields, too."""
@@ -80,13 +77,11 @@ def create_app(searcher: Searcher, config: ServeConfig | None = None) -> FastAPI
 
 
 def _add_page(app: FastAPI) -> None:
-    page = (resources.files(__package__) / "page.html").read_text(encoding="utf-8")
-
     @app.get("/", include_in_schema=False)
     async def index() -> HTMLResponse:
         nonce = secrets.token_urlsafe(16)
         headers = {"content-security-policy": page_policy(nonce)}
-        return HTMLResponse(page.replace(NONCE, nonce), headers=headers)
+        return HTMLResponse(render_page(nonce), headers=headers)
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

@@ -1,0 +1,54 @@
+"""The page's three files, and the one response that is made of them."""
+
+import re
+from importlib import resources
+
+import pytest
+
+pytest.importorskip("fastapi", reason='the service needs pip install "longclip[search]"')
+
+from longclip.search import why
+from longclip.search.service import page, schemas
+
+FILES = resources.files("longclip.search.service") / "page"
+HTML, STYLE, SCRIPT = (
+    (FILES / name).read_text(encoding="utf-8") for name in ("index.html", "page.css", "page.js")
+)
+
+
+def test_one_response_holds_the_three_files_and_refers_to_none() -> None:
+    joined = page.render_page("N0nce")
+    assert f'<style nonce="N0nce">\n{STYLE}</style>' in joined
+    assert f'<script nonce="N0nce">\n{SCRIPT}</script>' in joined
+    assert not re.findall(r'rel="stylesheet"|src="\w|\{\{', joined)
+    assert len(joined) < len(HTML + STYLE + SCRIPT) + 100
+
+
+def test_nothing_in_style_or_script_ends_its_element_early() -> None:
+    assert "</" not in STYLE
+    assert not re.search(r"</?script|<!--", SCRIPT, re.IGNORECASE)
+
+
+def test_every_element_that_the_script_asks_for_is_in_the_markup() -> None:
+    ids = re.findall(r'\bid="([\w-]+)"', HTML)
+    assert len(ids) == len(set(ids))
+    asked = set(re.findall(r'\$\("([\w-]+)"', SCRIPT))
+    assert len(asked) > 20
+    assert asked <= set(ids)
+
+
+def constant(name: str) -> float:
+    [value] = re.findall(rf"^const {name} = ([\d_.]+);", SCRIPT, re.MULTILINE)
+    return float(value)
+
+
+def test_page_and_server_agree_on_bounds_and_words() -> None:
+    assert f'maxlength="{schemas.LONGEST_TEXT}"' in HTML
+    assert constant("SATISFIED") == why.SATISFIED
+    assert constant("NOT_SATISFIED") == why.UNSATISFIED
+    states = dict(re.findall(r'(yes|open|no): \[".", "([\w ]+)"\]', SCRIPT))
+    assert states == why.MEANINGS
+    request = schemas.SearchRequest.model_json_schema()["properties"]
+    assert constant("MOST_HITS") == request["offset"]["maximum"]
+    assert constant("PAGE_SIZE") <= request["k"]["maximum"]
+    assert constant("EVEN") == request["text_share"]["default"]
