@@ -3,7 +3,7 @@ from itertools import combinations
 import pytest
 
 from longclip.scenes import CLASSES, labels, make_scene, split_size
-from longclip.scenes.scene_graph import SIDES, Scene
+from longclip.scenes.graph import SIDES, Scene
 from longclip.scenes.vocabulary import LOOKS, PEOPLE, TREES
 
 

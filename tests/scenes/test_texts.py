@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longclip.scenes import describe, make_scene, short_captions, split_size, summarize
-from longclip.scenes.phrases import ACCENTS, TREE_NOUNS
-from longclip.scenes.scene_graph import Person, Scene, Thing
+from longclip.scenes.graph import Person, Scene, Thing
+from longclip.scenes.texts.phrases import ACCENTS, TREE_NOUNS
 from longclip.scenes.vocabulary import COLOURS
 
 SPLITS = ("train", "train-groups", "val", "val-short", "test", "test-short")

@@ -8,7 +8,7 @@ from random import Random
 
 from longclip.errors import UsageError
 from longclip.scenes import vocabulary as v
-from longclip.scenes.scene_graph import SIDES, House, Landmark, Person, Scene, Thing, Trees
+from longclip.scenes.graph import SIDES, House, Landmark, Person, Scene, Thing, Trees
 
 GROUP_SIZE = 5
 _SIZES = {

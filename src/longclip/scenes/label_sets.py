@@ -1,7 +1,7 @@
 """Zero-shot tasks read off the scene graph."""
 
 from longclip.scenes import vocabulary
-from longclip.scenes.scene_graph import Scene
+from longclip.scenes.graph import Scene
 
 CLASSES: dict[str, tuple[str, ...]] = {
     "setting": vocabulary.SETTINGS,

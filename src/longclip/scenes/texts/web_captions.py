@@ -3,7 +3,8 @@
 from random import Random
 
 from longclip.scenes.compose import stream
-from longclip.scenes.phrases import (
+from longclip.scenes.graph import SIDES, House, Landmark, Person, Scene, Trees
+from longclip.scenes.texts.phrases import (
     BACKDROPS,
     Placed,
     house_phrase,
@@ -13,8 +14,7 @@ from longclip.scenes.phrases import (
     thing_phrase,
     trees_phrase,
 )
-from longclip.scenes.scene_graph import SIDES, House, Landmark, Person, Scene, Trees
-from longclip.scenes.summary import PLACES, occasion, summarize
+from longclip.scenes.texts.summary import PLACES, occasion, summarize
 
 _MOST_WORDS = 20
 _TIMES = {

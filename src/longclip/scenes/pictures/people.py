@@ -1,7 +1,7 @@
 """The people of the front row."""
 
-from longclip.scenes.canvas import RGB, Canvas, darker, lighter
-from longclip.scenes.scene_graph import Person
+from longclip.scenes.graph import Person
+from longclip.scenes.pictures.canvas import RGB, Canvas, darker, lighter
 from longclip.scenes.vocabulary import COLOURS
 
 FLOOR = 125.0

@@ -3,14 +3,14 @@
 from random import Random
 
 from longclip.scenes.compose import stream
-from longclip.scenes.phrases import (
+from longclip.scenes.graph import Scene
+from longclip.scenes.texts.phrases import (
     BACKDROPS,
     article,
     capitalized,
     landmark_phrase,
     trees_phrase,
 )
-from longclip.scenes.scene_graph import Scene
 
 _MOST_WORDS = 20
 

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Callable
 
-from longclip.scenes.buildings import FOOT, GLASS_BY_DAY, GLASS_BY_NIGHT
-from longclip.scenes.canvas import RGB, Canvas, darker, lighter
-from longclip.scenes.scene_graph import Landmark
+from longclip.scenes.graph import Landmark
+from longclip.scenes.pictures.buildings import FOOT, GLASS_BY_DAY, GLASS_BY_NIGHT
+from longclip.scenes.pictures.canvas import RGB, Canvas, darker, lighter
 from longclip.scenes.vocabulary import COLOURS
 
 _DARK: RGB = (66, 54, 56)

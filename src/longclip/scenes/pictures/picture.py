@@ -3,17 +3,24 @@
 from PIL import Image
 
 from longclip.errors import UsageError
-from longclip.scenes.animals import ANIMALS
-from longclip.scenes.buildings import draw_house, draw_trees
-from longclip.scenes.canvas import Canvas
 from longclip.scenes.compose import stream
-from longclip.scenes.furniture import FURNITURE
-from longclip.scenes.land import draw_backdrop, draw_front_ground, draw_middle_ground
-from longclip.scenes.landmarks import draw_landmark
-from longclip.scenes.people import draw_person
-from longclip.scenes.scene_graph import Person, Scene, Thing
-from longclip.scenes.sky import COLUMNS, draw_falling, draw_flyer, draw_fog, draw_sky, lights
-from longclip.scenes.vehicles import VEHICLES
+from longclip.scenes.graph import Person, Scene, Thing
+from longclip.scenes.pictures.animals import ANIMALS
+from longclip.scenes.pictures.buildings import draw_house, draw_trees
+from longclip.scenes.pictures.canvas import Canvas
+from longclip.scenes.pictures.furniture import FURNITURE
+from longclip.scenes.pictures.land import draw_backdrop, draw_front_ground, draw_middle_ground
+from longclip.scenes.pictures.landmarks import draw_landmark
+from longclip.scenes.pictures.people import draw_person
+from longclip.scenes.pictures.sky import (
+    COLUMNS,
+    draw_falling,
+    draw_flyer,
+    draw_fog,
+    draw_sky,
+    lights,
+)
+from longclip.scenes.pictures.vehicles import VEHICLES
 
 
 def draw(scene: Scene, size: int = 128) -> Image.Image:

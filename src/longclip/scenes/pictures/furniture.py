@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from longclip.scenes.canvas import RGB, Canvas, darker, lighter
-from longclip.scenes.scene_graph import Thing
+from longclip.scenes.graph import Thing
+from longclip.scenes.pictures.canvas import RGB, Canvas, darker, lighter
 from longclip.scenes.vocabulary import COLOURS
 
 _STONE: RGB = (186, 184, 186)

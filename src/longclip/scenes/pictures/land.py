@@ -2,9 +2,9 @@
 
 from random import Random
 
-from longclip.scenes.canvas import RGB, Canvas, darker, lighter, mix
-from longclip.scenes.scene_graph import Scene
-from longclip.scenes.sky import HORIZON, haze
+from longclip.scenes.graph import Scene
+from longclip.scenes.pictures.canvas import RGB, Canvas, darker, lighter, mix
+from longclip.scenes.pictures.sky import HORIZON, haze
 
 SHORE = 69.0
 FRONT = 92.0

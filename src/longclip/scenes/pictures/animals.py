@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from longclip.scenes.canvas import RGB, Canvas, darker
-from longclip.scenes.scene_graph import Thing
+from longclip.scenes.graph import Thing
+from longclip.scenes.pictures.canvas import RGB, Canvas, darker
 from longclip.scenes.vocabulary import COLOURS
 
 _SPOTS = {1: (0.0,), 2: (-10.0, 10.0), 3: (-14.0, 0.0, 14.0)}

@@ -2,8 +2,8 @@
 
 from random import Random
 
-from longclip.scenes.canvas import RGB, Canvas, Light, darker, lighter, mix
-from longclip.scenes.scene_graph import Scene, Thing
+from longclip.scenes.graph import Scene, Thing
+from longclip.scenes.pictures.canvas import RGB, Canvas, Light, darker, lighter, mix
 from longclip.scenes.vocabulary import COLOURS
 
 HORIZON = 60.0

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from longclip.scenes.scene_graph import House, Landmark, Person, Scene, Thing, Trees
+from longclip.scenes.graph import House, Landmark, Person, Scene, Thing, Trees
 from longclip.scenes.vocabulary import LANDMARKS
 
 Placed = House | Landmark | Person | Thing | Trees

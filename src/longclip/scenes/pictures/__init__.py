@@ -1,0 +1,1 @@
+"""Pictures of scenes, painted from back to front."""

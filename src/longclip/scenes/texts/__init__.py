@@ -1,0 +1,1 @@
+"""Texts about scenes: a summary, short captions and the long description."""
