@@ -20,9 +20,17 @@ from rich.text import Text
 
 
 class OnProgress(Protocol):
-    """Told how far a stage is, last with done = total; `note` says how it goes."""
+    """Callback that is given how far a stage is, last done = total; `note` says how it goes."""
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None: ...
+
+
+def _ignore(stage: str, done: int, total: int, note: str = "") -> None:
+    pass
+
+
+SILENT: OnProgress = _ignore
+"""Default of every `on_progress`: nobody wants to know."""
 
 
 _SECONDS_BETWEEN_LINES = 10.0

@@ -13,7 +13,7 @@ from PIL import Image
 
 from longclip import __version__
 from longclip._files import check_writable
-from longclip._progress import OnProgress
+from longclip._progress import SILENT, OnProgress
 from longclip.diffusion.applying import apply
 from longclip.diffusion.comparison import Side, side_by_side
 from longclip.diffusion.encoding import Conditioning, encode
@@ -115,7 +115,7 @@ def generate(
     compare: bool = False,
     overwrite: bool = False,
     download: bool = False,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = SILENT,
 ) -> list[Written]:
     """Make pictures with long text encoders.
 
@@ -141,17 +141,18 @@ def generate(
         revision=config.revision,
         download=download,
     )
-    show = on_progress or _silent
     originals = []
     original_reader = pipeline_readers(pipeline)[0]
     if compare:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PromptCut)  # the picture says it
-            originals = list(draw(config, pipeline, "warn", "original encoder", show))
+            originals = list(draw(config, pipeline, "warn", "original encoder", on_progress))
     apply(pipeline, text_encoder=config.text_encoder, text_encoder_2=config.text_encoder_2)
     reader = pipeline_readers(pipeline)[0]
     written = []
-    for number, image in enumerate(draw(config, pipeline, config.overflow, "long encoder", show)):
+    for number, image in enumerate(
+        draw(config, pipeline, config.overflow, "long encoder", on_progress)
+    ):
         facts = facts_of(config, pipeline, config.seed + number, image)
         if compare:
             left = _side(config, "Original encoder", originals[number], original_reader)
@@ -307,7 +308,3 @@ def _paths(out: Path, count: int, *, overwrite: bool) -> list[Path]:
         if path.exists() and not overwrite:
             raise UsageError(f"{path} is there already; name another file or add --overwrite")
     return paths
-
-
-def _silent(stage: str, done: int, total: int, note: str = "") -> None:
-    pass

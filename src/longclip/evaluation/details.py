@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from longclip._progress import OnProgress
+from longclip._progress import SILENT, OnProgress
 from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
@@ -99,7 +99,7 @@ def detail_accuracy(
     seed: int = 0,
     text_embeddings: torch.Tensor | None = None,
     cache: EmbeddingCache | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = SILENT,
 ) -> DetailAccuracy:
     """Show each image its text and the text with one attribute altered; the nearer one must be
     the true one.

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from longclip._progress import OnProgress
+from longclip._progress import SILENT, OnProgress
 from longclip._threads import in_order
 from longclip.data.collection import Collection
 from longclip.errors import EncoderError, ImageError, UsageError
@@ -61,7 +61,7 @@ def embed_images(
     max_bad_fraction: float = 0.01,
     workers: int | None = None,
     cache: EmbeddingCache | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = SILENT,
 ) -> ImageEmbeddings:
     """Embed every image that can be read.
 
@@ -90,7 +90,7 @@ def embed_images(
         raise UsageError(f"{collection.name} has no images")
     space = _space(encoder, cache, "image")
     loading = _Loading(collection, _known_images(encoder, space), getattr(encoder, "prepare", None))
-    report(on_progress, stage, 0, total)
+    on_progress(stage, 0, total)
     parts: list[NDArray[np.float32]] = []
     indices: list[int] = []
     bad: list[BadImage] = []
@@ -107,7 +107,7 @@ def embed_images(
                 known = [image.known for image in batch]
                 embed = partial(_embed_images, encoder, space, collection, batch)
                 parts.append(_fill(known, embed))
-            report(on_progress, stage, min(end, total), total)
+            on_progress(stage, min(end, total), total)
     if not parts or len(bad) > max_bad_fraction * total:
         raise UsageError(
             f"{len(bad)} of {total} images of {collection.name} cannot be read, more than "
@@ -125,7 +125,7 @@ def embed_texts(
     stage: str = "texts",
     width: int | None = None,
     cache: EmbeddingCache | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = SILENT,
 ) -> torch.Tensor:
     """float32 [M, D], in the order of `texts`, on the device where they are to be ranked.
 
@@ -147,7 +147,7 @@ def embed_texts(
         raise UsageError("there are no texts to embed")
     space = _space(encoder, cache, "text")
     unique = list(dict.fromkeys(texts))
-    report(on_progress, stage, 0, len(unique))
+    on_progress(stage, 0, len(unique))
     parts: list[NDArray[np.float32]] = []
     for start in range(0, len(unique), _TEXTS_PER_CALL):
         part = unique[start : start + _TEXTS_PER_CALL]
@@ -159,16 +159,10 @@ def embed_texts(
                 "two towers without a joint space cannot be compared"
             )
         parts.append(found)
-        report(on_progress, stage, start + len(part), len(unique))
+        on_progress(stage, start + len(part), len(unique))
     place = {text: row for row, text in enumerate(unique)}
     rows = np.concatenate(parts)[[place[text] for text in texts]]
     return torch.from_numpy(rows).to(ranking_device(encoder))
-
-
-def report(on_progress: OnProgress | None, stage: str, done: int, total: int) -> None:
-    """Tell `on_progress`, where there is one."""
-    if on_progress:
-        on_progress(stage, done, total)
 
 
 class _Known(Protocol):

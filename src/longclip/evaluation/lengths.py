@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from longclip._progress import OnProgress
+from longclip._progress import SILENT, OnProgress
 from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
@@ -63,7 +63,7 @@ def recall_by_length(
     tokens: Sequence[int],
     k: int = 1,
     cache: EmbeddingCache | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = SILENT,
 ) -> LengthCurve:
     """The curve behind the "effective length" of the Long-CLIP paper (its introduction).
 

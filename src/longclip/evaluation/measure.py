@@ -6,11 +6,11 @@ from typing import Literal
 
 import torch
 
-from longclip._progress import OnProgress
+from longclip._progress import SILENT, OnProgress
 from longclip.data.collection import Collection, LabelSet
 from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
-from longclip.evaluation.embed import ImageEmbeddings, embed_images, embed_texts, report
+from longclip.evaluation.embed import ImageEmbeddings, embed_images, embed_texts
 from longclip.evaluation.encoder import Encoder
 from longclip.evaluation.metrics import retrieval_recall
 from longclip.evaluation.pools import TextPool, long_texts, short_texts, text_pool
@@ -60,7 +60,7 @@ def evaluate(
     config: EvaluateConfig | None = None,
     templates: Mapping[str, Sequence[str]] | None = None,
     cache: EmbeddingCache | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = SILENT,
 ) -> EvaluationResult:
     """Long and short retrieval and zero-shot classification, as far as the collection has them.
 
@@ -143,7 +143,7 @@ class _Measure:
     images: ImageEmbeddings
     config: EvaluateConfig
     cache: EmbeddingCache | None
-    on_progress: OnProgress | None
+    on_progress: OnProgress
 
     def retrieval(self, kind: str, pool: TextPool | None) -> TextRetrieval | None:
         if pool is None:
@@ -197,10 +197,10 @@ class _Measure:
             nonlocal done
             embeddings = embed_texts(self.encoder, prompts, cache=self.cache)
             done += len(prompts)
-            report(self.on_progress, stage, done, total)
+            self.on_progress(stage, done, total)
             return embeddings
 
-        report(self.on_progress, stage, 0, total)
+        self.on_progress(stage, 0, total)
         classifier = zero_shot_classifier(encode, labels.classes, templates)
         targets = torch.tensor([labels.targets[index] for index in self.images.indices])
         return top1_accuracy(self.images.embeddings, classifier, targets)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from longclip._progress import OnProgress
+from longclip._progress import SILENT, OnProgress
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.details import DetailAccuracy, detail_accuracy
 from longclip.evaluation.encoder import Encoder
@@ -38,7 +38,7 @@ def probe_texts(
     text_embeddings: torch.Tensor,
     *,
     cache: EmbeddingCache | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = SILENT,
 ) -> TextProbes:
     """All probes; embeddings and `image_of_text` as in `retrieval_recall`."""
     return TextProbes(

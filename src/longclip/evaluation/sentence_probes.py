@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from longclip._progress import OnProgress
+from longclip._progress import SILENT, OnProgress
 from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
@@ -112,7 +112,7 @@ def sentence_probes(
     seeds: Sequence[int] = (0, 1, 2),
     text_embeddings: torch.Tensor | None = None,
     cache: EmbeddingCache | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = SILENT,
 ) -> SentenceProbes:
     """Recall of the same pool with sentences taken out, shuffled, or cut to the first.
 
@@ -199,7 +199,7 @@ def _changed_embeddings(
     encoder: Encoder,
     variants: Sequence[Variant],
     cache: EmbeddingCache | None,
-    on_progress: OnProgress | None,
+    on_progress: OnProgress,
 ) -> dict[str, torch.Tensor]:
     """One row for every text of the variants, each embedded once."""
     wanted = list(dict.fromkeys(text for variant in variants for text in variant.values()))

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from longclip._progress import OnProgress
+from longclip._progress import SILENT, OnProgress
 from longclip.errors import UsageError
 from longclip.evaluation.benchmarks import fingerprint
 from longclip.evaluation.cache import EmbeddingCache
@@ -45,7 +45,7 @@ def run_session(
     *,
     gallery: bool = False,
     cache: EmbeddingCache | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = SILENT,
 ) -> Session:
     """Measure every model on every collection.
 
@@ -107,10 +107,7 @@ def _described(result: EvaluationResult, request: Request, digest: str) -> Evalu
     )
 
 
-def _prefixed(on_progress: OnProgress | None, name: str) -> OnProgress | None:
-    if on_progress is None:
-        return None
-
+def _prefixed(on_progress: OnProgress, name: str) -> OnProgress:
     def report(stage: str, done: int, total: int, note: str = "") -> None:
         on_progress(f"{name}, {stage}", done, total, note)
 

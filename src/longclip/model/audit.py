@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from longclip._progress import OnProgress
+from longclip._progress import SILENT, OnProgress
 from longclip.checkpoints.checkpoint import Checkpoint
 from longclip.checkpoints.huggingface import dtype_name
 from longclip.checkpoints.long_clip import FROZEN, KEEP
@@ -99,25 +99,21 @@ def lost_rows(original: Checkpoint, converted: Checkpoint) -> str | None:
     )
 
 
-def sha256(files: Sequence[Path], on_progress: OnProgress | None = None) -> str:
+def sha256(files: Sequence[Path], on_progress: OnProgress = SILENT) -> str:
     """Of the bytes of one file, or of several one after the other."""
     digest = hashlib.sha256()
     total, done = sum(file.stat().st_size for file in files), 0
-    report = on_progress or _nothing
-    report(HASHING, 0, total // MEGABYTE)
+    on_progress(HASHING, 0, total // MEGABYTE)
     for file in files:
         with file.open("rb") as stream:
             while block := stream.read(_CHUNK):
                 digest.update(block)
                 done += len(block)
-                report(HASHING, done // MEGABYTE, total // MEGABYTE)
+                on_progress(HASHING, done // MEGABYTE, total // MEGABYTE)
     return digest.hexdigest()
 
 
-def _nothing(stage: str, done: int, total: int, note: str = "") -> None: ...
-
-
-def summary(checkpoint: Checkpoint, on_progress: OnProgress | None = None) -> dict[str, Any]:
+def summary(checkpoint: Checkpoint, on_progress: OnProgress = SILENT) -> dict[str, Any]:
     """Everything `longclip inspect` tells, as JSON."""
     tensors = checkpoint.tensors
     found: dict[str, Any] = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from longclip import __version__
-from longclip._progress import OnProgress
+from longclip._progress import SILENT, OnProgress
 from longclip.checkpoints.bias import fold_bias
 from longclip.checkpoints.card import Card, read_card
 from longclip.checkpoints.checkpoint import Checkpoint
@@ -42,7 +42,7 @@ def convert(
     shard_bytes: int = Storing.shard_bytes,
     activation: Activation | None = None,
     revision: str | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = SILENT,
 ) -> Conversion:
     """Write any CLIP in the layout of another program.
 
@@ -69,7 +69,7 @@ def convert(
         dtype,
         shard_bytes,
         _card(checkpoint, digest, to),
-        _megabytes(on_progress, checkpoint, dtype) if on_progress else None,
+        _megabytes(on_progress, checkpoint, dtype),
     )
     write_checkpoint(checkpoint, destination, to, storing)
     return Conversion(

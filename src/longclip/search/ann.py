@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from longclip import scenes
-from longclip._progress import OnProgress
+from longclip._progress import SILENT, OnProgress
 from longclip.inputs import TruncationWarning
 from longclip.model import CLIP
 from longclip.search.reader import Reader, matrix
@@ -74,7 +74,7 @@ def read_quality(store: Reader) -> IndexQuality | None:
 def ensure_index(
     store: Store,
     model: CLIP,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = SILENT,
     *,
     exact_below: int = EXACT_BELOW,
 ) -> IndexQuality | None:
@@ -97,7 +97,7 @@ def ensure_index(
     if rows < exact_below:
         return kept
     indexed = {column for index in store.table.list_indices() for column in index.columns}
-    _tell(on_progress, 0)
+    on_progress(STAGE, 0, 2)
     for column in _KEYS:
         if column not in indexed:
             _create(store, column)
@@ -105,11 +105,11 @@ def ensure_index(
     if "vector" not in indexed or rows > _RETRAINED * trained:
         _create(store, "vector")
         trained, kept = rows, None
-    _tell(on_progress, 1)
+    on_progress(STAGE, 1, 2)
     if kept is None or rows > _REMEASURED * kept.rows:
         kept = _measure(store, model, trained)
         store.keep_quality(json.dumps(asdict(kept)))
-    _tell(on_progress, 2)
+    on_progress(STAGE, 2, 2)
     return kept
 
 
@@ -181,8 +181,3 @@ def _descriptions(model: CLIP) -> NDArray[np.float32]:
         vectors = model.encode_text(texts, normalize=True).cpu()
     rows: NDArray[np.float32] = vectors.numpy()
     return rows
-
-
-def _tell(on_progress: OnProgress | None, done: int) -> None:
-    if on_progress:
-        on_progress(STAGE, done, 2)

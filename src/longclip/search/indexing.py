@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from longclip._libraries import require
-from longclip._progress import OnProgress
+from longclip._progress import SILENT, OnProgress
 from longclip.errors import SearchError
 from longclip.inputs.images import MAX_PIXELS
 from longclip.model import CLIP
@@ -40,7 +40,7 @@ def index(
     max_pixels: int = MAX_PIXELS,
     keep_deleted: bool = False,
     cluster: Cluster | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = SILENT,
 ) -> IndexReport:
     """Bring a database up to date with its sources.
 

@@ -24,7 +24,7 @@ class Run:
         outcomes: Outcomes,
         model: CLIP,
         batch_size: int,
-        on_progress: OnProgress | None,
+        on_progress: OnProgress,
     ) -> None:
         self._outcomes = outcomes
         self._model = model
@@ -85,6 +85,5 @@ class Run:
         self._batch = []
 
     def _tell(self, total: int) -> None:
-        if self._on_progress:
-            bad = len(self._outcomes.bad)
-            self._on_progress(STAGE, self._taken, total, f"{bad:,} cannot be used" if bad else "")
+        bad = len(self._outcomes.bad)
+        self._on_progress(STAGE, self._taken, total, f"{bad:,} cannot be used" if bad else "")

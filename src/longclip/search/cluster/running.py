@@ -79,7 +79,7 @@ class ClusterRun:
         how: Decoding,
         cluster: Cluster,
         batch_size: int,
-        on_progress: OnProgress | None,
+        on_progress: OnProgress,
     ) -> None:
         self._store = store
         self._outcomes = outcomes
@@ -240,9 +240,8 @@ class ClusterRun:
             self._complete = []
 
     def _tell(self) -> None:
-        if self._on_progress:
-            # What comes out of a shard may overtake the number of it.
-            self._on_progress(STAGE, self._done, max(self._done, self._total), self._note())
+        # What comes out of a shard may overtake the number of it.
+        self._on_progress(STAGE, self._done, max(self._done, self._total), self._note())
 
     def _note(self) -> str:
         bad = len(self._outcomes.bad)
