@@ -24,7 +24,7 @@ import torch
 import longclip
 from longclip._files import write_text
 from longclip.data import open_collection
-from longclip.data.opening import open_training_data
+from longclip.data.open import open_training_data
 from longclip.evaluation import evaluate
 from longclip.model.averaging import average
 from longclip.model.stretch import stretch

@@ -93,7 +93,7 @@ def test_every_room_is_known() -> None:
     ("room", "name", "expected"),
     [
         ("data", "longclip.inputs.ImageError", False),
-        ("data", "longclip.data.tables", False),
+        ("data", "longclip.data.table", False),
         ("inputs", "longclip.model.CLIP", True),
         ("inputs", "longclip", True),
         ("model", "longclip.stretch", True),

@@ -11,8 +11,15 @@ from PIL import Image
 from table_files import write_jsonl, write_parquet, write_png
 
 from longclip.data import Captions
-from longclip.data.layouts import cifar, class_folders, descriptions, parquet, short_captions, stems
-from longclip.data.layouts.files import LayoutCollection
+from longclip.data.layouts import (
+    cifar,
+    class_folders,
+    descriptions,
+    parquet,
+    short_captions,
+    stem_pairs,
+)
+from longclip.data.layouts.file_collection import LayoutCollection
 from longclip.errors import DataError, ImageError
 
 
@@ -54,13 +61,13 @@ class TestStems:
             return names
 
         monkeypatch.setattr("os.listdir", shuffled)
-        found = stems.open_stem_pairs(tmp_path)
+        found = stem_pairs.open_stem_pairs(tmp_path)
         assert [found.image(i).width for i in range(4)] == [2, 11, 3, 4]
         assert texts(found)[1] == Captions(long=("Scene 10.\nIts end 10.",))
         assert found.problems == ()
 
     def test_first_line(self, tmp_path: Path) -> None:
-        found = stems.open_stem_pairs(self.urban(tmp_path), first_line=True)
+        found = stem_pairs.open_stem_pairs(self.urban(tmp_path), first_line=True)
         assert texts(found)[0] == Captions(long=("Scene 1.",))
 
     def test_strange_files_and_extensions(self, tmp_path: Path) -> None:
@@ -74,19 +81,19 @@ class TestStems:
         (tmp_path / "Urban1k" / "caption" / "3.txt").rename(
             tmp_path / "Urban1k" / "caption" / "3.TXT"
         )
-        found = stems.open_stem_pairs(tmp_path)
+        found = stem_pairs.open_stem_pairs(tmp_path)
         assert (len(found), found.problems) == (4, ())
 
     def test_byte_order_mark(self, tmp_path: Path) -> None:
         write(self.urban(tmp_path) / "caption" / "1.txt", b"\xef\xbb\xbfcaf\xc3\xa9")
-        assert texts(stems.open_stem_pairs(tmp_path))[0] == Captions(long=("café",))
+        assert texts(stem_pairs.open_stem_pairs(tmp_path))[0] == Captions(long=("café",))
 
     def test_what_is_missing_is_told(self, tmp_path: Path) -> None:
         self.urban(tmp_path)
         (tmp_path / "image" / "1.jpg").unlink()
         (tmp_path / "caption" / "2.txt").unlink()
         write(tmp_path / "caption" / "3.txt", " \n")
-        found = stems.open_stem_pairs(tmp_path)
+        found = stem_pairs.open_stem_pairs(tmp_path)
         assert len(found) == 1
         assert found.problems == (
             "1 image has no caption file (2)",
@@ -96,13 +103,13 @@ class TestStems:
 
     def test_other_folders(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="no folders `image` and `caption`"):
-            stems.open_stem_pairs(tmp_path / "nowhere")
+            stem_pairs.open_stem_pairs(tmp_path / "nowhere")
         write(self.urban(tmp_path) / "caption" / "1.txt", b"\xff\xfe")
         with pytest.raises(DataError, match=r"1\.txt is not UTF-8"):
-            stems.open_stem_pairs(tmp_path)
+            stem_pairs.open_stem_pairs(tmp_path)
 
     def test_a_picture_that_goes_away(self, tmp_path: Path) -> None:
-        found = stems.open_stem_pairs(self.urban(tmp_path))
+        found = stem_pairs.open_stem_pairs(self.urban(tmp_path))
         keys = [found.key(i) for i in range(4)]
         assert len(set(keys)) == 4
         (tmp_path / "image" / "1.jpg").unlink()

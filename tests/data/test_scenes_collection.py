@@ -4,7 +4,7 @@ import pytest
 
 from longclip import scenes
 from longclip.data import Captions, Collection, ScenesCollection
-from longclip.data.opening import SCENE_SPLITS
+from longclip.data.open import SCENE_SPLITS
 
 FEW = 24
 

@@ -14,9 +14,9 @@ from shard_files import samples, write_tar
 from table_files import COLOURS, png
 
 from longclip.data import Captions, Collection, Columns, ShardCache, open_collection
-from longclip.data.shard_index import scan
-from longclip.data.shard_names import expand_braces, find_shards
+from longclip.data.shard_list import expand_braces, find_shards
 from longclip.data.shards import ShardCollection
+from longclip.data.tar import scan
 from longclip.errors import DataError, ImageError
 
 LONG = "A long story. " * 30

@@ -11,7 +11,7 @@ from table_files import write_png
 from longclip.data import Captions, open_collection, open_for_evaluation, problems_of
 from longclip.data import sharegpt4v as module
 from longclip.data.layouts.descriptions import SHAREGPT4V
-from longclip.data.tables import Table
+from longclip.data.table import Table
 from longclip.errors import DataError
 
 datasets = pytest.importorskip("datasets")

@@ -13,8 +13,8 @@ from test_sources import tar_file
 from longclip.search.errors import Bad
 from longclip.search.loading import read
 from longclip.search.planning import Task
-from longclip.search.sources.opening import open_source, read_original
-from longclip.search.sources.tables import CollectionSource
+from longclip.search.sources.open_image_source import open_image_source, read_original
+from longclip.search.sources.table_source import CollectionSource
 
 
 def photo_with_date() -> bytes:
@@ -37,7 +37,7 @@ def test_a_saved_data_set(tmp_path: Path) -> None:
     files = [photo_with_date(), jpeg_bytes(2)]
     rows = datasets.Dataset.from_dict({"image": [{"bytes": f, "path": None} for f in files]})
     rows.cast_column("image", datasets.Image()).save_to_disk(saved)
-    assert contents(open_source(saved)) == files
+    assert contents(open_image_source(saved)) == files
     assert run_index(saved, db=db).added == 2
     uri = f"{saved}::0"
     [row] = Store.open(str(db)).rows("uri", [uri])
@@ -59,7 +59,7 @@ def test_what_a_mixture_is_made_of(tmp_path: Path) -> None:
     parts = [f'[[source]]\ndata = "{tmp_path / name}"\n' for name in ("rows.jsonl", "x.tar")]
     mixture = tmp_path / "all.toml"
     mixture.write_text("\n".join([*parts, '[[source]]\ndata = "scenes/val-short"\n']))
-    source = open_source(mixture)
+    source = open_image_source(mixture)
     items = source.list().items
     assert [source.read(item) for item in items[:3]] == files[:3]
     assert source.read(items[3]).startswith(b"\x89PNG")

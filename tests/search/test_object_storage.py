@@ -25,9 +25,9 @@ from longclip.search.lance import connect, reason
 from longclip.search.query import Query
 from longclip.search.report import IndexReport
 from longclip.search.searcher import Searcher
-from longclip.search.sources.item import Source
-from longclip.search.sources.opening import open_source, read_original
-from longclip.search.sources.remote import file_info, open_file, read_url, stamp_of
+from longclip.search.sources.image_source import ImageSource
+from longclip.search.sources.open_image_source import open_image_source, read_original
+from longclip.search.sources.storage_source import file_info, open_file, read_url, stamp_of
 from longclip.search.store import Store
 
 
@@ -104,7 +104,7 @@ def parquet_bytes(*seeds: int) -> bytes:
     return buffer.getvalue()
 
 
-def uris(source: Source) -> list[str]:
+def uris(source: ImageSource) -> list[str]:
     items = source.list().items
     for item in items:
         assert read_original(item.uri) == source.read(item)
@@ -125,23 +125,23 @@ def test_patterns(files: Storage) -> None:
         {"p/notes.md": b"no image", "p/d.txt": b"A boat.", "p/x.tar": tar_bytes({"t.jpg": 2})},
     )
     folders = ["p/2023/a.jpg", "p/2023/deep/b.png", "p/2024/c.JPG"]
-    assert uris(open_source("bucket://p/20*")) == folders
-    assert uris(open_source("bucket://p/*/*.[jJ]*")) == ["p/2023/a.jpg", "p/2024/c.JPG"]
-    assert uris(open_source("bucket://p/20?3/*")) == ["p/2023/a.jpg", "p/2023/deep/b.png"]
-    everything = open_source("bucket://p/**")
+    assert uris(open_image_source("bucket://p/20*")) == folders
+    assert uris(open_image_source("bucket://p/*/*.[jJ]*")) == ["p/2023/a.jpg", "p/2024/c.JPG"]
+    assert uris(open_image_source("bucket://p/20?3/*")) == ["p/2023/a.jpg", "p/2023/deep/b.png"]
+    everything = open_image_source("bucket://p/**")
     assert everything.name == "bucket://p/**"
     assert uris(everything) == [*folders, "p/d.jpg", "p/x.tar::t.jpg"]
     with pytest.raises(SearchError, match="matches nothing; check the pattern"):
-        open_source("bucket://p/*.webp")
-    [item] = open_source("bucket://p/d*").list().items
+        open_image_source("bucket://p/*.webp")
+    [item] = open_image_source("bucket://p/d*").list().items
     assert everything.caption(everything.list().items[3]) == "A boat."
-    assert open_source("bucket://p/d*").caption(item) == "A boat."
+    assert open_image_source("bucket://p/d*").caption(item) == "A boat."
 
 
 def test_a_pattern_costs_as_many_requests_for_many_images(files: Storage) -> None:
     for i in range(50):
         put(files, {f"p/{i}.jpg": jpeg_bytes(1)})
-    assert len(open_source("bucket://p/*.jpg").list().items) == 50
+    assert len(open_image_source("bucket://p/*.jpg").list().items) == 50
     assert Storage.asked["find"] == 2
     assert Storage.asked["cat_file"] + Storage.asked["info"] < 5
 
@@ -150,15 +150,15 @@ def test_shards_by_braces_and_patterns(files: Storage) -> None:
     for i in range(3):
         put(files, {f"s/{'ab'[i % 2]}/{i}.tar": tar_bytes({"x.jpg": i})})
     every = ["s/a/0.tar::x.jpg", "s/a/2.tar::x.jpg", "s/b/1.tar::x.jpg"]
-    assert uris(open_source("bucket://s/{a,b}/*.tar")) == every
-    assert uris(open_source("bucket://s/*/[12].tar")) == every[1:]
-    assert uris(open_source("bucket://s/a/{0,2}.tar")) == every[:2]
-    listing = open_source("bucket://s/a/{0..2}.tar").list()
+    assert uris(open_image_source("bucket://s/{a,b}/*.tar")) == every
+    assert uris(open_image_source("bucket://s/*/[12].tar")) == every[1:]
+    assert uris(open_image_source("bucket://s/a/{0,2}.tar")) == every[:2]
+    listing = open_image_source("bucket://s/a/{0..2}.tar").list()
     assert [part.prefix for part in listing.unlisted] == ["bucket://s/a/1.tar"]
     assert "there is no such file" in listing.unlisted[0].reason
     with pytest.raises(SearchError, match=r"3 shards; name those, in quotes: 'bucket://s/\*\.tar'"):
-        open_source("bucket://s").list()
-    found = split([open_source("bucket://s/{a,b}/*.tar")])
+        open_image_source("bucket://s").list()
+    found = split([open_image_source("bucket://s/{a,b}/*.tar")])
     places = [shard.place for shard in found.shards]
     assert [f"{place.removeprefix('bucket:///')}::x.jpg" for place in places] == every
     assert len({shard.stamp for shard in found.shards}) == 3
@@ -167,7 +167,7 @@ def test_shards_by_braces_and_patterns(files: Storage) -> None:
 def test_a_part_that_cannot_be_listed(files: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is known of images that a pattern has matched is kept as well."""
     put(files, {"p/a.jpg": jpeg_bytes(1), "p/q/b.jpg": jpeg_bytes(2), "p/x.tar": tar_bytes({})})
-    source = open_source("bucket://p/*")
+    source = open_image_source("bucket://p/*")
     monkeypatch.setattr(Storage, "failure", OSError("no keys"))
     assert {(part.prefix, part.place) for part in source.list().unlisted} == {
         ("", "bucket://p/*"),
@@ -198,16 +198,16 @@ def test_times_that_storage_tells(told: object, expected: int, files: Storage) -
 @pytest.mark.parametrize("name", ["a::b.jpg", "a b+%20 #1 ü.jpg"])
 def test_odd_names(name: str, files: Storage) -> None:
     put(files, {f"odd/{name}": jpeg_bytes(1)})
-    assert uris(open_source("bucket://odd")) == [f"odd/{name}"]
+    assert uris(open_image_source("bucket://odd")) == [f"odd/{name}"]
 
 
 def test_what_storage_remembers_of_a_listing_is_not_believed(files: Storage) -> None:
     put(files, {"p/a.jpg": jpeg_bytes(1)})
-    source = open_source("bucket://p")
+    source = open_image_source("bucket://p")
     assert uris(source) == ["p/a.jpg"]
     put(files, {"p/b.jpg": jpeg_bytes(2)})
     assert uris(source) == ["p/a.jpg", "p/b.jpg"]
-    assert uris(open_source("bucket://p/*.jpg")) == ["p/a.jpg", "p/b.jpg"]
+    assert uris(open_image_source("bucket://p/*.jpg")) == ["p/a.jpg", "p/b.jpg"]
 
 
 def test_stamps(files: Storage, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_what_has_been_replaced_is_read_anew(files: Storage) -> None:
 def test_an_image_in_a_shard_costs_its_own_bytes(files: Storage) -> None:
     content = tar_bytes({f"{i}.jpg": i for i in range(20)}, side=200)
     put(files, {"x.tar": content})
-    source = open_source("bucket://x.tar")
+    source = open_image_source("bucket://x.tar")
     items = source.list().items
     assert Storage.asked["bytes"] <= len(content) + 10_240
     Storage.asked.clear()
@@ -264,7 +264,7 @@ def test_a_file_at_a_url_reads_like_one_in_memory(steps: list[tuple[str, int]], 
     MemoryFileSystem().pipe("/reads/x.bin", content)
     memory = io.BytesIO(content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("longclip.search.sources.remote._AHEAD", ahead)
+        patch.setattr("longclip.search.sources.storage_source._AHEAD", ahead)
         with open_file("memory://reads/x.bin") as file:
             for step, number in steps:
                 if step == "read":
@@ -282,17 +282,17 @@ class StorageError(Exception):
 
 def test_each_fault_of_storage_is_told(files: Storage, tmp_path: Path) -> None:
     put(files, {"p/a.jpg": jpeg_bytes(1), "x.tar": tar_bytes({"a.jpg": 1}), "y.parquet": b"PAR1"})
-    [item] = open_source("bucket://p").list().items
+    [item] = open_image_source("bucket://p").list().items
     Storage.failure = StorageError("Unable to locate credentials.\nAnd more")
     told = "Unable to locate credentials; check the address, and the keys and endpoint"
     for place in ("bucket://p", "bucket://p/*.jpg", "bucket://x.tar", "bucket://y.parquet"):
         with pytest.raises(SearchError, match=told) as error:
-            open_source(place).list()
+            open_image_source(place).list()
         assert str(error.value).startswith(f"{place} cannot be ")
         with pytest.raises(SearchError, match=told):
             run_index(place, db=tmp_path / "db")
     with pytest.raises(OSError, match=told):
-        open_source("bucket://p").read(item)
+        open_image_source("bucket://p").read(item)
     with pytest.raises(OSError, match=told):
         read_original("bucket://p/a.jpg")
     Storage.failure = None
@@ -303,7 +303,7 @@ def test_each_fault_of_storage_is_told(files: Storage, tmp_path: Path) -> None:
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
     with pytest.raises(SearchError, match=r"s3://bucket/x cannot be opened: Install s3fs"):
-        open_source("s3://bucket/x").list()
+        open_image_source("s3://bucket/x").list()
 
 
 _REFUSED = (

@@ -11,9 +11,9 @@ from databases import database, row, vectors
 
 from longclip.errors import SearchError
 from longclip.search.planning import Plan, list_all, make_plan
-from longclip.search.sources.archives import TarSource
-from longclip.search.sources.files import FolderSource
-from longclip.search.sources.item import Item, Listing, Unlisted
+from longclip.search.sources.folders import FolderSource
+from longclip.search.sources.image_source import Item, Listing, Unlisted
+from longclip.search.sources.tar_source import TarSource
 
 
 class Shelf:

@@ -17,8 +17,8 @@ from longclip.search.cluster.work import chunks, split
 from longclip.search.errors import Bad
 from longclip.search.planning import Task
 from longclip.search.shards import DoneShard, ShardTable
-from longclip.search.sources.item import Item
-from longclip.search.sources.opening import open_source
+from longclip.search.sources.image_source import Item
+from longclip.search.sources.open_image_source import open_image_source
 from longclip.search.store import Store
 
 ONE = DoneShard("/a/1.tar", "/a/*.tar", "9 1", 3, (Bad("/a/1.tar::x.jpg", 'a "b"', lasting=True),))
@@ -105,8 +105,11 @@ def test_sources_are_split(tmp_path: Path) -> None:
     folder = photos(tmp_path / "mixed", 2)
     one = tar_file(folder / "1.tar", {"0.jpg": jpeg_bytes(0)})
     two = tar_file(folder / "2.tar", {"0.jpg": jpeg_bytes(1)})
-    pattern, alone = open_source(folder / "*"), open_source(photos(tmp_path / "photos", 1))
-    again, missing = open_source(one), open_source(two)
+    pattern, alone = (
+        open_image_source(folder / "*"),
+        open_image_source(photos(tmp_path / "photos", 1)),
+    )
+    again, missing = open_image_source(one), open_image_source(two)
     two.unlink()
     found = split([pattern, alone, again, missing])
     assert [source.name for source in found.loose] == [pattern.name, alone.name]
@@ -119,7 +122,7 @@ def test_sources_are_split(tmp_path: Path) -> None:
 
 
 def test_chunks_hold_every_task_once(tmp_path: Path) -> None:
-    source = open_source(tmp_path)
+    source = open_image_source(tmp_path)
     tasks = [Task(source, Item(str(i), 1, 1), None) for i in range(10)]
     parts = list(chunks(tasks, 4, shard=3))
     assert [len(part.tasks) for part in parts] == [4, 4, 2]

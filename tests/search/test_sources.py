@@ -15,26 +15,26 @@ from image_folders import jpeg_bytes, photo, photos
 
 from longclip.errors import SearchError
 from longclip.inputs import decode_image
-from longclip.search.sources.archives import TarSource
-from longclip.search.sources.files import FolderSource, JoinedSource
-from longclip.search.sources.item import Item, Source, folder_and_name
-from longclip.search.sources.opening import open_source, read_original
-from longclip.search.sources.remote import file_info
+from longclip.search.sources.folders import FolderSource, JoinedSource
+from longclip.search.sources.image_source import ImageSource, Item, folder_and_name
+from longclip.search.sources.open_image_source import open_image_source, read_original
 from longclip.search.sources.sidecars import caption_of
-from longclip.search.sources.tables import ParquetSource
+from longclip.search.sources.storage_source import file_info
+from longclip.search.sources.table_source import ParquetSource
+from longclip.search.sources.tar_source import TarSource
 
 
-def listed(source: Source) -> dict[str, Item]:
+def listed(source: ImageSource) -> dict[str, Item]:
     items = source.list().items
     assert len({item.uri for item in items}) == len(items)
     return {item.uri: item for item in items}
 
 
-def names(source: Source) -> list[str]:
+def names(source: ImageSource) -> list[str]:
     return [folder_and_name(uri)[1] for uri in listed(source)]
 
 
-def check_reads_back(source: Source) -> None:
+def check_reads_back(source: ImageSource) -> None:
     for item in source.list().items:
         content = source.read(item)
         assert item.bytes in (None, len(content))
@@ -56,7 +56,7 @@ def test_a_folder(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "odd.jpg").mkdir()
     os.mkfifo(tmp_path / "pipe.jpg")
-    source = open_source(tmp_path, without=tmp_path / "db")
+    source = open_image_source(tmp_path, without=tmp_path / "db")
     assert source.name == str(tmp_path)
     assert names(source) == ["a.png", "b.JPG", "c.webp"]
     check_reads_back(source)
@@ -74,7 +74,7 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "real" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "real" / "again").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "real" / "dangling.jpg").symlink_to(tmp_path / "gone.jpg")
-    listing = open_source(tmp_path / "real").list()
+    listing = open_image_source(tmp_path / "real").list()
     assert len(listing.items) == 2
     ends = {part.prefix.removeprefix(f"{tmp_path}/real/") for part in listing.unlisted}
     assert ends == {"dangling.jpg", "inside/self/"}
@@ -84,7 +84,7 @@ def test_a_linked_folder_that_is_away(tmp_path: Path) -> None:
     photos(tmp_path / "disk", 2)
     photo(tmp_path / "all" / "a.jpg", 7)
     (tmp_path / "all" / "more").symlink_to(tmp_path / "disk")
-    source = open_source(tmp_path / "all")
+    source = open_image_source(tmp_path / "all")
     assert len(source.list().items) == 3
     (tmp_path / "disk").rename(tmp_path / "unmounted")
     listing = source.list()
@@ -98,10 +98,10 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
     (tmp_path / "b.jpg").symlink_to(tmp_path / "pipe")
     (tmp_path / "c.jpg").symlink_to("/dev/zero")
     (tmp_path / "a.txt").symlink_to(tmp_path / "pipe")
-    folder = open_source(tmp_path)
+    folder = open_image_source(tmp_path)
     assert names(folder) == ["a.jpg"]
     assert folder.caption(folder.list().items[0]) is None
-    listing = open_source(f"{tmp_path}/*.jpg").list()
+    listing = open_image_source(f"{tmp_path}/*.jpg").list()
     assert len(listing.items) == 1
     assert {part.prefix[-5:] for part in listing.unlisted} == {"b.jpg", "c.jpg"}
 
@@ -116,7 +116,7 @@ def test_times_that_no_column_holds(
     def odd(self: Path, **options: object) -> os.stat_result:
         return about
 
-    source = open_source(path)
+    source = open_image_source(path)
     monkeypatch.setattr(os, "stat", odd)
     expected = min(max(0, seconds * 10**9), 2**63 - 1)
     assert source.list().items[0].mtime_ns == file_info(str(path)).mtime_ns == expected
@@ -132,7 +132,7 @@ def test_a_folder_that_must_not_be_read(tmp_path: Path, monkeypatch: pytest.Monk
             raise PermissionError(13, "Permission denied")
         return scandir(folder)
 
-    source = open_source(tmp_path)
+    source = open_image_source(tmp_path)
     monkeypatch.setattr(os, "scandir", guarded)
     listing = source.list()
     assert len(listing.items) == 1
@@ -165,7 +165,7 @@ def test_captions_beside(suffix: str, content: str, expected: str | None, tmp_pa
     path.with_suffix(suffix).write_text(content, encoding="utf-8")
     later = path.stat().st_mtime_ns + 5_000_000_000
     os.utime(path.with_suffix(suffix), ns=(later, later))
-    for source in (open_source(tmp_path), open_source(path)):
+    for source in (open_image_source(tmp_path), open_image_source(path)):
         [item] = source.list().items
         assert source.caption(item) == expected
         assert item.mtime_ns == later
@@ -174,7 +174,7 @@ def test_captions_beside(suffix: str, content: str, expected: str | None, tmp_pa
 def test_a_caption_that_is_no_text(tmp_path: Path) -> None:
     photo(tmp_path / "a.jpg", 1)
     (tmp_path / "a.txt").write_bytes(b"caf\xe9 " + b"x" * 1_000_000)
-    source = open_source(tmp_path)
+    source = open_image_source(tmp_path)
     [item] = source.list().items
     caption = source.caption(item)
     assert caption is not None
@@ -189,13 +189,18 @@ def test_one_file_and_a_pattern(tmp_path: Path) -> None:
     (tmp_path / "2024" / "notes.md").write_text("no image")
     odd = tmp_path / "scan"
     odd.write_bytes(jpeg_bytes(3))
-    assert names(open_source(odd)) == ["scan"]
-    assert names(open_source(tmp_path / "20*")) == ["0000.jpg", "0001.jpg", "0005.jpg", "0006.jpg"]
-    pattern = open_source(f"{tmp_path}/2024/*")
+    assert names(open_image_source(odd)) == ["scan"]
+    assert names(open_image_source(tmp_path / "20*")) == [
+        "0000.jpg",
+        "0001.jpg",
+        "0005.jpg",
+        "0006.jpg",
+    ]
+    pattern = open_image_source(f"{tmp_path}/2024/*")
     assert pattern.name == f"{tmp_path}/2024/*"
     assert names(pattern) == ["0005.jpg", "0006.jpg", "t.jpg"]
     check_reads_back(pattern)
-    assert len(names(open_source(f"{tmp_path}/**/*.jpg"))) == 4
+    assert len(names(open_image_source(f"{tmp_path}/**/*.jpg"))) == 4
 
 
 def test_folders_of_shards_below_a_pattern(tmp_path: Path) -> None:
@@ -204,7 +209,7 @@ def test_folders_of_shards_below_a_pattern(tmp_path: Path) -> None:
         folder.mkdir(exist_ok=True)
         tar_file(folder / f"{i}.tar", {"a.jpg": jpeg_bytes(i)})
     photos(tmp_path / "set-photos", 1)
-    source = open_source(tmp_path / "set-*")
+    source = open_image_source(tmp_path / "set-*")
     assert isinstance(source, JoinedSource)
     parts = [(type(part), part.name.removeprefix(f"{tmp_path}/")) for part in source.parts]
     assert parts == [
@@ -220,7 +225,7 @@ def test_parts_whose_images_are_elsewhere(tmp_path: Path) -> None:
     photos(tmp_path / "in" / "photos", 1)
     (tmp_path / "in" / "list.jsonl").write_text("{damaged")
     (tmp_path / "in" / "x.parquet").write_bytes(b"damaged")
-    listing = open_source(f"{tmp_path}/in/*").list()
+    listing = open_image_source(f"{tmp_path}/in/*").list()
     assert len(listing.items) == 1
     assert {(part.prefix, part.place) for part in listing.unlisted} == {
         ("", f"{tmp_path}/in/list.jsonl"),
@@ -234,7 +239,7 @@ def test_tar_members_with_odd_times(mtime: str, tmp_path: Path) -> None:
         info, content = tarfile.TarInfo("a.jpg"), jpeg_bytes(1)
         info.size, info.pax_headers = len(content), {"mtime": mtime}
         tar.addfile(info, io.BytesIO(content))
-    [item] = open_source(tmp_path / "x.tar").list().items
+    [item] = open_image_source(tmp_path / "x.tar").list().items
     assert item.mtime_ns == 0
 
 
@@ -244,7 +249,7 @@ def test_a_caption_in_a_tar_file_that_is_newer(tmp_path: Path) -> None:
             info = tarfile.TarInfo(name)
             info.mtime = seconds
             tar.addfile(info)
-    times = [item.mtime_ns for item in open_source(tmp_path / "x.tar").list().items]
+    times = [item.mtime_ns for item in open_image_source(tmp_path / "x.tar").list().items]
     assert times == [30 * 10**9, 20 * 10**9]
 
 
@@ -257,7 +262,7 @@ def test_hard_links_in_a_tar_file(tmp_path: Path) -> None:
             link = tarfile.TarInfo(name)
             link.type, link.linkname = tarfile.LNKTYPE, target
             tar.addfile(link)
-    source = open_source(tmp_path / "x.tar")
+    source = open_image_source(tmp_path / "x.tar")
     assert names(source) == ["a.jpg", "b.jpg", "c.jpg"]
     assert {source.read(item) for item in source.list().items} == {content}
 
@@ -271,7 +276,7 @@ def test_captions_of_old_disks(caption: str, tmp_path: Path) -> None:
     files = fsspec.filesystem("memory")
     files.pipe({"/old/SEA.JPG": jpeg_bytes(1), f"/old/{caption}": text})
     places = (tmp_path / "in", tmp_path / "in" / "SEA.JPG", tmp_path / "x.tar", "memory://old")
-    for source in map(open_source, places):
+    for source in map(open_image_source, places):
         [item] = source.list().items
         assert source.caption(item) == "A boat."
     files.rm("/old", recursive=True)
@@ -289,14 +294,14 @@ def test_tar_shards(tmp_path: Path) -> None:
                 f"{i}/c.npy": b"no image",
             },
         )
-    source = open_source(tmp_path / "part-1.tar")
+    source = open_image_source(tmp_path / "part-1.tar")
     uris = [f"{tmp_path}/part-1.tar::1/a.jpg", f"{tmp_path}/part-1.tar::1/b.v2.png"]
     assert list(listed(source)) == uris
     assert [source.caption(item) for item in source.list().items] == ["Number 1.", None]
     check_reads_back(source)
     for several in (tmp_path, f"{tmp_path}/part-{{0..2}}.tar"):
-        assert len(listed(open_source(several))) == 6
-    assert len(listed(open_source(f"{tmp_path}/part-[01].tar"))) == 4
+        assert len(listed(open_image_source(several))) == 6
+    assert len(listed(open_image_source(f"{tmp_path}/part-[01].tar"))) == 4
     with pytest.raises(FileNotFoundError, match=r"has no 1/z\.jpg any more"):
         read_original(f"{tmp_path}/part-1.tar::1/z.jpg")
 
@@ -304,19 +309,19 @@ def test_tar_shards(tmp_path: Path) -> None:
 def test_a_tar_file_that_is_cut_off(tmp_path: Path) -> None:
     path = tar_file(tmp_path / "x.tar", {f"{i}.jpg": jpeg_bytes(i) for i in range(4)})
     path.write_bytes(path.read_bytes()[:6000])
-    listing = open_source(path).list()
+    listing = open_image_source(path).list()
     assert 0 < len(listing.items) < 4
     [unlisted] = listing.unlisted
     assert "cut off" in unlisted.reason
-    check_reads_back(open_source(path))
+    check_reads_back(open_image_source(path))
     whole = tar_file(path, {f"{i}.jpg": jpeg_bytes(i) for i in range(4)}).read_bytes()
     end = len(whole.rstrip(b"\0"))
     for size in (*range(tarfile.BLOCKSIZE, end, tarfile.BLOCKSIZE), end):
         path.write_bytes(whole[:size])
-        assert open_source(path).list().unlisted, size
+        assert open_image_source(path).list().unlisted, size
     path.write_bytes(b"<html>")
     with pytest.raises(SearchError, match="is no tar file"):
-        open_source(path).list()
+        open_image_source(path).list()
 
 
 @pytest.mark.parametrize("as_struct", [True, False])
@@ -330,7 +335,7 @@ def test_parquet(as_struct: bool, tmp_path: Path) -> None:
     texts = [[f"Row {i}.", "More."] for i in range(5)]
     table = pa.table({"image": images, "captions": texts, "score": [0.5] * 5})
     pq.write_table(table, tmp_path / "x.parquet", row_group_size=2)
-    source = open_source(tmp_path / "x.parquet")
+    source = open_image_source(tmp_path / "x.parquet")
     items = source.list().items
     assert [item.uri for item in items] == [f"{tmp_path}/x.parquet::{i}" for i in range(5)]
     assert {item.bytes for item in items} == {None}
@@ -351,7 +356,7 @@ def test_a_parquet_file_that_has_shrunk_meanwhile(tmp_path: Path) -> None:
         pq.write_table(table, tmp_path / "x.parquet", row_group_size=4)
 
     write(8)
-    source = open_source(tmp_path / "x.parquet")
+    source = open_image_source(tmp_path / "x.parquet")
     items = source.list().items
     write(6)
     assert source.read(items[5]) == jpeg_bytes(5)
@@ -366,10 +371,10 @@ def test_a_parquet_file_that_has_shrunk_meanwhile(tmp_path: Path) -> None:
 def test_a_damaged_parquet_file(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(content)
     with pytest.raises(SearchError, match="cannot be read as parquet"):
-        open_source(tmp_path / "x.parquet").list()
+        open_image_source(tmp_path / "x.parquet").list()
     pq.write_table(pa.table({"picture": [b"x"]}), tmp_path / "y.parquet")
     with pytest.raises(SearchError, match="no column image, file_name, path among picture"):
-        open_source(tmp_path / "y.parquet").list()
+        open_image_source(tmp_path / "y.parquet").list()
 
 
 def test_json_lines(tmp_path: Path) -> None:
@@ -381,7 +386,7 @@ def test_json_lines(tmp_path: Path) -> None:
         {"image": "p/gone.jpg", "caption": "Three."},
     ]
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    source = open_source(tmp_path / "x.jsonl")
+    source = open_image_source(tmp_path / "x.jsonl")
     listing = source.list()
     assert [item.uri for item in listing.items] == [f"{tmp_path}/p/000{i}.jpg" for i in (0, 1)]
     assert [source.caption(item) for item in listing.items] == ["One. Two.", "A long one."]
@@ -392,7 +397,7 @@ def test_json_lines(tmp_path: Path) -> None:
 def test_json_lines_that_are_nested_too_deeply(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text("[" * 60_000)
     with pytest.raises(SearchError, match=r"x\.jsonl: a row is nested too deeply"):
-        open_source(tmp_path / "x.jsonl").list()
+        open_image_source(tmp_path / "x.jsonl").list()
 
 
 @pytest.mark.parametrize("name", ["a\0b.jpg", "\ud800.jpg"])
@@ -400,7 +405,7 @@ def test_names_that_no_file_can_have(name: str, tmp_path: Path) -> None:
     photo(tmp_path / "a.jpg", 1)
     rows = [{"image": name}, {"image": "a.jpg"}]
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    listing = open_source(tmp_path / "x.jsonl").list()
+    listing = open_image_source(tmp_path / "x.jsonl").list()
     assert len(listing.items) == 1
     [unlisted] = listing.unlisted
     assert "cannot be read: " in unlisted.reason
@@ -408,7 +413,7 @@ def test_names_that_no_file_can_have(name: str, tmp_path: Path) -> None:
 
 
 def test_a_data_set() -> None:
-    source = open_source("scenes/val-short")
+    source = open_image_source("scenes/val-short")
     items = source.list().items
     assert items[3].uri == "scenes/val-short::3"
     image = decode_image(source.read(items[3]))
@@ -424,9 +429,9 @@ def test_a_folder_with_the_name_of_a_data_set(
     monkeypatch.chdir(tmp_path)
     for name in ("scenes", "scenes/val"):
         with pytest.raises(SearchError, match=f"write ./{name} for the folder"):
-            open_source(name)
-        assert names(open_source(f"./{name}")) == ["0000.jpg", "0001.jpg"]
-    assert open_source("scenes/val-short").list().items[0].uri == "scenes/val-short::0"
+            open_image_source(name)
+        assert names(open_image_source(f"./{name}")) == ["0000.jpg", "0001.jpg"]
+    assert open_image_source("scenes/val-short").list().items[0].uri == "scenes/val-short::0"
 
 
 @pytest.fixture
@@ -442,7 +447,7 @@ def bucket() -> str:
 
 
 def test_object_storage(bucket: str, tmp_path: Path) -> None:
-    source = open_source(bucket + "/")
+    source = open_image_source(bucket + "/")
     assert source.name == bucket
     items = source.list().items
     assert names(source) == ["a.jpg", "b.png"]
@@ -451,27 +456,27 @@ def test_object_storage(bucket: str, tmp_path: Path) -> None:
     check_reads_back(source)
     tar = tar_file(tmp_path / "x.tar", {"1.jpg": jpeg_bytes(5)})
     fsspec.filesystem("memory").pipe("/bucket/x.tar", tar.read_bytes())
-    inside = open_source("memory://bucket/x.tar")
+    inside = open_image_source("memory://bucket/x.tar")
     assert list(listed(inside)) == ["memory://bucket/x.tar::1.jpg"]
     check_reads_back(inside)
     fsspec.filesystem("memory").pipe("/bucket/one.jpg", jpeg_bytes(6))
-    assert names(open_source("memory://bucket/one.jpg")) == ["one.jpg"]
+    assert names(open_image_source("memory://bucket/one.jpg")) == ["one.jpg"]
     with pytest.raises(SearchError, match="there is nothing; check the address"):
-        open_source("memory://bucket/none").list()
+        open_image_source("memory://bucket/none").list()
 
 
 def test_a_storage_that_is_not_known() -> None:
     with pytest.raises(SearchError, match="nonsense://x cannot be opened"):
-        open_source("nonsense://x").list()
+        open_image_source("nonsense://x").list()
     with pytest.raises(SearchError, match="not fetched; download it first"):
-        open_source("https://example.org/a.jpg")
+        open_image_source("https://example.org/a.jpg")
 
 
 @pytest.mark.parametrize("name", ["gone", "gone/deeper.jpg", "gone.tar", "*.nothing", "/a/b/c/d"])
 def test_what_is_not_there(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SearchError, match=r"no such file or folder|matches nothing"):
-        open_source(name)
+        open_image_source(name)
 
 
 def test_originals_that_are_gone(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tiny import tiny_config, write_photos
 import longclip
 from longclip.checkpoints.card import read_card
 from longclip.data import open_collection
-from longclip.data.opening import open_training_data
+from longclip.data.open import open_training_data
 from longclip.errors import TrainingError
 from longclip.inputs import Preprocess
 from longclip.model.converting import convert

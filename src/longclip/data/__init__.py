@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     )
     from longclip.data.joined import join
     from longclip.data.mixture import Mixture, Part
-    from longclip.data.opening import open_collection, open_for_evaluation, open_training_data
+    from longclip.data.open import open_collection, open_for_evaluation, open_training_data
     from longclip.data.scenes import ScenesCollection
     from longclip.data.shard_cache import ShardCache
-    from longclip.data.tables import Columns
+    from longclip.data.table import Columns
 
 _EXPORTS = {
     "Captions": "collection",
     "Collection": "collection",
-    "Columns": "tables",
+    "Columns": "table",
     "LabelSet": "collection",
     "Mixture": "mixture",
     "Part": "mixture",
@@ -34,9 +34,9 @@ _EXPORTS = {
     "Texts": "captions",
     "blocks_of": "collection",
     "join": "joined",
-    "open_collection": "opening",
-    "open_for_evaluation": "opening",
-    "open_training_data": "opening",
+    "open_collection": "open",
+    "open_for_evaluation": "open",
+    "open_training_data": "open",
     "problems_of": "collection",
     "sample_texts": "captions",
 }

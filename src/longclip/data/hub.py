@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from longclip.data.tables import Columns, Table, quiet_datasets
+from longclip.data.table import Columns, Table, quiet_datasets
 from longclip.errors import DataError
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+(:[\w.\[\]%-]+)?")

@@ -10,12 +10,12 @@ from typing import Any
 from longclip.data.captions import DEFAULT_POLICY, UNCHANGED, PolicyChange, TextPolicy
 from longclip.data.collection import Collection
 from longclip.data.joined import Joined
-from longclip.data.tables import Columns
+from longclip.data.table import Columns
 from longclip.errors import DataError
 
 
 @dataclass(frozen=True)
-class Source:
+class MixtureSource:
     """One `[[source]]` of a mixture file.
 
     Attributes:
@@ -54,7 +54,7 @@ class Mixture(Joined):
         parts: in order of their items.
     """
 
-    def __init__(self, sources: Sequence[Source], opened: Sequence[Collection]) -> None:
+    def __init__(self, sources: Sequence[MixtureSource], opened: Sequence[Collection]) -> None:
         sizes = [
             min(len(collection), source.limit) if source.limit else len(collection)
             for source, collection in zip(sources, opened, strict=True)
@@ -75,7 +75,7 @@ class Mixture(Joined):
 _KEYS = ("data", "images", "weight", "limit", "short", "join_short", "columns")
 
 
-def read_mixture(path: Path) -> list[Source]:
+def read_mixture(path: Path) -> list[MixtureSource]:
     """The sources of a mixture file.
 
     Args:
@@ -103,7 +103,7 @@ def read_mixture(path: Path) -> list[Source]:
     return sources
 
 
-def _source(row: Any, where: str, path: Path) -> Source:
+def _source(row: Any, where: str, path: Path) -> MixtureSource:
     _check_keys(row, _KEYS, where)
     data = _value(row, "data", (str,), where)
     if not data:
@@ -115,7 +115,7 @@ def _source(row: Any, where: str, path: Path) -> Source:
     limit = _value(row, "limit", (int,), where) or 0
     if limit < 0:
         raise DataError(f"{where}: limit is {limit}, must be 0 (all) or more")
-    return Source(
+    return MixtureSource(
         data=_beside(path.parent, data),
         images=tuple(
             path.parent / str(p) for p in ([images] if isinstance(images, str) else images)

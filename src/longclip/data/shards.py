@@ -17,9 +17,9 @@ from longclip._files import atomic_path
 from longclip._progress import progress_display
 from longclip.data.collection import Captions, LabelSet
 from longclip.data.shard_cache import ShardCache
-from longclip.data.shard_index import ShardIndex, scan
-from longclip.data.shard_names import Shard, find_shards, is_remote, places
-from longclip.data.tables import USUAL, Columns, strings
+from longclip.data.shard_list import Shard, find_shards, is_remote, places
+from longclip.data.table import USUAL, Columns, strings
+from longclip.data.tar import ShardIndex, scan
 from longclip.errors import DataError, FetchError, ImageError
 from longclip.inputs import clip_tokenizer, decode_image
 
@@ -202,7 +202,7 @@ class ShardCollection:
 def open_shards(
     data: str, columns: Columns | None = None, cache: ShardCache | None = None
 ) -> ShardCollection:
-    """Open shards by path, pattern or address; see `longclip.data.shard_names.find_shards`.
+    """Open shards by path, pattern or address; see `longclip.data.shard_list.find_shards`.
 
     Raises:
         DataError: if there are none, one is no tar file, or none has a picture.

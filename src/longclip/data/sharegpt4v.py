@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from longclip.data.layouts.descriptions import SHAREGPT4V, json_rows
-from longclip.data.tables import Columns, Table, quiet_datasets, table_name
+from longclip.data.table import Columns, Table, quiet_datasets, table_name
 from longclip.errors import DataError
 
 HELD_OUT = 1000

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from longclip.search.rows import Facts, Row
     from longclip.search.searcher import Searcher, open_searcher
     from longclip.search.service.app import create_app
-    from longclip.search.sources.item import Item, Listing, Source
-    from longclip.search.sources.opening import open_source, read_original
+    from longclip.search.sources.image_source import ImageSource, Item, Listing
+    from longclip.search.sources.open_image_source import open_image_source, read_original
     from longclip.search.store import Store
 
 _EXPORTS = {
@@ -28,23 +28,23 @@ _EXPORTS = {
     "Found": "query",
     "FoundImage": "query",
     "Hit": "reader",
+    "ImageSource": "sources.image_source",
     "IndexQuality": "ann",
     "IndexReport": "report",
-    "Item": "sources.item",
-    "Listing": "sources.item",
+    "Item": "sources.image_source",
+    "Listing": "sources.image_source",
     "Query": "query",
     "Reader": "reader",
     "Row": "rows",
     "Searcher": "searcher",
-    "Source": "sources.item",
     "Status": "contents",
     "Store": "store",
     "create_app": "service.app",
     "forget": "indexing",
     "index": "indexing",
     "open_searcher": "searcher",
-    "open_source": "sources.opening",
-    "read_original": "sources.opening",
+    "open_image_source": "sources.open_image_source",
+    "read_original": "sources.open_image_source",
     "status": "contents",
 }
 
@@ -57,6 +57,7 @@ __all__ = [
     "Found",
     "FoundImage",
     "Hit",
+    "ImageSource",
     "IndexQuality",
     "IndexReport",
     "Item",
@@ -65,14 +66,13 @@ __all__ = [
     "Reader",
     "Row",
     "Searcher",
-    "Source",
     "Status",
     "Store",
     "create_app",
     "forget",
     "index",
+    "open_image_source",
     "open_searcher",
-    "open_source",
     "read_original",
     "status",
 ]

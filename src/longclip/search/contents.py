@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from longclip.search.about import About
 from longclip.search.ann import IndexQuality, read_quality
 from longclip.search.reader import Reader
-from longclip.search.sources.item import is_url
+from longclip.search.sources.image_source import is_url
 
 
 @dataclass(frozen=True)

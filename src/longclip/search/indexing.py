@@ -23,7 +23,7 @@ from longclip.search.planning import Plan, make_plan
 from longclip.search.preparing import check_all_there, list_sources, open_sources, open_store
 from longclip.search.report import IndexReport
 from longclip.search.running import Run
-from longclip.search.sources.item import is_url
+from longclip.search.sources.image_source import is_url
 from longclip.search.store import Store
 
 

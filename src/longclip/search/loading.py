@@ -14,7 +14,7 @@ from longclip.search.decoding import Decoding, decode
 from longclip.search.errors import Bad
 from longclip.search.planning import Task
 from longclip.search.rows import Facts
-from longclip.search.sources.item import folder_and_name
+from longclip.search.sources.image_source import folder_and_name
 
 LARGEST = 512 << 20
 """Bytes of an image file that are taken into memory."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from longclip.errors import SearchError
-from longclip.search.sources.item import is_url
+from longclip.search.sources.image_source import is_url
 
 LOCK = ".writer"
 _TRIES = 100

@@ -12,7 +12,7 @@ from longclip.search.planning import Plan, Task
 from longclip.search.reader import Known
 from longclip.search.report import IndexReport
 from longclip.search.rows import Row
-from longclip.search.sources.item import folder_and_name
+from longclip.search.sources.image_source import folder_and_name
 from longclip.search.store import Store
 
 STAGE = "images"

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from longclip.errors import SearchError
 from longclip.search.errors import Bad
 from longclip.search.reader import Known, Reader
-from longclip.search.sources.files import FolderSource, JoinedSource
-from longclip.search.sources.item import PART, Item, Listing, Source
+from longclip.search.sources.folders import FolderSource, JoinedSource
+from longclip.search.sources.image_source import PART, ImageSource, Item, Listing
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """An image that has to be read, and what was known of it."""
 
-    source: Source
+    source: ImageSource
     item: Item
     before: Known | None
 
@@ -55,11 +55,11 @@ class Listings:
         bad: those that could not.
     """
 
-    whole: Sequence[tuple[Source, Listing]]
+    whole: Sequence[tuple[ImageSource, Listing]]
     bad: Sequence[Bad]
 
 
-def list_all(sources: Sequence[Source]) -> Listings:
+def list_all(sources: Sequence[ImageSource]) -> Listings:
     """List sources.
 
     Raises:
@@ -95,7 +95,7 @@ def compare(listings: Listings, known: Mapping[str, Known], store: Reader | None
     """
     bad = list(listings.bad)
     notes = [f"{b.uri} could not be read; what is known of it is kept" for b in bad]
-    found: dict[str, tuple[Source, Item]] = {}
+    found: dict[str, tuple[ImageSource, Item]] = {}
     for source, listing in listings.whole:
         for item in listing.items:
             if _is_text(item.uri):
@@ -133,7 +133,7 @@ def _same(item: Item, before: Known) -> bool:
 
 
 def _gone(
-    listings: Sequence[tuple[Source, Listing]],
+    listings: Sequence[tuple[ImageSource, Listing]],
     known: Mapping[str, Known],
     found: Mapping[str, object],
 ) -> tuple[dict[str, Known], list[str]]:
@@ -164,7 +164,7 @@ def _gone(
     return gone, notes
 
 
-def _in_shut_tars(source: Source, uris: Sequence[str]) -> dict[str, str]:
+def _in_shut_tars(source: ImageSource, uris: Sequence[str]) -> dict[str, str]:
     """Images in tar files that are there, and the folders of these, of which only files are listed.
 
     A folder of nothing but tar files is one of shards until some other file comes into it.

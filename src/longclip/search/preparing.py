@@ -9,28 +9,28 @@ from longclip.search.about import about, check_same_model
 from longclip.search.errors import Bad
 from longclip.search.lance import quoted
 from longclip.search.planning import Listings, list_all
-from longclip.search.sources.item import Source, is_url
-from longclip.search.sources.opening import open_source
+from longclip.search.sources.image_source import ImageSource, is_url
+from longclip.search.sources.open_image_source import open_image_source
 from longclip.search.store import Store
 
 
 def open_sources(
     places: Sequence[str | Path], db: str, rebuild: bool
-) -> tuple[list[Source], list[Bad]]:
+) -> tuple[list[ImageSource], list[Bad]]:
     """What is to be indexed, and what of it is not there any more; nothing is written yet."""
     before = Store.open(db).sources() if not places or Store.exists(db) else []
     without = None if is_url(db) else db
-    opened = [open_source(place, without=without) for place in places]
+    opened = [open_image_source(place, without=without) for place in places]
     bad = []
     for name in before if rebuild or not places else ():
         try:
-            opened.append(open_source(name, without=without))
+            opened.append(open_image_source(name, without=without))
         except SearchError as error:
             bad.append(Bad(name, str(error)))
     return list({source.name: source for source in reversed(opened)}.values())[::-1], bad
 
 
-def list_sources(opened: Sequence[Source], missing: Sequence[Bad]) -> Listings:
+def list_sources(opened: Sequence[ImageSource], missing: Sequence[Bad]) -> Listings:
     """All that can be listed; `missing` could not even be opened."""
     listings = list_all(opened) if opened else Listings((), ())
     return Listings(listings.whole, [*missing, *listings.bad])

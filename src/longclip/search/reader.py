@@ -18,7 +18,7 @@ from longclip.errors import FilterError, SearchError, UnreadableError
 from longclip.search.about import About
 from longclip.search.lance import among, connect, is_storage, quoted, reason, tables
 from longclip.search.rows import FACTS, PACKED, Facts, Row
-from longclip.search.sources.item import PART, container_of, is_url
+from longclip.search.sources.image_source import PART, container_of, is_url
 
 TABLE = "images"
 SOURCES = "longclip.sources"
@@ -108,7 +108,7 @@ class Reader:
         return self.count()
 
     def sources(self) -> list[str]:
-        """What has been indexed, as `open_source` takes it."""
+        """What has been indexed, as `open_image_source` takes it."""
         return list(json.loads(self._kept("source", SOURCES) or "[]"))
 
     def quality(self) -> str | None:

@@ -14,7 +14,7 @@ from longclip.search.lance import among, commit, connect, quoted
 from longclip.search.reader import QUALITY, SOURCES, TABLE, Reader
 from longclip.search.rows import Row, schema, to_arrow
 from longclip.search.shards import ShardTable
-from longclip.search.sources.item import container_of
+from longclip.search.sources.image_source import container_of
 
 _OLD_VERSIONS = timedelta(hours=1)
 """How long what a reader may still be looking at is kept after a write."""

@@ -11,7 +11,7 @@ from longclip.data import Columns
 from longclip.data.captions import TextPolicy
 from longclip.data.collection import Collection, blocks_of
 from longclip.data.mixture import Mixture
-from longclip.data.opening import open_training_data
+from longclip.data.open import open_training_data
 from longclip.data.shard_cache import ShardCache
 from longclip.errors import UsageError
 from longclip.model import CLIP, load

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
-from longclip.data.layouts.files import holding
+from longclip.data.layouts.file_collection import holding
 from longclip.errors import DataError
 
 _SIDE = 32

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from longclip.data.collection import LabelSet
-from longclip.data.layouts.files import FileCollection, image_files, listing, told_of
+from longclip.data.layouts.file_collection import FileCollection, image_files, listing, told_of
 from longclip.errors import DataError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from longclip.data.collection import Captions
-from longclip.data.layouts.files import (
+from longclip.data.layouts.file_collection import (
     FileCollection,
     captioned,
     existing,

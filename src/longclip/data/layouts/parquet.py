@@ -8,8 +8,8 @@ from typing import Any
 from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
-from longclip.data.layouts.files import told_of
-from longclip.data.tables import Columns, Table, quiet_datasets
+from longclip.data.layouts.file_collection import told_of
+from longclip.data.table import Columns, Table, quiet_datasets
 from longclip.errors import DataError
 
 # What the usual hub copies call them, where longclip's own tables use another name.

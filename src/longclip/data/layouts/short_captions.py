@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from longclip.data.collection import Captions
-from longclip.data.layouts.files import (
+from longclip.data.layouts.file_collection import (
     FileCollection,
     captioned,
     field,

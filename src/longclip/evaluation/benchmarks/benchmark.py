@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from longclip.data.collection import Collection
-from longclip.data.layouts.files import LayoutCollection
+from longclip.data.layouts.file_collection import LayoutCollection
 from longclip.data.layouts.parquet import TableCollection, parquet_files
 
 Reader = Callable[[Path], LayoutCollection]

@@ -10,7 +10,7 @@ from longclip.data.layouts.descriptions import (
     open_sharegpt4v,
 )
 from longclip.data.layouts.parquet import open_long_texts
-from longclip.data.layouts.stems import open_stem_pairs
+from longclip.data.layouts.stem_pairs import open_stem_pairs
 from longclip.evaluation.benchmarks.benchmark import Benchmark, or_parquet
 
 _PAIRS = (

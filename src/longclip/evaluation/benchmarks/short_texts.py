@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from longclip.data.layouts.files import FileCollection, holding
+from longclip.data.layouts.file_collection import FileCollection, holding
 from longclip.data.layouts.parquet import open_short_texts
 from longclip.data.layouts.short_captions import (
     FLICKR8K_FOLDERS,

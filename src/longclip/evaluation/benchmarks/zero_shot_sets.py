@@ -7,7 +7,7 @@ from pathlib import Path
 
 from longclip.data.layouts.cifar import open_cifar
 from longclip.data.layouts.class_folders import open_class_folders
-from longclip.data.layouts.files import FileCollection
+from longclip.data.layouts.file_collection import FileCollection
 from longclip.data.layouts.parquet import TableCollection, open_labels
 from longclip.evaluation.benchmarks.benchmark import Benchmark, or_parquet
 from longclip.evaluation.benchmarks.class_names import (

@@ -7,7 +7,7 @@ from longclip.search.lance import quoted
 from longclip.search.planning import Plan
 from longclip.search.reader import Known, Reader
 from longclip.search.shards import DoneShard
-from longclip.search.sources.item import SHARDS, container_of
+from longclip.search.sources.image_source import SHARDS, container_of
 
 
 def vanished(

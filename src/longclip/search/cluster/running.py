@@ -24,7 +24,7 @@ from longclip.search.outcomes import STAGE, Outcomes
 from longclip.search.planning import Plan, Task
 from longclip.search.rows import Row
 from longclip.search.shards import DoneShard, ShardTable
-from longclip.search.sources.item import is_url
+from longclip.search.sources.image_source import is_url
 from longclip.search.store import Store
 
 ROWS_AT_ONCE = 4096

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from longclip.errors import SearchError
 from longclip.search.errors import Bad
 from longclip.search.planning import Plan, Task
-from longclip.search.sources.archives import TarSource
-from longclip.search.sources.files import JoinedSource
-from longclip.search.sources.item import Item, Listing, Source
-from longclip.search.sources.remote import stamp_of
-from longclip.search.sources.tables import ParquetSource
+from longclip.search.sources.folders import JoinedSource
+from longclip.search.sources.image_source import ImageSource, Item, Listing
+from longclip.search.sources.storage_source import stamp_of
+from longclip.search.sources.table_source import ParquetSource
+from longclip.search.sources.tar_source import TarSource
 
 _Container = TarSource | ParquetSource
 
@@ -106,15 +106,15 @@ class Split:
         missing: those that are not; what is known of them is kept.
     """
 
-    loose: Sequence[Source]
+    loose: Sequence[ImageSource]
     sharded: Mapping[str, Set[str]] = field(default_factory=dict)
     shards: Sequence[Shard] = ()
     missing: Sequence[Bad] = ()
 
 
-def split(sources: Sequence[Source]) -> Split:
+def split(sources: Sequence[ImageSource]) -> Split:
     """Tell shards apart from other files; none is looked into."""
-    loose: list[Source] = []
+    loose: list[ImageSource] = []
     sharded: dict[str, set[str]] = {}
     shards: dict[str, Shard] = {}
     missing: list[Bad] = []

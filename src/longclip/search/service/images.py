@@ -13,7 +13,7 @@ from longclip.inputs.images import open_image
 from longclip.search.rows import ID_DIGITS, Facts
 from longclip.search.service.errors import RequestError
 from longclip.search.service.state import Service
-from longclip.search.sources.opening import read_original
+from longclip.search.sources.open_image_source import read_original
 
 _ID = re.compile(f"[0-9a-f]{{{ID_DIGITS}}}")
 SHOWN = {

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from longclip.errors import SearchError
-from longclip.search.sources.files import SUFFIXES
-from longclip.search.sources.item import SHARDS, Item, Listing, is_url, latest
+from longclip.search.sources.folders import SUFFIXES
+from longclip.search.sources.image_source import SHARDS, Item, Listing, is_url, latest
 from longclip.search.sources.sidecars import LARGEST, caption_beside, caption_of
 
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")

@@ -6,10 +6,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from longclip.errors import SearchError
-from longclip.search.sources.files import SUFFIXES
-from longclip.search.sources.item import PART, Item, Listing, Unlisted, is_url
-from longclip.search.sources.remote import file_info, open_file, read_url
+from longclip.search.sources.folders import SUFFIXES
+from longclip.search.sources.image_source import PART, Item, Listing, Unlisted, is_url
 from longclip.search.sources.sidecars import LARGEST, caption_beside, caption_of
+from longclip.search.sources.storage_source import file_info, open_file, read_url
 
 
 class Member(NamedTuple):

@@ -6,9 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from longclip.data.layouts.files import IMAGE_SUFFIXES
+from longclip.data.layouts.file_collection import IMAGE_SUFFIXES
 from longclip.errors import SearchError
-from longclip.search.sources.item import Item, Listing, Source, Unlisted, is_url, latest
+from longclip.search.sources.image_source import (
+    ImageSource,
+    Item,
+    Listing,
+    Unlisted,
+    is_url,
+    latest,
+)
 from longclip.search.sources.sidecars import CAPTION_SUFFIXES, LARGEST, caption_beside, caption_of
 
 SUFFIXES = IMAGE_SUFFIXES | {".jfif", ".jpe", ".jp2", ".avif", ".heic", ".heif", ".ppm", ".pgm"}
@@ -91,7 +98,7 @@ class FileSource(_Files):
 class JoinedSource:
     """Several places under one name, such as everything that a pattern matches."""
 
-    def __init__(self, name: str, parts: Sequence[Source]) -> None:
+    def __init__(self, name: str, parts: Sequence[ImageSource]) -> None:
         self.name = name
         self.parts = parts
 
@@ -124,7 +131,7 @@ class JoinedSource:
         return caption
 
 
-def _common_prefix(source: Source) -> str:
+def _common_prefix(source: ImageSource) -> str:
     """How the `uri` of each image of a source begins; nothing where its name does not tell.
 
     A list names files that are elsewhere, and no URL begins with the pattern that it matches.

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from longclip.data.collection import Captions
-from longclip.data.layouts.files import (
+from longclip.data.layouts.file_collection import (
     FileCollection,
     captioned,
     holding,

@@ -7,26 +7,26 @@ from pathlib import Path
 
 from longclip.data import ShardCache
 from longclip.data.hub import is_hub_name, is_saved
-from longclip.data.opening import SCENES
-from longclip.data.shard_names import expand_braces, find_shards, is_shards
-from longclip.data.shard_names import is_remote as is_web_address
+from longclip.data.open import SCENES
+from longclip.data.shard_list import expand_braces, find_shards, is_shards
+from longclip.data.shard_list import is_remote as is_web_address
 from longclip.errors import DataError, SearchError
-from longclip.search.sources.archives import TarSource, read_at, tar_members
-from longclip.search.sources.files import SUFFIXES, FileSource, FolderSource, JoinedSource
-from longclip.search.sources.item import PART, SHARDS, Item, Source, is_url
-from longclip.search.sources.remote import (
+from longclip.search.sources.folders import SUFFIXES, FileSource, FolderSource, JoinedSource
+from longclip.search.sources.image_source import PART, SHARDS, ImageSource, Item, is_url
+from longclip.search.sources.storage_source import (
     RemotePattern,
     RemoteSource,
     matching,
     read_url,
     stamp_of,
 )
-from longclip.search.sources.tables import CollectionSource, LinesSource, ParquetSource
+from longclip.search.sources.table_source import CollectionSource, LinesSource, ParquetSource
+from longclip.search.sources.tar_source import TarSource, read_at, tar_members
 
 _WILD = frozenset("*?[")
 
 
-def open_source(place: str | Path, *, without: str | Path | None = None) -> Source:
+def open_image_source(place: str | Path, *, without: str | Path | None = None) -> ImageSource:
     """Open a place with images.
 
     Args:
@@ -103,7 +103,7 @@ def _rows_of(container: str, stamp: str) -> ParquetSource | CollectionSource:
     return ParquetSource(container) if is_parquet else CollectionSource(container)
 
 
-def _open_url(url: str) -> Source:
+def _open_url(url: str) -> ImageSource:
     """One file, many by a pattern, or all images below."""
     names = expand_braces(url) if is_shards(url) else [url]
     if names == [url] and not _WILD & set(url):
@@ -120,8 +120,8 @@ def _open_url(url: str) -> Source:
     return JoinedSource(url, parts)
 
 
-def _matching_urls(pattern: str) -> list[Source]:
-    parts: list[Source] = []
+def _matching_urls(pattern: str) -> list[ImageSource]:
+    parts: list[ImageSource] = []
     has_images = False
     for url, is_folder in matching(pattern).items():
         part = None if is_folder else _open_file(url)
@@ -134,7 +134,7 @@ def _matching_urls(pattern: str) -> list[Source]:
     return [RemotePattern(pattern), *parts] if has_images else parts
 
 
-def _open_file(name: str) -> Source | None:
+def _open_file(name: str) -> ImageSource | None:
     """A file that holds many images; None where it is anything else."""
     if name.endswith(".tar"):
         return TarSource(name)
@@ -147,11 +147,11 @@ def _open_file(name: str) -> Source | None:
     return None
 
 
-def _open_folder(name: str, without: str | Path | None) -> Source:
+def _open_folder(name: str, without: str | Path | None) -> ImageSource:
     return _joined_shards(name) if is_shards(name) else FolderSource(name, without)
 
 
-def _joined_shards(name: str) -> Source:
+def _joined_shards(name: str) -> ImageSource:
     try:
         shards = find_shards(name, ShardCache())
     except DataError as error:
@@ -159,11 +159,11 @@ def _joined_shards(name: str) -> Source:
     return JoinedSource(os.path.abspath(name), [TarSource(shard.place) for shard in shards])
 
 
-def _matching(pattern: str, without: str | Path | None) -> Source:
+def _matching(pattern: str, without: str | Path | None) -> ImageSource:
     found = sorted(glob.glob(pattern, recursive=True))
     if not found:
         raise SearchError(f"{pattern} matches nothing; check the pattern, and put it in quotes")
-    parts: list[Source] = []
+    parts: list[ImageSource] = []
     for path in found:
         if os.path.isdir(path):
             # What `**` matches below a folder is in that folder already.
@@ -174,5 +174,5 @@ def _matching(pattern: str, without: str | Path | None) -> Source:
         elif Path(path).suffix.lower() in SUFFIXES:
             parts.append(FileSource(path))
         elif path.endswith((*SHARDS, ".jsonl")):
-            parts.append(open_source(Path(path)))
+            parts.append(open_image_source(Path(path)))
     return JoinedSource(os.path.abspath(pattern), parts)

@@ -11,13 +11,13 @@ from typing import Any
 
 from longclip.data import Captions, Collection, open_collection
 from longclip.data.collection import image_file_of
-from longclip.data.layouts.files import read_jsonl
+from longclip.data.layouts.file_collection import read_jsonl
 from longclip.data.pictures import find_picture
-from longclip.data.tables import USUAL, strings
+from longclip.data.table import USUAL, strings
 from longclip.errors import DataError, SearchError, UsageError
-from longclip.search.sources.files import FileSource
-from longclip.search.sources.item import PART, Item, Listing, Unlisted, is_url
-from longclip.search.sources.remote import file_info, open_file
+from longclip.search.sources.folders import FileSource
+from longclip.search.sources.image_source import PART, Item, Listing, Unlisted, is_url
+from longclip.search.sources.storage_source import file_info, open_file
 
 _TEXTS = (*USUAL["long"], *USUAL["short"])
 """Columns that may hold captions, the ones with the longest texts first."""

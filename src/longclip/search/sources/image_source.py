@@ -51,7 +51,7 @@ class Listing:
     unlisted: Sequence[Unlisted] = ()
 
 
-class Source(Protocol):
+class ImageSource(Protocol):
     """A place with images, which may change between two runs.
 
     Its methods may be called by several threads at once.

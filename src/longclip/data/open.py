@@ -6,11 +6,11 @@ from pathlib import Path
 from longclip.data.collection import Collection
 from longclip.data.hub import is_hub_name, is_saved, open_hub, open_saved
 from longclip.data.layouts.descriptions import first_rows
-from longclip.data.mixture import Mixture, Source, read_mixture
+from longclip.data.mixture import Mixture, MixtureSource, read_mixture
 from longclip.data.scenes import ScenesCollection
 from longclip.data.shard_cache import ShardCache
-from longclip.data.shard_names import is_remote, is_shards
-from longclip.data.tables import Columns, open_table
+from longclip.data.shard_list import is_remote, is_shards
+from longclip.data.table import Columns, open_table
 from longclip.errors import DataError
 
 SCENES = "scenes"
@@ -107,7 +107,7 @@ def open_training_data(
     if len(names) == 1 and Path(names[0]).suffix == _MIXTURE:
         sources = read_mixture(Path(names[0]))
     else:
-        sources = [Source(name) for name in names]
+        sources = [MixtureSource(name) for name in names]
     return _mixed(sources, columns or Columns(), [Path(root) for root in images], cache)
 
 
@@ -119,7 +119,10 @@ def open_for_evaluation(data: str | Path, *, columns: Columns | None = None) -> 
 
 
 def _mixed(
-    sources: Sequence[Source], columns: Columns, images: Sequence[Path], cache: ShardCache | None
+    sources: Sequence[MixtureSource],
+    columns: Columns,
+    images: Sequence[Path],
+    cache: ShardCache | None,
 ) -> Mixture:
     for source in sources:
         if Path(source.data).suffix == _MIXTURE:

@@ -17,7 +17,7 @@ from longclip.data import (
     open_for_evaluation,
 )
 from longclip.data.joined import Joined
-from longclip.data.opening import SCENE_SPLITS
+from longclip.data.open import SCENE_SPLITS
 from longclip.errors import DataError
 
 
