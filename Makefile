@@ -38,10 +38,11 @@ test: $(VENV)/installed-dev  ## all tests but the slow ones
 test-all: $(VENV)/installed-dev  ## all tests
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/installed-dev  ## ruff and mypy
+lint: $(VENV)/installed-dev  ## ruff, mypy and codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 format: $(VENV)/installed-dev  ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
