@@ -30,7 +30,7 @@ import json, sys
 from pathlib import Path
 import torch
 import longclip
-from longclip.model.converting import convert
+from longclip.model.convert import convert
 
 def resident(field):
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -65,7 +65,7 @@ LOAD = {
 import json, sys, time
 import torch
 import longclip
-import longclip.model.loading
+import longclip.model.pretrained
 pixels, ids = torch.zeros(1, 3, 224, 224), torch.tensor([[49406, 5, 6, 7, 49407]])
 start = time.perf_counter()
 model = longclip.load(sys.argv[1])
@@ -102,9 +102,9 @@ def write_random(architecture: str, dtype: str, directory: Path) -> None:
     import torch
 
     import longclip
-    from longclip.checkpoints.writing import Storing, write_huggingface
+    from longclip.checkpoints.write import Storing, write_huggingface
     from longclip.inputs import Preprocess
-    from longclip.model.architectures import ARCHITECTURES
+    from longclip.model.config import ARCHITECTURES
 
     config = ARCHITECTURES[architecture]
     with torch.device("meta"):
@@ -136,8 +136,8 @@ def weights(path: Path) -> int:
 def conversions(architecture: str, dtype: str, out: Path) -> list[tuple[str, int, float]]:
     """Each conversion, the size of its source, and its peak memory over that size."""
     from longclip.checkpoints import open_checkpoint
-    from longclip.model.architectures import ARCHITECTURES
-    from longclip.model.audit import compare
+    from longclip.model.config import ARCHITECTURES
+    from longclip.model.inspect import compare
 
     first = out / "hf"
     write_random(architecture, dtype, first)

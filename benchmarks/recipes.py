@@ -26,7 +26,7 @@ from longclip._files import write_text
 from longclip.data import open_collection
 from longclip.data.open import open_training_data
 from longclip.evaluation import evaluate
-from longclip.model.averaging import average
+from longclip.model.average import average
 from longclip.model.stretch import stretch
 from longclip.training import PixelStore, TrainConfig, train
 from longclip.training.recipes import direct, paper

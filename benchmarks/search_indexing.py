@@ -31,7 +31,7 @@ _Work = Callable[[], NDArray[Any]]
 def compare(a: argparse.Namespace) -> None:
     """Print images per second of all."""
     import longclip
-    from longclip.model.converting import convert
+    from longclip.model.convert import convert
 
     model = write_model(a.architecture, a.out)
     other = model.with_name(f"{model.name}-openclip")

@@ -35,7 +35,7 @@ from torch.nn import functional as F
 from longclip.inputs import tokenize
 from longclip.inputs.tokenizer import EOT_TOKEN_ID
 from longclip.model import CLIP, save
-from longclip.model.architectures import ARCHITECTURES
+from longclip.model.config import ARCHITECTURES
 from longclip.model.stretch import CONTEXT_LENGTH, stretch
 from longclip.model.transformer import Layer
 

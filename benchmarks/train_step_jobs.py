@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from longclip.model import CLIP, transformer
 from longclip.model.stretch import stretch
-from longclip.model.text_tower import TextEmbeddings
+from longclip.model.towers import TextEmbeddings
 from longclip.training.memory import keep_freed_memory, peak_memory
 from longclip.training.processes import World
 from longclip.training.recipes import paper

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from longclip.model.architectures import ARCHITECTURES
-from longclip.model.config import CLIPConfig, TextConfig, TowerConfig, VisionConfig
+from longclip.model.config import ARCHITECTURES, CLIPConfig, TextConfig, TowerConfig, VisionConfig
 from longclip.training.stream import BOS, EOT, Batch
 
 CONTEXT_LENGTH = 248

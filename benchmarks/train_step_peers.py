@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from longclip.checkpoints.openai import from_huggingface
+from longclip.checkpoints.formats.openai import from_huggingface
 from longclip.model import CLIP
 from longclip.model.config import TowerConfig
 from longclip.objectives.pcm import COMPONENTS

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     )
     from longclip.inputs import tokenize
     from longclip.model import CLIP, load, save
-    from longclip.model.averaging import average
+    from longclip.model.average import average
     from longclip.model.stretch import stretch
 
 _EXPORTS = {
     "CLIP": "model",
-    "average": "model.averaging",
+    "average": "model.average",
     "load": "model",
     "save": "model",
     "stretch": "model.stretch",

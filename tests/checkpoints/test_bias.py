@@ -9,9 +9,9 @@ from small import SMALL, small_clip
 
 import longclip
 from longclip.checkpoints import open_checkpoint
-from longclip.checkpoints.bias import BIAS, fold_bias
+from longclip.checkpoints.formats.declip import BIAS, fold_bias
 from longclip.errors import CheckpointError
-from longclip.model.converting import convert
+from longclip.model.convert import convert
 
 IDS = torch.tensor([[49406, 5, 9, 49407, 49407], [49406, 7, 8, 11, 49407]])
 

@@ -8,7 +8,7 @@ from small import small_clip
 
 import longclip
 from longclip.checkpoints.card import Card, read_card
-from longclip.model.converting import convert
+from longclip.model.convert import convert
 
 
 def test_a_card_is_markdown_with_front_matter(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 import longclip
 from longclip.checkpoints import open_checkpoint
-from longclip.checkpoints.openai import from_huggingface, to_huggingface
-from longclip.checkpoints.shapes import infer_config
+from longclip.checkpoints.formats.openai import from_huggingface, to_huggingface
+from longclip.checkpoints.infer import infer_config
 from longclip.errors import CheckpointError
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
-from longclip.model.architectures import ARCHITECTURES
+from longclip.model.config import ARCHITECTURES
 
 MODEL = small_clip()
 IDS = torch.tensor([[49406, 5, 9, 49407, 49407], [49406, 7, 8, 11, 49407]])

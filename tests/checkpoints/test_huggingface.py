@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from longclip.checkpoints.huggingface import (
+from longclip.checkpoints.formats.huggingface import (
     INDEX,
     WEIGHTS,
     dtype_name,
@@ -16,7 +16,7 @@ from longclip.checkpoints.huggingface import (
     read_weights,
     write_json,
 )
-from longclip.checkpoints.writing import write_safetensors
+from longclip.checkpoints.write import write_safetensors
 from longclip.errors import CheckpointError
 
 TENSORS = {

@@ -10,7 +10,7 @@ from small import small_clip
 import longclip
 from longclip.checkpoints import open_checkpoint
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
-from longclip.model.audit import compare
+from longclip.model.inspect import compare
 
 SHAPE = CLIPConfig(
     text=TextConfig(64, 256, 2, 1),

@@ -8,7 +8,7 @@ import torch
 from plug_and_play import TEXTS, Saved, real_clip
 
 import longclip
-from longclip.model.architectures import ARCHITECTURES
+from longclip.model.config import ARCHITECTURES
 
 
 @pytest.fixture(scope="session")

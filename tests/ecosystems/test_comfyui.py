@@ -28,7 +28,7 @@ from torch import Tensor
 import longclip
 from longclip.errors import CheckpointError
 from longclip.model import CLIP, TextConfig
-from longclip.model.converting import convert
+from longclip.model.convert import convert
 
 # Depth and activation of the three text towers it knows.
 KINDS = {"CLIP_L": (12, "quick_gelu"), "CLIP_H": (24, "gelu"), "CLIP_G": (32, "gelu")}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import longclip
 from longclip.model import CLIP, CLIPConfig, TextConfig, VisionConfig
-from longclip.model.converting import convert
+from longclip.model.convert import convert
 
 diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")

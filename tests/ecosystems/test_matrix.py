@@ -17,7 +17,7 @@ from torch import Tensor
 
 import longclip
 from longclip.errors import CheckpointError
-from longclip.model.converting import convert
+from longclip.model.convert import convert
 
 transformers = pytest.importorskip("transformers")
 

@@ -12,7 +12,7 @@ from small import small_clip
 import longclip
 from longclip.errors import CheckpointError
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
-from longclip.model.converting import convert
+from longclip.model.convert import convert
 
 # ViT-B/16 but for its depth.
 SHALLOW = CLIPConfig(

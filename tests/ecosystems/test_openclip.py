@@ -12,7 +12,7 @@ from small import small_clip
 
 import longclip
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
-from longclip.model.converting import convert
+from longclip.model.convert import convert
 
 
 def with_activation(source: Path, directory: Path, activation: str) -> Path:

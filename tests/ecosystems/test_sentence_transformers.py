@@ -12,7 +12,7 @@ from plug_and_play import LONG_TEXTS, TEXTS, Saved, close
 from small import small_clip
 
 import longclip
-from longclip.model.converting import convert
+from longclip.model.convert import convert
 
 
 def sentence_transformer(directory: Path) -> Any:

@@ -19,7 +19,7 @@ from PIL import Image
 from plug_and_play import TEXTS, Saved, close
 
 import longclip
-from longclip.model.converting import convert
+from longclip.model.convert import convert
 
 PINS = ["transformers==4.57.6", "huggingface_hub==0.36.2", "tokenizers==0.22.2"]
 SCRIPT = Path(__file__).with_name("old_transformers.py")

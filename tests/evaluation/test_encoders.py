@@ -17,7 +17,7 @@ from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_images, embed_texts
 from longclip.evaluation.encoders import CLIPEncoder, fingerprint, open_encoder, opening
 from longclip.inputs import Preprocess
-from longclip.model.converting import convert
+from longclip.model.convert import convert
 
 TEXTS = ["a red boat", "", "Café &amp; dogs " * 40]
 

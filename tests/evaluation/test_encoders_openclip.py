@@ -11,7 +11,7 @@ import longclip
 from longclip.errors import EncoderError
 from longclip.evaluation.encoders import open_encoder
 from longclip.inputs import Preprocess
-from longclip.model.converting import convert
+from longclip.model.convert import convert
 
 TEXTS = ["a red boat", "", "two dogs " * 200]
 

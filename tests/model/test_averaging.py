@@ -10,7 +10,7 @@ from small import SMALL, small_clip
 
 import longclip
 from longclip.model import CLIP
-from longclip.model.averaging import average
+from longclip.model.average import average
 from longclip.model.stretch import stretch_table
 
 POSITIONS = "text_model.embeddings.position_embedding.weight"

@@ -9,7 +9,7 @@ from small import small_clip
 from torch.nn import functional as F
 
 import longclip
-from longclip.model.text_tower import micro_batches
+from longclip.model.towers import micro_batches
 
 MODEL = longclip.stretch(small_clip())
 BOS, EOT = 49406, 49407

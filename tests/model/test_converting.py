@@ -13,8 +13,8 @@ import longclip
 from longclip.checkpoints import open_checkpoint
 from longclip.errors import CheckpointError
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
-from longclip.model.audit import compare, find_stretch, lost_rows
-from longclip.model.converting import convert
+from longclip.model.convert import convert
+from longclip.model.inspect import compare, find_stretch, lost_rows
 
 # Heads 64 wide and inner widths four times the outer ones, which OpenAI's code supposes.
 SHAPE = CLIPConfig(

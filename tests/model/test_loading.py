@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from small import SMALL, small_clip
 
 import longclip
-from longclip.checkpoints import writing
+from longclip.checkpoints import write
 from longclip.errors import CheckpointError
 from longclip.inputs import Preprocess
 from longclip.model import CLIP, CLIPConfig, TextConfig
@@ -153,7 +153,7 @@ def test_a_failure_while_saving_leaves_the_old_model(
     def full_disk(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(writing, "write_tokenizer_files", full_disk)
+    monkeypatch.setattr(write, "write_tokenizer_files", full_disk)
     for target in (model_dir, model_dir.parent / "new"):
         with pytest.raises(OSError, match="no space left"):
             longclip.save(small_clip(seed=1), target)

@@ -13,7 +13,7 @@ from small import SMALL, small_clip
 import longclip
 from longclip.errors import CheckpointError
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
-from longclip.model.converting import convert
+from longclip.model.convert import convert
 
 IDS = torch.tensor([[49406, 5, 9, 49407, 49407], [49406, 7, 8, 11, 49407]])
 PIXELS = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -28,7 +28,7 @@ MEMORY = """
 import sys
 from pathlib import Path
 import longclip, torch
-import longclip.model.loading
+import longclip.model.pretrained
 
 def megabytes():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -9,7 +9,7 @@ from small import SMALL, small_clip
 
 import longclip
 from longclip.model import CLIP, CLIPConfig
-from longclip.model.architectures import ARCHITECTURES
+from longclip.model.config import ARCHITECTURES
 
 transformers = pytest.importorskip("transformers")
 

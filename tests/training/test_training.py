@@ -19,7 +19,7 @@ from longclip.data import open_collection
 from longclip.data.open import open_training_data
 from longclip.errors import TrainingError
 from longclip.inputs import Preprocess
-from longclip.model.converting import convert
+from longclip.model.convert import convert
 from longclip.model.stretch import stretch_table
 from longclip.objectives import long_clip_loss
 from longclip.training import RECIPES, TrainConfig, train

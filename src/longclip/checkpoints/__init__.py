@@ -7,15 +7,15 @@ from longclip.errors import CheckpointError  # noqa: F401 (kept importable from 
 
 if TYPE_CHECKING:
     from longclip.checkpoints.checkpoint import Checkpoint, Tower, lone_tower
-    from longclip.checkpoints.reading import Activation, open_checkpoint
+    from longclip.checkpoints.read import Activation, open_checkpoint
 
 # The function and the class are exported, so the module `checkpoint` must not be called like one.
 _EXPORTS = {
-    "Activation": "reading",
+    "Activation": "read",
     "Checkpoint": "checkpoint",
     "Tower": "checkpoint",
     "lone_tower": "checkpoint",
-    "open_checkpoint": "reading",
+    "open_checkpoint": "read",
 }
 
 __getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from longclip.checkpoints import huggingface as hf
-from longclip.checkpoints import openclip
+from longclip.checkpoints.formats import huggingface as hf
+from longclip.checkpoints.formats import openclip
 from longclip.errors import CheckpointError
 
 # No other folder than a pipeline's encoders: `runs/paper/model` is a path, be it mistyped.

@@ -41,7 +41,7 @@ def average_command(
 
     import longclip
     from longclip.checkpoints.card import Card, source_name
-    from longclip.model.averaging import average
+    from longclip.model.average import average
 
     if not 0 <= share <= 1:
         raise UsageError(f"--share is {share}, must be from 0 to 1")

@@ -52,7 +52,7 @@ def convert_command(
     import torch
 
     from longclip._progress import progress_display
-    from longclip.model.converting import convert
+    from longclip.model.convert import convert
 
     if shard_size <= 0:
         raise UsageError(f"--shard-size is {shard_size}, must be above 0")

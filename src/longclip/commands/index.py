@@ -152,7 +152,7 @@ def _kept_name(model: str) -> str:
     """A directory is found again from any other one."""
     from pathlib import Path
 
-    from longclip.model.loading import BUNDLED
+    from longclip.model.pretrained import BUNDLED
 
     is_path = model not in BUNDLED and Path(model).exists()
     return str(Path(model).absolute()) if is_path else model

@@ -35,8 +35,8 @@ def inspect_command(
     import sys
 
     from longclip._progress import progress_display
-    from longclip.model.audit import compare, lost_rows, summary
-    from longclip.model.loading import open_checked
+    from longclip.model.inspect import compare, lost_rows, summary
+    from longclip.model.pretrained import open_checked
 
     checkpoint, _ = open_checked(source, activation=activation)
     with progress_display() as progress:

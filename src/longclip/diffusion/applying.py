@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MethodType
 from typing import Any, get_args
 
-from longclip.checkpoints.long_clip import KEEP
+from longclip.checkpoints.formats.longclip import KEEP
 from longclip.diffusion.encoders import fused_layers, lengthened, open_source, positions, replaced
 from longclip.diffusion.encoding import Overflow
 from longclip.diffusion.families import Slot, is_xl, text_slots

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from longclip.checkpoints.long_clip import KEEP
+from longclip.checkpoints.formats.longclip import KEEP
 from longclip.errors import UsageError
 from longclip.model.clip import CLIP
 from longclip.model.config import TextConfig
-from longclip.model.loading import load
+from longclip.model.pretrained import load
 from longclip.model.stretch import stretch_table
 
 _TOKENS = "embeddings.token_embedding.weight"

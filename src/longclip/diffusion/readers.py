@@ -125,7 +125,7 @@ def _directory_readers(path: Path) -> list[Reader]:
 
 def _context_length(source: str) -> int:
     """How many tokens a checkpoint on this machine reads; its weights stay in the file."""
-    from longclip.model.loading import open_checked
+    from longclip.model.pretrained import open_checked
 
     _, model = open_checked(source, "text")
     return model.context_length

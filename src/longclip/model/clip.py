@@ -15,9 +15,8 @@ from torch.nn import functional as F
 from longclip.errors import UsageError
 from longclip.inputs import Preprocess, decode_image, tokenize
 from longclip.model.config import CLIPConfig, TextConfig, VisionConfig
-from longclip.model.image_tower import VisionTower
 from longclip.model.packing import VarlenAttention, pack, varlen_attention
-from longclip.model.text_tower import TextTower, end_positions, micro_batches
+from longclip.model.towers import TextTower, VisionTower, end_positions, micro_batches
 
 SMALL_TOKEN_BUDGET = 2048
 """Tokens per text micro-batch when encoding on a CPU. More leaves the caches and makes the C

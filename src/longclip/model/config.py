@@ -3,8 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Self
 
+from longclip.checkpoints.formats import huggingface as hf
 from longclip.errors import UsageError
 
 ACTIVATIONS = ("quick_gelu", "gelu")
@@ -196,3 +198,68 @@ def _sections(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
                 f"(model_type is {kind!r})"
             )
     return {name: values[name] for name in ("text_config", "vision_config")}
+
+
+def _towers(
+    vision: tuple[int, int, int],
+    text: tuple[int, int, int],
+    image: tuple[int, int],
+    joint: int,
+    vision_inner: int = 0,
+    activation: str = "quick_gelu",
+) -> CLIPConfig:
+    """Width, depth and heads of each tower; image size and patch size; joint width.
+
+    The image tower's layers are four times as wide inside unless `vision_inner` says otherwise.
+    """
+    return CLIPConfig(
+        vision=VisionConfig(
+            hidden_size=vision[0],
+            intermediate_size=vision_inner or 4 * vision[0],
+            num_hidden_layers=vision[1],
+            num_attention_heads=vision[2],
+            hidden_act=activation,
+            image_size=image[0],
+            patch_size=image[1],
+        ),
+        text=TextConfig(
+            hidden_size=text[0],
+            intermediate_size=4 * text[0],
+            num_hidden_layers=text[1],
+            num_attention_heads=text[2],
+            hidden_act=activation,
+        ),
+        projection_dim=joint,
+    )
+
+
+ARCHITECTURES: dict[str, CLIPConfig] = {
+    # Small enough to come with the package: two thirds of nano's weights are the vocabulary.
+    "nano": _towers((128, 4, 4), (128, 4, 4), (96, 12), 128),
+    "small": _towers((192, 6, 3), (192, 4, 3), (112, 16), 192),
+    "ViT-B/32": _towers((768, 12, 12), (512, 12, 8), (224, 32), 512),
+    "ViT-B/16": _towers((768, 12, 12), (512, 12, 8), (224, 16), 512),
+    "ViT-L/14": _towers((1024, 24, 16), (768, 12, 12), (224, 14), 768),
+    "ViT-L/14-336": _towers((1024, 24, 16), (768, 12, 12), (336, 14), 768),
+    # OpenCLIP's larger ones.
+    "ViT-H/14": _towers((1280, 32, 16), (1024, 24, 16), (224, 14), 1024, 5120, "gelu"),
+    "ViT-g/14": _towers((1408, 40, 16), (1024, 24, 16), (224, 14), 1024, 6144, "gelu"),
+    "ViT-bigG/14": _towers((1664, 48, 16), (1280, 32, 20), (224, 14), 1280, 8192, "gelu"),
+}
+
+
+def architecture(name: str) -> CLIPConfig:
+    """A named architecture, or the one a config.json describes.
+
+    Raises:
+        ValueError: if there is no such name or file.
+    """
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    path = Path(name)
+    if path.is_file():
+        return CLIPConfig.from_json(hf.read_json(path))
+    raise UsageError(
+        f"no architecture {name!r}: neither one of {', '.join(ARCHITECTURES)} "
+        "nor the path of a config.json"
+    )

@@ -73,7 +73,7 @@ def write_model(
         model = copy.deepcopy(model)
         merge_lora(model)
     if config.wise_ft:
-        from longclip.model.averaging import average
+        from longclip.model.average import average
 
         device = model.device  # it is going to be measured, which takes long on a CPU
         model = average(model.cpu(), initial_model(config), config.wise_ft).to(device)

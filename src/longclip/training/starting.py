@@ -15,8 +15,8 @@ from longclip.data.open import open_training_data
 from longclip.data.shard_cache import ShardCache
 from longclip.errors import UsageError
 from longclip.model import CLIP, load
-from longclip.model.architectures import architecture
-from longclip.model.loading import place
+from longclip.model.config import architecture
+from longclip.model.pretrained import place
 from longclip.model.stretch import stretch
 from longclip.training.config import TrainConfig
 from longclip.training.plan import Plan, make_plan

@@ -13,7 +13,7 @@ from torch.distributed.fsdp import (
 from torch.nn.parallel import DistributedDataParallel
 
 from longclip.model import CLIP
-from longclip.model.text_tower import end_positions
+from longclip.model.towers import end_positions
 from longclip.training.config import Parallel
 from longclip.training.processes import World
 

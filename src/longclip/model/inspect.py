@@ -10,9 +10,9 @@ import torch
 
 from longclip._progress import SILENT, OnProgress
 from longclip.checkpoints.checkpoint import Checkpoint
-from longclip.checkpoints.huggingface import dtype_name
-from longclip.checkpoints.long_clip import FROZEN, KEEP
-from longclip.model.stretch_finding import find_stretch
+from longclip.checkpoints.formats.huggingface import dtype_name
+from longclip.checkpoints.formats.longclip import FROZEN, KEEP
+from longclip.model.stretch import find_stretch
 
 POSITIONS = "text_model.embeddings.position_embedding.weight"
 

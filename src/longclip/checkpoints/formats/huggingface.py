@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from longclip._files import write_text
-from longclip.checkpoints.safetensors_files import read_safetensors
-from longclip.checkpoints.torch_files import read_torch_file
+from longclip.checkpoints.formats.safetensors import read_safetensors
+from longclip.checkpoints.formats.torchscript import read_torch_file
 from longclip.errors import CheckpointError
 
 CONFIG = "config.json"

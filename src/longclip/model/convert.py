@@ -7,16 +7,15 @@ import torch
 
 from longclip import __version__
 from longclip._progress import SILENT, OnProgress
-from longclip.checkpoints.bias import fold_bias
 from longclip.checkpoints.card import Card, read_card
 from longclip.checkpoints.checkpoint import Checkpoint
-from longclip.checkpoints.expressible import Target
-from longclip.checkpoints.reading import Activation
-from longclip.checkpoints.safetensors_files import OnBytes, stored_size
-from longclip.checkpoints.writing import Storing, write_checkpoint
-from longclip.model.audit import MEGABYTE, POSITIONS, sha256
-from longclip.model.loading import open_checked
-from longclip.model.stretch_finding import find_stretch
+from longclip.checkpoints.formats.declip import fold_bias
+from longclip.checkpoints.formats.safetensors import OnBytes, stored_size
+from longclip.checkpoints.read import Activation
+from longclip.checkpoints.write import Storing, Target, write_checkpoint
+from longclip.model.inspect import MEGABYTE, POSITIONS, sha256
+from longclip.model.pretrained import open_checked
+from longclip.model.stretch import find_stretch
 
 WRITING = "writing, MB"
 
@@ -49,7 +48,7 @@ def convert(
     Args:
         source: as `longclip.load` takes it.
         destination: a directory for hf, hf-text and openclip, a file for openai and comfyui.
-        to: see `longclip.checkpoints.writing.write_checkpoint`.
+        to: see `longclip.checkpoints.write.write_checkpoint`.
         dtype: what weights are stored in; None keeps theirs, and with it every bit.
         shard_bytes: the size at which an hf directory begins another weight file.
         activation: as `longclip.load`.

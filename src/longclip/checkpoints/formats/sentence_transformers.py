@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longclip.checkpoints.safetensors_files import write_safetensors
+from longclip.checkpoints.formats.safetensors import write_safetensors
 
 
 def write_sentence_transformers_files(

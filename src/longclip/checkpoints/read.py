@@ -7,12 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from longclip.checkpoints import declip, long_clip, openai, openclip
-from longclip.checkpoints import huggingface as hf
 from longclip.checkpoints.checkpoint import Checkpoint
-from longclip.checkpoints.safetensors_files import is_safetensors, read_safetensors
-from longclip.checkpoints.shapes import infer_config
-from longclip.checkpoints.torch_files import read_torch_file
+from longclip.checkpoints.formats import declip, longclip, openai, openclip
+from longclip.checkpoints.formats import huggingface as hf
+from longclip.checkpoints.formats.safetensors import is_safetensors, read_safetensors
+from longclip.checkpoints.formats.torchscript import read_torch_file
+from longclip.checkpoints.infer import infer_config
 from longclip.errors import CheckpointError
 
 Activation = Literal["quick_gelu", "gelu"]
@@ -113,12 +113,12 @@ def _open_file(path: Path, activation: Activation | None) -> Checkpoint:
     kind = "OpenAI" if _OPENAI_ENTRIES & values.keys() else "OpenCLIP"
     extras: dict[str, Tensor] = {}
     notes: tuple[str, ...] = ()
-    if long_clip.TRAINED in tensors:
+    if longclip.TRAINED in tensors:
         kind = "Long-CLIP"
-        extras = {name: tensors[name] for name in (long_clip.FROZEN, long_clip.TRAINED)}
-        tensors[long_clip.FROZEN] = long_clip.fold(path, *extras.values())
-        del tensors[long_clip.TRAINED]
-        notes = (f"rows from {long_clip.KEEP} on are those of {long_clip.TRAINED}",)
+        extras = {name: tensors[name] for name in (longclip.FROZEN, longclip.TRAINED)}
+        tensors[longclip.FROZEN] = longclip.fold(path, *extras.values())
+        del tensors[longclip.TRAINED]
+        notes = (f"rows from {longclip.KEEP} on are those of {longclip.TRAINED}",)
     elif kind == "OpenCLIP":
         notes = assumed
     found, unknown = openai.to_huggingface(tensors)
@@ -145,7 +145,7 @@ def _guess(path: Path, values: Mapping[str, object]) -> Activation:
 
     A text tower alone under Hugging Face's names is what ComfyUI reads, which knows by the depth.
     """
-    own = _OPENAI_ENTRIES & values.keys() or long_clip.TRAINED in values
+    own = _OPENAI_ENTRIES & values.keys() or longclip.TRAINED in values
     layers = {
         name.split(".")[3] for name in values if name.startswith("text_model.encoder.layers.")
     }

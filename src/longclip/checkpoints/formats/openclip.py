@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from longclip.checkpoints.huggingface import read_json
+from longclip.checkpoints.formats.huggingface import read_json
 from longclip.errors import CheckpointError, UsageError
 from longclip.inputs.preprocess import OPENAI_MEAN, OPENAI_STD
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from longclip.checkpoints import huggingface as hf
 from longclip.checkpoints.checkpoint import Checkpoint, Tower, lone_tower
+from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.hub import fetch, is_hub_id
-from longclip.checkpoints.reading import Activation, open_checkpoint
-from longclip.checkpoints.writing import Storing, write_huggingface
+from longclip.checkpoints.read import Activation, open_checkpoint
+from longclip.checkpoints.write import Storing, write_huggingface
 from longclip.errors import CheckpointError, UsageError
 from longclip.inputs import Preprocess
 from longclip.model.clip import CLIP
