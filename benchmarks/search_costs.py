@@ -52,8 +52,8 @@ def compare(a: argparse.Namespace) -> None:
 def measure_steps(folder: str, model: str) -> dict[str, Any]:
     """Seconds for an image, and of processors, of each step by itself."""
     import longclip
-    from longclip.search.decoding import Decoding, decode
-    from longclip.search.encoding import encode_pixels
+    from longclip.search.indexing.encoding import encode_pixels
+    from longclip.search.indexing.image_loader import Decoding, decode
     from longclip.search.precision import fast_dtype
 
     dtype = fast_dtype()
@@ -99,8 +99,8 @@ def _tell_writing(place: Path, copy: Path) -> None:
 
 def measure_writing(place: str, copy: str, size: int) -> dict[str, Any]:
     """Rows that come in beside those that are there, as one process writes them."""
-    from longclip.search.rows import Facts, Row
-    from longclip.search.store import Store
+    from longclip.search.database.schema import Facts, Row
+    from longclip.search.database.store import Store
 
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(place, copy)

@@ -43,8 +43,8 @@ def fill(place: str, about: Any, parts: Iterator[Vectors]) -> Any:
 
     The rows are added without looking for earlier ones of the same name, as `index` has to.
     """
-    from longclip.search.rows import Facts, Row, to_arrow
-    from longclip.search.store import Store
+    from longclip.search.database.schema import Facts, Row, to_arrow
+    from longclip.search.database.store import Store
 
     store = Store.create(place, about, replace=True)
     number = 0
@@ -92,8 +92,8 @@ class _Describer:
 
 
 def _build_ours(vectors: NDArray[np.float16], place: Path, exact_below: int) -> dict[str, Any]:
-    from longclip.search.about import About
-    from longclip.search.ann import ensure_index
+    from longclip.search.database.provenance import About
+    from longclip.search.database.vector_index import ensure_index
 
     began = time.perf_counter()
     parts = (vectors[i : i + _CHUNK].astype(np.float32) for i in range(0, len(vectors), _CHUNK))

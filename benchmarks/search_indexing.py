@@ -171,7 +171,7 @@ def _ours(folder: Path, model: str, out: Path, dtype: torch.dtype) -> _Work:
 
 
 def _read_ours(out: Path) -> NDArray[np.float32]:
-    from longclip.search.reader import Reader, matrix
+    from longclip.search.database.reader import Reader, matrix
 
     rows: dict[str, NDArray[np.float32]] = {}
     for batch in Reader.open(str(out / "db")).scan(["uri", "vector"]):

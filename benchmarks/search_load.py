@@ -73,8 +73,8 @@ def _database(model: Path, out: Path, rows: int) -> Path:
     if place.exists():
         return place
     import longclip
-    from longclip.search.about import about
-    from longclip.search.ann import ensure_index
+    from longclip.search.database.provenance import about
+    from longclip.search.database.vector_index import ensure_index
     from search_engines import fill
 
     clip = longclip.load(model)

@@ -15,7 +15,7 @@ from search_vectors import QUERIES, WIDTH, make_vectors, recall
 
 def compare(a: argparse.Namespace) -> None:
     """Print a table for each number of vectors."""
-    from longclip.search.ann import EXACT_BELOW
+    from longclip.search.database.vector_index import EXACT_BELOW
 
     exact_below = EXACT_BELOW if a.exact_below is None else a.exact_below
     names = chosen(list(ENGINES), a.only)
@@ -122,7 +122,7 @@ def _import(name: str) -> None:
     if name.startswith("longclip"):
         import lancedb  # noqa: F401
 
-        import longclip.search.searcher  # noqa: F401
+        import longclip.search.query.searcher  # noqa: F401
     elif name.startswith("sentence"):
         import sentence_transformers.util  # noqa: F401
     else:

@@ -11,11 +11,11 @@ from PIL import Image
 pytest.importorskip("lancedb")
 
 from longclip import load
-from longclip.search.about import about
-from longclip.search.query import Query
-from longclip.search.rows import Facts, Row, id_of
-from longclip.search.searcher import open_searcher
-from longclip.search.store import Store
+from longclip.search.database.provenance import about
+from longclip.search.database.schema import Facts, Row, id_of
+from longclip.search.database.store import Store
+from longclip.search.query.query import Query
+from longclip.search.query.searcher import open_searcher
 
 TEXT = "A red wall. It rains."
 
@@ -151,7 +151,7 @@ def test_a_contact_sheet(run: Run, db: str) -> None:  # noqa: F811
 
 def test_open_shows_the_sheet(run: Run, db: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     shown: list[Path] = []
-    monkeypatch.setattr("longclip.search.showing.show", lambda path: not shown.append(path))
+    monkeypatch.setattr("longclip.search.query.viewer.show", lambda path: not shown.append(path))
     outcome = run("search", "--like", "/walls/a/red.png", "--db", db, "--open")
     assert outcome.code == 0
     [path] = shown
@@ -167,7 +167,7 @@ def test_what_cannot_be_shown_is_still_there(
     db: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("longclip.search.showing.show", lambda path: False)
+    monkeypatch.setattr("longclip.search.query.viewer.show", lambda path: False)
     outcome = run("search", TEXT, "--db", db, "--open")
     assert outcome.code == 0
     assert outcome.err.endswith("found.png (no program on this machine shows it)\n")

@@ -11,9 +11,9 @@ from PIL import Image
 from small import small_clip
 
 from longclip.model import CLIP
-from longclip.search.about import about
-from longclip.search.rows import Facts, Row
-from longclip.search.store import Store
+from longclip.search.database.provenance import about
+from longclip.search.database.schema import Facts, Row
+from longclip.search.database.store import Store
 
 MODEL = small_clip()
 WIDTH = MODEL.embedding_dim

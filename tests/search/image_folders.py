@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image
 from small import small_clip
 
-from longclip.search.indexing import index
-from longclip.search.report import IndexReport
-from longclip.search.store import Store
+from longclip.search.database.store import Store
+from longclip.search.indexing.index import index
+from longclip.search.indexing.index_report import IndexReport
 
 MODEL = small_clip()
 

@@ -27,11 +27,11 @@ from test_indexing import kinds
 from test_sources import tar_file
 
 from longclip.errors import SearchError
-from longclip.search.cluster.config import Cluster
-from longclip.search.cluster.ray_session import check_address
-from longclip.search.report import IndexReport
-from longclip.search.shards import ShardTable
-from longclip.search.store import Store
+from longclip.search.database.shard_table import ShardTable
+from longclip.search.database.store import Store
+from longclip.search.indexing.cluster.config import Cluster
+from longclip.search.indexing.cluster.ray_session import check_address
+from longclip.search.indexing.index_report import IndexReport
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from image_folders import jpeg_bytes, run_index
 from PIL import Image
 from test_sources import tar_file
 
-from longclip.search.errors import Bad
-from longclip.search.loading import read
-from longclip.search.planning import Task
+from longclip.search.indexing.image_loader import read
+from longclip.search.indexing.index_plan import Task
+from longclip.search.sources.image_source import Bad
 from longclip.search.sources.open_image_source import open_image_source, read_original
 from longclip.search.sources.table_source import CollectionSource
 
@@ -31,7 +31,7 @@ def contents(source: CollectionSource) -> list[bytes]:
 def test_a_saved_data_set(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     pytest.importorskip("lancedb")
-    from longclip.search.store import Store
+    from longclip.search.database.store import Store
 
     saved, db = tmp_path / "saved", tmp_path / "db"
     files = [photo_with_date(), jpeg_bytes(2)]

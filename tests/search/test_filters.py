@@ -7,7 +7,7 @@ pytest.importorskip("lancedb")
 from databases import database, row, vectors
 
 from longclip.errors import FilterError
-from longclip.search.filters import combined_filter, naming_as_written
+from longclip.search.query.filters import combined_filter, naming_as_written
 
 PLACES = (
     "/photos/1.jpg",

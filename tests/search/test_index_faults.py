@@ -22,21 +22,21 @@ from test_images import cut_jpeg, encoded, noise, png_that_claims, png_with_brok
 from test_sources import tar_file
 
 from longclip.errors import SearchError
-from longclip.search import loading
+from longclip.search.database.store import Store
+from longclip.search.indexing import image_loader
 from longclip.search.locking import writing
-from longclip.search.store import Store
 
 CHILD = """
 import sys
 sys.path[:0] = sys.argv[4:]
 import os
 from pathlib import Path
-from longclip.search import outcomes
-import longclip.search.indexing, image_folders
+from longclip.search.indexing import outcomes
+import image_folders
 outcomes._ROWS_PER_WRITE = 5
 print("ready", flush=True)
 if sys.argv[3] == "compact":
-    from longclip.search.store import Store
+    from longclip.search.database.store import Store
     store = Store.open(sys.argv[2])
     while True:
         store.put(store.rows("uri", list(store.known(sys.argv[1]))[:3]))
@@ -127,7 +127,7 @@ def test_disk_full(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "sys.path[:0] = sys.argv[3:]\n"
         "import image_folders\n"
-        "from longclip.search.errors import SearchError\n"
+        "from longclip.errors import SearchError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "try:\n    image_folders.run_index(sys.argv[1], db=Path(sys.argv[2]))\n"
@@ -166,9 +166,10 @@ def test_two_writers_without_a_lock_do_nothing_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in object storage: the second one writes between two writes of the first."""
-    from longclip.search import indexing, outcomes
+    from longclip.search.indexing import index as index_module
+    from longclip.search.indexing import outcomes
 
-    monkeypatch.setattr(indexing, "writing", lambda place: contextlib.nullcontext())
+    monkeypatch.setattr(index_module, "writing", lambda place: contextlib.nullcontext())
     monkeypatch.setattr(outcomes, "_ROWS_PER_WRITE", 4)
     folder, db = photos(tmp_path / "photos", 20), tmp_path / "db"
     inner = iter([True])
@@ -236,7 +237,7 @@ def test_a_picture_that_breaks_keeps_what_was_known(tmp_path: Path) -> None:
 
 def test_files_that_go_or_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, db = photos(tmp_path / "photos", 3), tmp_path / "db"
-    monkeypatch.setattr(loading, "LARGEST", 1_000_000)
+    monkeypatch.setattr(image_loader, "LARGEST", 1_000_000)
     with (folder / "huge.jpg").open("wb") as huge:
         huge.truncate(2_000_000)
     read = Path.read_bytes
@@ -301,7 +302,7 @@ def test_a_model_that_gives_no_numbers(tmp_path: Path) -> None:
 
     import torch
 
-    from longclip.search.indexing import index
+    from longclip.search.indexing.index import index
 
     broken = copy.deepcopy(MODEL)
     with torch.no_grad():

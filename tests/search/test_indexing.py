@@ -21,25 +21,26 @@ from test_sources import tar_file
 from longclip.errors import SearchError
 from longclip.inputs import decode_image
 from longclip.model import CLIP
-from longclip.search import indexing, outcomes, running
-from longclip.search.about import about
-from longclip.search.contents import status
-from longclip.search.indexing import forget, index
-from longclip.search.report import IndexReport
-from longclip.search.store import Store
+from longclip.search.database.provenance import about
+from longclip.search.database.status import status
+from longclip.search.database.store import Store
+from longclip.search.indexing import index as index_module
+from longclip.search.indexing import local_run, outcomes
+from longclip.search.indexing.index import forget, index
+from longclip.search.indexing.index_report import IndexReport
 
 
 @pytest.fixture
 def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Sizes of the batches that went through the model."""
     sizes: list[int] = []
-    original = running.encode_pixels
+    original = local_run.encode_pixels
 
     def count(model: CLIP, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         sizes.append(len(pixels))
         return original(model, pixels)
 
-    monkeypatch.setattr(running, "encode_pixels", count)
+    monkeypatch.setattr(local_run, "encode_pixels", count)
     return sizes
 
 
@@ -255,7 +256,7 @@ def test_a_rebuild_that_was_stopped_goes_on_without_the_option(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as stopped:
-        stopped.setattr(indexing, "make_plan", stop)
+        stopped.setattr(index_module, "make_plan", stop)
         with pytest.raises(KeyboardInterrupt):
             run_index(db=db, rebuild=True)
     assert kinds(run_index(db=db)) == {"added": 4}

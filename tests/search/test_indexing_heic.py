@@ -10,7 +10,7 @@ pytest.importorskip("lancedb")
 
 from image_folders import MODEL, photos, run_index
 
-from longclip.search.store import Store
+from longclip.search.database.store import Store
 
 
 def test_a_folder_of_a_phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,17 +18,17 @@ from hypothesis import strategies as st
 from image_folders import MODEL, jpeg_bytes, photos, run_index
 
 from longclip.errors import SearchError
-from longclip.search.cluster.work import split
-from longclip.search.contents import status
-from longclip.search.indexing import forget
-from longclip.search.lance import connect, reason
-from longclip.search.query import Query
-from longclip.search.report import IndexReport
-from longclip.search.searcher import Searcher
+from longclip.search.database.lance import connect, reason
+from longclip.search.database.status import status
+from longclip.search.database.store import Store
+from longclip.search.indexing.cluster.work import split
+from longclip.search.indexing.index import forget
+from longclip.search.indexing.index_report import IndexReport
+from longclip.search.query.query import Query
+from longclip.search.query.searcher import Searcher
 from longclip.search.sources.image_source import ImageSource
 from longclip.search.sources.open_image_source import open_image_source, read_original
 from longclip.search.sources.storage_source import file_info, open_file, read_url, stamp_of
-from longclip.search.store import Store
 
 
 class Storage(MemoryFileSystem):

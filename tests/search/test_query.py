@@ -16,11 +16,10 @@ from small import small_clip
 from longclip.errors import FilterError, SearchError
 from longclip.inputs import TruncationWarning, clip_tokenizer
 from longclip.model import save
-from longclip.search.ann import ensure_index, read_quality
-from longclip.search.grouping import _SPARE
-from longclip.search.query import Query
-from longclip.search.rows import id_of
-from longclip.search.searcher import NEGATIVE_SHARE, Searcher, open_searcher
+from longclip.search.database.schema import id_of
+from longclip.search.database.vector_index import ensure_index, read_quality
+from longclip.search.query.query import Query
+from longclip.search.query.searcher import _SPARE, NEGATIVE_SHARE, Searcher, open_searcher
 
 ROWS = [row(f"/photos/{i:02d}.jpg", vector) for i, vector in enumerate(vectors(60))]
 
@@ -236,7 +235,7 @@ def large(tmp_path_factory):
 @pytest.fixture
 def indexed(large, monkeypatch):
     """A searcher with a search index, and how the store is asked."""
-    monkeypatch.setattr("longclip.search.searcher.EXACT_BELOW", 100)
+    monkeypatch.setattr("longclip.search.query.searcher.EXACT_BELOW", 100)
     asked = []
     real = large.nearest
 

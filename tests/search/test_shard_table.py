@@ -11,15 +11,13 @@ from databases import MODEL, database, row, vectors
 from image_folders import jpeg_bytes, photos
 from test_sources import tar_file
 
-from longclip.search.about import about
-from longclip.search.cluster.leaving import vanished
-from longclip.search.cluster.work import chunks, split
-from longclip.search.errors import Bad
-from longclip.search.planning import Task
-from longclip.search.shards import DoneShard, ShardTable
-from longclip.search.sources.image_source import Item
+from longclip.search.database.provenance import about
+from longclip.search.database.shard_table import DoneShard, ShardTable
+from longclip.search.database.store import Store
+from longclip.search.indexing.cluster.work import chunks, split, vanished
+from longclip.search.indexing.index_plan import Task
+from longclip.search.sources.image_source import Bad, Item
 from longclip.search.sources.open_image_source import open_image_source
-from longclip.search.store import Store
 
 ONE = DoneShard("/a/1.tar", "/a/*.tar", "9 1", 3, (Bad("/a/1.tar::x.jpg", 'a "b"', lasting=True),))
 TWO = DoneShard("/a/2.tar", "/a/*.tar", "9 2", 2)

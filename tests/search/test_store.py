@@ -16,10 +16,10 @@ from databases import MODEL, WIDTH, database, row, vectors
 from small import small_clip
 
 from longclip.errors import FilterError, SearchError
-from longclip.search import lance
-from longclip.search.about import About, about, check_same_model, digest_of
-from longclip.search.rows import Facts
-from longclip.search.store import Store
+from longclip.search.database import lance
+from longclip.search.database.provenance import About, about, check_same_model, digest_of
+from longclip.search.database.schema import Facts
+from longclip.search.database.store import Store
 
 ROWS = [row(f"/photos/{i:02d}.jpg", vector) for i, vector in enumerate(vectors(40))]
 

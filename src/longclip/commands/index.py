@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from longclip.errors import UsageError
 
 if TYPE_CHECKING:
-    from longclip.search.report import IndexReport
+    from longclip.search.indexing.index_report import IndexReport
 
 _Flag = Annotated[bool, Parameter(negative="")]
 
@@ -103,11 +103,11 @@ def index_command(
 
     from longclip._progress import progress_display
     from longclip.model import load
-    from longclip.search.cluster.config import Cluster
-    from longclip.search.indexing import index
+    from longclip.search.database.reader import Reader
+    from longclip.search.indexing.cluster.config import Cluster
+    from longclip.search.indexing.index import index
+    from longclip.search.indexing.index_report import report_lines
     from longclip.search.precision import fast_dtype
-    from longclip.search.reader import Reader
-    from longclip.search.report_printing import report_lines
 
     is_new = bool(sources) and not Reader.exists(db)
     name = model or (_small_model() if is_new else Reader.open(db).about.model)
@@ -170,8 +170,8 @@ def _show_status(db: str, json: bool) -> None:
     import json as json_format
     from dataclasses import asdict
 
-    from longclip.search.contents import status
-    from longclip.search.report_printing import status_lines
+    from longclip.search.database.status import status
+    from longclip.search.indexing.index_report import status_lines
 
     found = status(db)
     lines = [json_format.dumps(asdict(found), ensure_ascii=False)] if json else status_lines(found)
@@ -179,6 +179,6 @@ def _show_status(db: str, json: bool) -> None:
 
 
 def _forget(source: str, db: str) -> None:
-    from longclip.search.indexing import forget
+    from longclip.search.indexing.index import forget
 
     print(f"{forget(source, db):,} images of {source} removed", file=sys.stderr)

@@ -13,8 +13,8 @@ from longclip.errors import UsageError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from longclip.search.query import Found, Query
-    from longclip.search.searcher import Searcher
+    from longclip.search.query.query import Found, Query
+    from longclip.search.query.searcher import Searcher
 
 _Flag = Annotated[bool, Parameter(negative="")]
 
@@ -94,10 +94,10 @@ def search_command(
     from rich.console import Console
 
     from longclip.inputs import decode_image
-    from longclip.search.filters import combined_filter, naming_as_written
-    from longclip.search.query import Query
-    from longclip.search.result_printing import print_found
-    from longclip.search.searcher import open_searcher
+    from longclip.search.query.filters import combined_filter, naming_as_written
+    from longclip.search.query.print import print_found
+    from longclip.search.query.query import Query
+    from longclip.search.query.searcher import open_searcher
 
     _check_sheet(sheet)
     query = Query(
@@ -137,7 +137,7 @@ def _with_like(query: "Query", like: str | None, searcher: "Searcher") -> "Query
     from dataclasses import replace
 
     from longclip.errors import SearchError
-    from longclip.search.rows import id_of
+    from longclip.search.database.schema import id_of
 
     for id in (like, id_of(like), id_of(_absolute(like))):
         if searcher.store.facts(id):
@@ -159,7 +159,7 @@ def _check_sheet(sheet: Path | None) -> None:
 
 
 def _drawn(found: "Found", query: "Query", searcher: "Searcher") -> "Image":
-    from longclip.search.contact_sheet import contact_sheet, picture
+    from longclip.search.query.contact_sheet import contact_sheet, picture
 
     wanted = [hit.facts.id for hit in found.hits]
     ids: Sequence[str] = [*wanted, query.like] if query.like else wanted
@@ -174,7 +174,7 @@ def _show(drawn: "Image", sheet: Path | None, *, shown: bool) -> None:
     import tempfile
 
     from longclip._files import atomic_path
-    from longclip.search.showing import show
+    from longclip.search.query.viewer import show
 
     path = sheet or Path(tempfile.mkdtemp(prefix="longclip-search-")) / "found.png"
     with atomic_path(path) as temporary:

@@ -57,12 +57,12 @@ def serve_command(
     timeout:
         Seconds that a request may take.
     """
-    from longclip.search.service.libraries import require_libraries
+    from longclip.search.service import require_libraries
 
     require_libraries()
     import torch
 
-    from longclip.search.searcher import open_searcher
+    from longclip.search.query.searcher import open_searcher
     from longclip.search.service import ServeConfig, serve
 
     config = ServeConfig(

@@ -37,7 +37,7 @@ def served(searched: "tuple[Searcher, list[Facts]]") -> "Iterator[Served]":
     from small_database import Served
 
     from longclip.search.service.config import ServeConfig
-    from longclip.search.service.serving import address_of, listen, make_server
+    from longclip.search.service.server import address_of, listen, make_server
 
     searcher, facts = searched
     with listen("127.0.0.1", 0) as listener:

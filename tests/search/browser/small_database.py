@@ -14,10 +14,10 @@ pytest.importorskip("lancedb", reason='the search page needs pip install "longcl
 
 from longclip import load
 from longclip.data import open_collection
-from longclip.search.about import about
-from longclip.search.rows import Facts, Row
-from longclip.search.searcher import Searcher
-from longclip.search.store import Store
+from longclip.search.database.provenance import about
+from longclip.search.database.schema import Facts, Row
+from longclip.search.database.store import Store
+from longclip.search.query.searcher import Searcher
 
 SCENES = 60
 HOSTILE = '<img src=x onerror="window.hacked=1">.png'

@@ -6,7 +6,7 @@ import pytest
 from small_database import HOSTILE, HOSTILE_CAPTION, Served
 from steps import TEXT, asked_by, expect, expect_words, names, search
 
-from longclip.search.why import MEANINGS, verdict
+from longclip.search.query.sentence_scores import MEANINGS, verdict
 
 
 def test_a_hit_is_opened_and_closed_by_keyboard(page: Any) -> None:

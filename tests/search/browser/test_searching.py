@@ -18,8 +18,8 @@ from steps import (
     words_of,
 )
 
-from longclip.search.rows import id_of
-from longclip.search.why import verdict
+from longclip.search.database.schema import id_of
+from longclip.search.query.sentence_scores import verdict
 
 LONG = " ".join(
     f"On side {word} stands a small red house with a brown roof and two windows."

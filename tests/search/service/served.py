@@ -16,12 +16,12 @@ import uvicorn
 from PIL import Image, ImageDraw
 
 from longclip.model import CLIP
-from longclip.search.about import about
-from longclip.search.rows import Facts, Row
-from longclip.search.searcher import Searcher
+from longclip.search.database.provenance import about
+from longclip.search.database.schema import Facts, Row
+from longclip.search.database.store import Store
+from longclip.search.query.searcher import Searcher
 from longclip.search.service import ServeConfig
-from longclip.search.service.serving import listen, make_server
-from longclip.search.store import Store
+from longclip.search.service.server import listen, make_server
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 SHAPES = ("square", "circle", "cross")

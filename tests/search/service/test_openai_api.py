@@ -13,11 +13,11 @@ from served import Served, data_url, picture, serving
 
 from longclip.inputs import clip_tokenizer
 from longclip.model import CLIP
-from longclip.search.about import about
-from longclip.search.searcher import Searcher
-from longclip.search.service.naming import public_name
+from longclip.search.database.provenance import about
+from longclip.search.database.store import Store
+from longclip.search.query.searcher import Searcher
 from longclip.search.service.schemas import EmbeddingsRequest
-from longclip.search.store import Store
+from longclip.search.service.service import public_name
 
 openai = pytest.importorskip("openai")
 

@@ -13,10 +13,10 @@ from PIL import Image
 from served import HOSTILE, PATIENCE, Served, encoded, make_database, picture, row, serving
 
 from longclip.model import CLIP
-from longclip.search.rows import id_of
-from longclip.search.searcher import Searcher
+from longclip.search.database.schema import id_of
+from longclip.search.database.store import Store
+from longclip.search.query.searcher import Searcher
 from longclip.search.service import images
-from longclip.search.store import Store
 
 
 @pytest.fixture

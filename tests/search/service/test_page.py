@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason='the service needs pip install "longclip[search]"')
 
-from longclip.search import why
+from longclip.search.query import sentence_scores
 from longclip.search.service import page, schemas
 
 FILES = resources.files("longclip.search.service") / "page"
@@ -44,10 +44,10 @@ def constant(name: str) -> float:
 
 def test_page_and_server_agree_on_bounds_and_words() -> None:
     assert f'maxlength="{schemas.LONGEST_TEXT}"' in HTML
-    assert constant("SATISFIED") == why.SATISFIED
-    assert constant("NOT_SATISFIED") == why.UNSATISFIED
+    assert constant("SATISFIED") == sentence_scores.SATISFIED
+    assert constant("NOT_SATISFIED") == sentence_scores.UNSATISFIED
     states = dict(re.findall(r'(yes|open|no): \[".", "([\w ]+)"\]', SCRIPT))
-    assert states == why.MEANINGS
+    assert states == sentence_scores.MEANINGS
     request = schemas.SearchRequest.model_json_schema()["properties"]
     assert constant("MOST_HITS") == request["offset"]["maximum"]
     assert constant("PAGE_SIZE") <= request["k"]["maximum"]

@@ -13,11 +13,11 @@ from served import HOSTILE, Served, data_url, make_database, picture, row, servi
 
 import longclip
 from longclip.model import CLIP
-from longclip.search.query import Query
-from longclip.search.rows import id_of
-from longclip.search.searcher import Searcher
+from longclip.search.database.schema import id_of
+from longclip.search.database.store import Store
+from longclip.search.query.query import Query
+from longclip.search.query.searcher import Searcher
 from longclip.search.service import ServeConfig
-from longclip.search.store import Store
 
 TEXT = "A red square on white. Nothing else is in the picture. It is small & plain."
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from served import Served, serving
 
-from longclip.search.searcher import Searcher
+from longclip.search.query.searcher import Searcher
 from longclip.search.service import ServeConfig
 from longclip.search.service.config import is_loopback
 

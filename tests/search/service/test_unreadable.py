@@ -8,9 +8,9 @@ from served import make_database, serving, until
 
 from longclip.errors import SearchError, UnreadableError
 from longclip.model import CLIP
-from longclip.search.searcher import Searcher
+from longclip.search.database.store import Store
+from longclip.search.query.searcher import Searcher
 from longclip.search.service import ServeConfig
-from longclip.search.store import Store
 
 PLACE = "/secret/place"
 

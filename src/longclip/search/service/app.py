@@ -15,18 +15,18 @@ from starlette.exceptions import HTTPException
 
 from longclip import __version__
 from longclip.errors import ImageError, SearchError, UnreadableError
-from longclip.search.searcher import Searcher
+from longclip.search.query.searcher import Searcher
 from longclip.search.service.batching import Closed
 from longclip.search.service.config import ServeConfig
-from longclip.search.service.errors import RequestError
 from longclip.search.service.images import images_router
-from longclip.search.service.limits import Limits
 from longclip.search.service.metrics import Measured
 from longclip.search.service.openai_api import openai_router
 from longclip.search.service.page import render_page
+from longclip.search.service.request_errors import RequestError
+from longclip.search.service.request_limits import Limits
 from longclip.search.service.search_api import search_router
 from longclip.search.service.security import Security, page_policy
-from longclip.search.service.state import UNREADABLE, Service
+from longclip.search.service.service import UNREADABLE, Service
 
 _LONGEST_PLACE = 100
 """Characters; clients make up names of fields, too."""

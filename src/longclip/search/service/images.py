@@ -1,5 +1,7 @@
 """Thumbnails and originals, by id; no path ever comes from a client."""
 
+import base64
+import binascii
 import io
 import re
 from urllib.parse import quote
@@ -10,9 +12,9 @@ from PIL import Image
 from longclip.errors import ImageError, UsageError
 from longclip.inputs import decode_image
 from longclip.inputs.images import open_image
-from longclip.search.rows import ID_DIGITS, Facts
-from longclip.search.service.errors import RequestError
-from longclip.search.service.state import Service
+from longclip.search.database.schema import ID_DIGITS, Facts
+from longclip.search.service.request_errors import RequestError
+from longclip.search.service.service import Service
 from longclip.search.sources.open_image_source import read_original
 
 _ID = re.compile(f"[0-9a-f]{{{ID_DIGITS}}}")
@@ -94,3 +96,34 @@ def for_browser(content: bytes, facts: Facts) -> tuple[bytes, str]:
             404, f"{facts.name} can no longer be read as an image; its thumbnail is still there"
         ) from error
     return file.getvalue(), "image/jpeg"
+
+
+LARGEST = 50_000_000
+"""Pixels; clients are strangers, and several images may be decoded at once."""
+
+
+def is_data_url(text: str) -> bool:
+    """Whether an input is an image and no text."""
+    return text[:11].lower() == "data:image/"
+
+
+def decode_data_url(url: str, param: str) -> Image.Image:
+    """The picture in `data:image/…;base64,…`, in RGB and upright.
+
+    Raises:
+        RequestError: where it is anything else; names `param`.
+        longclip.inputs.ImageError: where it is no usable image.
+    """
+    head, _, data = url.partition(",")
+    if not is_data_url(url) or not head.lower().endswith(";base64"):
+        raise RequestError(
+            400,
+            f"{param}: send the image itself, as data:image/jpeg;base64,…; addresses of images "
+            "are not followed",
+            param=param,
+        )
+    try:
+        content = base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(400, f"{param}: not valid base64: {error}", param=param) from error
+    return decode_image(content, max_pixels=LARGEST)

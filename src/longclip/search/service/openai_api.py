@@ -12,15 +12,15 @@ from starlette.concurrency import run_in_threadpool
 
 from longclip.inputs import clip_tokenizer
 from longclip.search.service.embedder import Embedder, Input, Tokens
-from longclip.search.service.errors import RequestError
+from longclip.search.service.images import decode_data_url, is_data_url
+from longclip.search.service.request_errors import RequestError
 from longclip.search.service.schemas import (
     LONGEST_TEXT,
     EmbeddingsRequest,
     ModelAnswer,
     ModelsAnswer,
 )
-from longclip.search.service.state import Service
-from longclip.search.service.uploads import decode_data_url, is_data_url
+from longclip.search.service.service import Service
 
 
 def openai_router(service: Service) -> APIRouter:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from longclip.errors import UsageError
-from longclip.search.query import Query
+from longclip.search.query.query import Query
 
 LONGEST_TEXT = 20_000
 LONGEST_NAME = 1000

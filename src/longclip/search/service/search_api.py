@@ -10,9 +10,10 @@ from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
 from longclip import __version__
-from longclip.search.filters import combined_filter, naming_as_written
-from longclip.search.query import Found, FoundImage, Query
+from longclip.search.query.filters import combined_filter, naming_as_written
+from longclip.search.query.query import Found, FoundImage, Query
 from longclip.search.service.embedder import Input
+from longclip.search.service.images import decode_data_url
 from longclip.search.service.schemas import (
     AboutAnswer,
     HitAnswer,
@@ -21,9 +22,8 @@ from longclip.search.service.schemas import (
     TokensAnswer,
     TokensRequest,
 )
-from longclip.search.service.state import Service
+from longclip.search.service.service import Service
 from longclip.search.service.tokens import count_tokens
-from longclip.search.service.uploads import decode_data_url
 
 
 def search_router(service: Service) -> APIRouter:

@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longclip.search.service.config import is_loopback
-from longclip.search.service.errors import RequestError
+from longclip.search.service.request_errors import RequestError
 
 COOKIE = "longclip"
 _OPEN_PATHS = ("/health", "/ready")

@@ -102,3 +102,18 @@ def folder_and_name(uri: str) -> tuple[str, str]:
         return container, member
     folder, _, name = uri.rpartition("/")
     return folder, name
+
+
+@dataclass(frozen=True)
+class Bad:
+    """An image, or a place with images, that could not be used.
+
+    Attributes:
+        uri: see `longclip.search.Facts`.
+        reason: why, for the user.
+        lasting: it will be so again until the file itself is another one.
+    """
+
+    uri: str
+    reason: str
+    lasting: bool = False

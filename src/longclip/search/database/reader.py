@@ -1,0 +1,313 @@
+"""What is in a database: LanceDB, on disk or in object storage.
+
+Rows are keyed by `uri`. What is read stays as it was when the database was opened, or refreshed,
+whatever others write meanwhile.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from longclip.errors import FilterError, SearchError, UnreadableError
+from longclip.search.database.lance import among, connect, is_storage, quoted, reason, tables
+from longclip.search.database.provenance import About
+from longclip.search.database.schema import FACTS, PACKED, Facts, Row
+from longclip.search.sources.image_source import PART, container_of, is_url
+
+TABLE = "images"
+SOURCES = "longclip.sources"
+QUALITY = "longclip.quality"
+"""Keys in the metadata of the columns `source` and `vector`."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An image that was found.
+
+    Attributes:
+        facts: what is known of it.
+        similarity: its cosine with the query.
+        vector: float32 [D], its embedding as it is stored.
+    """
+
+    facts: Facts
+    similarity: float
+    vector: NDArray[np.float32] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What tells whether a file has changed, and where it was found."""
+
+    bytes: int
+    mtime_ns: int
+    sha256: str
+    source: str
+
+
+class Reader:
+    """A database that is there, to be read; any number at a time.
+
+    Its methods raise UnreadableError where the database cannot be read any more.
+    """
+
+    def __init__(self, place: str, table: Any) -> None:
+        self.place = place
+        self._table = table
+        self.about = About.read(table.schema.metadata, place)
+        self._depth: tuple[int | None, int | None] | None = None
+
+    @classmethod
+    def open(cls, place: str, version: int | None = None) -> Self:
+        """The database in a directory or at a URL of object storage (`s3://…`, `gs://…`).
+
+        Args:
+            place: where it is.
+            version: to read it as it was then, see `version`; as it is now where None.
+
+        Raises:
+            SearchError: where there is none; says how to make it.
+        """
+        if not cls.exists(place):
+            raise SearchError(
+                f"{place} holds no database; make one: longclip index FOLDER --db {place}"
+            )
+        table = connect(place).open_table(TABLE)
+        if version is not None:
+            table.checkout(version)
+        return cls(place, table)
+
+    @staticmethod
+    def exists(place: str) -> bool:
+        """Whether there is a database."""
+        if not is_url(place) and not os.path.isdir(place):
+            return False
+        return TABLE in tables(connect(place))
+
+    @property
+    def table(self) -> Any:
+        """The `lancedb` table, for what is not offered here."""
+        return self._table
+
+    def version(self) -> int:
+        """Grows with every write; old ones stay for an hour."""
+        return int(self._table.version)
+
+    def refresh(self) -> None:
+        """See what others have written."""
+        self._table.checkout_latest()
+        self._depth = None
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def sources(self) -> list[str]:
+        """What has been indexed, as `open_image_source` takes it."""
+        return list(json.loads(self._kept("source", SOURCES) or "[]"))
+
+    def quality(self) -> str | None:
+        """What `keep_quality` has kept last."""
+        return self._kept("vector", QUALITY)
+
+    def _kept(self, field: str, key: str) -> str | None:
+        metadata = self._table.schema.field(field).metadata or {}
+        found = metadata.get(key.encode())
+        return found.decode() if found is not None else None
+
+    def known(self, *sources: str) -> dict[str, Known]:
+        """What has been indexed from some sources, by `uri`."""
+        return self._known(*among("source", sources))
+
+    def known_at(self, uris: Sequence[str]) -> dict[str, Known]:
+        """What has been indexed of these, from whatever source."""
+        return self._known(*among("uri", uris))
+
+    def containers(self, where: str) -> set[str]:
+        """The files with many images in which those that satisfy a condition lie."""
+        return {
+            container
+            for batch in self.scan(["uri"], where=where)
+            for uri in batch.column(0).to_pylist()
+            if (container := container_of(uri)) is not None
+        }
+
+    def known_in(self, container: str) -> dict[str, Known]:
+        """What has been indexed from a file that holds many images."""
+        first = container + PART
+        return self._known(f"uri >= {quoted(first)} AND uri < {quoted(_after(first))}")
+
+    def hashes_among(self, hashes: Sequence[str]) -> set[str]:
+        """Which of these `sha256` are there."""
+        return {
+            sha256
+            for where in among("sha256", hashes)
+            for batch in self.scan(["sha256"], where=where)
+            for sha256 in batch.column(0).to_pylist()
+        }
+
+    def originals(self, hashes: Sequence[str]) -> dict[str, Row]:
+        """One row for each of these `sha256` that is there."""
+        # First without thumbnails: thousands of files may have the same content.
+        uri_of: dict[str, str] = {}
+        for where in among("sha256", hashes):
+            for batch in self.scan(["sha256", "uri"], where=where):
+                columns = [batch.column(name).to_pylist() for name in ("sha256", "uri")]
+                uri_of |= zip(*columns, strict=True)
+        return {row.facts.sha256: row for row in self.rows("uri", list(uri_of.values()))}
+
+    def _known(self, *conditions: str) -> dict[str, Known]:
+        names = ["uri", "bytes", "mtime_ns", "sha256", "source"]
+        found: dict[str, Known] = {}
+        for where in conditions:
+            for batch in self.scan(names, where=where):
+                columns = [batch.column(name).to_pylist() for name in names]
+                for uri, *values in zip(*columns, strict=True):
+                    found[uri] = Known(*values)
+        return found
+
+    def rows(self, column: str, values: Sequence[str]) -> list[Row]:
+        """Whole rows whose `uri`, `id` or `sha256` is one of `values`."""
+        return [
+            _row(found)
+            for where in among(column, values)
+            for batch in self.scan([PACKED, "vector", "thumbnail"], where=where)
+            for found in batch.to_pylist()
+        ]
+
+    def facts(self, id: str) -> Facts | None:
+        """What is known of an image."""
+        found = self._table.search().where(f"id = {quoted(id)}").select([PACKED]).limit(1)
+        return next(map(Facts.unpack, _answered(found)[PACKED].to_pylist()), None)
+
+    def thumbnail(self, id: str) -> bytes | None:
+        """The small JPEG of an image."""
+        found = self._table.search().where(f"id = {quoted(id)}").select(["thumbnail"]).limit(1)
+        return next(iter(_answered(found)["thumbnail"].to_pylist()), None)
+
+    def sample(self, count: int, seed: int = 0) -> NDArray[np.float32]:
+        """float32 [at most count, D]: embeddings of images drawn without replacement."""
+        total = len(self)
+        if not total:
+            return self._no_vectors()
+        chosen = np.random.default_rng(seed).choice(total, min(count, total), replace=False)
+        found = self._table.take_offsets(np.sort(chosen).tolist()).select(["vector"])
+        return matrix(_answered(found)["vector"])
+
+    def nearest(
+        self,
+        vector: NDArray[np.float32],
+        count: int,
+        *,
+        where: str | None = None,
+        exact: bool = False,
+        probes: int | None = None,
+        refine: int | None = None,
+    ) -> list[Hit]:
+        """The images whose embeddings have the largest cosine with `vector`, best first.
+
+        Args:
+            vector: float32 [D], of any length but zero.
+            count: how many at most.
+            where: an SQL condition on the columns, applied before the search.
+            exact: compare with every row, even if there is an index.
+            probes: partitions of the index that are looked into; as measured for this table
+                (see `vector_index`) where None. Where `where` leaves too few images in them, more
+                are.
+            refine: how many times `count` candidates are compared again with whole vectors;
+                likewise.
+
+        Raises:
+            FilterError: where `where` cannot be read.
+        """
+        query = self._table.search(vector, vector_column_name="vector")
+        query = query.distance_type("cosine").select([PACKED, "vector", "_distance"]).limit(count)
+        if where:
+            query = query.where(where)
+        if exact:
+            query = query.bypass_vector_index()
+        else:
+            query = self._probing(query, probes, refine)
+            if where:
+                query = query.maximum_nprobes(0)
+        found = _answered(query, where)
+        facts = map(Facts.unpack, found[PACKED].to_pylist())
+        similarities = (1 - distance for distance in found["_distance"].to_pylist())
+        return [*map(Hit, facts, similarities, matrix(found["vector"]))]
+
+    def count(self, where: str | None = None) -> int:
+        """Images that satisfy a condition."""
+        try:
+            return int(self._table.count_rows(where))
+        except (ValueError, RuntimeError) as error:
+            raise _unanswered(where, error) from error
+
+    def scan(
+        self,
+        columns: Sequence[str],
+        rows: int = 65536,
+        where: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """All rows, or those that satisfy a condition of our own, in batches of these columns."""
+        query = self._table.search().select(list(columns))
+        query = query.where(where) if where else query
+        query = query.limit(limit) if limit is not None else query
+        try:
+            yield from query.to_batches(rows)
+        except (ValueError, RuntimeError) as error:
+            raise _unanswered(None, error) from error
+
+    def _probing(self, query: Any, probes: int | None, refine: int | None) -> Any:
+        if self._depth is None:
+            kept = json.loads(self.quality() or "{}")
+            self._depth = kept.get("probes"), kept.get("refine")
+        probes, refine = probes or self._depth[0], refine or self._depth[1]
+        if probes:
+            query = query.nprobes(probes)
+        return query.refine_factor(refine) if refine else query
+
+    def _no_vectors(self) -> NDArray[np.float32]:
+        return np.empty((0, self.about.width), np.float32)
+
+
+def _after(prefix: str) -> str:
+    """The first string that comes after all those that begin like this."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
+
+
+def _answered(query: Any, where: str | None = None) -> pa.Table:
+    try:
+        found: pa.Table = query.to_arrow()
+    except (ValueError, RuntimeError) as error:
+        raise _unanswered(where, error) from error
+    return found
+
+
+def _unanswered(where: str | None, error: Exception) -> SearchError:
+    """Blames the database or the filter, as the one or the other is at fault."""
+    if where is None or is_storage(error):
+        return UnreadableError(f"the database cannot be read: {reason(error)}")
+    return FilterError(
+        f"the filter {where!r} cannot be read: {reason(error)} It is an SQL condition on "
+        f"{', '.join(FACTS)}; for example: taken >= timestamp '2024-01-01' AND folder LIKE '%/sea%'"
+    )
+
+
+def matrix(column: pa.ChunkedArray | pa.FixedSizeListArray) -> NDArray[np.float32]:
+    """A column of embeddings as float32 [N, D]."""
+    width = column.type.list_size
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks]
+    whole = np.concatenate(parts) if parts else np.empty(0, np.float16)
+    return whole.reshape(-1, width).astype(np.float32)
+
+
+def _row(values: dict[str, Any]) -> Row:
+    vector = np.asarray(values["vector"], np.float32)
+    return Row(Facts.unpack(values[PACKED]), vector, values["thumbnail"])

@@ -1,0 +1,107 @@
+"""Which shards have been indexed whole, in a table beside the images'.
+
+A shard is a file with many images. What is kept of it saves looking into it again, which for a tar
+file means reading all its headers; it is only ever written after the shard's images.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import pyarrow as pa
+
+from longclip.search.database.lance import KEY, among, commit, connect, quoted, tables
+from longclip.search.sources.image_source import Bad
+
+TABLE = "shards"
+_SCHEMA = pa.schema(
+    [
+        pa.field("place", pa.string(), nullable=False, metadata=KEY),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("stamp", pa.string(), nullable=False),
+        pa.field("images", pa.int64(), nullable=False),
+        pa.field("bad", pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class DoneShard:
+    """A shard all of whose images are in the database.
+
+    Attributes:
+        place: path or URL of the file; its images are called `place::member`.
+        source: what was indexed when it was found.
+        stamp: tells whether the file is still the same.
+        images: how many of them could be used.
+        bad: those that could not.
+    """
+
+    place: str
+    source: str
+    stamp: str
+    images: int
+    bad: tuple[Bad, ...] = ()
+
+
+class ShardTable:
+    """What is kept of shards in the database at a place; empty until something is put into it."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._database = connect(place)
+        is_there = TABLE in tables(self._database)
+        self._table = self._database.open_table(TABLE) if is_there else None
+
+    def done(self, source: str) -> dict[str, DoneShard]:
+        """The shards of a source, by place."""
+        if self._table is None:
+            return {}
+        rows = self._table.search().where(f"source = {quoted(source)}").to_list()
+        return {row["place"]: _read(row) for row in rows}
+
+    def put(self, shards: Sequence[DoneShard]) -> None:
+        """Keep these, in the place of what was known of them."""
+        if not shards:
+            return
+        if self._table is None:
+            make = partial(self._database.create_table, TABLE, schema=_SCHEMA, exist_ok=True)
+            self._table = commit(self._place, make)
+        rows = pa.Table.from_pylist([_written(shard) for shard in shards], schema=_SCHEMA)
+        merging = self._table.merge_insert("place")
+        merging = merging.when_matched_update_all().when_not_matched_insert_all()
+        commit(self._place, lambda: merging.execute(rows))
+
+    def drop(self, places: Iterable[str]) -> None:
+        """Take these for not indexed."""
+        for where in among("place", list(places)):
+            self._delete(where)
+
+    def drop_source(self, source: str) -> None:
+        """Take all of a source for not indexed."""
+        self._delete(f"source = {quoted(source)}")
+
+    def drop_all(self) -> None:
+        """Take nothing for indexed."""
+        self._delete("true")
+
+    def tidy(self) -> None:
+        """Join what many small writes have left."""
+        table = self._table
+        if table is not None:
+            commit(self._place, table.optimize)
+
+    def _delete(self, where: str) -> None:
+        table = self._table
+        if table is not None:
+            commit(self._place, lambda: table.delete(where))
+
+
+def _written(shard: DoneShard) -> dict[str, object]:
+    return vars(shard) | {"bad": json.dumps([asdict(bad) for bad in shard.bad])}
+
+
+def _read(row: dict[str, object]) -> DoneShard:
+    bad = tuple(Bad(**each) for each in json.loads(str(row["bad"])))
+    return DoneShard(**(row | {"bad": bad}))  # type: ignore[arg-type]

@@ -1,0 +1,92 @@
+"""A database that is written to.
+
+Every write is one commit: after a kill the table is as it was before or after it, never between.
+Rows are written by merging, so writing them again changes nothing.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+
+from longclip.search.database.lance import among, commit, connect, quoted
+from longclip.search.database.provenance import About
+from longclip.search.database.reader import QUALITY, SOURCES, TABLE, Reader
+from longclip.search.database.schema import Row, schema, to_arrow
+from longclip.search.database.shard_table import ShardTable
+from longclip.search.sources.image_source import container_of
+
+_OLD_VERSIONS = timedelta(hours=1)
+"""How long what a reader may still be looking at is kept after a write."""
+
+
+class Store(Reader):
+    """A database to read and to write; one writer at a time, see `locking`."""
+
+    @staticmethod
+    def create(
+        place: str, about: About, *, replace: bool = False, sources: Sequence[str] = ()
+    ) -> "Store":
+        """A new, empty database; with `replace` in the place of the one that is there."""
+        form = schema(about.width, about.metadata())
+        number = form.get_field_index("source")
+        kept = form.field(number).with_metadata({SOURCES: json.dumps(list(sources))})
+        form = form.set(number, kept)
+        mode = "overwrite" if replace else "create"
+        if replace:
+            ShardTable(place).drop_all()
+        database = connect(place)
+        make = partial(database.create_table, TABLE, schema=form, mode=mode)
+        return Store(place, commit(place, make))
+
+    def put(self, rows: Sequence[Row]) -> None:
+        """Write rows, in place of those with the same `uri`."""
+        if not rows:
+            return
+        data = to_arrow(list(rows), self._table.schema)
+        merging = self._table.merge_insert("uri")
+        merging = merging.when_matched_update_all().when_not_matched_insert_all()
+        self.commit(lambda: merging.execute(data))
+
+    def remember(self, sources: Sequence[str]) -> None:
+        """Keep the names of what is indexed, so that it can be indexed again without naming it."""
+        new = [name for name in dict.fromkeys(sources) if name not in self.sources()]
+        if new:
+            self._keep("source", SOURCES, json.dumps([*self.sources(), *new]))
+
+    def forget(self, source: str) -> None:
+        """Remove a source and all rows from it."""
+        where = f"source = {quoted(source)}"
+        shards = ShardTable(self.place)
+        shards.drop_source(source)
+        # A shard is noted under the source that was the last to hold it, a row under the first.
+        shards.drop(self.containers(where))
+        self.commit(lambda: self._table.delete(where))
+        left = [name for name in self.sources() if name != source]
+        self._keep("source", SOURCES, json.dumps(left))
+
+    def delete(self, uris: Sequence[str]) -> None:
+        """Forget images; those that are not there do not matter."""
+        containers = {container for uri in uris if (container := container_of(uri)) is not None}
+        if containers:
+            # Before the rows: a shard that was taken for whole would not be looked into again.
+            ShardTable(self.place).drop(containers)
+        for where in among("uri", uris):
+            self.commit(partial(self._table.delete, where))
+
+    def compact(self) -> None:
+        """Join small files, add new rows to the indexes, remove versions nobody reads any more."""
+        self.commit(lambda: self._table.optimize(cleanup_older_than=_OLD_VERSIONS))
+
+    def keep_quality(self, quality: str) -> None:
+        """Keep what has been measured of the vector index, in the table itself."""
+        self._keep("vector", QUALITY, quality)
+        self._depth = None
+
+    def _keep(self, field: str, key: str, value: str) -> None:
+        kept = {"path": field, "metadata": {key: value}}
+        self.commit(lambda: self._table.update_field_metadata(kept))
+
+    def commit(self, change: Callable[[], object]) -> None:
+        """Change the table; raises SearchError where that cannot be written."""
+        commit(self.place, change)

@@ -1,0 +1,251 @@
+"""Images read, told apart and decoded by threads, ahead of the encoder."""
+
+import hashlib
+import io
+import threading
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from longclip._threads import in_order
+from longclip.errors import ImageError, RetryableImageError
+from longclip.inputs import decode_image
+from longclip.inputs.images import MAX_PIXELS
+from longclip.search.database.schema import Facts
+from longclip.search.indexing.exif import Metadata, read_metadata
+from longclip.search.indexing.index_plan import Task
+from longclip.search.sources.image_source import Bad, folder_and_name
+
+LARGEST = 512 << 20
+"""Bytes of an image file that are taken into memory."""
+_MOST_WORKERS = 32
+_NO_PIXELS: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
+_QUALITY = 80
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How images are decoded.
+
+    Attributes:
+        pixels: the model's preprocessing, from RGB to uint8 [H, W, 3].
+        thumbnail: longest side of the small JPEG.
+        max_pixels: the largest width · height to accept.
+    """
+
+    pixels: Callable[[Image.Image], NDArray[np.uint8]]
+    thumbnail: int = 256
+    max_pixels: int = MAX_PIXELS
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """An image that can be embedded; width and height upright, in pixels of the file."""
+
+    metadata: Metadata
+    width: int
+    height: int
+    pixels: NDArray[np.uint8] = field(repr=False)
+    thumbnail: bytes = field(repr=False)
+
+
+def decode(content: bytes, how: Decoding) -> Decoded:
+    """Decode an image file.
+
+    Every pixel of it is decoded, also where a quarter of them would do for a JPEG: embeddings are
+    those of `CLIP.encode_image`, whoever makes them.
+
+    Raises:
+        ImageError: if the file cannot be used; the message does not name it. A
+            `RetryableImageError` where it may be usable another time.
+    """
+    try:
+        image = decode_image(content, max_pixels=how.max_pixels)
+        pixels = how.pixels(image)
+    except ImageError as error:
+        # Of its own kind: what is too large or lacks a decoder today may be read tomorrow.
+        raise type(error)(str(error).removeprefix(f"the image of {len(content)} bytes: ")) from None
+    except MemoryError:
+        raise RetryableImageError(
+            "there is not enough memory to decode it; scale it down"
+        ) from None
+    small = thumbnail(image, how.thumbnail)
+    return Decoded(read_metadata(content), image.width, image.height, pixels, small)
+
+
+@contextmanager
+def pillow_opens(max_pixels: int) -> Iterator[None]:
+    """Meanwhile Pillow opens images up to this width · height; alone it stops at 179 million.
+
+    What it has to say of single files is kept quiet: it is in their reasons, or does not matter.
+    """
+    before = Image.MAX_IMAGE_PIXELS
+    if before is not None:
+        Image.MAX_IMAGE_PIXELS = max(before, max_pixels)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def thumbnail(image: Image.Image, side: int) -> bytes:
+    """A JPEG of an RGB image, its longest side at most `side` pixels."""
+    small = image.copy()
+    small.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """An image file that has been read."""
+
+    task: Task
+    caption: str | None
+    sha256: str
+    content: bytes = field(repr=False)
+
+    def same(self) -> "Same":
+        """As a copy of what is in the database."""
+        return Same(self.task, self.sha256, len(self.content), self.caption)
+
+
+@dataclass(frozen=True, eq=False)
+class Fresh:
+    """An image that is to be embedded."""
+
+    task: Task
+    facts: Facts
+    pixels: NDArray[np.uint8] = field(repr=False)
+    thumbnail: bytes = field(repr=False)
+
+    def without_pixels(self) -> "Fresh":
+        """The same, for when the pixels go another way."""
+        return replace(self, pixels=_NO_PIXELS)
+
+
+@dataclass(frozen=True)
+class Same:
+    """An image whose content is in the database already, or is on its way there."""
+
+    task: Task
+    sha256: str
+    bytes: int
+    caption: str | None
+
+
+class Loader:
+    """What a thread does for one image.
+
+    Args:
+        how: images are decoded.
+        hashes: `sha256` of what is in the database.
+
+    Attributes:
+        broken: by `sha256`, the first of each of the files that could not be decoded.
+    """
+
+    def __init__(self, how: Decoding, hashes: set[bytes]) -> None:
+        self._how = how
+        self._hashes = hashes
+        self._lock = threading.Lock()
+        self.broken: dict[str, Bad] = {}
+
+    def __call__(self, task: Task) -> Fresh | Same | Bad:
+        """Read it, and decode it if its content is new."""
+        content = read(task)
+        if isinstance(content, Bad):
+            return content
+        sha256 = content.sha256
+        if sha256 in self.broken:
+            return replace(self.broken[sha256], uri=task.item.uri)
+        if not self._is_new(sha256):
+            return content.same()
+        image = prepare(content, self._how)
+        if isinstance(image, Bad):
+            self.broken[sha256] = image
+        return image
+
+    def forget(self, hashes: Iterable[str]) -> None:
+        """Take these for new, as they are no longer in the database."""
+        with self._lock:
+            self._hashes.difference_update(map(hash_key, hashes))
+
+    def _is_new(self, sha256: str) -> bool:
+        key = hash_key(sha256)
+        with self._lock:
+            is_new = key not in self._hashes
+            self._hashes.add(key)
+        return is_new
+
+
+def read(task: Task) -> Content | Bad:
+    """An image file in memory."""
+    item = task.item
+    if item.bytes is not None and item.bytes > LARGEST:
+        reason = f"{item.bytes:,} bytes are more than any photo has; leave it out"
+        return Bad(item.uri, reason, lasting=True)
+    try:
+        content = task.source.read(item)
+        caption = task.source.caption(item)
+    except OSError as error:
+        return Bad(item.uri, f"it cannot be read: {error.strerror or error}")
+    except MemoryError:
+        return Bad(item.uri, "there is not enough memory to read it")
+    except (ValueError, LookupError) as error:
+        return Bad(item.uri, str(error))
+    # JSON may hold half a character, which no table takes.
+    caption = caption and caption.encode("utf-8", "replace").decode()
+    return Content(task, caption, hashlib.sha256(content).hexdigest(), content)
+
+
+def prepare(content: Content, how: Decoding) -> Fresh | Bad:
+    """Decode an image file."""
+    task, item = content.task, content.task.item
+    try:
+        decoded = decode(content.content, how)
+    except RetryableImageError as error:
+        return Bad(item.uri, str(error))
+    except ImageError as error:
+        return Bad(item.uri, str(error), lasting=True)
+    folder, name = folder_and_name(item.uri)
+    about = decoded.metadata
+    facts = Facts(
+        uri=item.uri,
+        source=task.before.source if task.before else task.source.name,
+        folder=folder,
+        name=name,
+        sha256=content.sha256,
+        bytes=len(content.content),
+        mtime_ns=item.mtime_ns,
+        width=decoded.width,
+        height=decoded.height,
+        format=about.format,
+        taken=about.taken,
+        latitude=about.latitude,
+        longitude=about.longitude,
+        camera=about.camera,
+        caption=content.caption,
+    )
+    return Fresh(task, facts, decoded.pixels, decoded.thumbnail)
+
+
+def hash_key(sha256: str) -> bytes:
+    """Half of a hash, which a set of millions holds in half the memory."""
+    return bytes.fromhex(sha256)[:16]
+
+
+def load_all(
+    loader: Loader, tasks: Sequence[Task], *, ahead: int, workers: int | None
+) -> Generator[Fresh | Same | Bad]:
+    """All images in their order; the next `ahead` are ready while a batch is embedded."""
+    return in_order(loader, tasks, ahead=ahead, workers=workers, most=_MOST_WORKERS)

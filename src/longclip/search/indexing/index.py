@@ -1,0 +1,148 @@
+"""Images found, decoded, embedded and written: the whole of `longclip index`."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from longclip._libraries import require
+from longclip._progress import SILENT, OnProgress
+from longclip.errors import SearchError
+from longclip.inputs.images import MAX_PIXELS
+from longclip.model import CLIP
+from longclip.search.database.store import Store
+from longclip.search.database.vector_index import ensure_index
+from longclip.search.indexing.cluster.cluster_run import ROWS_AT_ONCE, ClusterRun
+from longclip.search.indexing.cluster.config import Cluster
+from longclip.search.indexing.cluster.ray_session import check_address
+from longclip.search.indexing.cluster.work import Split, split
+from longclip.search.indexing.image_loader import Decoding, Loader, hash_key, pillow_opens
+from longclip.search.indexing.index_plan import (
+    Plan,
+    check_all_there,
+    list_sources,
+    make_plan,
+    open_sources,
+    open_store,
+)
+from longclip.search.indexing.index_report import IndexReport
+from longclip.search.indexing.local_run import Run
+from longclip.search.indexing.outcomes import Outcomes
+from longclip.search.locking import writing
+from longclip.search.sources.image_source import is_url
+
+
+def index(
+    sources: Sequence[str | Path],
+    db: str | Path,
+    model: CLIP,
+    *,
+    model_name: str,
+    rebuild: bool = False,
+    workers: int | None = None,
+    batch_size: int = 64,
+    thumbnail: int = 256,
+    max_pixels: int = MAX_PIXELS,
+    keep_deleted: bool = False,
+    cluster: Cluster | None = None,
+    on_progress: OnProgress = SILENT,
+) -> IndexReport:
+    """Bring a database up to date with its sources.
+
+    What was embedded is written at least every 10 seconds in one piece: killed at any moment, it
+    goes on there when it is run again.
+
+    Args:
+        sources: see `longclip.search.open_source`. Without any, those that were indexed before.
+        db: directory or URL of object storage; made where it is not there.
+        model: whose embeddings are kept.
+        model_name: what opens it again: a directory, the name of one on the hub.
+        rebuild: embed everything anew, with this model, from these sources and those before.
+        workers: threads that read and decode; one per processor, at most 32, where None.
+        batch_size: images per forward pass.
+        thumbnail: longest side of the small JPEG that is kept of each, in pixels.
+        max_pixels: the largest width · height of an image.
+        keep_deleted: keep what is known of images that are gone.
+        cluster: read and embed with Ray Data; `workers` is not looked at then.
+        on_progress: told how far it is.
+
+    Raises:
+        SearchError: where no source can be read, another process writes to the database, it was
+            made by another model, or it cannot be written.
+    """
+    _check_options(
+        workers=workers, batch_size=batch_size, thumbnail=thumbnail, max_pixels=max_pixels
+    )
+    if cluster is not None:
+        require(("ray",), needed_by="embedding on a cluster needs", extra="search,ray")
+        check_address(cluster.address)
+    began = time.monotonic()
+    place = str(db)
+    opened, missing = open_sources(sources, place, rebuild)
+    with writing(place), pillow_opens(max_pixels):
+        work = Split(opened) if cluster is None else split(opened)
+        listings = list_sources(work.loose, [*missing, *work.missing])
+        if rebuild and Store.exists(place):
+            check_all_there(listings, Store.open(place))
+        names = [source.name for source, _ in listings.whole]
+        names += dict.fromkeys(shard.source for shard in work.shards)
+        if work.missing and not names:
+            raise SearchError("; ".join(bad.reason for bad in work.missing))
+        store = open_store(place, model, model_name, rebuild, names)
+        plan = make_plan(listings, store)
+        at_once = ROWS_AT_ONCE if cluster else None
+        outcomes = Outcomes(store, keep_gone=keep_deleted, rows_at_once=at_once)
+        how = Decoding(model.preprocess.pixels, thumbnail, max_pixels)
+        started = time.monotonic()
+        if cluster is None:
+            outcomes.begin(plan)
+            loader = Loader(how, _hashes(store, plan))
+            Run(outcomes, model, batch_size, on_progress).embed_all(plan.tasks, loader, workers)
+        else:
+            run = ClusterRun(store, outcomes, model, how, cluster, batch_size, on_progress)
+            run.embed_all(plan, work)
+        reading = time.monotonic() - started
+        outcomes.delete_gone()
+        store.compact()
+        quality = ensure_index(store, model, on_progress)
+        return outcomes.report(
+            total=len(store), seconds=time.monotonic() - began, reading=reading, quality=quality
+        )
+
+
+def forget(source: str, db: str | Path) -> int:
+    """Remove all that was indexed from a source; returns how many images that were.
+
+    Raises:
+        SearchError: where nothing was indexed from it; says what the sources are.
+    """
+    place = str(db)
+    store = Store.open(place)
+    with writing(place):
+        known = store.sources()
+        whole = source.rstrip("/") if is_url(source) else os.path.abspath(source)
+        name = source if source in known else whole
+        if name not in known:
+            raise SearchError(
+                f"nothing in {place} comes from {source}, only from {', '.join(known)}"
+            )
+        before = len(store)
+        store.forget(name)
+        store.compact()
+        return before - len(store)
+
+
+def _check_options(**options: int | None) -> None:
+    for name, value in options.items():
+        if value is not None and value < 1:
+            raise SearchError(f"{name} must be 1 or more, not {value}")
+
+
+def _hashes(store: Store, plan: Plan) -> set[bytes]:
+    if not plan.tasks:
+        return set()
+    return {
+        hash_key(sha256)
+        for batch in store.scan(["sha256"])
+        for sha256 in batch.column(0).to_pylist()
+    }

@@ -1,0 +1,183 @@
+"""What has become of each image, and the rows of those that go into the database."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from longclip.search.database.reader import Known
+from longclip.search.database.schema import Row
+from longclip.search.database.store import Store
+from longclip.search.database.vector_index import IndexQuality
+from longclip.search.indexing.image_loader import Same
+from longclip.search.indexing.index_plan import Plan, Task
+from longclip.search.indexing.index_report import IndexReport
+from longclip.search.sources.image_source import Bad, folder_and_name
+
+STAGE = "images"
+_ROWS_PER_WRITE = 512
+_SECONDS_PER_WRITE = 10.0
+
+
+class Outcomes:
+    """What has become of each image; what is embedded is written in pieces.
+
+    Args:
+        store: where rows go.
+        keep_gone: leave what is not there any more in the database.
+        rows_at_once: that are written in one piece.
+
+    Attributes:
+        counts: images by `added`, `changed`, `moved`, `unchanged`, `duplicates`, `embedded`.
+        found: images in the sources.
+        gone: what is in the database and not in its source any more, by `uri`.
+        bad: what could not be used.
+        notes: what the user should know.
+    """
+
+    def __init__(
+        self, store: Store, keep_gone: bool = False, rows_at_once: int | None = None
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self.found = 0
+        self.gone: dict[str, Known] = {}
+        self.bad: list[Bad] = []
+        self.notes: list[str] = []
+        self._store = store
+        self._keep_gone = keep_gone
+        self._rows_at_once = rows_at_once or _ROWS_PER_WRITE
+        self._untouched = 0
+        self._gone_with: dict[str, int] = defaultdict(int)
+        self._rows: list[tuple[Task, Row]] = []
+        self._same: list[Same] = []
+        self._left = 0
+        self._written = time.monotonic()
+
+    def begin(self, plan: Plan) -> None:
+        """Take in what is known before any image is read."""
+        self.found += plan.found
+        self.counts["unchanged"] += plan.unchanged
+        self._untouched += plan.unchanged
+        self.bad += plan.bad
+        self.notes += plan.notes
+        self.take_gone(plan.gone)
+
+    def skip(self, images: int, bad: Sequence[Bad]) -> None:
+        """Take in what is known of a shard that is still the same."""
+        self.found += images + len(bad)
+        self.counts["unchanged"] += images
+        self._untouched += images + len(bad)
+        self.bad += bad
+
+    def take_gone(self, gone: Mapping[str, Known]) -> None:
+        """These are not there any more, unless they are found at another place."""
+        for uri, known in () if self._keep_gone else gone.items():
+            if uri not in self.gone:
+                self.gone[uri] = known
+                self._gone_with[known.sha256] += 1
+
+    def add(self, task: Task, row: Row) -> None:
+        """An image that has been embedded."""
+        self.counts["embedded"] += 1
+        self._rows.append((task, row))
+
+    def same(self, same: Same) -> None:
+        """An image whose content is in the database, or is on its way there."""
+        self._same.append(same)
+
+    def fail(self, bad: Bad) -> None:
+        """An image that could not be used."""
+        self.bad.append(bad)
+
+    def is_due(self) -> bool:
+        """Whether as much is waiting as may be lost."""
+        # Copies that the last write has left have no original yet: no reason to write again.
+        full = len(self._rows) + len(self._same) - self._left >= self._rows_at_once
+        return full or time.monotonic() - self._written > _SECONDS_PER_WRITE
+
+    def write(self) -> None:
+        """Bring all that waits into the database, but copies of what is not there yet."""
+        self._put(self._rows)
+        for task, _ in self._rows:
+            self.counts["changed" if task.before else "added"] += 1
+        self._rows = []
+        originals = self._store.originals(list({same.sha256 for same in self._same}))
+        copies = [
+            (same, _copy(same, originals[same.sha256]))
+            for same in self._same
+            if same.sha256 in originals
+        ]
+        self._put([(same.task, row) for same, row in copies])
+        for same, _ in copies:
+            self._count(same)
+        self._same = [same for same in self._same if same.sha256 not in originals]
+        self._left = len(self._same)
+        self._written = time.monotonic()
+
+    def waits(self) -> bool:
+        """Whether anything that was taken in is not in the database."""
+        return bool(self._rows or self._same)
+
+    def without_original(self) -> list[Same]:
+        """Copies of images whose rows have been overwritten since; they are handed out, once."""
+        left, self._same, self._left = self._same, [], 0
+        return left
+
+    def delete_gone(self) -> None:
+        """Forget what is not there any more."""
+        self._store.delete(list(self.gone))
+
+    def report(
+        self, *, total: int, seconds: float, reading: float, quality: IndexQuality | None
+    ) -> IndexReport:
+        """All of it; `reading` is the part of the time in which images were read and embedded."""
+        counts = self.counts
+        handled = self.found - self._untouched
+        return IndexReport(
+            found=self.found,
+            added=counts["added"],
+            changed=counts["changed"],
+            moved=counts["moved"],
+            unchanged=counts["unchanged"],
+            deleted=len(self.gone) - counts["moved"],
+            duplicates=counts["duplicates"],
+            bad=tuple(sorted(self.bad, key=lambda bad: bad.uri)),
+            notes=tuple(self.notes),
+            total=total,
+            embedded=counts["embedded"],
+            seconds=seconds,
+            images_per_second=handled / max(reading, 1e-9),
+            quality=quality,
+        )
+
+    def _put(self, rows: Sequence[tuple[Task, Row]]) -> None:
+        for start in range(0, len(rows), self._rows_at_once):
+            self._store.put([row for _, row in rows[start : start + self._rows_at_once]])
+
+    def _count(self, same: Same) -> None:
+        before = same.task.before
+        if before and before.sha256 == same.sha256:
+            self.counts["unchanged"] += 1
+        elif before is None and self._gone_with[same.sha256]:
+            self._gone_with[same.sha256] -= 1
+            self.counts["moved"] += 1
+        else:
+            self.counts["changed" if before else "added"] += 1
+            self.counts["duplicates"] += 1
+
+
+def _copy(same: Same, original: Row) -> Row:
+    """The row of an image with the content of another one."""
+    item, before = same.task.item, same.task.before
+    folder, name = folder_and_name(item.uri)
+    facts = replace(
+        original.facts,
+        uri=item.uri,
+        source=before.source if before else same.task.source.name,
+        folder=folder,
+        name=name,
+        bytes=same.bytes,
+        mtime_ns=item.mtime_ns,
+        caption=same.caption,
+    )
+    return Row(facts, original.vector, original.thumbnail)

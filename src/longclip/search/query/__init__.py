@@ -1,0 +1,1 @@
+"""Queries: a description, a picture or both, answered with images of a database."""

@@ -1,0 +1,232 @@
+"""The images that were found as one picture, with the sentences that each of them satisfies."""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageOps
+
+from longclip._fonts import Font, drawable, font_for
+from longclip.search.query.print import nothing_found, summary
+from longclip.search.query.query import Found, FoundImage
+from longclip.search.query.sentence_scores import MEANINGS, Verdict, verdict
+from longclip.search.query.sheet_lines import shortened, wrapped
+
+Colour = tuple[int, int, int]
+
+_PAPER: Colour = (255, 255, 255)
+_GROUND: Colour = (240, 240, 237)
+_INK: Colour = (28, 30, 33)
+_RULE: Colour = (214, 214, 210)
+_GREY: Colour = (104, 108, 114)
+
+
+class _Chip(NamedTuple):
+    fill: Colour
+    outline: Colour
+    ink: Colour
+    struck: bool
+
+
+# Told apart by lightness and a stroke, too: not everybody sees red and green.
+_CHIPS: dict[Verdict, _Chip] = {
+    "yes": _Chip((22, 101, 52), (22, 101, 52), (255, 255, 255), False),
+    "open": _Chip((228, 228, 224), (228, 228, 224), (104, 108, 114), False),
+    "no": _Chip((255, 255, 255), (190, 74, 60), (190, 74, 60), True),
+}
+
+_BOX = 240
+_GAP = 20
+_MARGIN = 32
+_LINE = 22
+_CHIP = 24
+_MOST_COLUMNS = 6
+_FEWEST_COLUMNS = 3
+_LONGEST_HEADER = 40
+"""Lines of a description; what is longer is cut in the picture."""
+
+_LONGEST_TEXT = 300 * _LONGEST_HEADER
+"""More characters than these lines hold."""
+
+
+@dataclass(frozen=True)
+class _Type:
+    title: Font
+    body: Font
+    small: Font
+
+
+def picture(jpeg: bytes) -> Image.Image:
+    """A thumbnail, decoded."""
+    with Image.open(io.BytesIO(jpeg)) as opened:
+        return opened.convert("RGB")
+
+
+def contact_sheet(
+    found: Found,
+    thumbnails: Mapping[str, bytes],
+    *,
+    text: str = "",
+    without: Sequence[str] = (),
+    image: Image.Image | None = None,
+) -> Image.Image:
+    """A grid of what was found, best first, under what was asked.
+
+    Args:
+        found: the answer.
+        thumbnails: JPEG files by image id; a missing one leaves its place empty.
+        text: of the query.
+        without: its negative texts.
+        image: its picture.
+
+    Returns:
+        An RGB picture.
+    """
+    names = [hit.facts.name for hit in found.hits]
+    type_ = _type([text, *without, *names])
+    columns = _columns(len(found.hits))
+    width = 2 * _MARGIN + columns * _BOX + (columns - 1) * _GAP
+    header = _header(found, text, without, image, width - 2 * _MARGIN, type_)
+    height = _cell_height(found)
+    rows = -(-len(found.hits) // columns)
+    top = 2 * _MARGIN + header.height
+    canvas = Image.new("RGB", (width, top + rows * (height + _GAP) + _MARGIN), _PAPER)
+    canvas.paste(header, (_MARGIN, _MARGIN))
+    below = top - _MARGIN // 2
+    ImageDraw.Draw(canvas).line((_MARGIN, below, width - _MARGIN, below), fill=_RULE)
+    for place, hit in enumerate(found.hits):
+        row, column = divmod(place, columns)
+        at = (_MARGIN + column * (_BOX + _GAP), top + row * (height + _GAP))
+        _draw_cell(canvas, at, place + 1, hit, thumbnails.get(hit.facts.id), type_)
+    return canvas
+
+
+def _columns(count: int) -> int:
+    """About as many rows as columns, as far as that is readable."""
+    square = next(n for n in range(1, count + 2) if n * n >= count)
+    return max(_FEWEST_COLUMNS, min(square, _MOST_COLUMNS))
+
+
+def _type(texts: Sequence[str]) -> _Type:
+    return _Type(font_for(texts, 19), font_for(texts, 16), font_for(texts, 14))
+
+
+def _chips_per_row() -> int:
+    return (_BOX + 4) // (_CHIP + 4)
+
+
+def _cell_height(found: Found) -> int:
+    sentences = max((len(hit.sentences) for hit in found.hits), default=0)
+    chip_rows = -(-sentences // _chips_per_row())
+    return _BOX + 2 * _LINE + 8 + chip_rows * (_CHIP + 4)
+
+
+def _header(
+    found: Found,
+    text: str,
+    without: Sequence[str],
+    image: Image.Image | None,
+    width: int,
+    type_: _Type,
+) -> Image.Image:
+    """What was asked, and what the marks mean."""
+    left = _BOX + _GAP if image else 0
+    lines = list(_asked(found, text, without, width - left, type_))
+    scored = any(hit.sentences for hit in found.hits)
+    height = len(lines) * _LINE + 8 + _LINE + (_LINE + 14) * scored
+    height = max(height, _BOX) if image else height
+    canvas = Image.new("RGB", (width, height), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    if image:
+        _paste_fitted(canvas, image, (0, 0))
+    y = 0
+    for number, line in lines:
+        if number:
+            draw.text((left, y), number, font=type_.small, fill=_GREY)
+        indent = 34 if found.sentences and scored else 0
+        draw.text((left + indent, y), line, font=type_.body, fill=_INK)
+        y += _LINE
+    y += 8
+    words = summary(found) if found.hits else nothing_found(found)
+    draw.text((left, y), drawable(words, type_.small), font=type_.small, fill=_GREY)
+    if scored:
+        _draw_legend(draw, (left, y + _LINE + 8), type_)
+    return canvas
+
+
+def _asked(
+    found: Found, text: str, without: Sequence[str], width: int, type_: _Type
+) -> Iterator[tuple[str, str]]:
+    """Lines of the description, with the number of the sentence before its first one."""
+    scored = any(hit.sentences for hit in found.hits)
+    lines: list[tuple[str, str]] = []
+    if scored:
+        for number, sentence in enumerate(found.sentences[:_LONGEST_HEADER], 1):
+            first, *others = wrapped(sentence[:_LONGEST_TEXT], type_.body, width - 34)
+            lines += [(str(number), first), *(("", line) for line in others)]
+    elif text.strip():
+        lines += [("", line) for line in wrapped(text[:_LONGEST_TEXT], type_.body, width)]
+    for negative in without:
+        words = f"not: {negative[:_LONGEST_TEXT]}"
+        lines += [("", line) for line in wrapped(words, type_.body, width - 34)]
+    yield from lines[:_LONGEST_HEADER]
+    if len(lines) > _LONGEST_HEADER or len(found.sentences) > _LONGEST_HEADER:
+        yield "", "…"
+
+
+def _draw_legend(draw: ImageDraw.ImageDraw, at: tuple[int, int], type_: _Type) -> None:
+    x, y = at
+    for kind, words in MEANINGS.items():
+        _draw_chip(draw, (x, y), "n", kind, type_)
+        draw.text((x + _CHIP + 8, y + 4), words, font=type_.small, fill=_GREY)
+        x += round(_CHIP + 8 + type_.small.getlength(words) + _GAP)
+
+
+def _draw_chip(
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], label: str, kind: Verdict, type_: _Type
+) -> None:
+    x, y = at
+    chip = _CHIPS[kind]
+    box = (x, y, x + _CHIP - 1, y + _CHIP - 1)
+    draw.rounded_rectangle(box, radius=5, fill=chip.fill, outline=chip.outline)
+    if chip.struck:
+        draw.line((x + 3, y + _CHIP - 4, x + _CHIP - 4, y + 3), fill=(240, 205, 199), width=2)
+    draw.text((x + _CHIP / 2, y + _CHIP / 2), label, font=type_.small, fill=chip.ink, anchor="mm")
+
+
+def _draw_cell(
+    canvas: Image.Image,
+    at: tuple[int, int],
+    rank: int,
+    hit: FoundImage,
+    thumbnail: bytes | None,
+    type_: _Type,
+) -> None:
+    x, y = at
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle((x, y, x + _BOX - 1, y + _BOX - 1), fill=_GROUND)
+    if thumbnail:
+        _paste_fitted(canvas, picture(thumbnail), at)
+    y += _BOX + 6
+    draw.text((x, y), str(rank), font=type_.title, fill=_INK)
+    score = f"{hit.similarity:.3f}"
+    draw.text((x + _BOX, y + 2), score, font=type_.body, fill=_GREY, anchor="ra")
+    if hit.also:
+        copies = "+1 copy" if len(hit.also) == 1 else f"+{len(hit.also)} copies"
+        draw.text((x + 34, y + 3), copies, font=type_.small, fill=_GREY)
+    y += _LINE
+    name = shortened(hit.facts.name, type_.small, _BOX)
+    draw.text((x, y), name, font=type_.small, fill=_INK)
+    y += _LINE
+    for place, score_of_sentence in enumerate(hit.sentences):
+        row, column = divmod(place, _chips_per_row())
+        corner = (x + column * (_CHIP + 4), y + row * (_CHIP + 4))
+        _draw_chip(draw, corner, str(place + 1), verdict(score_of_sentence), type_)
+
+
+def _paste_fitted(canvas: Image.Image, image: Image.Image, at: tuple[int, int]) -> None:
+    """As large as it fits into the box, in its middle."""
+    shown = ImageOps.contain(image.convert("RGB"), (_BOX, _BOX))
+    inset_x, inset_y = (_BOX - shown.width) // 2, (_BOX - shown.height) // 2
+    canvas.paste(shown, (at[0] + inset_x, at[1] + inset_y))

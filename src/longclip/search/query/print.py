@@ -1,0 +1,122 @@
+"""Images that were found, for people: colours on a terminal, marks in plain text."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from longclip.search.database.schema import plain_text
+from longclip.search.query.query import Found, FoundImage
+from longclip.search.query.sentence_scores import MEANINGS, Verdict, verdict
+
+_STYLES: dict[Verdict, str] = {
+    "yes": "bold black on green",
+    "open": "bright_black",
+    "no": "red strike",
+}
+_MARKS: dict[Verdict, str] = {"yes": "+", "open": "~", "no": "-"}
+_COPIES_SHOWN = 3
+
+
+def print_found(found: Found, console: Console) -> None:
+    """Print an answer: the description's sentences, then the images and which of them they satisfy.
+
+    Args:
+        found: what to print.
+        console: where; without a terminal, in plain text, a line for each image.
+    """
+    _say(console, Text(f"{summary(found)} · {_times(found)}", style="bright_black"))
+    for note in found.notes:
+        _say(console, Text(f"note: {plain_text(note)}", style="yellow"))
+    scored = any(hit.sentences for hit in found.hits)
+    if scored:
+        _print_sentences(found, console)
+    if not found.hits:
+        _say(console, Text(nothing_found(found)))
+    for rank, hit in enumerate(found.hits, 1):
+        _print_hit(rank, hit, found, console)
+
+
+def summary(found: Found) -> str:
+    """How much was searched, and how, in a line."""
+    images = "1 image" if found.total == 1 else f"{found.total:,} images"
+    parts = [f"{images} searched{'' if found.exact else ' by index'}"]
+    if found.tokens:
+        parts.append(f"{found.tokens} tokens (the model reads {found.context_length})")
+    return " · ".join(parts)
+
+
+def _times(found: Found) -> str:
+    model = found.seconds["embedding"]
+    rest = sum(found.seconds.values()) - model
+    return f"model {1000 * model:.0f} ms, search {1000 * rest:.0f} ms"
+
+
+def nothing_found(found: Found) -> str:
+    """Why there are no hits."""
+    if found.total:
+        return "no other image was found"
+    return "no image satisfies the filter, or the database is empty"
+
+
+def _legend(plain: bool) -> Text:
+    """What marks and colours mean."""
+    line = Text("  ")
+    for kind, text in MEANINGS.items():
+        line.append_text(Text(_MARKS[kind]) if plain else _chip("n", kind))
+        line.append(f" {text}   ")
+    line.rstrip()
+    return line
+
+
+def _print_sentences(found: Found, console: Console) -> None:
+    console.print()
+    digits = len(str(len(found.sentences)))
+    for number, sentence in enumerate(found.sentences, 1):
+        line = Text(f"  {number:>{digits}}  ", style="bright_black")
+        line.append(" ".join(sentence.split()), style="default")
+        _say(console, line)
+    console.print()
+    _say(console, _legend(not _coloured(console)))
+    console.print()
+
+
+def _print_hit(rank: int, hit: FoundImage, found: Found, console: Console) -> None:
+    digits = len(str(len(found.hits)))
+    line = Text(f"{rank:>{digits}}  ", style="bright_black")
+    line.append(f"{hit.similarity:6.3f}", style="default")
+    if hit.sentences:
+        line.append("  ")
+        line.append(_strip(hit.sentences, plain=not _coloured(console)))
+    line.append("  ")
+    line.append(plain_text(hit.facts.uri), style="bold default")
+    _say(console, line)
+    indent = " " * (digits + 2)
+    if hit.also:
+        shown = ", ".join(map(plain_text, hit.also[:_COPIES_SHOWN]))
+        more = f" and {len(hit.also) - _COPIES_SHOWN} more" * (len(hit.also) > _COPIES_SHOWN)
+        _say(console, Text(f"{indent}the same file: {shown}{more}", style="bright_black"))
+
+
+def _strip(scores: Sequence[float], *, plain: bool) -> Text:
+    """A mark for each sentence; on a terminal its number."""
+    if plain:
+        return Text("".join(_MARKS[verdict(score)] for score in scores))
+    chips = (_chip(str(number), verdict(score)) for number, score in enumerate(scores, 1))
+    return Text().join(chips)
+
+
+def _chip(label: str, kind: Verdict) -> Text:
+    if kind == "yes":
+        return Text(f" {label} ", style=_STYLES[kind])
+    # A stroke through the spaces, too, would join neighbours.
+    return Text.assemble(" ", (label, _STYLES[kind]), " ")
+
+
+def _coloured(console: Console) -> bool:
+    return console.is_terminal and not console.no_color
+
+
+def _say(console: Console, text: Text) -> None:
+    # In a pipe a line stays a line, whatever its length.
+    console.print(text, soft_wrap=not console.is_terminal, highlight=False)

@@ -1,0 +1,166 @@
+"""What the routes share: a database, a model, and the thread that embeds."""
+
+import asyncio
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import anyio.to_thread
+import numpy as np
+from anyio import CapacityLimiter
+from numpy.typing import NDArray
+from starlette.concurrency import run_in_threadpool
+
+from longclip.checkpoints.hub import is_hub_id
+from longclip.search.database.lance import reason
+from longclip.search.database.provenance import About
+from longclip.search.query.searcher import Searcher
+from longclip.search.service.batching import Batcher
+from longclip.search.service.config import ServeConfig
+from longclip.search.service.embedder import Embedder, Input, Remembering
+from longclip.search.service.metrics import Metrics
+from longclip.search.service.request_errors import RequestError
+from longclip.search.service.request_limits import Admission
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_DECODERS = 4
+"""Images decoded at the same time: each may take hundreds of megabytes."""
+
+_READERS = 16
+"""Originals read at the same time; where storage is slow they wait long and cost little."""
+
+UNREADABLE = "the database cannot be read; see the log of the server"
+"""Said to clients instead of the cause, which names places on the server."""
+
+_LOOKED_AT = 10_000
+_EXAMPLES = 20
+
+_log = logging.getLogger("longclip.serve")
+
+
+class Service:
+    """Made once per application."""
+
+    def __init__(self, searcher: Searcher, config: ServeConfig) -> None:
+        self.searcher = searcher
+        self.store = searcher.store
+        self.config = config
+        self.model_name = public_name(searcher.store.about.model)
+        self.started = int(time.time())
+        self.embedder = Embedder(searcher.model)
+        self.metrics = Metrics()
+        self.batcher: Batcher[Input] = Batcher(
+            self.embedder,
+            self.embedder.cost,
+            batch_tokens=config.batch_tokens or self.embedder.batch_tokens,
+            wait=config.batch_wait,
+            on_batch=self.metrics.batch_done,
+        )
+        self.embed_again = Remembering(self.embed)
+        self.admission = Admission(config.max_requests, self.batcher.expected_wait)
+        self._decoders = CapacityLimiter(_DECODERS)
+        self._readers = CapacityLimiter(_READERS)
+        self._trouble = ""
+        self._folders: list[str] | None = None
+        self._version: int | None = None
+        self._add_gauges()
+
+    async def embed(self, items: Sequence[Input]) -> NDArray[np.float32]:
+        """float32 [len(items), D], of length one. Cancelling this takes them out again."""
+        return await asyncio.wrap_future(self.batcher.submit(items))
+
+    async def decoding(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call something that may decode images, in one of few threads."""
+        call = partial(function, *args, **kwargs)
+        return await anyio.to_thread.run_sync(call, limiter=self._decoders)
+
+    async def reading(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call something that waits for storage, so that it keeps nobody from decoding."""
+        call = partial(function, *args, **kwargs)
+        return await anyio.to_thread.run_sync(call, limiter=self._readers)
+
+    def trouble(self) -> str:
+        """Why searches cannot be answered; empty where they can."""
+        if not self.batcher.alive:
+            return "the service is starting or shutting down"
+        return self._trouble
+
+    def check_ready(self) -> None:
+        """Raises RequestError where searches cannot be answered."""
+        if trouble := self.trouble():
+            raise RequestError(503, trouble, headers={"Retry-After": "5"})
+
+    def example_folders(self) -> list[str]:
+        """Some folders with many images, as suggestions for filters."""
+        if self._folders is None:
+            folders: Counter[str] = Counter()
+            for batch in self.store.scan(["folder"], limit=_LOOKED_AT):
+                folders.update(batch.column(0).to_pylist())
+            self._folders = sorted(folder for folder, _ in folders.most_common(_EXAMPLES))
+        return self._folders
+
+    async def keep_fresh(self) -> None:
+        """See what is indexed while this runs; ends when it is cancelled."""
+        while True:
+            await asyncio.sleep(self.config.refresh)
+            try:
+                trouble = cause = await run_in_threadpool(self._refresh)
+            except Exception as error:  # storage fails in its own ways, and may come back
+                # Anybody may ask whether we are ready, so no place is named there.
+                trouble, cause = UNREADABLE, reason(error)
+                self._version = None
+            if trouble and trouble != self._trouble:
+                _log.error("%s: %s", self.store.place, cause)
+            self._trouble = trouble
+
+    def _refresh(self) -> str:
+        """What is wrong with what is there now; raises whatever storage raises."""
+        self.store.refresh()
+        version = self.store.table.version
+        if version == self._version:
+            return self._trouble
+        about = About.read(self.store.table.schema.metadata, self.store.place)
+        self._version, self._folders = version, None
+        if about.digest != self.store.about.digest:
+            return (
+                "the database has been indexed again with another model, "
+                f"{public_name(about.model)}; restart longclip serve"
+            )
+        return ""
+
+    def _add_gauges(self) -> None:
+        gauge = self.metrics.gauge
+        gauge("images", "Images in the database.", self._images)
+        gauge("requests_under_way", "Requests that hold a place.", lambda: self.admission.taken)
+        gauge("queue_requests", "Requests that wait for the model.", self._waiting_requests)
+        gauge("queue_tokens", "Tokens that wait for the model.", self._waiting_tokens)
+
+    def _images(self) -> float:
+        try:
+            return len(self.store)
+        except Exception:  # storage fails in its own ways; the other numbers are known
+            return math.nan
+
+    def _waiting_requests(self) -> int:
+        return self.batcher.waiting_requests
+
+    def _waiting_tokens(self) -> int:
+        return self.batcher.waiting_tokens
+
+
+def public_name(model: str) -> str:
+    """A hub name as it is; of a file or directory its last part, the rest being nobody's business.
+
+    Args:
+        model: what a database was indexed with, see `About.model`.
+    """
+    if is_hub_id(model) and not Path(model).exists():
+        return model
+    return Path(model).name or model
