@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from longclip.evaluation import retrieval_recall, top1_accuracy
-from longclip.evaluation.bootstrap import (
+from longclip.evaluation.stats import (
     bootstrap_recall,
     bootstrap_top1,
     percentile_intervals,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from evaluation_fakes import BagOfTokens, painted
 
-from longclip.evaluation.details import ALTERNATIVES, alter_details, detail_accuracy
+from longclip.evaluation.probes.details import ALTERNATIVES, alter_details, detail_accuracy
 from longclip.inputs import clip_tokenizer
 
 FILL = "people walk along here and there and look at things that stand about in town"  # 15 tokens

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longclip.evaluation import characters_read, recall_by_length, retrieval_recall
-from longclip.evaluation.lengths import first_words, words_with_tokens
+from longclip.evaluation.probes.lengths import first_words, words_with_tokens
 from longclip.inputs import clip_tokenizer
 
 TEXTS = ("red car", "red car blue house", "red car blue tree tall lamp", "dog")

@@ -13,7 +13,7 @@ from evaluation_fakes import BagOfTokens, PaintedTexts
 from longclip.data.collection import Captions, LabelSet
 from longclip.evaluation import EvaluateConfig, EvaluationResult, evaluate, results_tables
 from longclip.evaluation.export import as_csv, as_latex, measurements
-from longclip.evaluation.results_file import (
+from longclip.evaluation.results import (
     as_json,
     read_all_results,
     read_results,

@@ -6,7 +6,7 @@ import torch
 from evaluation_fakes import BagOfTokens, painted
 
 from longclip.evaluation import retrieval_recall
-from longclip.evaluation.sentence_probes import sentence_probes
+from longclip.evaluation.probes.sentence_probes import sentence_probes
 
 TEXTS = (
     "a red bus. the dog sleeps. a tall lamp.",

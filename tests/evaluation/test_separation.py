@@ -8,7 +8,7 @@ from evaluation_fakes import cosine, vector_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longclip.evaluation.separation import PERCENTILES, _pairs, separation
+from longclip.evaluation.probes.separation import PERCENTILES, _pairs, separation
 
 START = (
     "a wide street on a grey morning in late winter with some people and cars and a row of houses"

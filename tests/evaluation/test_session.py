@@ -12,8 +12,7 @@ from longclip.errors import DataError
 from longclip.evaluation import EvaluateConfig, render_report
 from longclip.evaluation.encoder import Encoder
 from longclip.evaluation.model_report import model_report
-from longclip.evaluation.requests import Request, open_requests
-from longclip.evaluation.session import named, run_session
+from longclip.evaluation.session import Request, named, open_requests, run_session
 
 BEGINNING = "There is a wide street with old brick houses. " * 9
 TEXTS = tuple(BEGINNING + end for end in ("A red boat.", "Two dogs.", "A tall lamp.", "Snow."))

@@ -8,10 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longclip.evaluation import retrieval_recall, top1_accuracy
-from longclip.evaluation.bootstrap import bootstrap_recall
-from longclip.evaluation.pools import TextPool
-from longclip.evaluation.significance import (
-    check_same_pool,
+from longclip.evaluation.stats import (
+    bootstrap_recall,
     compare_recall,
     compare_top1,
     mcnemar,
@@ -134,12 +132,3 @@ def test_other_pools_are_refused():
         compare_top1(one, other)
     with pytest.raises(ValueError, match="the same queries"):
         mcnemar(torch.tensor([True]), torch.tensor([True, False]))
-
-
-def test_the_same_pool_means_the_same_pairs():
-    pool = TextPool(("a", "b"), (0, 2), torch.tensor([0, 1]))
-    check_same_pool(pool, TextPool(("a", "b"), (0, 2), torch.tensor([0, 1])))
-    with pytest.raises(ValueError, match="differ in text 1: 'b' and 'c'"):
-        check_same_pool(pool, TextPool(("a", "c"), (0, 2), torch.tensor([0, 1])))
-    with pytest.raises(ValueError, match="other images"):
-        check_same_pool(pool, TextPool(("a", "b"), (0, 1), torch.tensor([0, 1])))

@@ -36,11 +36,10 @@ def compare_command(
     import sys
 
     from longclip._files import write_text
-    from longclip.evaluation.export import as_csv, as_latex
+    from longclip.evaluation.export import as_csv, as_latex, print_results
     from longclip.evaluation.model_report import model_report
-    from longclip.evaluation.printing import print_results
     from longclip.evaluation.report import write_report
-    from longclip.evaluation.results_file import read_all_results
+    from longclip.evaluation.results import read_all_results
 
     results = read_all_results([file, *files])
     print_results(results)

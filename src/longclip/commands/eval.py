@@ -113,14 +113,12 @@ def eval_command(
     from longclip.data import Columns
     from longclip.evaluation.cache import EmbeddingCache
     from longclip.evaluation.encoders import open_encoder
-    from longclip.evaluation.export import as_csv, as_latex
+    from longclip.evaluation.export import as_csv, as_latex, print_results
     from longclip.evaluation.measure import EvaluateConfig
     from longclip.evaluation.model_report import model_report
-    from longclip.evaluation.printing import print_results
     from longclip.evaluation.report import write_report
-    from longclip.evaluation.requests import open_requests
-    from longclip.evaluation.results_file import as_json, write_results
-    from longclip.evaluation.session import named, run_session
+    from longclip.evaluation.results import as_json, write_results
+    from longclip.evaluation.session import named, open_requests, run_session
 
     outputs = [path for path in (json, csv, latex, report) if path is not None and str(path) != "-"]
     for path in outputs:

@@ -89,7 +89,7 @@ def train_command(
     config = dataclasses.replace(start, **given)
     evaluate = None
     if config.evaluate:
-        from longclip.evaluation.during_training import periodic_evaluation
+        from longclip.evaluation.periodic import periodic_evaluation
 
         evaluate = periodic_evaluation(config.evaluate)
     with progress_display() as progress:

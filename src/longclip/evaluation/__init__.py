@@ -8,31 +8,35 @@ from longclip.errors import EncoderError  # noqa: F401 (kept importable from her
 if TYPE_CHECKING:
     from longclip.evaluation.benchmarks.catalogue import BENCHMARKS, SUITES
     from longclip.evaluation.benchmarks.opening import open_benchmark
-    from longclip.evaluation.bootstrap import bootstrap_recall, bootstrap_top1
     from longclip.evaluation.cache import EmbeddingCache
     from longclip.evaluation.embed import BadImage, ImageEmbeddings, embed_images, embed_texts
     from longclip.evaluation.encoder import Encoder
     from longclip.evaluation.encoders.opening import open_encoder
     from longclip.evaluation.encoders.precomputed import PrecomputedEncoder, export_inputs
     from longclip.evaluation.evidence import Evidence, Mark, text_evidence
-    from longclip.evaluation.lengths import LengthCurve, characters_read, recall_by_length
     from longclip.evaluation.measure import EvaluateConfig, evaluate
-    from longclip.evaluation.metrics import (
+    from longclip.evaluation.pools import TextPool, long_texts, short_texts, text_pool
+    from longclip.evaluation.probes.lengths import LengthCurve, characters_read, recall_by_length
+    from longclip.evaluation.probes.text_probes import TextProbes, probe_texts
+    from longclip.evaluation.ranking import (
         RetrievalRanks,
         RetrievalResult,
         retrieval_ranks,
         retrieval_recall,
         strongest_rivals,
     )
-    from longclip.evaluation.pools import TextPool, long_texts, short_texts, text_pool
-    from longclip.evaluation.probes import TextProbes, probe_texts
     from longclip.evaluation.report import ReportData, render_report, write_report
     from longclip.evaluation.report_gallery import Answer, Query
     from longclip.evaluation.report_tables import Cell, ResultsTable, Row
     from longclip.evaluation.results import EvaluationResult, TextRetrieval
     from longclip.evaluation.session import run_session
     from longclip.evaluation.side_by_side import results_tables
-    from longclip.evaluation.significance import compare_recall, compare_top1
+    from longclip.evaluation.stats import (
+        bootstrap_recall,
+        bootstrap_top1,
+        compare_recall,
+        compare_top1,
+    )
     from longclip.evaluation.templates import IMAGENET_TEMPLATES
     from longclip.evaluation.zero_shot import ZeroShotResult, top1_accuracy, zero_shot_classifier
 
@@ -48,25 +52,25 @@ _EXPORTS = {
     "Evidence": "evidence",
     "IMAGENET_TEMPLATES": "templates",
     "ImageEmbeddings": "embed",
-    "LengthCurve": "lengths",
+    "LengthCurve": "probes.lengths",
     "Mark": "evidence",
     "PrecomputedEncoder": "encoders.precomputed",
     "Query": "report_gallery",
     "ReportData": "report",
     "ResultsTable": "report_tables",
-    "RetrievalRanks": "metrics",
-    "RetrievalResult": "metrics",
+    "RetrievalRanks": "ranking",
+    "RetrievalResult": "ranking",
     "Row": "report_tables",
     "SUITES": "benchmarks.catalogue",
     "TextPool": "pools",
-    "TextProbes": "probes",
+    "TextProbes": "probes.text_probes",
     "TextRetrieval": "results",
     "ZeroShotResult": "zero_shot",
-    "bootstrap_recall": "bootstrap",
-    "bootstrap_top1": "bootstrap",
-    "characters_read": "lengths",
-    "compare_recall": "significance",
-    "compare_top1": "significance",
+    "bootstrap_recall": "stats",
+    "bootstrap_top1": "stats",
+    "characters_read": "probes.lengths",
+    "compare_recall": "stats",
+    "compare_top1": "stats",
     "embed_images": "embed",
     "embed_texts": "embed",
     "evaluate": "measure",
@@ -74,15 +78,15 @@ _EXPORTS = {
     "long_texts": "pools",
     "open_benchmark": "benchmarks.opening",
     "open_encoder": "encoders.opening",
-    "probe_texts": "probes",
-    "recall_by_length": "lengths",
+    "probe_texts": "probes.text_probes",
+    "recall_by_length": "probes.lengths",
     "render_report": "report",
     "results_tables": "side_by_side",
-    "retrieval_ranks": "metrics",
-    "retrieval_recall": "metrics",
+    "retrieval_ranks": "ranking",
+    "retrieval_recall": "ranking",
     "run_session": "session",
     "short_texts": "pools",
-    "strongest_rivals": "metrics",
+    "strongest_rivals": "ranking",
     "text_evidence": "evidence",
     "text_pool": "pools",
     "top1_accuracy": "zero_shot",

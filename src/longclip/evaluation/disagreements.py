@@ -1,16 +1,17 @@
 """The descriptions on which models disagree, and what in them decides; the paper's Figure 2."""
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
 
+from longclip.data import Collection
 from longclip.evaluation.encoder import Encoder
 from longclip.evaluation.evidence import Evidence, text_evidence
-from longclip.evaluation.lengths import STOCK_CONTEXT, characters_read
-from longclip.evaluation.metrics import strongest_rivals
 from longclip.evaluation.pools import TextPool
+from longclip.evaluation.probes.lengths import STOCK_CONTEXT, characters_read
+from longclip.evaluation.ranking import strongest_rivals
 from longclip.evaluation.report_gallery import Answer, Query
 from longclip.evaluation.results import EvaluationResult, TextRetrieval
 
@@ -99,6 +100,33 @@ def disagreements(
     losses = choose(lost, 0, -1, of_lost)
     gains = choose(gained, -1, 0, queries - len(losses))
     return Disagreements((*gains, *losses), int(gained.sum()), int(lost.sum()))
+
+
+def find_disagreements(
+    encoders: Mapping[str, Encoder],
+    collection: Collection,
+    results: Mapping[str, EvaluationResult],
+) -> Disagreements | None:
+    """`disagreements` of models on a collection; None where there is one model, or no texts.
+
+    `encoders` and `results` are by model, in the order of the report.
+    """
+    kind = "long" if all(result.long for result in results.values()) else "short"
+    retrievals = [getattr(result, kind) for result in results.values()]
+    if len(results) < 2 or not all(retrievals):
+        return None
+    first = next(iter(results.values()))
+    pool = retrievals[0].pool
+    answering = [
+        Answering.of(encoders[name], result, retrieval)
+        for (name, result), retrieval in zip(results.items(), retrievals, strict=True)
+    ]
+
+    def picture(row: int) -> tuple[Image.Image, str]:
+        index = first.image_indices[pool.image_rows[row]]
+        return collection.image(index), f"image {index} of {first.collection}"
+
+    return replace(disagreements(answering, pool, picture), collection=first.collection)
 
 
 @dataclass(frozen=True, eq=False)

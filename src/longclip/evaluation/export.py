@@ -1,12 +1,19 @@
-"""Results as flat numbers: CSV for spreadsheets, LaTeX for papers."""
+"""Results as tables on a terminal, as CSV for spreadsheets and as LaTeX for papers."""
 
 import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 
-from longclip.evaluation.bootstrap import Interval, bootstrap_top1
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from longclip.evaluation.report_tables import CHANCE, Cell, ResultsTable
 from longclip.evaluation.results import EvaluationResult
+from longclip.evaluation.side_by_side import results_tables
+from longclip.evaluation.stats import Interval, bootstrap_top1
 
 _DIRECTIONS = ("text_to_image", "image_to_text")
 
@@ -150,3 +157,43 @@ def _percent(value: float) -> float:
 def _escaped(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text)
+
+
+def print_results(results: Sequence[EvaluationResult]) -> None:
+    """A table per collection and task, models below each other, published numbers last."""
+    for collection in dict.fromkeys(result.collection for result in results):
+        found = [result for result in results if result.collection == collection]
+        for table in results_tables({result.name: [result] for result in found}):
+            _print_table(table)
+        for result in found:
+            cut = result.long.truncated if result.long else 0
+            if cut:
+                print(f"{result.name}: {cut} long texts were cut to {result.context_length} tokens")
+        for bad in found[0].bad_images:
+            print(f"left out: {bad.reason}")
+
+
+def _print_table(table: ResultsTable) -> None:
+    console = Console()
+    console.print(f"[bold]{escape(table.title)}[/] ({table.note})", highlight=False)
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    shown.add_column("model", overflow="fold")
+    for heading in table.columns:
+        shown.add_column(heading, justify="right", min_width=len("99.9–99.9"))
+    for row in table.rows:
+        shown.add_row(row.model, *map(_cell_text, row.cells), style="dim" if row.quoted else None)
+    console.print(shown)
+
+
+def _cell_text(cell: Cell | None) -> str:
+    """Percent with its interval, and a star where the first row's model is clearly not as good."""
+    if cell is None:
+        return "–"
+    value = f"{100 * cell.value:.1f}"
+    if cell.p is not None and cell.p < CHANCE:
+        value += "*"
+    if cell.interval is None:
+        return value
+    # 100.0 would be the only number of five letters.
+    low, high = ("100" if end == 1 else f"{100 * end:.1f}" for end in cell.interval)
+    return f"{value}\n{low}–{high}"

@@ -12,9 +12,9 @@ from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import ImageEmbeddings, embed_images, embed_texts
 from longclip.evaluation.encoder import Encoder
-from longclip.evaluation.metrics import retrieval_recall
 from longclip.evaluation.pools import TextPool, long_texts, short_texts, text_pool
-from longclip.evaluation.probes import TextProbes, probe_texts
+from longclip.evaluation.probes.text_probes import TextProbes, probe_texts
+from longclip.evaluation.ranking import retrieval_recall
 from longclip.evaluation.results import EvaluationResult, TextRetrieval
 from longclip.evaluation.templates import IMAGENET_TEMPLATES
 from longclip.evaluation.zero_shot import ZeroShotResult, top1_accuracy, zero_shot_classifier

@@ -1,18 +1,14 @@
 """A report of several models on several collections, out of their results."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
-from PIL import Image
 
 from longclip import __version__
-from longclip.evaluation.disagreements import Answering, Disagreements, disagreements
-from longclip.evaluation.encoder import Encoder
-from longclip.evaluation.probes import TextProbes
+from longclip.evaluation.disagreements import Disagreements
+from longclip.evaluation.probes.text_probes import TextProbes
 from longclip.evaluation.report import ReportData
 from longclip.evaluation.report_confusion import Confusions
-from longclip.evaluation.requests import Request
 from longclip.evaluation.results import EvaluationResult
 from longclip.evaluation.side_by_side import results_tables
 
@@ -47,32 +43,6 @@ def model_report(
         command=command,
         facts=_facts(results),
     )
-
-
-def find_disagreements(
-    encoders: Mapping[str, Encoder], request: Request, results: Mapping[str, EvaluationResult]
-) -> Disagreements | None:
-    """The gallery of one collection; None where there is one model, or no texts.
-
-    `encoders` and `results` are by model, in the order of the report.
-    """
-    kind = "long" if all(result.long for result in results.values()) else "short"
-    retrievals = [getattr(result, kind) for result in results.values()]
-    if len(results) < 2 or not all(retrievals):
-        return None
-    first = next(iter(results.values()))
-    pool = retrievals[0].pool
-    answering = [
-        Answering.of(encoders[name], result, retrieval)
-        for (name, result), retrieval in zip(results.items(), retrievals, strict=True)
-    ]
-
-    def picture(row: int) -> tuple[Image.Image, str]:
-        index = first.image_indices[pool.image_rows[row]]
-        return request.collection.image(index), f"image {index} of {first.collection}"
-
-    found = disagreements(answering, pool, picture)
-    return replace(found, collection=first.collection)
 
 
 def _probes(runs: Mapping[str, Sequence[EvaluationResult]]) -> dict[str, TextProbes]:

@@ -9,8 +9,8 @@ from string import Template
 
 from longclip._files import write_text
 from longclip.evaluation.chart import Axes, Line, line_chart, swatch
-from longclip.evaluation.lengths import STOCK_CONTEXT, STOCK_TOKENS, LengthCurve
-from longclip.evaluation.probes import TextProbes
+from longclip.evaluation.probes.lengths import STOCK_CONTEXT, STOCK_TOKENS, LengthCurve
+from longclip.evaluation.probes.text_probes import TextProbes
 from longclip.evaluation.report_confusion import Confusions, confusions_html
 from longclip.evaluation.report_gallery import Query, gallery_html
 from longclip.evaluation.report_probes import probes_html

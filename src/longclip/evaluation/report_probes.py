@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from html import escape
 
 from longclip.evaluation.chart import swatch
-from longclip.evaluation.details import PLACES, DetailAccuracy, PlaceAccuracy
-from longclip.evaluation.probes import TextProbes
+from longclip.evaluation.probes.details import PLACES, DetailAccuracy, PlaceAccuracy
+from longclip.evaluation.probes.sentence_probes import SentenceProbes
+from longclip.evaluation.probes.separation import Cosines, Separation
+from longclip.evaluation.probes.text_probes import TextProbes
 from longclip.evaluation.report_tables import Cell, ResultsTable, Row, table_html
-from longclip.evaluation.sentence_probes import SentenceProbes
-from longclip.evaluation.separation import Cosines, Separation
 
 _PLACES = {
     "early": "among the first 20 tokens",

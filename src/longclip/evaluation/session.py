@@ -4,20 +4,109 @@ import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
 
 from longclip._progress import SILENT, OnProgress
-from longclip.errors import UsageError
-from longclip.evaluation.benchmarks import fingerprint
+from longclip.data import Collection, Columns, open_for_evaluation
+from longclip.errors import DataError, UsageError
+from longclip.evaluation.benchmarks import (
+    BENCHMARKS,
+    SUITES,
+    OpenedBenchmark,
+    fingerprint,
+    open_benchmark,
+)
 from longclip.evaluation.cache import EmbeddingCache
-from longclip.evaluation.disagreements import Disagreements
+from longclip.evaluation.disagreements import Disagreements, find_disagreements
 from longclip.evaluation.encoder import Encoder
-from longclip.evaluation.measure import EvaluateConfig, evaluate
-from longclip.evaluation.model_report import find_disagreements
-from longclip.evaluation.requests import Request
+from longclip.evaluation.measure import EvaluateConfig, Task, evaluate
 from longclip.evaluation.results import EvaluationResult
 
 # A name before the first "=", which is neither a path nor a prefix such as open_clip:.
 _NAMED = re.compile(r"([^=/:\\]+)=(.+)")
+
+EVERYTHING: tuple[Task, ...] = ("long", "short", "zero-shot")
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A collection and what to measure on it; `opened` where it is a benchmark with a protocol."""
+
+    collection: Collection
+    tasks: tuple[Task, ...] = EVERYTHING
+    opened: OpenedBenchmark | None = None
+
+    @property
+    def name(self) -> str:
+        """The benchmark's, or the collection's."""
+        return self.opened.benchmark.name if self.opened else self.collection.name
+
+
+def open_requests(
+    data: Sequence[str],
+    *,
+    suite: str | None = None,
+    root: Path,
+    columns: Columns | None = None,
+    allow_partial: bool = False,
+    download: bool = False,
+) -> list[Request]:
+    """Open data by name.
+
+    Args:
+        data: each a benchmark, looked for below `root`; BENCHMARK=PATH, where it lies elsewhere;
+            or anything `longclip.data.open_collection` opens. A folder that is called like a
+            benchmark is reached as `./NAME`.
+        suite: all benchmarks of a suite, in place of `data`.
+        root: where benchmarks lie.
+        columns: which columns mean what; for tables.
+        allow_partial: take a benchmark that is not complete, marked as such.
+        download: fetch a benchmark that is not there, where the hub has it.
+
+    Raises:
+        longclip.data.DataError: if something is missing, incomplete or cannot be read.
+    """
+    found: list[Request] = []
+    if suite is not None and suite not in SUITES:
+        raise DataError(f"no suite {suite!r}, only {', '.join(SUITES)}")
+    for name in [suite] if suite else data:
+        for benchmark in SUITES.get(name, (name,)):
+            known, _, path = benchmark.partition("=")
+            if known in BENCHMARKS:
+                opened = open_benchmark(
+                    known,
+                    root,
+                    at=Path(path) if path else None,
+                    allow_partial=allow_partial,
+                    download=download,
+                )
+                found.append(Request(opened.collection, (opened.benchmark.task,), opened))
+            else:
+                found += [Request(c) for c in _open(name, columns)]
+    return found
+
+
+def _open(name: str, columns: Columns | None) -> list[Collection]:
+    try:
+        found = open_for_evaluation(name, columns=columns)
+    except DataError as error:
+        near = get_close_matches(name, [*BENCHMARKS, *SUITES], n=2)
+        if not near or Path(name).exists():
+            raise
+        raise DataError(f"{error}; did you mean the benchmark {' or '.join(near)}?") from error
+    for collection in found:
+        _check_measurable(collection)
+    return found
+
+
+def _check_measurable(collection: Collection) -> None:
+    texts = (collection.captions(index) for index in range(len(collection)))
+    if not any(own.long or own.short for own in texts) and not collection.label_sets():
+        raise DataError(
+            f"{collection.name} has nothing to measure: no text and no label was found; name the "
+            "columns that hold them (--long-column, --short-column, --label-column)"
+        )
 
 
 @dataclass(frozen=True)
@@ -88,7 +177,7 @@ def run_session(
         chosen = max(results, key=_long_texts).collection
         request = next(request for request in requests if request.name == chosen)
         own = {result.name: result for result in results if result.collection == chosen}
-        found = find_disagreements(encoders, request, own)
+        found = find_disagreements(encoders, request.collection, own)
     return Session(tuple(results), found)
 
 

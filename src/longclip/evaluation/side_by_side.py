@@ -5,10 +5,9 @@ from dataclasses import replace
 
 from longclip.errors import UsageError
 from longclip.evaluation.benchmarks import PUBLISHED
-from longclip.evaluation.bootstrap import Interval, bootstrap_top1
 from longclip.evaluation.report_tables import Cell, ResultsTable, Row
 from longclip.evaluation.results import EvaluationResult, TextRetrieval
-from longclip.evaluation.significance import compare_recall, compare_top1
+from longclip.evaluation.stats import Interval, bootstrap_top1, compare_recall, compare_top1
 
 _DIRECTIONS = {"text_to_image": "text → image", "image_to_text": "image → text"}
 _KS = (1, 5, 10)

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import normalize
 
 from longclip.errors import UsageError
-from longclip.evaluation.similarity import UnitRows
+from longclip.evaluation.ranking import UnitRows
 
 _PROMPTS_PER_CALL = 4096
 _IMAGES_PER_BLOCK = 4096

@@ -70,7 +70,7 @@ def train(
         store: pictures that are decoded already, in place of opening `config.data`.
         on_step: told about every step.
         evaluate: measures the model every `config.evaluate_every` steps and at the end, in the
-            first process; see `longclip.evaluation.during_training`.
+            first process; see `longclip.evaluation.periodic`.
 
     Raises:
         ValueError: if the configuration, the model or the data do not fit together.

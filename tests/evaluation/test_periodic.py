@@ -14,8 +14,8 @@ from tiny import write_photos
 from longclip.data import open_collection
 from longclip.errors import DataError, ImageError
 from longclip.evaluation import evaluate
-from longclip.evaluation.during_training import periodic_evaluation
 from longclip.evaluation.encoders import CLIPEncoder
+from longclip.evaluation.periodic import periodic_evaluation
 
 
 @pytest.fixture(scope="module")

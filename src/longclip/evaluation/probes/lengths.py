@@ -15,7 +15,7 @@ from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
 from longclip.evaluation.encoder import Encoder
-from longclip.evaluation.metrics import retrieval_recall
+from longclip.evaluation.ranking import retrieval_recall
 from longclip.inputs import clip_tokenizer
 
 STOCK_CONTEXT = 77

@@ -14,8 +14,8 @@ from longclip.data import Captions, Collection, Columns, LabelSet
 from longclip.errors import UsageError
 from longclip.evaluation.encoders.own import CLIPEncoder
 from longclip.evaluation.measure import EvaluateConfig, Task, evaluate
-from longclip.evaluation.requests import open_requests
 from longclip.evaluation.results import EvaluationResult, TextRetrieval
+from longclip.evaluation.session import open_requests
 from longclip.inputs import Preprocess
 from longclip.model import CLIP
 

@@ -14,7 +14,7 @@ from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
 from longclip.evaluation.encoder import Encoder
-from longclip.evaluation.metrics import RetrievalResult, retrieval_recall
+from longclip.evaluation.ranking import RetrievalResult, retrieval_recall
 from longclip.inputs import split_sentences
 
 

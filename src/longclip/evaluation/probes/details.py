@@ -15,8 +15,8 @@ from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
 from longclip.evaluation.encoder import Encoder
-from longclip.evaluation.lengths import STOCK_TOKENS, words_with_tokens
-from longclip.evaluation.similarity import UnitRows
+from longclip.evaluation.probes.lengths import STOCK_TOKENS, words_with_tokens
+from longclip.evaluation.ranking import UnitRows
 
 _KINDS = (
     ("red", "blue", "green", "yellow", "purple", "pink", "brown", "black", "white", "gray"),

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import normalize
 
 from longclip.errors import UsageError
-from longclip.evaluation.metrics import strongest_rivals
+from longclip.evaluation.ranking import strongest_rivals
 from longclip.inputs import clip_tokenizer, split_sentences
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
