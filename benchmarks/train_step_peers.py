@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from longclip.checkpoints.formats.openai import from_huggingface
+from longclip.losses.pcm import COMPONENTS
 from longclip.model import CLIP
 from longclip.model.config import TowerConfig
-from longclip.objectives.pcm import COMPONENTS
 from longclip.training.stream import EOT, Batch
 from train_step_pairs import CONTEXT_LENGTH
 

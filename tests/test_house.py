@@ -21,6 +21,7 @@ ROOMS = (
     "inputs",
     "checkpoints",
     "model",
+    "losses",
     "objectives",
     "scenes",
     "data",

@@ -19,9 +19,9 @@ from longclip.data import open_collection
 from longclip.data.open import open_training_data
 from longclip.errors import TrainingError
 from longclip.inputs import Preprocess
+from longclip.losses import long_clip_loss
 from longclip.model.convert import convert
 from longclip.model.stretch import stretch_table
-from longclip.objectives import long_clip_loss
 from longclip.training import RECIPES, TrainConfig, train
 from longclip.training import stream as stream_module
 from longclip.training.optimizer import make_optimizer, set_lr

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from longclip.objectives import Loss, distillation, info_nce, primary_components, sigmoid_loss
+from longclip.losses import Loss, distillation, long_clip_loss
 from longclip.training.config import TrainConfig
 from longclip.training.embedding import Features
 from longclip.training.gather import gather
@@ -44,7 +44,11 @@ class Teaching:
 def whole_batch(
     features: Features, config: TrainConfig, counts: Sequence[int], world: World
 ) -> Batched:
-    """Gather features: texts are this process's short ones, then its long ones."""
+    """Gather features; texts are this process's short ones, then its long ones.
+
+    They are normalised before they travel: a row's gradient is then summed over processes first and
+    goes through the normalisation once.
+    """
     mine = counts[world.rank]
     short_rows = mine * config.positives if config.reads_short else 0
     texts = F.normalize(features.texts.float(), dim=-1)
@@ -62,70 +66,41 @@ def whole_batch(
 def share_of_loss(
     batch: Batched, config: TrainConfig, rows: slice | None, teaching: Teaching | None
 ) -> Loss:
-    """The loss of `rows` of the batch (None: all); those of all processes add up to the whole."""
-    parts: dict[str, Tensor] = {}
-    weights: dict[str, float] = {}
-    if batch.long is not None:
-        parts["long"] = _softmax(
-            batch.images, batch.long, batch, config, rows, margin=config.margin
-        )
-        weights["long"] = config.long_weight
-    if config.texts == "short" or config.pcm:
-        parts["short"] = _short_loss(batch, config, rows)
-        weights["short"] = config.pcm_weight if config.pcm else 1.0
-    if teaching is not None:
-        assert batch.short is not None
-        parts["distill"] = distillation(
-            batch.images,
-            batch.short,
-            batch.logit_scale,
-            teaching.images,
-            teaching.short,
-            teaching.logit_scale,
-            rows=rows,
-            chunk=config.logit_rows,
-        )
-        weights["distill"] = config.distill_weight
-    total = sum(weights[name] * part for name, part in parts.items())
-    assert not isinstance(total, int | float)
-    return Loss(total, parts)
-
-
-def _short_loss(batch: Batched, config: TrainConfig, rows: slice | None) -> Tensor:
-    images = batch.images
-    assert batch.short is not None
-    if config.pcm:
-        images = primary_components(images, config.pcm_components, groups=config.pcm_groups)
-    if config.short_loss == "softmax":
+    """Return the loss of `rows` of the batch (None: all); all processes' shares add up to it."""
+    # Distillation too reads short texts; without PCM they are not matched beside long ones.
+    matched = config.texts == "short" or config.pcm
+    loss = long_clip_loss(
+        batch.images,
+        batch.long,
+        batch.short if matched else None,
+        batch.logit_scale,
+        logit_bias=batch.logit_bias if config.short_loss == "sigmoid" else None,
+        long_weight=config.long_weight,
+        weight=config.pcm_weight if config.pcm else 1.0,
+        components=config.pcm_components if config.pcm else 0,
+        groups=config.pcm_groups,
+        label_smoothing=config.label_smoothing,
+        margin=config.margin,
         # Beside long texts the short ones are summaries, which many images may share; a margin
         # would drive apart what is alike.
-        margin = 0.0 if batch.long is not None else config.margin
-        return _softmax(images, batch.short, batch, config, rows, margin=margin)
-    return sigmoid_loss(
-        images,
-        batch.short,
-        batch.logit_scale,
-        batch.logit_bias,
+        short_margin=0.0 if batch.long is not None else config.margin,
+        normalize=False,
         rows=rows,
         chunk=config.logit_rows,
     )
-
-
-def _softmax(
-    images: Tensor,
-    texts: Tensor,
-    batch: Batched,
-    config: TrainConfig,
-    rows: slice | None,
-    *,
-    margin: float,
-) -> Tensor:
-    return info_nce(
-        images,
-        texts,
+    if teaching is None:
+        return loss
+    assert batch.short is not None
+    distilled = distillation(
+        batch.images,
+        batch.short,
         batch.logit_scale,
-        label_smoothing=config.label_smoothing,
-        margin=margin,
+        teaching.images,
+        teaching.short,
+        teaching.logit_scale,
         rows=rows,
         chunk=config.logit_rows,
+    )
+    return Loss(
+        loss.total + config.distill_weight * distilled, {**loss.parts, "distill": distilled}
     )

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from longclip.errors import TrainingError
+from longclip.losses import Loss
 from longclip.model import CLIP
-from longclip.objectives import Loss
 from longclip.training.config import TrainConfig
 from longclip.training.embedding import Embedding, Features
 from longclip.training.objective import Teaching, share_of_loss, whole_batch

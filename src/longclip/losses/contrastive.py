@@ -6,12 +6,13 @@ from typing import Literal, NamedTuple
 from torch import Tensor
 from torch.nn import functional as F
 
-from longclip.objectives.shares import counted_rows, sum_over_chunks
-from longclip.objectives.similarity import (
+from longclip.losses.pairs import (
     at_least_float32,
+    counted_rows,
     own_image,
     own_texts,
     similarity,
+    sum_over_chunks,
     texts_per_image,
 )
 
@@ -26,7 +27,9 @@ def info_nce(
     rows: slice | None = None,
     chunk: int = 0,
 ) -> Tensor:
-    """Symmetric InfoNCE: the mean of image-to-text and text-to-image cross-entropy, in float32.
+    """Return symmetric InfoNCE: the mean of image-to-text and text-to-image cross-entropy.
+
+    Computed in float32 at least.
 
     An image with K texts has the target 1/K for each of them; a text has its one image.
 
@@ -62,6 +65,7 @@ def info_nce(
     scale = logit_scale.to(images.dtype)
 
     if rows is None and not chunk:
+        # Both directions read one matrix here; shares and chunks have to compute it twice.
         logits = _logits(*image_side, text_side, scale, margin)
         to_text = _cross_entropy(logits, image_side.positives, label_smoothing, "mean")
         to_image = _cross_entropy(logits.T, text_side.positives, label_smoothing, "mean")

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longclip.objectives import IdentityWarning, primary_components
+from longclip.losses import IdentityWarning, primary_components
 
 
 def by_svd(features: torch.Tensor, k: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from longclip.objectives import info_nce
+from longclip.losses import info_nce
 
 
 def written_out(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from longclip.objectives.similarity import own_image, own_texts, texts_per_image
+from longclip.losses.pairs import own_image, own_texts, texts_per_image
 
 
 def test_own_rows_name_each_other() -> None:

@@ -6,8 +6,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from longclip.errors import UsageError
-from longclip.objectives.shares import counted_rows, sum_over_chunks
-from longclip.objectives.similarity import at_least_float32, similarity, texts_per_image
+from longclip.losses.pairs import (
+    at_least_float32,
+    counted_rows,
+    similarity,
+    sum_over_chunks,
+    texts_per_image,
+)
 
 
 def distillation(
@@ -21,7 +26,7 @@ def distillation(
     rows: slice | None = None,
     chunk: int = 0,
 ) -> Tensor:
-    """KL(teacher ‖ student) of the softmaxed similarities in the batch.
+    """Return KL(teacher ‖ student) of the softmaxed similarities in the batch.
 
     The mean of two directions: over images, each a distribution over all texts, and over texts,
     each a distribution over all images. Nothing flows back into the teacher.
@@ -90,7 +95,7 @@ def _block_loss(
 
 
 def _divergence(logits: Tensor, target: Tensor) -> Tensor:
-    """Σ over rows of KL(softmax(target) ‖ softmax(logits))."""
+    """Return the sum over rows of KL(softmax(target) ‖ softmax(logits))."""
     return F.kl_div(
         logits.log_softmax(dim=1), target.log_softmax(dim=1), log_target=True, reduction="sum"
     )

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from longclip.objectives import distillation, info_nce, long_clip_loss, sigmoid_loss
-from longclip.objectives.shares import counted_rows
+from longclip.losses import distillation, info_nce, long_clip_loss, sigmoid_loss
+from longclip.losses.pairs import counted_rows
 
 WIDTH = 5
 Objective = Callable[..., Tensor]

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longclip.objectives import sigmoid_loss
+from longclip.losses import sigmoid_loss
 
 
 @given(

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from longclip.objectives.shares import counted_rows, sum_over_chunks
-from longclip.objectives.similarity import (
+from longclip.losses.pairs import (
     at_least_float32,
+    counted_rows,
     own_texts,
     similarity,
+    sum_over_chunks,
     texts_per_image,
 )
 
@@ -24,7 +25,9 @@ def sigmoid_loss(
     rows: slice | None = None,
     chunk: int = 0,
 ) -> Tensor:
-    """−1/(B·K) · Σ_ij log σ(z_ij · (s·x_i·t_j + b)), z = 1 for an image's own texts, else −1.
+    """Return −1/(B·K) · Σ_ij log σ(z_ij · (s·x_i·t_j + b)).
+
+    z is 1 for an image's own texts, else −1.
 
     SigLIP (Zhai et al., ICCV 2023, equation 1) with K positives per image as in β-CLIP. SigLIP
     divides by the B positives; here there are B·K of them, each with B − 1 negatives in its

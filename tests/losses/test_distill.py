@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from longclip.objectives import distillation
+from longclip.losses import distillation
 
 
 def features(seed: int, *sizes: tuple[int, int]) -> list[Tensor]:
