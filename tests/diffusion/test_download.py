@@ -14,8 +14,8 @@ import pytest
 from hub_server import hub_server
 from saved_pipelines import saved_clip, saved_pipeline
 
-import longclip.diffusion.download as download_module
-from longclip.diffusion.download import readable_size, require_here
+import longclip.diffusion.pipeline_files as download_module
+from longclip.diffusion.pipeline_files import readable_size, require_here
 from longclip.errors import MissingWeightsError
 
 huggingface_hub = pytest.importorskip("huggingface_hub")

@@ -20,9 +20,9 @@ from tiny_pipelines import (
 )
 from torch import Tensor
 
+from longclip.diffusion.conditioning import Conditioning, encode
 from longclip.diffusion.encoders import lengthened
-from longclip.diffusion.encoding import Conditioning, encode
-from longclip.diffusion.families import text_slots
+from longclip.diffusion.pipeline import text_slots
 from longclip.diffusion.windows import PromptCut
 
 XL = ("sdxl", "refiner")
@@ -215,7 +215,7 @@ def test_a_failing_encoder_gets_its_lora_scale_back(monkeypatch: pytest.MonkeyPa
     )
     before = encode(own, SHORT)
     with monkeypatch.context() as patch:
-        patch.setattr("longclip.diffusion.encoding.read_windows", lambda *_, **__: 1 / 0)
+        patch.setattr("longclip.diffusion.conditioning.read_windows", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             encode(own, SHORT, lora_scale=0.5)
     assert_same(encode(own, SHORT), before)

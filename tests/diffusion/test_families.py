@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from tiny_pipelines import FAMILIES, Family, diffusers, tiny_pipeline, transformers
 
-from longclip.diffusion.families import FIRST, SECOND, is_xl, text_slots
+from longclip.diffusion.pipeline import FIRST, SECOND, is_xl, text_slots
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -13,10 +13,11 @@ from PIL import Image
 from saved_pipelines import BEGINNING, BOAT, DOG, saved_clip, saved_pipeline
 
 from longclip.commands.generate import generate_command
-from longclip.diffusion import PromptCut, apply, generating, undo
-from longclip.diffusion.generating import GenerateConfig, generate
-from longclip.diffusion.opening import open_pipeline
+from longclip.diffusion import PromptCut, apply, undo
+from longclip.diffusion import generation as generating
+from longclip.diffusion.generation import GenerateConfig, generate
 from longclip.diffusion.pictures import read_facts
+from longclip.diffusion.pipeline import open_pipeline
 
 SIZE: dict[str, Any] = {"width": 32, "height": 32}
 BOTH: dict[str, Any] = SIZE | {"steps": 2}

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_pipelines import tiny_pipeline
 
+from longclip.diffusion.emphasis import unweighted
 from longclip.diffusion.prompt_view import Window, as_json, view_prompt, windows_of
-from longclip.diffusion.prompts import unweighted
-from longclip.diffusion.readers import clip_reader, open_readers, pipeline_readers
+from longclip.diffusion.text_readers import clip_reader, open_readers, pipeline_readers
 from longclip.inputs import clip_tokenizer
 
 TEXT = "A lighthouse at dusk. A red boat waits below it. Dr. Ó Briain's 12 electroencephalographs!"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longclip.diffusion.prompts import Piece, parse_prompt
+from longclip.diffusion.emphasis import Piece, parse_prompt
 
 
 def pieces(prompt: str) -> list[tuple[str, float]]:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_pipelines import tiny_tokenizer
 
-from longclip.diffusion.prompts import Piece, Section, parse_prompt, unweighted
+from longclip.diffusion.emphasis import Piece, Section, parse_prompt, unweighted
 from longclip.diffusion.windows import (
     NEAR,
     Token,

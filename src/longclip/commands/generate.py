@@ -105,7 +105,7 @@ def generate_command(
     require_libraries()
     import torch
 
-    from longclip.diffusion.generating import GenerateConfig, generate
+    from longclip.diffusion.generation import GenerateConfig, generate
 
     config = GenerateConfig(
         prompt=sys.stdin.read().strip() if prompt == "-" else prompt,

@@ -45,9 +45,9 @@ def prompt_command(
 
     from rich.console import Console
 
-    from longclip.diffusion.prompt_printing import print_views
+    from longclip.diffusion.prompt_print import print_views
     from longclip.diffusion.prompt_view import as_json, view_prompt
-    from longclip.diffusion.readers import open_readers
+    from longclip.diffusion.text_readers import open_readers
 
     prompt = sys.stdin.read() if text == "-" else text
     readers = open_readers(model, revision)

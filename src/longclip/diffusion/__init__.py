@@ -5,18 +5,20 @@ from typing import TYPE_CHECKING
 from longclip._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from longclip.diffusion.applying import apply, undo
-    from longclip.diffusion.encoding import Conditioning, encode
+    from longclip.diffusion.conditioning import Conditioning, encode
+    from longclip.diffusion.patch import apply, undo
+    from longclip.diffusion.pictures import read_facts
     from longclip.diffusion.windows import PromptCut
 
 _EXPORTS = {
-    "Conditioning": "encoding",
+    "Conditioning": "conditioning",
     "PromptCut": "windows",
-    "apply": "applying",
-    "encode": "encoding",
-    "undo": "applying",
+    "apply": "patch",
+    "encode": "conditioning",
+    "read_facts": "pictures",
+    "undo": "patch",
 }
 
 __getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
 
-__all__ = ["Conditioning", "PromptCut", "apply", "encode", "undo"]
+__all__ = ["Conditioning", "PromptCut", "apply", "encode", "read_facts", "undo"]

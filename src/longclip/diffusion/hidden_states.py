@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longclip.diffusion.families import Slot, is_xl
-from longclip.diffusion.weighting import Weighting, drawn_from_empty, multiplied, scaled
+from longclip.diffusion.emphasis import Weighting, drawn_from_empty, multiplied, scaled
+from longclip.diffusion.pipeline import Slot, is_xl
 from longclip.diffusion.windows import Tokens, framed
 from longclip.errors import UsageError
 

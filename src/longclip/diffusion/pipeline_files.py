@@ -1,18 +1,21 @@
-"""Which files of a pipeline's repository are needed: one set of weights, and what is small.
+"""Files of a pipeline's repository: which are needed, which are missing, and fetching them.
 
 A repository often holds the same weights five times over (float32, float16, pickled, for ONNX, for
-Flax). Chosen here rather than by diffusers, because what is announced has to be what is fetched.
+Flax). One set is chosen here rather than by diffusers, because what is announced before a download
+has to be what is fetched.
 """
 
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longclip.errors import UsageError
+from longclip.checkpoints import hub
+from longclip.errors import CheckpointError, MissingWeightsError, UsageError
 
 INDEX = "model_index.json"
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
@@ -120,3 +123,217 @@ def _weights(names: list[str], *, half: bool) -> list[str]:
 def _all_shards(names: list[str]) -> bool:
     counts = [match["shards"] for name in names if (match := _WEIGHTS.fullmatch(name))]
     return None in counts or len(names) == int(counts[0] or 0)
+
+
+# Gigabytes in float32, computed from the numbers of weights; half of it in float16. By the last
+# part of the name, since the same files lie under several owners.
+_KNOWN_SIZES = {
+    "stable-diffusion-v1-4": 5.5,
+    "stable-diffusion-v1-5": 5.5,
+    "stable-diffusion-2-base": 5.2,
+    "stable-diffusion-2": 5.2,
+    "stable-diffusion-2-1-base": 5.2,
+    "stable-diffusion-2-1": 5.2,
+    "stable-diffusion-xl-base-1.0": 13.9,
+}
+
+
+@dataclass(frozen=True)
+class Download:
+    """Files of one repository that are not on this machine.
+
+    Attributes:
+        name: what was asked for: owner/model, or a folder of it.
+        files: paths in the repository.
+        size: bytes, or None where the hub does not say.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    size: int | None
+
+    def __str__(self) -> str:
+        size = "size unknown" if self.size is None else readable_size(self.size)
+        return f"{self.name}: {len(self.files)} file{'s' * (len(self.files) > 1)}, {size}"
+
+
+def readable_size(size: float) -> str:
+    """Bytes as people write them."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}"
+    return f"{size:.0f} bytes"
+
+
+def require_here(
+    *,
+    pipelines: Sequence[str] = (),
+    encoders: Sequence[str] = (),
+    half: bool = False,
+    revision: str | None = None,
+    download: bool = False,
+) -> None:
+    """Make sure that everything can be loaded without a network.
+
+    What is complete in the hub's cache is taken as it is; the hub is not asked.
+
+    Args:
+        pipelines: directories or hub ids of diffusers pipelines.
+        encoders: models as `longclip.load` takes them.
+        half: take float16 weights where a pipeline has them.
+        revision: branch, tag or commit of the pipelines.
+        download: fetch what is not here.
+
+    Raises:
+        MissingWeightsError: if something is missing and `download` is false; nothing was fetched
+            then but a pipeline's index.
+        ValueError: if there is no such model, or its weights are pickled ones.
+    """
+    needed = [d for name in pipelines if (d := _pipeline_download(name, half, revision))]
+    needed += [d for name in encoders if (d := _encoder_download(name))]
+    if not needed:
+        return
+    if not download:
+        lines = "".join(f"\n  {item}" for item in needed)
+        raise MissingWeightsError(
+            f"these weights are not on this machine:{lines}\nadd --download to fetch them from the "
+            "hub, into its cache, or name local directories"
+        )
+    for item in needed:
+        owner, model, *_ = item.name.split("/")
+        fetch_files(f"{owner}/{model}", item.files, revision if item.name in pipelines else None)
+
+
+def pipeline_directory(name: str, revision: str | None = None) -> Path:
+    """Where a pipeline lies on this machine, after `require_here`."""
+    path = Path(name)
+    cached = None if path.is_dir() else _cached(name, revision)
+    return cached or path
+
+
+def fetch_files(repository: str, files: Sequence[str], revision: str | None = None) -> None:
+    """Fetch files of a repository into the hub's cache.
+
+    Raises:
+        ValueError: if they cannot be had.
+    """
+    from huggingface_hub import hf_hub_download
+
+    with hub_answers(repository, revision):
+        for file in files:
+            hf_hub_download(repository, file, revision=revision)
+
+
+@contextmanager
+def hub_answers(repository: str, revision: str | None = None) -> Iterator[None]:
+    """`checkpoints.hub.hub_answers`, which says how large it is what could not be fetched.
+
+    Raises:
+        CheckpointError: where the hub knows no such model or revision, or asks for consent.
+        MissingWeightsError: where it cannot be reached.
+    """
+    try:
+        with hub.hub_answers(repository, revision):
+            yield
+    except hub.HubUnreachable as error:
+        raise _unreachable(repository, error) from None
+
+
+def _unreachable(repository: str, error: hub.HubUnreachable) -> MissingWeightsError:
+    size = _KNOWN_SIZES.get(repository.rpartition("/")[2].lower())
+    about = (
+        f"it is about {size:.1f} GB in float32 and {size / 2:.1f} GB in float16"
+        if size
+        else "its size is unknown"
+    )
+    return MissingWeightsError(
+        f"{repository} is not on this machine and the hub cannot be reached ({error}); {about}. "
+        f"Try again with --download where there is a network, or fetch it elsewhere (hf download "
+        f"{repository}) and name the directory; HF_ENDPOINT sets a mirror"
+    )
+
+
+def _pipeline_download(name: str, half: bool, revision: str | None) -> Download | None:
+    path = Path(name)
+    if path.is_dir():
+        _check(name, choose_local(path, half=half))
+        return None
+    if not hub.is_hub_id(name) or name.count("/") != 1:
+        raise CheckpointError(
+            f"no pipeline {name!r}: it is neither a diffusers directory nor owner/model on the hub"
+        )
+    cached = _cached(name, revision)
+    if cached is not None:
+        found = choose_local(cached, half=half)
+        if not found.missing and not found.pickled:
+            return None
+    return _asked(name, half, revision)
+
+
+def _asked(name: str, half: bool, revision: str | None) -> Download:
+    """What the hub has of a pipeline and this machine has not."""
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+
+    with hub_answers(name, revision):
+        info = HfApi().model_info(name, revision=revision, files_metadata=True)
+        sizes = {file.rfilename: file.size for file in info.siblings or ()}
+        if INDEX not in sizes:
+            raise CheckpointError(f"{name} is not a diffusers pipeline: it has no {INDEX}")
+        index = json.loads(Path(hf_hub_download(name, INDEX, revision=revision)).read_text("utf-8"))
+    found = choose(sizes, index, half=half)
+    _check(name, found)
+    # One that is in the cache is a path; one that is known not to exist is an object, not a path.
+    lacking = [
+        file
+        for file in found.files
+        if not isinstance(try_to_load_from_cache(name, file, revision=info.sha), str)
+    ]
+    return Download(name, tuple(lacking), _total(sizes[file] for file in lacking))
+
+
+def _encoder_download(name: str) -> Download | None:
+    """What is lacking of a model for `longclip.load`."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    if Path(name).exists() or not hub.is_hub_id(name):
+        return None
+    owner, model, *folders = name.split("/")
+    repository = f"{owner}/{model}"
+    inside = "".join(f"{folder}/" for folder in folders)
+    try:
+        directory = Path(snapshot_download(repository, local_files_only=True), *folders)
+        if hub.files_to_fetch(name, [path.name for path in directory.iterdir() if path.is_file()]):
+            return None
+    except (OSError, CheckpointError):  # not there, or without weights
+        pass
+    with hub_answers(repository):
+        info = HfApi().model_info(repository, files_metadata=True)
+    sizes = {file.rfilename: file.size for file in info.siblings or ()}
+    files = [
+        inside + file for file in hub.files_to_fetch(name, hub.directly_in(inside, list(sizes)))
+    ]
+    return Download(name, tuple(files), _total(sizes[file] for file in files))
+
+
+def _cached(name: str, revision: str | None) -> Path | None:
+    """The snapshot of a pipeline in the hub's cache, whole or not."""
+    from huggingface_hub import try_to_load_from_cache
+
+    index = try_to_load_from_cache(name, INDEX, revision=revision)
+    return Path(index).parent if isinstance(index, str) else None
+
+
+def _check(name: str, found: Choice) -> None:
+    if found.pickled:
+        raise UsageError(
+            f"{name} has the weights of {', '.join(found.pickled)} only as pickles, which are "
+            "never loaded; save it again with save_pretrained, which writes safetensors, if you "
+            "trust where it comes from"
+        )
+    if found.missing:
+        raise UsageError(f"{name} is incomplete: no files or weights in {', '.join(found.missing)}")
+
+
+def _total(sizes: Iterator[int | None]) -> int | None:
+    known = list(sizes)
+    return None if None in known else sum(size or 0 for size in known)

@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
 
-from longclip.diffusion.prompts import Piece, Section, parse_prompt, unweighted
+from longclip.diffusion.emphasis import Piece, Section, parse_prompt, unweighted
 from longclip.inputs import split_sentences
 
 LIMITS = (77, 248)

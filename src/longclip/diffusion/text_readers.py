@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from longclip.diffusion.libraries import quiet_libraries, require_libraries
-from longclip.diffusion.limits import quiet_about_cuts
 from longclip.diffusion.prompt_view import Reader
+from longclip.diffusion.windows import quiet_about_cuts
 from longclip.errors import UsageError
 from longclip.inputs import clip_tokenizer
 
@@ -54,7 +54,7 @@ def tokenizer_reader(tokenizer: Any, name: str) -> Reader:
 
 def pipeline_readers(pipeline: Any) -> list[Reader]:
     """The readers of a pipeline in memory, in the order of its encoders."""
-    from longclip.diffusion.families import text_slots
+    from longclip.diffusion.pipeline import text_slots
 
     names = [slot.tokenizer for slot in text_slots(pipeline)]
     return [tokenizer_reader(getattr(pipeline, name), name) for name in names]
@@ -141,7 +141,7 @@ def _hub_context_length(model: str, revision: str | None) -> int:
         text = config.get("text_config") or config
         if "max_position_embeddings" in text:
             return int(text["max_position_embeddings"])
-    from longclip.diffusion.download import require_here
+    from longclip.diffusion.pipeline_files import require_here
 
     require_here(encoders=[model], revision=revision)
     return _context_length(model)
@@ -151,7 +151,7 @@ def _with_tokenizers(model: str, directory: Path, revision: str | None) -> Path:
     """The directory in the cache, after the small files of the tokenizers have been fetched."""
     from huggingface_hub import HfApi
 
-    from longclip.diffusion.download import fetch_files, hub_answers
+    from longclip.diffusion.pipeline_files import fetch_files, hub_answers
 
     if not any((directory / name).is_dir() for name in _FOLDERS):
         with hub_answers(model, revision):
@@ -165,7 +165,7 @@ def _fetched(repository: str, file: str, revision: str | None) -> Path | None:
     """The directory in the cache with one small file, or None where the model has none."""
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    from longclip.diffusion.download import hub_answers
+    from longclip.diffusion.pipeline_files import hub_answers
 
     with hub_answers(repository, revision):
         from huggingface_hub import hf_hub_download

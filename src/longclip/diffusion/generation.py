@@ -14,16 +14,14 @@ from PIL import Image
 from longclip import __version__
 from longclip._files import check_writable
 from longclip._progress import SILENT, OnProgress
-from longclip.diffusion.applying import apply
 from longclip.diffusion.comparison import Side, side_by_side
-from longclip.diffusion.encoding import Conditioning, encode
-from longclip.diffusion.families import text_slots
-from longclip.diffusion.limits import quiet_about_cuts
-from longclip.diffusion.opening import open_pipeline
+from longclip.diffusion.conditioning import Conditioning, encode
+from longclip.diffusion.patch import apply
 from longclip.diffusion.pictures import write_png
+from longclip.diffusion.pipeline import open_pipeline, text_slots
 from longclip.diffusion.prompt_view import Reader, windows_of
-from longclip.diffusion.readers import pipeline_readers
-from longclip.diffusion.windows import PromptCut
+from longclip.diffusion.text_readers import pipeline_readers
+from longclip.diffusion.windows import PromptCut, quiet_about_cuts
 from longclip.errors import UsageError
 
 

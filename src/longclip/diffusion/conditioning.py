@@ -8,12 +8,19 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from longclip.diffusion.families import Slot, is_xl, text_slots
+from longclip.diffusion.emphasis import Weighting, parse_prompt, unweighted
 from longclip.diffusion.hidden_states import check_clip_skip, lora_scaled, read_windows
-from longclip.diffusion.limits import Cut, quiet_about_cuts, warn_of_cuts
-from longclip.diffusion.prompts import parse_prompt, unweighted
-from longclip.diffusion.weighting import Weighting
-from longclip.diffusion.windows import Tokens, as_text, cut_windows, split_words, tokens_of
+from longclip.diffusion.pipeline import Slot, is_xl, text_slots
+from longclip.diffusion.windows import (
+    Cut,
+    Tokens,
+    as_text,
+    cut_windows,
+    quiet_about_cuts,
+    split_words,
+    tokens_of,
+    warn_of_cuts,
+)
 from longclip.errors import UsageError
 
 Overflow = Literal["chunk", "warn"]
@@ -86,7 +93,7 @@ def encode(
             "Clip skip 2" of the web UI and layer −2 of ComfyUI; SDXL counts from the second to
             last, so that 1 is −3. As in diffusers, negative prompts are read without it; those
             programs apply it to both.
-        weights: whether to read `(word:1.3)`, `[word]` and BREAK (see longclip.diffusion.prompts);
+        weights: whether to read `(word:1.3)`, `[word]` and BREAK (see longclip.diffusion.emphasis);
             if not, brackets are text.
         weighting: what a weight does. "a1111" multiplies a token's states by it and restores the
             mean, "no-norm" only multiplies them (the web UI's advice for SDXL), "comfyui" moves
