@@ -5,73 +5,29 @@ Importing this package is cheap: torch and everything else heavy is loaded on fi
 
 from typing import TYPE_CHECKING
 
-from longclip._lazy import lazy_exports
+from longclip._lazy import export_lazily
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from longclip import (
-        checkpoints,
-        data,
-        diffusion,
-        evaluation,
-        inputs,
-        losses,
-        model,
-        objectives,
-        scenes,
-        search,
-        training,
-    )
-    from longclip.inputs import tokenize
-    from longclip.model import CLIP, load, save
-    from longclip.model.average import average
-    from longclip.model.stretch import stretch
+    from longclip import checkpoints as checkpoints
+    from longclip import data as data
+    from longclip import diffusion as diffusion
+    from longclip import errors as errors
+    from longclip import evaluation as evaluation
+    from longclip import inputs as inputs
+    from longclip import losses as losses
+    from longclip import model as model
+    from longclip import objectives as objectives
+    from longclip import scenes as scenes
+    from longclip import search as search
+    from longclip import training as training
+    from longclip.errors import LongCLIPError as LongCLIPError
+    from longclip.inputs import tokenize as tokenize
+    from longclip.model import CLIP as CLIP
+    from longclip.model import load as load
+    from longclip.model import save as save
+    from longclip.model.average import average as average
+    from longclip.model.stretch import stretch as stretch
 
-_EXPORTS = {
-    "CLIP": "model",
-    "average": "model.average",
-    "load": "model",
-    "save": "model",
-    "stretch": "model.stretch",
-    "tokenize": "inputs",
-    **dict.fromkeys(
-        (
-            "checkpoints",
-            "data",
-            "diffusion",
-            "evaluation",
-            "inputs",
-            "losses",
-            "model",
-            "objectives",
-            "scenes",
-            "search",
-            "training",
-        ),
-        "",
-    ),
-}
-
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
-
-__all__ = [
-    "CLIP",
-    "__version__",
-    "average",
-    "checkpoints",
-    "data",
-    "diffusion",
-    "evaluation",
-    "inputs",
-    "load",
-    "losses",
-    "model",
-    "objectives",
-    "save",
-    "scenes",
-    "search",
-    "stretch",
-    "tokenize",
-    "training",
-]
+export_lazily(__name__, "__version__")

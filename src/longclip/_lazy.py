@@ -1,26 +1,39 @@
 """Names that import their module on first use, so that `import longclip` stays light."""
 
+import ast
 import importlib
-from collections.abc import Callable, Mapping
+import inspect
+import sys
 from typing import Any
 
 
-def lazy_exports(
-    package: str, exports: Mapping[str, str]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` (PEP 562) for a package.
+def export_lazily(package: str, *own: str) -> None:
+    """Give a package its `__getattr__` and `__dir__` (PEP 562) and its `__all__`.
 
-    `exports` maps each public name to the submodule that defines it, or to "" where the name is
-    itself a submodule.
+    What it exports is what its `__init__.py` imports under `if TYPE_CHECKING:`, each as
+    `from longclip.package.module import Name as Name`: stated there alone, public for a type
+    checker, and read from the source here.
+
+    Args:
+        package: its `__name__`.
+        own: public names that it defines itself.
     """
+    module = sys.modules[package]
+    home = {
+        alias.name: node.module or ""
+        for block in ast.parse(inspect.getsource(module)).body
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    names = sorted((*home, *own))
 
     def __getattr__(name: str) -> Any:
-        if name not in exports:
+        if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = importlib.import_module(f"{package}.{exports[name] or name}")
-        return getattr(module, name) if exports[name] else module
+        if home[name] == package:  # the name of a submodule
+            return importlib.import_module(f"{package}.{name}")
+        return getattr(importlib.import_module(home[name]), name)
 
-    def __dir__() -> list[str]:
-        return sorted(exports)
-
-    return __getattr__, __dir__
+    vars(module).update(__getattr__=__getattr__, __dir__=lambda: names, __all__=names)

@@ -2,22 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from longclip._lazy import lazy_exports
-from longclip.errors import CheckpointError  # noqa: F401 (kept importable from here)
+from longclip._lazy import export_lazily
 
 if TYPE_CHECKING:
-    from longclip.checkpoints.checkpoint import Checkpoint, Tower, lone_tower
-    from longclip.checkpoints.read import Activation, open_checkpoint
+    from longclip.checkpoints.checkpoint import Checkpoint as Checkpoint
+    from longclip.checkpoints.checkpoint import Tower as Tower
+    from longclip.checkpoints.checkpoint import lone_tower as lone_tower
+    from longclip.checkpoints.read import Activation as Activation
+    from longclip.checkpoints.read import open_checkpoint as open_checkpoint
+    from longclip.errors import CheckpointError as CheckpointError
 
-# The function and the class are exported, so the module `checkpoint` must not be called like one.
-_EXPORTS = {
-    "Activation": "read",
-    "Checkpoint": "checkpoint",
-    "Tower": "checkpoint",
-    "lone_tower": "checkpoint",
-    "open_checkpoint": "read",
-}
-
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
-
-__all__ = ["Activation", "Checkpoint", "Tower", "lone_tower", "open_checkpoint"]
+export_lazily(__name__)

@@ -2,63 +2,24 @@
 
 from typing import TYPE_CHECKING
 
-from longclip._lazy import lazy_exports
-from longclip.errors import DataError  # noqa: F401 (kept importable from here)
+from longclip._lazy import export_lazily
 
 if TYPE_CHECKING:
-    from longclip.data.captions import TextPolicy, Texts, sample_texts
-    from longclip.data.collection import (
-        Captions,
-        Collection,
-        LabelSet,
-        blocks_of,
-        problems_of,
-    )
-    from longclip.data.joined import join
-    from longclip.data.mixture import Mixture, Part
-    from longclip.data.open import open_collection, open_for_evaluation, open_training_data
-    from longclip.data.scenes import ScenesCollection
-    from longclip.data.shard_cache import ShardCache
-    from longclip.data.table import Columns
+    from longclip.data.captions import TextPolicy as TextPolicy
+    from longclip.data.captions import sample_texts as sample_texts
+    from longclip.data.collection import Captions as Captions
+    from longclip.data.collection import Collection as Collection
+    from longclip.data.collection import LabelSet as LabelSet
+    from longclip.data.collection import problems_of as problems_of
+    from longclip.data.joined import join as join
+    from longclip.data.mixture import Mixture as Mixture
+    from longclip.data.mixture import Part as Part
+    from longclip.data.open import open_collection as open_collection
+    from longclip.data.open import open_for_evaluation as open_for_evaluation
+    from longclip.data.open import open_training_data as open_training_data
+    from longclip.data.scenes import ScenesCollection as ScenesCollection
+    from longclip.data.shard_cache import ShardCache as ShardCache
+    from longclip.data.table import Columns as Columns
+    from longclip.errors import DataError as DataError
 
-_EXPORTS = {
-    "Captions": "collection",
-    "Collection": "collection",
-    "Columns": "table",
-    "LabelSet": "collection",
-    "Mixture": "mixture",
-    "Part": "mixture",
-    "ScenesCollection": "scenes",
-    "ShardCache": "shard_cache",
-    "TextPolicy": "captions",
-    "Texts": "captions",
-    "blocks_of": "collection",
-    "join": "joined",
-    "open_collection": "open",
-    "open_for_evaluation": "open",
-    "open_training_data": "open",
-    "problems_of": "collection",
-    "sample_texts": "captions",
-}
-
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
-
-__all__ = [
-    "Captions",
-    "Collection",
-    "Columns",
-    "LabelSet",
-    "Mixture",
-    "Part",
-    "ScenesCollection",
-    "ShardCache",
-    "TextPolicy",
-    "Texts",
-    "blocks_of",
-    "join",
-    "open_collection",
-    "open_for_evaluation",
-    "open_training_data",
-    "problems_of",
-    "sample_texts",
-]
+export_lazily(__name__)

@@ -2,23 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from longclip._lazy import lazy_exports
+from longclip._lazy import export_lazily
 
 if TYPE_CHECKING:
-    from longclip.diffusion.conditioning import Conditioning, encode
-    from longclip.diffusion.patch import apply, undo
-    from longclip.diffusion.pictures import read_facts
-    from longclip.diffusion.windows import PromptCut
+    from longclip.diffusion.conditioning import Conditioning as Conditioning
+    from longclip.diffusion.conditioning import encode as encode
+    from longclip.diffusion.patch import apply as apply
+    from longclip.diffusion.patch import undo as undo
+    from longclip.diffusion.pictures import read_facts as read_facts
+    from longclip.diffusion.windows import PromptCut as PromptCut
 
-_EXPORTS = {
-    "Conditioning": "conditioning",
-    "PromptCut": "windows",
-    "apply": "patch",
-    "encode": "conditioning",
-    "read_facts": "pictures",
-    "undo": "patch",
-}
-
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
-
-__all__ = ["Conditioning", "PromptCut", "apply", "encode", "read_facts", "undo"]
+export_lazily(__name__)

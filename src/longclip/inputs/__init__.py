@@ -2,56 +2,23 @@
 
 from typing import TYPE_CHECKING
 
-from longclip._lazy import lazy_exports
-from longclip.errors import ImageError  # noqa: F401 (kept importable from here)
+from longclip._lazy import export_lazily
 
 if TYPE_CHECKING:
-    from longclip.inputs.cleaning import clean_text
-    from longclip.inputs.images import decode_image
-    from longclip.inputs.preprocess import Preprocess
-    from longclip.inputs.sentences import published_short_caption, short_caption, split_sentences
-    from longclip.inputs.tokenizer import (
-        Tokenizer,
-        Truncation,
-        TruncationWarning,
-        clip_tokenizer,
-        tokenize,
-        truncation,
-    )
-    from longclip.inputs.tokenizer_files import tokenizer_json, write_tokenizer_files
+    from longclip.errors import ImageError as ImageError
+    from longclip.inputs.cleaning import clean_text as clean_text
+    from longclip.inputs.images import decode_image as decode_image
+    from longclip.inputs.preprocess import Preprocess as Preprocess
+    from longclip.inputs.sentences import published_short_caption as published_short_caption
+    from longclip.inputs.sentences import short_caption as short_caption
+    from longclip.inputs.sentences import split_sentences as split_sentences
+    from longclip.inputs.tokenizer import Tokenizer as Tokenizer
+    from longclip.inputs.tokenizer import Truncation as Truncation
+    from longclip.inputs.tokenizer import TruncationWarning as TruncationWarning
+    from longclip.inputs.tokenizer import clip_tokenizer as clip_tokenizer
+    from longclip.inputs.tokenizer import tokenize as tokenize
+    from longclip.inputs.tokenizer import truncation as truncation
+    from longclip.inputs.tokenizer_files import tokenizer_json as tokenizer_json
+    from longclip.inputs.tokenizer_files import write_tokenizer_files as write_tokenizer_files
 
-_EXPORTS = {
-    "Preprocess": "preprocess",
-    "Tokenizer": "tokenizer",
-    "Truncation": "tokenizer",
-    "TruncationWarning": "tokenizer",
-    "clean_text": "cleaning",
-    "clip_tokenizer": "tokenizer",
-    "decode_image": "images",
-    "published_short_caption": "sentences",
-    "short_caption": "sentences",
-    "split_sentences": "sentences",
-    "tokenize": "tokenizer",
-    "tokenizer_json": "tokenizer_files",
-    "truncation": "tokenizer",
-    "write_tokenizer_files": "tokenizer_files",
-}
-
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
-
-__all__ = [
-    "Preprocess",
-    "Tokenizer",
-    "Truncation",
-    "TruncationWarning",
-    "clean_text",
-    "clip_tokenizer",
-    "decode_image",
-    "published_short_caption",
-    "short_caption",
-    "split_sentences",
-    "tokenize",
-    "tokenizer_json",
-    "truncation",
-    "write_tokenizer_files",
-]
+export_lazily(__name__)

@@ -2,29 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from longclip._lazy import lazy_exports
+from longclip._lazy import export_lazily
 
 if TYPE_CHECKING:
-    from longclip.model.clip import CLIP
-    from longclip.model.config import CLIPConfig, TextConfig, VisionConfig
-    from longclip.model.pretrained import load, save
+    from longclip.model.clip import CLIP as CLIP
+    from longclip.model.config import CLIPConfig as CLIPConfig
+    from longclip.model.config import TextConfig as TextConfig
+    from longclip.model.config import VisionConfig as VisionConfig
+    from longclip.model.pretrained import load as load
+    from longclip.model.pretrained import save as save
 
-_EXPORTS = {
-    "CLIP": "clip",
-    "CLIPConfig": "config",
-    "TextConfig": "config",
-    "VisionConfig": "config",
-    "load": "pretrained",
-    "save": "pretrained",
-}
-
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
-
-__all__ = [
-    "CLIP",
-    "CLIPConfig",
-    "TextConfig",
-    "VisionConfig",
-    "load",
-    "save",
-]
+export_lazily(__name__)

@@ -5,46 +5,21 @@ Pictures and texts are pure functions of a split and an index; nothing is stored
 
 from typing import TYPE_CHECKING
 
-from longclip._lazy import lazy_exports
-
-if TYPE_CHECKING:
-    from longclip.scenes.compose import make_scene, split_size
-    from longclip.scenes.graph import Scene
-    from longclip.scenes.label_sets import CLASSES, PROMPTS, labels
-    from longclip.scenes.pictures.picture import draw
-    from longclip.scenes.texts.description import describe
-    from longclip.scenes.texts.summary import summarize
-    from longclip.scenes.texts.web_captions import landmark_tags, short_captions, tags
+from longclip._lazy import export_lazily
 
 # No submodule may be called like a function: importing it would bind the module over the function.
-_EXPORTS = {
-    "CLASSES": "label_sets",
-    "PROMPTS": "label_sets",
-    "Scene": "graph",
-    "describe": "texts.description",
-    "draw": "pictures.picture",
-    "labels": "label_sets",
-    "landmark_tags": "texts.web_captions",
-    "make_scene": "compose",
-    "short_captions": "texts.web_captions",
-    "split_size": "compose",
-    "summarize": "texts.summary",
-    "tags": "texts.web_captions",
-}
+if TYPE_CHECKING:
+    from longclip.scenes.compose import make_scene as make_scene
+    from longclip.scenes.compose import split_size as split_size
+    from longclip.scenes.graph import Scene as Scene
+    from longclip.scenes.label_sets import CLASSES as CLASSES
+    from longclip.scenes.label_sets import PROMPTS as PROMPTS
+    from longclip.scenes.label_sets import labels as labels
+    from longclip.scenes.pictures.picture import draw as draw
+    from longclip.scenes.texts.description import describe as describe
+    from longclip.scenes.texts.summary import summarize as summarize
+    from longclip.scenes.texts.web_captions import landmark_tags as landmark_tags
+    from longclip.scenes.texts.web_captions import short_captions as short_captions
+    from longclip.scenes.texts.web_captions import tags as tags
 
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
-
-__all__ = [
-    "CLASSES",
-    "PROMPTS",
-    "Scene",
-    "describe",
-    "draw",
-    "labels",
-    "landmark_tags",
-    "make_scene",
-    "short_captions",
-    "split_size",
-    "summarize",
-    "tags",
-]
+export_lazily(__name__)

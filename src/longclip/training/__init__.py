@@ -2,29 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from longclip._lazy import lazy_exports
-from longclip.errors import Preempted, TrainingError  # noqa: F401 (kept importable from here)
+from longclip._lazy import export_lazily
 
 if TYPE_CHECKING:
-    from longclip.training.config import TrainConfig
-    from longclip.training.loop import TrainResult, train
-    from longclip.training.recipes import RECIPES
-    from longclip.training.stream import PixelStore
+    from longclip.errors import Preempted as Preempted
+    from longclip.errors import TrainingError as TrainingError
+    from longclip.training.config import TrainConfig as TrainConfig
+    from longclip.training.loop import TrainResult as TrainResult
+    from longclip.training.loop import train as train
+    from longclip.training.recipes import RECIPES as RECIPES
+    from longclip.training.stream import PixelStore as PixelStore
 
-_EXPORTS = {
-    "RECIPES": "recipes",
-    "PixelStore": "stream",
-    "TrainConfig": "config",
-    "TrainResult": "loop",
-    "train": "loop",
-}
-
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
-
-__all__ = [
-    "RECIPES",
-    "PixelStore",
-    "TrainConfig",
-    "TrainResult",
-    "train",
-]
+export_lazily(__name__)

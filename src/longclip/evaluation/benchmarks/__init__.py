@@ -2,37 +2,17 @@
 
 from typing import TYPE_CHECKING
 
-from longclip._lazy import lazy_exports
+from longclip._lazy import export_lazily
 
 if TYPE_CHECKING:
-    from longclip.evaluation.benchmarks.benchmark import Benchmark, OpenedBenchmark
-    from longclip.evaluation.benchmarks.catalogue import BENCHMARKS, SUITES
-    from longclip.evaluation.benchmarks.fingerprints import fingerprint
-    from longclip.evaluation.benchmarks.opening import locate, open_benchmark
-    from longclip.evaluation.benchmarks.published import PUBLISHED, PublishedNumbers
+    from longclip.evaluation.benchmarks.benchmark import Benchmark as Benchmark
+    from longclip.evaluation.benchmarks.benchmark import OpenedBenchmark as OpenedBenchmark
+    from longclip.evaluation.benchmarks.catalogue import BENCHMARKS as BENCHMARKS
+    from longclip.evaluation.benchmarks.catalogue import SUITES as SUITES
+    from longclip.evaluation.benchmarks.fingerprints import fingerprint as fingerprint
+    from longclip.evaluation.benchmarks.opening import locate as locate
+    from longclip.evaluation.benchmarks.opening import open_benchmark as open_benchmark
+    from longclip.evaluation.benchmarks.published import PUBLISHED as PUBLISHED
+    from longclip.evaluation.benchmarks.published import PublishedNumbers as PublishedNumbers
 
-_EXPORTS = {
-    "BENCHMARKS": "catalogue",
-    "Benchmark": "benchmark",
-    "OpenedBenchmark": "benchmark",
-    "PUBLISHED": "published",
-    "PublishedNumbers": "published",
-    "SUITES": "catalogue",
-    "fingerprint": "fingerprints",
-    "locate": "opening",
-    "open_benchmark": "opening",
-}
-
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
-
-__all__ = [
-    "BENCHMARKS",
-    "PUBLISHED",
-    "SUITES",
-    "Benchmark",
-    "OpenedBenchmark",
-    "PublishedNumbers",
-    "fingerprint",
-    "locate",
-    "open_benchmark",
-]
+export_lazily(__name__)

@@ -2,19 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from longclip._lazy import lazy_exports
+from longclip._lazy import export_lazily
 from longclip._libraries import require
 
 if TYPE_CHECKING:
-    from longclip.search.service.app import create_app
-    from longclip.search.service.config import ServeConfig
-    from longclip.search.service.server import serve
+    from longclip.search.service.app import create_app as create_app
+    from longclip.search.service.config import ServeConfig as ServeConfig
+    from longclip.search.service.server import serve as serve
 
-_EXPORTS = {"ServeConfig": "config", "create_app": "app", "serve": "server"}
-
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
-
-__all__ = ["ServeConfig", "create_app", "serve"]
+export_lazily(__name__)
 
 
 def require_libraries() -> None:
