@@ -42,8 +42,8 @@ def runs_command(
         Print all there is as JSON, in place of tables.
     """
     from longclip._files import check_writable
-    from longclip.training.run_tables import as_json, print_comparison, print_runs
-    from longclip.training.runs import find_runs
+    from longclip.runs.read import find_runs
+    from longclip.runs.table import as_json, print_comparison, print_runs
 
     if plot is not None:
         if plot.suffix not in (".html", ".svg"):
@@ -57,7 +57,7 @@ def runs_command(
         if compare:
             print_comparison(runs)
     if plot is not None:
-        from longclip.evaluation.run_curves import write_curves
+        from longclip.runs.curves import write_curves
 
         write_curves(plot, runs)
         if not json:

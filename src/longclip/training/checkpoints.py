@@ -27,11 +27,10 @@ from torch.distributed.tensor import DTensor
 
 from longclip._files import write_text
 from longclip.errors import UsageError
+from longclip.runs.read import CHECKPOINT_PREFIX, CHECKPOINTS
 from longclip.training.processes import World
-from longclip.training.run_files import CHECKPOINTS
 
 STATE = "state.json"
-_PREFIX = "step-"
 # torch's own, which holds what went wrong in each process, is no Exception.
 _FAILURES = (Exception, CheckpointException)
 
@@ -77,7 +76,7 @@ class Checkpoints:
             progress: all else that resuming needs; must go into JSON.
         """
         self.finish()
-        work = self.directory / f".{_PREFIX}{step:08d}"
+        work = self.directory / f".{CHECKPOINT_PREFIX}{step:08d}"
         error: OSError | None = None
         if self._world.first:
             shutil.rmtree(work, ignore_errors=True)
@@ -124,7 +123,7 @@ class Checkpoints:
         return any(failed for [failed] in self._world.gather_numbers(int(error is not None)))
 
     def _put_in_place(self, pending: _Pending) -> None:
-        final = self.directory / f"{_PREFIX}{pending.step:08d}"
+        final = self.directory / f"{CHECKPOINT_PREFIX}{pending.step:08d}"
         shutil.rmtree(final, ignore_errors=True)
         pending.work.rename(final)
         for old in whole_checkpoints(self.directory)[: -self._keep]:
@@ -152,7 +151,7 @@ class Checkpoints:
         """
         if self._world.first:
             # What was being written when the run was killed would stay for ever.
-            for work in self.directory.glob(f".{_PREFIX}*"):
+            for work in self.directory.glob(f".{CHECKPOINT_PREFIX}*"):
                 shutil.rmtree(work, ignore_errors=True)
         found = whole_checkpoints(self.directory)
         if not found:
@@ -174,7 +173,9 @@ class Checkpoints:
 
 def whole_checkpoints(directory: Path) -> list[Path]:
     """The finished ones, oldest first; what is still being written has another name."""
-    return sorted(path for path in directory.glob(f"{_PREFIX}*") if (path / STATE).is_file())
+    return sorted(
+        path for path in directory.glob(f"{CHECKPOINT_PREFIX}*") if (path / STATE).is_file()
+    )
 
 
 def own_share(tensors: dict[str, Tensor], world: World) -> dict[str, Tensor]:

@@ -9,13 +9,13 @@ from typing import Any
 from longclip.data.collection import problems_of
 from longclip.errors import Preempted, TrainingError, UsageError
 from longclip.model import CLIP
+from longclip.runs.read import MODEL, last_checkpoint
 from longclip.training.checkpoints import Checkpoints, training_tensors
 from longclip.training.config import TrainConfig
 from longclip.training.finishing import check_finite, whole_model, write_model
 from longclip.training.memory import keep_freed_memory, peak_memory
 from longclip.training.plan import Plan
 from longclip.training.processes import World, world
-from longclip.training.run_files import MODEL, last_checkpoint
 from longclip.training.run_state import RunDirectory, config_json
 from longclip.training.starting import (
     autocast,

@@ -9,9 +9,9 @@ from typing import Any
 from longclip import __version__
 from longclip._files import write_text
 from longclip.errors import UsageError
+from longclip.runs.read import CHECKPOINTS, CONFIG, METRICS
 from longclip.training.config import HOW_IT_RUNS, TrainConfig
 from longclip.training.processes import World
-from longclip.training.run_files import CHECKPOINTS, CONFIG, METRICS
 from longclip.training.watching import forget
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from longclip.errors import UsageError
+from longclip.runs.read import is_number
 
 TENSORBOARD = "tensorboard"
 WANDB_ID = "wandb-id"
@@ -152,13 +153,9 @@ def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Numbers by name; those of an evaluation below `evaluation/`, the rest below `train/`."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from ((f"{name}/{inner}", v) for inner, v in value.items() if _is_number(v))
-        elif _is_number(value) and name != "step":
+            yield from ((f"{name}/{inner}", v) for inner, v in value.items() if is_number(v))
+        elif is_number(value) and name != "step":
             yield f"train/{name}", value
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _import(module: str, *, option: str, install: str) -> Any:

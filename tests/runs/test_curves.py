@@ -12,8 +12,8 @@ from made_runs import line, lines_to, make_run, measured
 from test_report import Page
 
 from longclip.evaluation.run_chart import Curve, curves_chart, smoothed
-from longclip.evaluation.run_curves import curves_page, curves_svg, write_curves
-from longclip.training.runs import Run, find_runs
+from longclip.runs.curves import curves_page, curves_svg, write_curves
+from longclip.runs.read import Run, find_runs
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -14,7 +14,7 @@ from longclip._files import write_text
 from longclip.errors import UsageError
 from longclip.evaluation.chart import marker, swatch
 from longclip.evaluation.run_chart import HEIGHT, WIDTH, Curve, Points, curves_chart, smoothed
-from longclip.training.runs import (
+from longclip.runs.read import (
     Run,
     differing_settings,
     last_metrics,
@@ -64,7 +64,7 @@ def curves_page(runs: Sequence[Run]) -> str:
 </section>"""
     settings = differing_settings(runs)
     rows = {key: list(map(setting_text, values)) for key, values in settings.items()}
-    page = importlib.resources.files(__package__) / "report.html"
+    page = importlib.resources.files("longclip.evaluation") / "report.html"
     return Template(page.read_text(encoding="utf-8")).substitute(
         title="Training runs" if len(runs) > 1 else escape(runs[0].name),
         summary=escape(_summary(runs)),
@@ -243,7 +243,9 @@ def _svg_legend(series: Sequence[_Series], width: int) -> tuple[str, int]:
 
 def _light_colours() -> str:
     """The page's own."""
-    page = (importlib.resources.files(__package__) / "report.html").read_text(encoding="utf-8")
+    page = (importlib.resources.files("longclip.evaluation") / "report.html").read_text(
+        encoding="utf-8"
+    )
     found = re.search(r":root \{.*?\}", page, re.DOTALL)
     assert found, "the page defines its colours"
     return found[0]

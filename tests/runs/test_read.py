@@ -9,22 +9,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_runs import CONFIG, line, lines_to, make_run, measured
-from tiny import tiny_config
+from tiny import tiny_config, write_photos
 
-from longclip.training import train
-from longclip.training.run_files import read_metrics
-from longclip.training.runs import (
+from longclip.runs.read import (
     differing_settings,
     duration,
     find_runs,
     last_metrics,
     metrics_of,
+    read_metrics,
     read_run,
     setting_text,
 )
+from longclip.training import train
 
 NOW = 1_800_000_000.0
 HOUR = 3600.0
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_photos(tmp_path_factory.mktemp("data") / "photos", 20)
 
 
 def test_a_real_run(photos: Path, tmp_path: Path) -> None:

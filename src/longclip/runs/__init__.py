@@ -1,0 +1,1 @@
+"""Training runs on disk: read, listed, compared and drawn. No torch here."""
