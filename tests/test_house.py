@@ -45,6 +45,7 @@ FOR_ALL = (
     "_libraries",
     "_progress",
     "_threads",
+    "spec",
 )
 HEAVY = ("torch", "transformers", "datasets", "numpy", "PIL", "tokenizers", "matplotlib", "rich")
 

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longclip.evaluation import characters_read, recall_by_length, retrieval_recall
-from longclip.evaluation.probes.lengths import first_words, words_with_tokens
+from longclip.evaluation.probes.lengths import first_words
 from longclip.inputs import clip_tokenizer
+from longclip.inputs.spans import word_spans
 
 TEXTS = ("red car", "red car blue house", "red car blue tree tall lamp", "dog")
 
@@ -117,6 +118,6 @@ def test_first_words_keep_whole_words_and_the_text_as_it_was():
 
 def test_words_are_counted_like_the_text():
     text = "A caf\u00e9\u2019s red door, 12 steps (wooden)."
-    counted = words_with_tokens(text)
+    counted = word_spans(text)
     assert len(counted.ends) == len(text.split())
     assert [tokens_of(text[:end]) for end in counted.ends] == list(counted.tokens)

@@ -1,6 +1,5 @@
 """A prompt as text encoders read it: its tokens, and what a number of them leaves out."""
 
-import bisect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,8 +9,10 @@ from typing import Any, Literal
 
 from longclip.diffusion.emphasis import Piece, Section, parse_prompt, unweighted
 from longclip.inputs import split_sentences
+from longclip.inputs.spans import longest_fit
+from longclip.spec import LONG_CONTEXT, SPECIAL_TOKENS, STOCK_CONTEXT
 
-LIMITS = (77, 248)
+LIMITS = (STOCK_CONTEXT, LONG_CONTEXT)
 """Tokens that a CLIP and a Long-CLIP read, begin and end included."""
 
 Reading = Literal["whole", "part", "not"]
@@ -44,9 +45,9 @@ class Sentence:
 
     def read(self, context_length: int) -> Reading:
         """How much of it an encoder of that many tokens reads."""
-        if self.last <= context_length - 2:
+        if self.last <= context_length - SPECIAL_TOKENS:
             return "whole"
-        return "part" if self.first <= context_length - 2 else "not"
+        return "part" if self.first <= context_length - SPECIAL_TOKENS else "not"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Window:
     @property
     def count(self) -> int:
         """Tokens with begin and end."""
-        return len(self.ids) + 2
+        return len(self.ids) + SPECIAL_TOKENS
 
     def tokens_before(self, end: int) -> int:
         """The number of tokens of `text[:end]`."""
@@ -96,9 +97,9 @@ class Window:
         """
         if self.count <= context_length:
             return len(self.text)
-        ends = [0, *(match.end() for match in _WORD.finditer(self.text))]
-        fitting = bisect.bisect_right(ends, context_length - 2, key=self.tokens_before)
-        return ends[fitting - 1]
+        ends = [match.end() for match in _WORD.finditer(self.text)]
+        counts = [self.tokens_before(end) for end in ends]
+        return [0, *ends][longest_fit(counts, context_length - SPECIAL_TOKENS)]
 
     def sentences(self) -> list[Sentence]:
         """Its sentences in their order."""

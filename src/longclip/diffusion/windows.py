@@ -11,11 +11,13 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
 from longclip.diffusion.emphasis import Section
 from longclip.inputs.sentences import CLOSERS, TERMINALS
+from longclip.inputs.spans import words_with_ids
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def split_words(tokenizer: Any, section: Section, convert: Callable[[str], str])
     for piece in section:
         text = convert(piece.text)
         joins = not (before[-1].isspace() or text[:1].isspace())
-        for spelled, ids in _spelled(tokenizer, text):
+        for spelled, ids in words_with_ids(text, partial(_ids, tokenizer)):
             word = Word(spelled, tuple(Token(id_, piece.weight) for id_ in ids))
             if words and (joins or ids[0] in further_vectors):
                 word = Word(words[-1].text + spelled, words.pop().tokens + word.tokens)
@@ -176,26 +178,6 @@ def as_text(tokenizer: Any, ids: Sequence[int]) -> str:
     """
     decoded: str = tokenizer.decode(ids)
     return decoded.replace("</w>", " ").strip()
-
-
-def _spelled(tokenizer: Any, text: str) -> Iterator[tuple[str, list[int]]]:
-    """What stands between spaces, with its ids; together these are the ids of the whole text.
-
-    A word's own ids are nearly always those that it has in the text. Where they are not, it is
-    taken together with what follows: a textual inversion's name may hold a space, and tokenizers
-    that repair broken encodings look further than one word.
-    """
-    ids = _ids(tokenizer, text)
-    spelled, start = "", 0
-    for word in text.split():
-        spelled = f"{spelled} {word}".lstrip()
-        own = _ids(tokenizer, spelled)
-        if own == ids[start : start + len(own)]:
-            if own:
-                yield spelled, own
-            spelled, start = "", start + len(own)
-    if start < len(ids):
-        yield spelled, ids[start:]
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:

@@ -10,10 +10,11 @@ from longclip.data import Collection
 from longclip.evaluation.encoder import Encoder
 from longclip.evaluation.evidence import Evidence, text_evidence
 from longclip.evaluation.pools import TextPool
-from longclip.evaluation.probes.lengths import STOCK_CONTEXT, characters_read
+from longclip.evaluation.probes.lengths import characters_read
 from longclip.evaluation.ranking import strongest_rivals
 from longclip.evaluation.report_gallery import Answer, Query
 from longclip.evaluation.results import EvaluationResult, TextRetrieval
+from longclip.spec import STOCK_CONTEXT
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,12 +9,13 @@ from string import Template
 
 from longclip._files import write_text
 from longclip.evaluation.chart import Axes, Line, line_chart, swatch
-from longclip.evaluation.probes.lengths import STOCK_CONTEXT, STOCK_TOKENS, LengthCurve
+from longclip.evaluation.probes.lengths import LengthCurve
 from longclip.evaluation.probes.text_probes import TextProbes
 from longclip.evaluation.report_confusion import Confusions, confusions_html
 from longclip.evaluation.report_gallery import Query, gallery_html
 from longclip.evaluation.report_probes import probes_html
 from longclip.evaluation.report_tables import ResultsTable, tables_html
+from longclip.spec import SPECIAL_TOKENS, STOCK_CONTEXT
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def _curves_html(curves: Mapping[str, LengthCurve]) -> str:
         "tokens kept of each description",
         f"text → image R@{first.k}",
         "%",
-        mark=(STOCK_TOKENS, f"end of a {STOCK_CONTEXT}-token context"),
+        mark=(STOCK_CONTEXT - SPECIAL_TOKENS, f"end of a {STOCK_CONTEXT}-token context"),
     )
     legend = "".join(
         f"<li>{swatch(index)}{escape(line.name)}</li>" for index, line in enumerate(lines)

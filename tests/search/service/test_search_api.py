@@ -182,6 +182,9 @@ def test_tokens(client: httpx2.Client) -> None:
     assert short == {"count": 5, "context_length": 77, "cut_77": None, "cut": None}
     long = client.post("/v1/tokens", json={"text": "boat " * 100}).json()
     assert long == {"count": 102, "context_length": 77, "cut_77": 75 * 5, "cut": 75 * 5}
+    # Mojibake of "\u00e0 la carte", three tokens each: what repairs it stands behind a space.
+    repaired = client.post("/v1/tokens", json={"text": "\u00c3  la carte " * 40}).json()
+    assert repaired == {"count": 122, "context_length": 77, "cut_77": 25 * 12, "cut": 25 * 12}
 
 
 def test_the_page_has_a_fresh_nonce_and_nothing_else_may_run(client: httpx2.Client) -> None:

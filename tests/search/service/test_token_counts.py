@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip.inputs import clip_tokenizer
-from longclip.search.service.tokens import count_tokens, cut_at
+from longclip.search.service.tokens import cut_at, token_cuts
 
 
 @given(
@@ -29,7 +29,7 @@ def test_what_stands_before_the_cut_fits_and_with_the_next_word_it_does_not(
     ("words", "cuts"), [(75, (None, None)), (76, (300, None)), (247, (300, 984))]
 )
 def test_both_cuts(words: int, cuts: tuple[int | None, int | None]) -> None:
-    counted = count_tokens("sea " * words, 248)
+    counted = token_cuts("sea " * words, 248)
     assert counted.count == words + 2
     assert (counted.cut_77, counted.cut) == cuts
 

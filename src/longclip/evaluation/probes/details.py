@@ -15,8 +15,9 @@ from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
 from longclip.evaluation.encoder import Encoder
-from longclip.evaluation.probes.lengths import STOCK_TOKENS, words_with_tokens
 from longclip.evaluation.ranking import UnitRows
+from longclip.inputs.spans import word_spans
+from longclip.spec import SPECIAL_TOKENS, STOCK_CONTEXT
 
 _KINDS = (
     ("red", "blue", "green", "yellow", "purple", "pink", "brown", "black", "white", "gray"),
@@ -123,7 +124,7 @@ def detail_accuracy(
             true, false = text_embeddings[rows], embed([item.text for item in altered])
         closer = _closer(image_embeddings, image_of_text[rows], true, false)
     if encoder.context_length is not None:
-        room = encoder.context_length - 2
+        room = encoder.context_length - SPECIAL_TOKENS
         closer[torch.tensor([item.token > room for item in altered], dtype=torch.bool)] = 0
     by_place = [
         _accuracy(closer[[i for i, item in enumerate(altered) if item.place == place]])
@@ -166,12 +167,12 @@ def _words_by_place(text: str) -> dict[str, list[tuple[re.Match[str], int]]]:
     found = list(_WORD.finditer(text))
     if not found:
         return words
-    counted = words_with_tokens(text)
+    counted = word_spans(text)
     for match in found:
         # Quotes and brackets before the attribute belong to its word and are ignored here.
         word = bisect.bisect_right(counted.ends, match.start())
         token = (counted.tokens[word - 1] if word else 0) + 1
-        limits = (_EARLY_TOKENS, STOCK_TOKENS)
+        limits = (_EARLY_TOKENS, STOCK_CONTEXT - SPECIAL_TOKENS)
         words[PLACES[bisect.bisect_left(limits, token)]].append((match, token))
     return words
 

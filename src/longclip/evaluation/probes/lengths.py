@@ -1,9 +1,5 @@
 """How much of a long text an encoder really uses: recall against the number of tokens kept."""
 
-import bisect
-import functools
-import itertools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +12,8 @@ from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
 from longclip.evaluation.encoder import Encoder
 from longclip.evaluation.ranking import retrieval_recall
-from longclip.inputs import clip_tokenizer
-
-STOCK_CONTEXT = 77
-"""Tokens that a CLIP reads, begin and end of text among them."""
-
-_BOS_AND_EOT = 2
-STOCK_TOKENS = STOCK_CONTEXT - _BOS_AND_EOT
-"""Those of them that are the text's own."""
+from longclip.inputs.spans import word_spans
+from longclip.spec import SPECIAL_TOKENS
 
 
 @dataclass(frozen=True)
@@ -72,19 +62,19 @@ def recall_by_length(
     where the model does. Only texts that a further word changes are embedded again.
     """
     limit = encoder.context_length
-    kept = tuple(sorted({n for n in tokens if limit is None or n <= limit - _BOS_AND_EOT}))
+    kept = tuple(sorted({n for n in tokens if limit is None or n <= limit - SPECIAL_TOKENS}))
     if not kept or kept[0] < 1:
-        room = "" if limit is None else f", some of them at most {limit - _BOS_AND_EOT}"
+        room = "" if limit is None else f", some of them at most {limit - SPECIAL_TOKENS}"
         raise UsageError(
             f"tokens must be numbers from 1 up{room} (what the encoder has room for), "
             f"not {tuple(tokens)}"
         )
-    words = [words_with_tokens(text) for text in texts]
+    spans = [word_spans(text) for text in texts]
     embeddings = torch.zeros(len(texts), image_embeddings.shape[1])
     ends = [-1] * len(texts)
     cuts, image_to_text, text_to_image = [], [], []
     for n in kept:
-        before, ends = ends, [_end(*pair, n) for pair in zip(texts, words, strict=True)]
+        before, ends = ends, [words.read_end(n) for words in spans]
         changed = [i for i, (old, new) in enumerate(zip(before, ends, strict=True)) if old != new]
         if changed:
             cut = [texts[i][: ends[i]] for i in changed]
@@ -112,44 +102,9 @@ def first_words(text: str, tokens: int) -> str:
     BOS and EOT are not counted, and a word is what stands between spaces. The text itself where
     all of it fits; empty where not even its first word does.
     """
-    return text[: _end(text, words_with_tokens(text), tokens)]
+    return text[: word_spans(text).read_end(tokens)]
 
 
 def characters_read(text: str, context_length: int) -> int:
     """Where an encoder of that context stops reading: `text[:n]` are the whole words that fit."""
-    return len(first_words(text, context_length - _BOS_AND_EOT))
-
-
-@dataclass(frozen=True)
-class WordTokens:
-    """Word w of a text ends at character `ends[w]`; up to there the text has `tokens[w]` tokens."""
-
-    ends: tuple[int, ...]
-    tokens: tuple[int, ...]
-
-
-def words_with_tokens(text: str) -> WordTokens:
-    """The words of `text` (between spaces) and how many CLIP tokens they add up to.
-
-    A distinct word is tokenized once per process, so thousands of texts are a matter of seconds.
-    """
-    words = list(re.finditer(r"\S+", text))
-    ends = tuple(word.end() for word in words)
-    ids = [_word_ids(word.group()) for word in words]
-    if [*itertools.chain.from_iterable(ids)] == clip_tokenizer().encode([text])[0][1:-1]:
-        return WordTokens(ends, tuple(itertools.accumulate(map(len, ids))))
-    # What the cleaning repairs (mojibake, entities) may reach over a space.
-    encoded = clip_tokenizer().encode([text[:end] for end in ends])
-    return WordTokens(ends, tuple(len(ids) - _BOS_AND_EOT for ids in encoded))
-
-
-@functools.lru_cache(maxsize=2**16)
-def _word_ids(word: str) -> tuple[int, ...]:
-    return tuple(clip_tokenizer().encode([word])[0][1:-1])
-
-
-def _end(text: str, words: WordTokens, tokens: int) -> int:
-    fitting = bisect.bisect_right(words.tokens, tokens)
-    if fitting == len(words.ends):
-        return len(text)
-    return words.ends[fitting - 1] if fitting else 0
+    return len(first_words(text, context_length - SPECIAL_TOKENS))

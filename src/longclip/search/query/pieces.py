@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longclip.inputs import clip_tokenizer, split_sentences
-
-_BEGIN_AND_END = 2
+from longclip.spec import SPECIAL_TOKENS
 
 
 @dataclass(frozen=True)
@@ -49,14 +48,14 @@ def split_text(text: str, context_length: int) -> Pieces:
     text = text.strip()
     if not text:
         return Pieces((), ())
-    room = context_length - _BEGIN_AND_END
+    room = context_length - SPECIAL_TOKENS
     texts, tokens = zip(*_fitting(text, room, room), strict=True)
     return Pieces(texts, tokens)
 
 
 def count_tokens(text: str) -> int:
     """Tokens of a text, begin and end included."""
-    return _counts([text])[0] + _BEGIN_AND_END
+    return _counts([text])[0] + SPECIAL_TOKENS
 
 
 def combined(vectors: NDArray[np.float32], pieces: Pieces) -> NDArray[np.float32]:
@@ -111,4 +110,4 @@ def _packed(text: str, room: int, levels: Sequence[_Level]) -> list[tuple[str, i
 
 def _counts(texts: Sequence[str]) -> list[int]:
     """Tokens of each, without begin and end. As no token spans a space, they nearly add up."""
-    return [len(ids) - _BEGIN_AND_END for ids in clip_tokenizer().encode(texts)]
+    return [len(ids) - SPECIAL_TOKENS for ids in clip_tokenizer().encode(texts)]

@@ -23,7 +23,7 @@ from longclip.search.service.schemas import (
     TokensRequest,
 )
 from longclip.search.service.service import Service
-from longclip.search.service.tokens import count_tokens
+from longclip.search.service.tokens import token_cuts
 
 
 def search_router(service: Service) -> APIRouter:
@@ -43,7 +43,7 @@ def search_router(service: Service) -> APIRouter:
     @router.post("/tokens", summary="Count the tokens of a text")
     def tokens(request: TokensRequest) -> TokensAnswer:
         context_length = service.searcher.model.context_length
-        counted = count_tokens(request.text, context_length)
+        counted = token_cuts(request.text, context_length)
         return TokensAnswer(
             count=counted.count,
             context_length=context_length,

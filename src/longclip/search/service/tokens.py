@@ -1,18 +1,15 @@
 """How many tokens a text has, and where a model stops reading it."""
 
-import re
 from dataclasses import dataclass
-from itertools import accumulate
 
-from longclip.inputs import clip_tokenizer
-
-CLIP_CONTEXT = 77
-_BEGIN_AND_END = 2
+from longclip.inputs.spans import word_spans
+from longclip.search.query.pieces import count_tokens
+from longclip.spec import SPECIAL_TOKENS, STOCK_CONTEXT
 
 
 @dataclass(frozen=True)
-class TokenCount:
-    """What is to be shown beside a text.
+class TokenCuts:
+    """Numbers to be shown beside a text.
 
     Attributes:
         count: tokens, begin and end included.
@@ -25,21 +22,15 @@ class TokenCount:
     cut: int | None
 
 
-def count_tokens(text: str, context_length: int) -> TokenCount:
-    """Tokens of `text`, and its cuts."""
-    count = len(clip_tokenizer().encode([text])[0])
+def token_cuts(text: str, context_length: int) -> TokenCuts:
+    """Count the tokens of a text and find its cuts."""
+    count = count_tokens(text)
     cuts = [
-        cut_at(text, limit) if count > limit else None for limit in (CLIP_CONTEXT, context_length)
+        cut_at(text, limit) if count > limit else None for limit in (STOCK_CONTEXT, context_length)
     ]
-    return TokenCount(count, *cuts)
+    return TokenCuts(count, *cuts)
 
 
 def cut_at(text: str, context_length: int) -> int:
-    """The index of the first word that a model of that context does not read to its end."""
-    words = list(re.finditer(r"\S+", text))
-    # Tokens never reach over a space, so words have the same ones alone and in the text.
-    ids = clip_tokenizer().encode([word.group() for word in words])
-    ends = accumulate(len(word) - _BEGIN_AND_END for word in ids)
-    room = context_length - _BEGIN_AND_END
-    unread = (word.start() for word, end in zip(words, ends, strict=True) if end > room)
-    return next(unread, len(text))
+    """Return the index of the first word that a model of that context does not read to its end."""
+    return word_spans(text).unread_start(context_length - SPECIAL_TOKENS)
