@@ -122,14 +122,15 @@ def _open_ours(exact: bool) -> Callable[[Path], Ask]:
 
 def _open_searcher(place: Path) -> Ask:
     """All that a search does once its texts are embedded: a description of three sentences."""
-    from longclip.search import Query, Searcher, Store
+    from longclip.search import Query, QueryVectors, Searcher, Store
 
     store = Store.open(str(place))
     searcher = Searcher(store, cast(Any, _Describer(1)))
-    asked = Query(_TEXT, count=NEIGHBOURS)
+    reading = searcher.read(Query(_TEXT, count=NEIGHBOURS))
 
     def ask(query: Vectors) -> list[int]:
-        found = searcher.search(asked, lambda texts: np.repeat(query[None], len(texts), axis=0))
+        vectors = QueryVectors(np.repeat(query[None], len(reading.texts), axis=0))
+        found = searcher.answer(reading, vectors)
         return [int(hit.facts.name.removesuffix(".jpg")) for hit in found.hits]
 
     return ask

@@ -19,7 +19,13 @@ from longclip.model import save
 from longclip.search.database.schema import id_of
 from longclip.search.database.vector_index import ensure_index, read_quality
 from longclip.search.query.query import Query
-from longclip.search.query.searcher import _SPARE, NEGATIVE_SHARE, Searcher, open_searcher
+from longclip.search.query.searcher import (
+    _SPARE_ROWS,
+    NEGATIVE_SHARE,
+    QueryVectors,
+    Searcher,
+    open_searcher,
+)
 
 ROWS = [row(f"/photos/{i:02d}.jpg", vector) for i, vector in enumerate(vectors(60))]
 
@@ -56,7 +62,7 @@ def test_texts_find_what_comparing_with_everything_finds(searcher):
 
 def test_a_negative_text_takes_its_share_away(searcher):
     direction = encode("a boat") - NEGATIVE_SHARE * (encode("people") + encode("rain"))
-    found = searcher.search(Query("a boat", without=("people", " ", "rain")))
+    found = searcher.search(Query("a boat", without=("people", " ", "rain"), count=20))
     assert names(found) == by_cosine(direction)[:20]
     only = searcher.search(Query(without=("people",), count=60))
     assert names(only) == by_cosine(-encode("people"))
@@ -66,11 +72,11 @@ def test_a_negative_text_takes_its_share_away(searcher):
 def test_a_picture_and_a_text_share_the_direction(searcher, share):
     image = Image.new("RGB", (40, 32), (200, 30, 60))
     [seen] = MODEL.encode_image(image, normalize=True).numpy()
-    query = Query("a boat", image=image, text_share=share)
+    query = Query("a boat", image=image, text_share=share, count=20)
     direction = share * encode("a boat") + (1 - share) * seen
     assert names(searcher.search(query)) == by_cosine(direction)[:20]
     if share == 0:
-        assert names(searcher.search(Query(image=image))) == by_cosine(seen)[:20]
+        assert names(searcher.search(Query(image=image, count=20))) == by_cosine(seen)[:20]
 
 
 def test_more_like_a_stored_image_leaves_that_one_out(tmp_path):
@@ -83,7 +89,7 @@ def test_more_like_a_stored_image_leaves_that_one_out(tmp_path):
 def test_copies_are_shown_once_and_do_not_take_the_place_of_others(tmp_path):
     best, second, *_ = order = by_cosine(encode("a boat"))
     [original] = [r for r in ROWS if r.facts.name == best]
-    uris = [f"/copies/{i:03d}.jpg" for i in range(3 * _SPARE)]
+    uris = [f"/copies/{i:03d}.jpg" for i in range(3 * _SPARE_ROWS)]
     copies = [row(uri, original.vector, content=original.facts.uri) for uri in uris]
     searcher = Searcher(database(tmp_path, [*ROWS, *copies]), MODEL)
     found = searcher.search(Query("a boat", count=2))
@@ -114,22 +120,17 @@ def test_a_long_text_is_read_in_pieces_and_says_so(searcher):
     pieces = [" ".join([sentence] * 5)] * 2 + [" ".join([sentence] * 2 + ["The sun sets."])]
     weights = [len(clip_tokenizer().encode([piece])[0]) - 2 for piece in pieces]
     direction = sum(w * encode(piece) for w, piece in zip(weights, pieces, strict=True))
-    assert names(searcher.search(Query(text))) == by_cosine(direction)[:20]
+    assert names(searcher.search(Query(text, count=20))) == by_cosine(direction)[:20]
 
 
 def test_all_texts_are_embedded_in_one_call_by_whoever_is_asked_to(searcher):
     query = Query("A boat. A house. A boat.", without=("rain", "a long one. " * 60))
-    calls = []
-
-    def embed(texts):
-        calls.append(list(texts))
-        return 7 * MODEL.encode_text(texts).numpy()
-
-    found = searcher.search(query, embed)
-    assert calls == [searcher.texts(query)]
-    assert len(set(calls[0])) == len(calls[0])
-    assert {"A boat. A house. A boat.", "A boat.", "A house.", "rain"} < set(calls[0])
-    assert max(map(len, clip_tokenizer().encode(calls[0]))) <= 77
+    reading = searcher.read(query)
+    texts = reading.texts
+    found = searcher.answer(reading, QueryVectors(7 * MODEL.encode_text(texts).numpy()))
+    assert len(set(texts)) == len(texts)
+    assert {"A boat. A house. A boat.", "A boat.", "A house.", "rain"} < set(texts)
+    assert max(map(len, clip_tokenizer().encode(texts))) <= 77
     assert names(found) == names(searcher.search(query))
 
 
@@ -207,7 +208,7 @@ def test_a_database_opens_with_the_model_it_names_and_no_other(tmp_path):
     save(small_clip(seed=1), other)
     database(tmp_path / "db", ROWS, name=path)
     opened = open_searcher(place)
-    assert names(opened.search(Query("a boat"))) == by_cosine(encode("a boat"))[:20]
+    assert names(opened.search(Query("a boat", count=20))) == by_cosine(encode("a boat"))[:20]
     with pytest.raises(SearchError, match=f"indexed with {path}, and {other} is another model"):
         open_searcher(place, other)
     with pytest.raises(SearchError, match="holds no database; make one: longclip index"):
@@ -249,7 +250,7 @@ def indexed(large, monkeypatch):
 
 def test_an_index_is_used_as_it_was_measured(indexed):
     searcher, asked = indexed
-    found = searcher.search(Query("a boat"))
+    found = searcher.search(Query("a boat", count=20))
     assert not found.exact
     assert asked == [read_quality(searcher.store).probes]
     assert names(found) == by_cosine(encode("a boat"), MANY)[:20]
@@ -258,7 +259,7 @@ def test_an_index_is_used_as_it_was_measured(indexed):
 def test_an_index_is_left_aside_where_it_would_miss_images(indexed):
     searcher, asked = indexed
     assert searcher.search(replace(Query("a boat"), exact=True)).exact
-    few = searcher.search(Query("a boat", where="name < '050'"))
+    few = searcher.search(Query("a boat", where="name < '050'", count=20))
     assert few.exact
     assert names(few) == by_cosine(encode("a boat"), MANY[:50])[:20]
     assert asked == [True, True]
@@ -272,6 +273,6 @@ def test_where_an_index_finds_too_few_everything_is_compared(indexed, monkeypatc
         return real(*args, **options)[: None if options.get("exact") else 3]
 
     monkeypatch.setattr(searcher.store, "nearest", few)
-    found = searcher.search(Query("a boat"))
+    found = searcher.search(Query("a boat", count=20))
     assert found.exact
     assert names(found) == by_cosine(encode("a boat"), MANY)[:20]

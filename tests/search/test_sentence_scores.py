@@ -11,13 +11,13 @@ def random_units(count: int, seed: int) -> np.ndarray:
     return unit(np.random.default_rng(seed).normal(size=(count, 12)).astype(np.float32))
 
 
-def test_scores_are_standard_deviations_above_the_mean_of_the_crowd():
-    sentences, images, crowd = (random_units(n, n) for n in (3, 5, 40))
-    scores = standard_scores(sentences, images, crowd)
+def test_scores_are_standard_deviations_above_the_mean_of_the_reference():
+    sentences, images, reference = (random_units(n, n) for n in (3, 5, 40))
+    scores = standard_scores(sentences, images, reference)
     assert scores.shape == (5, 3)
     for i, image in enumerate(images):
         for s, sentence in enumerate(sentences):
-            usual = [float(other @ sentence) for other in crowd]
+            usual = [float(other @ sentence) for other in reference]
             expected = (image @ sentence - statistics.fmean(usual)) / statistics.pstdev(usual)
             assert scores[i, s] == pytest.approx(expected, abs=1e-4)
 
@@ -27,7 +27,7 @@ def test_a_sentence_that_is_equally_near_to_all_says_nothing():
     assert standard_scores(random_units(2, 1), same[:3], same).tolist() == [[0, 0]] * 3
 
 
-def test_without_a_crowd_there_is_nothing_to_compare_with():
+def test_without_a_reference_there_is_nothing_to_compare_with():
     nobody = np.empty((0, 12), np.float32)
     assert standard_scores(random_units(2, 1), random_units(1, 0), nobody).tolist() == [[0, 0]]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from longclip.errors import UsageError
+from longclip.search.query import DEFAULT_COUNT
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,7 +34,7 @@ def search_command(
     folder: str | None = None,
     after: str | None = None,
     before: str | None = None,
-    count: Annotated[int, Parameter(name=("--count", "-k"))] = 10,
+    count: Annotated[int, Parameter(name=("--count", "-k"))] = DEFAULT_COUNT,
     text_share: float = 0.5,
     exact: _Flag = False,
     why: bool = True,

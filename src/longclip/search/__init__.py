@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from longclip.search.query.query import Found as Found
     from longclip.search.query.query import FoundImage as FoundImage
     from longclip.search.query.query import Query as Query
+    from longclip.search.query.searcher import QueryVectors as QueryVectors
+    from longclip.search.query.searcher import Reading as Reading
     from longclip.search.query.searcher import Searcher as Searcher
     from longclip.search.query.searcher import open_searcher as open_searcher
     from longclip.search.service.app import create_app as create_app

@@ -1,4 +1,4 @@
-"""What may be asked of a database, and what is found."""
+"""Queries to a database of images, and their answers."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,6 +10,7 @@ from PIL import Image
 
 from longclip.errors import SearchError
 from longclip.search.database.schema import Facts
+from longclip.search.query import DEFAULT_COUNT
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,13 @@ class Query:
     image: Image.Image | None = field(default=None, repr=False)
     like: str | None = None
     where: str | None = None
-    count: int = 20
+    count: int = DEFAULT_COUNT
     exact: bool = False
     text_share: float = 0.5
     why: bool = True
 
     def check(self) -> None:
-        """Raises SearchError where it cannot be answered."""
+        """Raise SearchError where the query cannot be answered."""
         if self.image is not None and self.like is not None:
             raise SearchError("a query has a picture or a stored image (`like`); give one of them")
         seen = self.image is not None or self.like is not None
@@ -49,10 +50,6 @@ class Query:
             raise SearchError(f"count is {self.count}; ask for one image at least")
         if not 0 <= self.text_share <= 1:
             raise SearchError(f"text_share is {self.text_share}; it goes from 0 to 1")
-
-
-def _nothing() -> NDArray[np.float32]:
-    return np.empty(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,9 @@ class FoundImage:
     similarity: float
     also: tuple[str, ...] = ()
     sentences: tuple[float, ...] = ()
-    vector: NDArray[np.float32] = field(default_factory=_nothing, repr=False, compare=False)
+    vector: NDArray[np.float32] = field(
+        default_factory=lambda: np.empty(0, np.float32), repr=False, compare=False
+    )
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class Found:
     seconds: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, in types that JSON has."""
+        """Return everything in types that JSON has."""
         return {**vars(self), "hits": [_hit_json(hit) for hit in self.hits]}
 
 

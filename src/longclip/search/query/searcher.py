@@ -1,13 +1,12 @@
-"""From a query to the images that answer it."""
+"""Search: a query is read, embedded and answered with the nearest images."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from longclip.errors import CheckpointError, SearchError
 from longclip.inputs import split_sentences
@@ -18,11 +17,13 @@ from longclip.search.database.schema import Row
 from longclip.search.database.vector_index import EXACT_BELOW, IndexQuality, read_quality
 from longclip.search.query.pieces import Pieces, combined, count_tokens, split_text, unit
 from longclip.search.query.query import Found, FoundImage, Query
-from longclip.search.query.sentence_scores import FEWEST, SAMPLE, standard_scores
+from longclip.search.query.sentence_scores import (
+    MAX_REFERENCE_IMAGES,
+    MIN_REFERENCE_IMAGES,
+    standard_scores,
+)
 
 Vectors = NDArray[np.float32]
-Embed = Callable[[Sequence[str]], Vectors]
-EmbedImage = Callable[[Image.Image], Vectors]
 
 NEGATIVE_SHARE = 0.25
 """What a negative text takes away from the direction of a query.
@@ -31,27 +32,53 @@ On `scenes/val`, asked for a summary without the landmark of one picture, the su
 68 in 100 of the best hits, and 13 show the landmark, if it is not mentioned; with 0.25 these are
 58 and 1, with 0.5 they are 52 and 0 (nano fine-tuned on scenes; stretched alone much the same).
 """
-_NOTHING = 1e-4
-"""Length of the direction of a query, of vectors of length one, that is only rounding."""
+_MIN_DIRECTION_LENGTH = 1e-4
+"""Below this length the direction of a query, made of vectors of length one, is only rounding."""
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """The texts of a query, as they are embedded."""
+class Reading:
+    """A query in the parts that a model embeds.
 
+    Attributes:
+        query: what was asked.
+        text: the pieces of its text.
+        without: the pieces of each of its negative texts that is not empty.
+        sentences: the pieces of each sentence of its text; none unless they are to be scored.
+    """
+
+    query: Query
     text: Pieces
     without: tuple[Pieces, ...]
     sentences: tuple[Pieces, ...]
 
     @property
     def texts(self) -> list[str]:
-        """Each once."""
+        """All texts to embed, each once, none longer than the model's context."""
         every = (self.text, *self.without, *self.sentences)
         return list(dict.fromkeys(text for pieces in every for text in pieces.texts))
 
 
+@dataclass(frozen=True)
+class QueryVectors:
+    """The embeddings of a `Reading`.
+
+    Attributes:
+        texts: float32 [len(reading.texts), D], of any length but zero.
+        image: float32 [D], of the query's picture; None where it has none.
+        seconds: time that embedding took.
+    """
+
+    texts: Vectors
+    image: Vectors | None = None
+    seconds: float = 0.0
+
+
 class Searcher:
     """Answers queries to one database; may be used by several threads.
+
+    A query is read (`read`), its parts are embedded, by this model or elsewhere, and it is answered
+    (`answer`); `search` does all three.
 
     Args:
         store: the database.
@@ -61,146 +88,154 @@ class Searcher:
     def __init__(self, store: Reader, model: CLIP) -> None:
         self.store = store
         self.model = model
-        self._crowd = np.empty((0, store.about.width), np.float32)
-        self._crowd_of = -1
+        self._reference = np.empty((0, store.about.width), np.float32)
+        self._images_when_sampled = -1
 
-    def texts(self, query: Query) -> list[str]:
-        """Every text that `search` will want embedded, each once, none longer than the context."""
-        return self._reading(query).texts
-
-    def search(
-        self, query: Query, embed: Embed | None = None, embed_image: EmbedImage | None = None
-    ) -> Found:
-        """The images nearest to a query.
-
-        Args:
-            query: what is asked.
-            embed: texts to float32 [N, D], of any length but zero; `model.encode_text` by default.
-            embed_image: a picture to float32 [D]; `model.encode_image` by default.
+    def search(self, query: Query) -> Found:
+        """Return the images nearest to a query.
 
         Raises:
             SearchError: if there is nothing to search for, or no image with the id `like`.
             FilterError: if `query.where` cannot be read.
         """
+        reading = self.read(query)
+        return self.answer(reading, self.embed(reading))
+
+    def read(self, query: Query) -> Reading:
+        """Divide the texts of a query into pieces that the model reads.
+
+        Raises:
+            SearchError: if there is nothing to search for.
+        """
         query.check()
+        length = self.model.context_length
+        sentences = split_sentences(query.text) if query.why else []
+        without = (split_text(text, length) for text in query.without)
+        return Reading(
+            query=query,
+            text=split_text(query.text, length),
+            without=tuple(pieces for pieces in without if pieces.texts),
+            sentences=tuple(split_text(sentence, length) for sentence in sentences),
+        )
+
+    def embed(self, reading: Reading) -> QueryVectors:
+        """Embed a query with the searcher's own model."""
         began = time.perf_counter()
+        texts = np.empty((0, self.store.about.width), np.float32)
+        if reading.texts:
+            texts = self.model.encode_text(reading.texts).cpu().numpy()
+        picture = reading.query.image
+        image = self.model.encode_image(picture)[0].cpu().numpy() if picture is not None else None
+        return QueryVectors(texts, image, time.perf_counter() - began)
+
+    def answer(self, reading: Reading, vectors: QueryVectors) -> Found:
+        """Return the images nearest to a query that has been read and embedded.
+
+        Args:
+            reading: what is asked.
+            vectors: its embeddings.
+
+        Raises:
+            SearchError: if there is no image with the id `like`, or what is asked cancels out.
+            FilterError: if the filter cannot be read.
+        """
+        began = time.perf_counter()
+        query = reading.query
         total = self.store.count(query.where)
-        reading = self._reading(query)
-        vectors = self._embedded(reading.texts, embed or self._encode)
-        like = self._stored(query.like)
-        seen = self._seen(query, like, embed_image or self._encode_image)
-        direction = self._direction(query, reading, vectors, seen)
-        embedded = time.perf_counter()
+        like = self._stored_image(query.like)
+        texts = np.asarray(vectors.texts, np.float32)
+        vector_of = dict(zip(reading.texts, texts, strict=True))
+        picture = like.vector if like else vectors.image
+        seen = unit(np.asarray(picture, np.float32)) if picture is not None else None
+        direction = self._direction(reading, vector_of, seen)
         left_out = like.facts.sha256 if like else None
         # Where a filter leaves few images, the parts of the index looked into may hold none.
         index = None if query.exact or total < EXACT_BELOW else read_quality(self.store)
-        groups, exact = distinct(
+        hits, exact = distinct_images(
             self.store, direction, query, total=total, index=index, left_out=left_out
         )
         searched = time.perf_counter()
-        hits, notes = self._explained(groups, reading, vectors)
+        scored, notes = self._with_sentence_scores(hits, reading, vector_of)
         return Found(
-            hits=tuple(hits),
+            hits=tuple(scored),
             sentences=tuple(" ".join(pieces.texts) for pieces in reading.sentences),
             tokens=count_tokens(query.text) if reading.text.texts else 0,
             context_length=self.model.context_length,
             pieces=len(reading.text.texts),
             exact=exact,
             total=total,
-            notes=(*self._length_notes(query, reading), *notes),
+            notes=(*self._length_notes(reading), *notes),
             seconds={
-                "embedding": embedded - began,
-                "searching": searched - embedded,
+                "embedding": vectors.seconds,
+                "searching": searched - began,
                 "explaining": time.perf_counter() - searched,
             },
         )
 
-    def _reading(self, query: Query) -> _Reading:
-        length = self.model.context_length
-        sentences = split_sentences(query.text) if query.why else []
-        without = (split_text(text, length) for text in query.without)
-        return _Reading(
-            text=split_text(query.text, length),
-            without=tuple(pieces for pieces in without if pieces.texts),
-            sentences=tuple(split_text(sentence, length) for sentence in sentences),
-        )
-
-    def _embedded(self, texts: list[str], embed: Embed) -> dict[str, Vectors]:
-        if not texts:
-            return {}
-        return dict(zip(texts, np.asarray(embed(texts), np.float32), strict=True))
-
-    def _encode(self, texts: Sequence[str]) -> Vectors:
-        return self.model.encode_text(list(texts)).cpu().numpy()
-
-    def _encode_image(self, image: Image.Image) -> Vectors:
-        return self.model.encode_image(image)[0].cpu().numpy()
-
-    def _stored(self, id: str | None) -> Row | None:
+    def _stored_image(self, id: str | None) -> Row | None:
         if id is None:
             return None
         for row in self.store.rows("id", [id]):
             return row
         raise SearchError(f"there is no image {id} in the database; was it deleted?")
 
-    def _seen(self, query: Query, like: Row | None, embed_image: EmbedImage) -> Vectors | None:
-        if query.image is not None:
-            return unit(np.asarray(embed_image(query.image), np.float32))
-        return unit(like.vector) if like else None
-
     def _direction(
-        self,
-        query: Query,
-        reading: _Reading,
-        vectors: dict[str, Vectors],
-        seen: Vectors | None,
+        self, reading: Reading, vector_of: Mapping[str, Vectors], seen: Vectors | None
     ) -> Vectors:
-        """What images are compared with, float32 [D]: linear in all that is asked."""
-        read = _of(reading.text, vectors) if reading.text.texts else None
+        """Return what images are compared with, float32 [D]: linear in all that is asked.
+
+        Args:
+            reading: what is asked.
+            vector_of: the embedding of each of its texts.
+            seen: float32 [D], of length one, the picture that hits should resemble.
+        """
+        read = _embedding_of(reading.text, vector_of) if reading.text.texts else None
         if seen is not None and read is not None:
-            wanted = query.text_share * read + (1 - query.text_share) * seen
+            share = reading.query.text_share
+            wanted = share * read + (1 - share) * seen
         elif seen is not None:
             wanted = seen
         else:
             wanted = read if read is not None else np.zeros(self.store.about.width, np.float32)
         for pieces in reading.without:
-            wanted = wanted - NEGATIVE_SHARE * _of(pieces, vectors)
-        if np.linalg.norm(wanted) < _NOTHING:
+            wanted = wanted - NEGATIVE_SHARE * _embedding_of(pieces, vector_of)
+        if np.linalg.norm(wanted) < _MIN_DIRECTION_LENGTH:
             raise SearchError(
                 "what is asked for and what is not cancel out; change the text or a negative one"
             )
         return unit(wanted)
 
-    def _explained(
-        self, hits: list[FoundImage], reading: _Reading, vectors: dict[str, Vectors]
+    def _with_sentence_scores(
+        self, hits: list[FoundImage], reading: Reading, vector_of: Mapping[str, Vectors]
     ) -> tuple[list[FoundImage], list[str]]:
         if not hits or not reading.sentences:
             return hits, []
         images = np.stack([hit.vector for hit in hits])
-        sentences = np.stack([_of(pieces, vectors) for pieces in reading.sentences])
-        crowd = self._sample()
-        scores = standard_scores(sentences, unit(images), unit(crowd))
-        explained = [
+        sentences = np.stack([_embedding_of(pieces, vector_of) for pieces in reading.sentences])
+        reference = self._reference_images()
+        scores = standard_scores(sentences, unit(images), unit(reference))
+        scored = [
             replace(hit, sentences=tuple(row.tolist()))
             for hit, row in zip(hits, scores, strict=True)
         ]
         few = (
-            f"There are only {len(crowd)} images to compare sentences with; which of them are "
-            f"satisfied is uncertain below {FEWEST}."
+            f"There are only {len(reference)} images to compare sentences with; which of them are "
+            f"satisfied is uncertain below {MIN_REFERENCE_IMAGES}."
         )
-        return explained, [few] if len(crowd) < FEWEST else []
+        return scored, [few] if len(reference) < MIN_REFERENCE_IMAGES else []
 
-    def _sample(self) -> Vectors:
-        """Some images of the database, drawn again when it has grown or shrunk by a tenth."""
-        count = len(self.store)
-        if abs(count - self._crowd_of) > 0.1 * self._crowd_of or self._crowd_of < 0:
-            self._crowd, self._crowd_of = self.store.sample(SAMPLE), count
-        return self._crowd
+    def _reference_images(self) -> Vectors:
+        """Return some images of the database, drawn again when its size has changed by a tenth."""
+        count, before = len(self.store), self._images_when_sampled
+        if before < 0 or abs(count - before) > 0.1 * before:
+            self._reference = self.store.sample(MAX_REFERENCE_IMAGES)
+            self._images_when_sampled = count
+        return self._reference
 
-    def _length_notes(self, query: Query, reading: _Reading) -> list[str]:
+    def _length_notes(self, reading: Reading) -> list[str]:
         length = self.model.context_length
-        named = [("The text", query.text, reading.text)]
-        wanted_not = [text for text in query.without if text.strip()]
+        named = [("The text", reading.query.text, reading.text)]
+        wanted_not = [text for text in reading.query.without if text.strip()]
         named += [
             ("A negative text", text, pieces)
             for text, pieces in zip(wanted_not, reading.without, strict=True)
@@ -220,7 +255,7 @@ def open_searcher(
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
 ) -> Searcher:
-    """A database together with the model that it was made with.
+    """Open a database together with the model that it was made with.
 
     Args:
         place: a directory or a URL, see `Reader.open`.
@@ -247,18 +282,18 @@ def open_searcher(
     return Searcher(store, loaded)
 
 
-def _of(pieces: Pieces, vectors: dict[str, Vectors]) -> Vectors:
-    return combined(np.stack([vectors[text] for text in pieces.texts]), pieces)
+def _embedding_of(pieces: Pieces, vector_of: Mapping[str, Vectors]) -> Vectors:
+    return combined(np.stack([vector_of[text] for text in pieces.texts]), pieces)
 
 
-_SPARE = 16
+_SPARE_ROWS = 16
 """Rows asked for beyond those wanted: collections have a few copies, seldom many."""
 
-_MOST = 20_000
+_MAX_ROWS = 20_000
 """Rows looked at, in a database of very many copies of one file."""
 
 
-def distinct(
+def distinct_images(
     store: Reader,
     direction: NDArray[np.float32],
     query: Query,
@@ -267,7 +302,9 @@ def distinct(
     index: IndexQuality | None = None,
     left_out: str | None = None,
 ) -> tuple[list[FoundImage], bool]:
-    """At most `query.count` images, best first, equally similar ones by `uri`.
+    """Return at most `query.count` images, best first, equally similar ones by `uri`.
+
+    Each is there once, however many copies of its file the database holds.
 
     Args:
         store: where to look.
@@ -284,7 +321,7 @@ def distinct(
     Raises:
         FilterError: as `Reader.nearest`.
     """
-    asked = query.count + _SPARE
+    asked = query.count + _SPARE_ROWS
     while True:
         hits = _nearest(store, direction, asked, query.where, index)
         if index and len(hits) < min(asked, total):
@@ -293,9 +330,9 @@ def distinct(
         groups = _groups(hits, left_out)
         # Copies are equally similar: those of an image above the last row have all been seen.
         complete = sum(group.similarity > hits[-1].similarity for group in groups)
-        if complete >= query.count or len(hits) < asked or asked >= _MOST:
+        if complete >= query.count or len(hits) < asked or asked >= _MAX_ROWS:
             return groups[: query.count], index is None
-        asked = min(4 * asked, _MOST)
+        asked = min(4 * asked, _MAX_ROWS)
 
 
 def _nearest(

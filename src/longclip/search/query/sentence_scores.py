@@ -1,4 +1,4 @@
-"""Which sentences of a description an image satisfies.
+"""Scores of the sentences of a description: which of them an image satisfies.
 
 The cosine of a sentence with an image says little by itself: some sentences are near to every
 picture. Compared with its cosines with other images of the same database it does: z = 1 is one
@@ -26,13 +26,13 @@ SATISFIED = 1.0
 UNSATISFIED = 0.0
 """Below this z, it is said not to."""
 
-SAMPLE = 1000
-"""Images that a sentence is compared with."""
+MAX_REFERENCE_IMAGES = 1000
+"""Images of the database that a sentence is compared with."""
 
-FEWEST = 30
+MIN_REFERENCE_IMAGES = 30
 """With fewer images than this, mean and deviation are too uncertain to go by."""
 
-_LEAST_DEVIATION = 1e-4
+_MIN_DEVIATION = 1e-4
 """Less than the rounding of stored embeddings makes of it."""
 
 Verdict = Literal["yes", "open", "no"]
@@ -42,33 +42,33 @@ MEANINGS: dict[Verdict, str] = {
     "open": "unclear",
     "no": "does not fit",
 }
-"""What a verdict says of a sentence, in words; `service/page/page.js` has the same."""
+"""Verdicts in words; `service/page/page.js` has the same."""
 
 
 def verdict(z: float) -> Verdict:
-    """Whether an image satisfies a sentence."""
+    """Return whether an image of this score satisfies the sentence."""
     if z >= SATISFIED:
         return "yes"
     return "no" if z < UNSATISFIED else "open"
 
 
 def standard_scores(
-    sentences: NDArray[np.float32], images: NDArray[np.float32], crowd: NDArray[np.float32]
+    sentences: NDArray[np.float32], images: NDArray[np.float32], reference: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """How much nearer each sentence is to an image than to most.
+    """Return how much nearer each sentence is to an image than to most, in standard deviations.
 
     Args:
         sentences: float32 [S, D], of length one.
         images: float32 [N, D], of length one.
-        crowd: float32 [M, D], a sample of the images that could have been found.
+        reference: float32 [M, D], a sample of the images that could have been found.
 
     Returns:
-        float32 [N, S]; 0 where a sentence is equally near to all of the crowd.
+        float32 [N, S]; 0 where a sentence is equally near to all reference images.
     """
-    if not len(crowd):
+    if not len(reference):
         return np.zeros((len(images), len(sentences)), np.float32)
-    usual = crowd @ sentences.T
+    usual = reference @ sentences.T
     deviation = usual.std(0)
-    scores = (images @ sentences.T - usual.mean(0)) / np.maximum(deviation, _LEAST_DEVIATION)
-    told = np.where(deviation < _LEAST_DEVIATION, 0, scores)
-    return told.astype(np.float32)
+    scores = (images @ sentences.T - usual.mean(0)) / np.maximum(deviation, _MIN_DEVIATION)
+    scores = np.where(deviation < _MIN_DEVIATION, 0, scores)
+    return scores.astype(np.float32)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from longclip.errors import UsageError
+from longclip.search.query import DEFAULT_COUNT
 from longclip.search.query.query import Query
 
 LONGEST_TEXT = 20_000
@@ -50,7 +51,7 @@ class SearchRequest(_Strict):
     text_share: Annotated[
         float, Field(ge=0, le=1, description="What the text counts for beside an image.")
     ] = Query.text_share
-    k: Annotated[int, Field(ge=1, le=200)] = 40
+    k: Annotated[int, Field(ge=1, le=200)] = DEFAULT_COUNT
     offset: Annotated[int, Field(ge=0, le=2000)] = 0
     why: bool = True
 

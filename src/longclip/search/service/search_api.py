@@ -1,17 +1,15 @@
 """Searching, and what the page asks besides."""
 
 import time
-from collections.abc import Sequence
 
 import numpy as np
 from fastapi import APIRouter
-from numpy.typing import NDArray
-from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
 from longclip import __version__
 from longclip.search.query.filters import combined_filter, naming_as_written
 from longclip.search.query.query import Found, FoundImage, Query
+from longclip.search.query.searcher import QueryVectors, Reading
 from longclip.search.service.embedder import Input
 from longclip.search.service.images import decode_data_url
 from longclip.search.service.schemas import (
@@ -62,37 +60,30 @@ def search_router(service: Service) -> APIRouter:
 
 async def _search(service: Service, request: SearchRequest) -> SearchAnswer:
     began = time.perf_counter()
-    query, texts, items = await service.decoding(_read, service, request)
+    reading, items = await service.decoding(_read, service, request)
     rows = await service.embed_again(items) if items else np.empty((0, 0), np.float32)
-    vector_of = dict(zip(texts, rows[: len(texts)], strict=True))
+    count = len(reading.texts)
+    vectors = QueryVectors(rows[:count], rows[count] if reading.query.image is not None else None)
 
-    def embed(wanted: Sequence[str]) -> NDArray[np.float32]:
-        return np.stack([vector_of[text] for text in wanted])
-
-    def embed_image(_: Image.Image) -> NDArray[np.float32]:
-        vector: NDArray[np.float32] = rows[-1]
-        return vector
-
-    def search() -> Found:
+    def answer() -> Found:
         with naming_as_written(service.store, request.where):
-            return service.searcher.search(query, embed, embed_image)
+            return service.searcher.answer(reading, vectors)
 
-    found = await run_in_threadpool(search)
+    found = await run_in_threadpool(answer)
     return _answer(found, request.offset, 1000 * (time.perf_counter() - began))
 
 
-def _read(service: Service, request: SearchRequest) -> tuple[Query, list[str], list[Input]]:
-    """What is asked, its texts, and what the model has to see: the texts, then the image."""
-    query = _query(request)
-    texts = service.searcher.texts(query)
-    items: list[Input] = [service.embedder.tokens(text) for text in texts]
-    if query.image is not None:
-        items.append(service.embedder.pixels(query.image))
-    return query, texts, items
+def _read(service: Service, request: SearchRequest) -> tuple[Reading, list[Input]]:
+    """Return what is asked, and what the model has to embed: the texts, then the image."""
+    reading = service.searcher.read(_query(request))
+    items: list[Input] = [service.embedder.tokens(text) for text in reading.texts]
+    if reading.query.image is not None:
+        items.append(service.embedder.pixels(reading.query.image))
+    return reading, items
 
 
 def _query(request: SearchRequest) -> Query:
-    query = Query(
+    return Query(
         text=request.text,
         without=tuple(request.without),
         image=decode_data_url(request.image, "image") if request.image else None,
@@ -104,8 +95,6 @@ def _query(request: SearchRequest) -> Query:
         text_share=request.text_share,
         why=request.why,
     )
-    query.check()
-    return query
 
 
 def _answer(found: Found, offset: int, took_ms: float) -> SearchAnswer:
