@@ -33,11 +33,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from longclip.inputs import tokenize
-from longclip.inputs.tokenizer import EOT_TOKEN_ID
 from longclip.model import CLIP, save
 from longclip.model.config import ARCHITECTURES
-from longclip.model.stretch import CONTEXT_LENGTH, stretch
+from longclip.model.stretch import stretch
 from longclip.model.transformer import Layer
+from longclip.spec import EOT, LONG_CONTEXT
 
 OURS = "longclip"
 COLUMNS = ("corpus", "tokens/text", "contestant", "texts/s", "longclip/this")
@@ -69,7 +69,7 @@ def transformers_contestants(model: CLIP, batch_size: int) -> list[Contestant]:
         tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
 
     def padded(padding: str) -> Callable[[Sequence[str]], list[Tensor]]:
-        options = {"padding": padding, "truncation": True, "max_length": CONTEXT_LENGTH}
+        options = {"padding": padding, "truncation": True, "max_length": LONG_CONTEXT}
         return lambda texts: [
             tokenizer(part, **options, return_tensors="pt")["input_ids"]
             for part in _parts(texts, batch_size)
@@ -79,7 +79,7 @@ def transformers_contestants(model: CLIP, batch_size: int) -> list[Contestant]:
         return network.get_text_features(input_ids=ids).pooler_output
 
     return [
-        Contestant(f"transformers, padded to {CONTEXT_LENGTH}", padded("max_length"), encode),
+        Contestant(f"transformers, padded to {LONG_CONTEXT}", padded("max_length"), encode),
         Contestant(f"transformers, longest of {batch_size}", padded("longest"), encode),
     ]
 
@@ -97,14 +97,14 @@ def open_clip_contestant(model: CLIP, batch_size: int) -> Contestant:
     network = open_clip.CLIP(
         model.config.projection_dim,
         open_clip.CLIPVisionCfg(layers=1, width=64, patch_size=112),
-        open_clip.CLIPTextCfg(context_length=CONTEXT_LENGTH),
+        open_clip.CLIPTextCfg(context_length=LONG_CONTEXT),
         quick_gelu=True,
     )
     network = network.to(model.dtype).eval()
     _share_weights(model, network)
-    tokenizer = open_clip.SimpleTokenizer(context_length=CONTEXT_LENGTH)
+    tokenizer = open_clip.SimpleTokenizer(context_length=LONG_CONTEXT)
     return Contestant(
-        f"open_clip, padded to {CONTEXT_LENGTH}",
+        f"open_clip, padded to {LONG_CONTEXT}",
         lambda texts: [tokenizer(part) for part in _parts(texts, batch_size)],
         network.encode_text,
     )
@@ -187,7 +187,7 @@ def _parts(texts: Sequence[str], size: int) -> Iterator[list[str]]:
 def _real_ids(batches: Sequence[Tensor]) -> list[tuple[int, ...]]:
     """The ids of each text without its padding."""
     rows: list[list[int]] = [row for ids in batches for row in ids.tolist()]
-    return [tuple(row[: row.index(EOT_TOKEN_ID) + 1]) for row in rows]
+    return [tuple(row[: row.index(EOT) + 1]) for row in rows]
 
 
 def read_corpora(files: Sequence[Path], limit: int) -> dict[str, list[str]]:

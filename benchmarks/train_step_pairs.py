@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longclip.model.config import ARCHITECTURES, CLIPConfig, TextConfig, TowerConfig, VisionConfig
-from longclip.training.stream import BOS, EOT, Batch
+from longclip.spec import BOS, EOT
+from longclip.training.stream import Batch
 
 CONTEXT_LENGTH = 248
 MEAN_WORDS, WORDS_SPREAD, TOKENS_PER_WORD = 144, 0.25, 1.2

@@ -25,7 +25,8 @@ from longclip.checkpoints.formats.openai import from_huggingface
 from longclip.losses.pcm import COMPONENTS
 from longclip.model import CLIP
 from longclip.model.config import TowerConfig
-from longclip.training.stream import EOT, Batch
+from longclip.spec import EOT
+from longclip.training.stream import Batch
 from train_step_pairs import CONTEXT_LENGTH
 
 KEPT = 20

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-BOS_TOKEN_ID = 49406
+BOS = 49406
 """Begin of text in CLIP's vocabulary (Radford et al., 2021)."""
 
-EOT_TOKEN_ID = 49407
+EOT = 49407
 """End of text in CLIP's vocabulary, its last id; the text tower pools there."""
 
 SPECIAL_TOKENS = 2
@@ -41,5 +41,5 @@ ShortTexts = Literal["given", "first-sentence", "without-first"]
 Task = Literal["long", "short", "zero-shot"]
 """What an encoder is measured on: retrieval by long or short texts, or classification."""
 
-Overflow = Literal["warn", "chunk"]
-"""What becomes of a prompt beyond its encoder's context: cut with a warning, or read in windows."""
+Overflow = Literal["chunk", "warn"]
+"""What becomes of a prompt beyond its encoder's context: read in windows, or cut with a warning."""

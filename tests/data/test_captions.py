@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip.data import Captions
-from longclip.data.captions import ShortText, TextPolicy, Texts, sample_texts
+from longclip.data.captions import TextPolicy, Texts, sample_texts
 from longclip.inputs import split_sentences
+from longclip.spec import ShortTexts
 
 SHORT = ("one dog", "a brown dog", "dog on grass")
 LONG = ("Dr. Lee walks a dog. It rains.", "A dog! The grass is wet.")
@@ -51,7 +52,7 @@ def test_a_single_short_caption_is_its_own_long_text() -> None:
     short=st.lists(st.text(), max_size=4),
     long=st.lists(st.text(), max_size=3),
     policy=st.builds(
-        TextPolicy, st.sampled_from(get_args(ShortText)), st.integers(1, 3), st.integers(1, 4)
+        TextPolicy, st.sampled_from(get_args(ShortTexts)), st.integers(1, 3), st.integers(1, 4)
     ),
     seed=st.integers(0, 2**32),
 )

@@ -9,7 +9,8 @@ from torch import Tensor
 
 import longclip
 from longclip.model import CLIP, CLIPConfig
-from longclip.training.lora import TowerName, add_lora, merge_lora
+from longclip.spec import Tower
+from longclip.training.lora import add_lora, merge_lora
 
 IDS = longclip.tokenize(["a red boat on a lake", "a house", "a dog behind the house"])
 PIXELS = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -89,7 +90,7 @@ def test_a_merged_model_is_saved_and_loaded(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("towers", [("text",), ("image",), ("text", "image")])
-def test_only_pairs_learn_in_the_towers_named(towers: tuple[TowerName, ...]) -> None:
+def test_only_pairs_learn_in_the_towers_named(towers: tuple[Tower, ...]) -> None:
     model = small_clip()
     before = {name: p.clone() for name, p in model.named_parameters()}
     add_lora(model, 2, 4, towers=towers)

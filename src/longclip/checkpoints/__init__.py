@@ -6,10 +6,10 @@ from longclip._lazy import export_lazily
 
 if TYPE_CHECKING:
     from longclip.checkpoints.checkpoint import Checkpoint as Checkpoint
-    from longclip.checkpoints.checkpoint import Tower as Tower
     from longclip.checkpoints.checkpoint import lone_tower as lone_tower
-    from longclip.checkpoints.read import Activation as Activation
     from longclip.checkpoints.read import open_checkpoint as open_checkpoint
     from longclip.errors import CheckpointError as CheckpointError
+    from longclip.spec import Activation as Activation
+    from longclip.spec import Tower as Tower
 
 export_lazily(__name__)

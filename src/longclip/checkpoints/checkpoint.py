@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from longclip.errors import CheckpointError
-
-Tower = Literal["text", "image"]
+from longclip.spec import Tower
 
 _SECTIONS = {"text": "text", "image": "vision"}
 _PROJECTIONS = {"text": "text_projection.", "image": "visual_projection."}

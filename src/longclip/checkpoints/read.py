@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,8 +13,7 @@ from longclip.checkpoints.formats.safetensors import is_safetensors, read_safete
 from longclip.checkpoints.formats.torchscript import read_torch_file
 from longclip.checkpoints.infer import infer_config
 from longclip.errors import CheckpointError
-
-Activation = Literal["quick_gelu", "gelu"]
+from longclip.spec import KEEP, Activation
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt")
 
@@ -118,7 +116,7 @@ def _open_file(path: Path, activation: Activation | None) -> Checkpoint:
         extras = {name: tensors[name] for name in (longclip.FROZEN, longclip.TRAINED)}
         tensors[longclip.FROZEN] = longclip.fold(path, *extras.values())
         del tensors[longclip.TRAINED]
-        notes = (f"rows from {longclip.KEEP} on are those of {longclip.TRAINED}",)
+        notes = (f"rows from {KEEP} on are those of {longclip.TRAINED}",)
     elif kind == "OpenCLIP":
         notes = assumed
     found, unknown = openai.to_huggingface(tensors)

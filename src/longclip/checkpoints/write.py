@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, cast
 from zipfile import is_zipfile
 
 import torch
@@ -24,8 +24,7 @@ from longclip.checkpoints.formats.safetensors import (
 from longclip.checkpoints.formats.sentence_transformers import write_sentence_transformers_files
 from longclip.errors import CheckpointError
 from longclip.inputs import write_tokenizer_files
-
-Target = Literal["hf", "hf-text", "openai", "openclip", "comfyui"]
+from longclip.spec import ExportTarget
 
 _SECTIONS = ("text_config", "vision_config")
 # The code that reads bare weights takes every head to be as wide as in OpenAI's models.
@@ -51,7 +50,7 @@ class Storing:
 
 
 def write_checkpoint(
-    checkpoint: Checkpoint, destination: str | Path, target: Target, storing: Storing
+    checkpoint: Checkpoint, destination: str | Path, target: ExportTarget, storing: Storing
 ) -> None:
     """Write a checkpoint in another layout; whole or not at all.
 
@@ -89,7 +88,7 @@ def write_checkpoint(
             write_safetensors(new, checkpoint.tensors, storing.dtype, storing.on_bytes)
 
 
-def _check_file(destination: Path, target: Target) -> None:
+def _check_file(destination: Path, target: ExportTarget) -> None:
     """Only a checkpoint is written over."""
     if destination.is_dir():
         raise FileExistsError(f"{destination} is a directory, and --to {target} writes a file")
@@ -183,7 +182,7 @@ class _Counted:
         return self._file.write(data)
 
 
-def refuse_what_is_lost(checkpoint: Checkpoint, target: Target) -> None:
+def refuse_what_is_lost(checkpoint: Checkpoint, target: ExportTarget) -> None:
     """Let only such checkpoints pass that mean the same in the other layout.
 
     Raises:

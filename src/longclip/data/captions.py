@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 from longclip.data.collection import Captions
 from longclip.errors import UsageError
 from longclip.inputs.sentences import split_sentences
+from longclip.spec import ShortTexts
 
 if TYPE_CHECKING:  # the command line reads policies to print its help
     import numpy as np
-
-ShortText = Literal["given", "first-sentence", "without-first"]
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,13 @@ class TextPolicy:
             enough; `first-sentence` goes on with the other sentences.
     """
 
-    short: ShortText = "given"
+    short: ShortTexts = "given"
     join_short: int = 1
     positives: int = 1
 
     def __post_init__(self) -> None:
-        if self.short not in get_args(ShortText):
-            allowed = ", ".join(get_args(ShortText))
+        if self.short not in get_args(ShortTexts):
+            allowed = ", ".join(get_args(ShortTexts))
             raise UsageError(f"short texts cannot be {self.short!r}, only {allowed}")
         for name in ("join_short", "positives"):
             if getattr(self, name) < 1:
@@ -49,7 +48,7 @@ class TextPolicy:
 class PolicyChange:
     """What one source of data says about its texts; None where it leaves that to the run."""
 
-    short: ShortText | None = None
+    short: ShortTexts | None = None
     join_short: int | None = None
 
     def of(self, policy: TextPolicy) -> TextPolicy:

@@ -22,8 +22,8 @@ from longclip.data.table import USUAL, Columns, strings
 from longclip.data.tar import ShardIndex, scan
 from longclip.errors import DataError, FetchError, ImageError
 from longclip.inputs import clip_tokenizer, decode_image
+from longclip.spec import STOCK_CONTEXT
 
-STOCK_CONTEXT = 77
 _PICTURE, _TXT, _JSON = range(3)
 _NAMED = 3
 

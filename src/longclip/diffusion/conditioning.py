@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -22,8 +22,7 @@ from longclip.diffusion.windows import (
     warn_of_cuts,
 )
 from longclip.errors import UsageError
-
-Overflow = Literal["chunk", "warn"]
+from longclip.spec import Overflow
 
 REMEDY = 'Shorten it, or let it be read in several windows: overflow="chunk"'
 

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from longclip.checkpoints.formats.longclip import KEEP
 from longclip.errors import UsageError
 from longclip.model.clip import CLIP
 from longclip.model.config import TextConfig
 from longclip.model.pretrained import load
 from longclip.model.stretch import stretch_table
+from longclip.spec import KEEP
 
 _TOKENS = "embeddings.token_embedding.weight"
 _POSITIONS = "embeddings.position_embedding.weight"

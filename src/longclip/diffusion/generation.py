@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
@@ -23,6 +23,7 @@ from longclip.diffusion.prompt_view import Reader, windows_of
 from longclip.diffusion.text_readers import pipeline_readers
 from longclip.diffusion.windows import PromptCut, quiet_about_cuts
 from longclip.errors import UsageError
+from longclip.spec import Overflow
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class GenerateConfig:
     width: int | None = None
     height: int | None = None
     count: int = 1
-    overflow: Literal["warn", "chunk"] = "warn"
+    overflow: Overflow = "warn"
     clip_skip: int | None = None
     weights: bool = False
     dtype: torch.dtype | None = None
@@ -167,7 +168,7 @@ def generate(
 def draw(
     config: GenerateConfig,
     pipeline: Any,
-    overflow: Literal["warn", "chunk"],
+    overflow: Overflow,
     stage: str,
     on_progress: OnProgress,
 ) -> Iterator[Image.Image]:

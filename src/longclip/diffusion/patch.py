@@ -16,14 +16,13 @@ from pathlib import Path
 from types import MethodType
 from typing import Any, get_args
 
-from longclip.checkpoints.formats.longclip import KEEP
-from longclip.diffusion.conditioning import Overflow, encode
+from longclip.diffusion.conditioning import encode
 from longclip.diffusion.encoders import fused_layers, lengthened, open_source, positions, replaced
 from longclip.diffusion.pipeline import Slot, is_xl, offloading_off, text_slots
 from longclip.diffusion.windows import PromptCut, find_cuts, quiet_about_cuts, warn_of_cuts
 from longclip.errors import UsageError
 from longclip.model.clip import CLIP
-from longclip.model.stretch import CONTEXT_LENGTH
+from longclip.spec import KEEP, LONG_CONTEXT, STOCK_CONTEXT, Overflow
 
 REMEDY = (
     "Shorten it, or let it be read in several windows: "
@@ -119,8 +118,6 @@ def _encoded(pipeline: Any, given: Mapping[str, Any], overflow: Overflow) -> dic
 
 
 Source = str | Path | CLIP
-
-STOCK_LENGTH = 77
 
 # Where a pipeline keeps what `undo` needs.
 _STATE = "_longclip_applied"
@@ -286,13 +283,13 @@ def _context_length(
     }
     said = ", ".join(f"{name} {length}" for name, length in lengths.items())
     if wanted is None:
-        long = {length for length in lengths.values() if length > STOCK_LENGTH}
+        long = {length for length in lengths.values() if length > STOCK_CONTEXT}
         if len(long) > 1:
             raise UsageError(
                 f"all encoders of a pipeline must read the same number of tokens ({said}); say "
                 "which with context_length=, at least the largest, and the others are stretched"
             )
-        return long.pop() if long else CONTEXT_LENGTH
+        return long.pop() if long else LONG_CONTEXT
     if wanted < max(lengths.values()):
         raise UsageError(
             f"context_length {wanted} is less than the encoders already read ({said}); "

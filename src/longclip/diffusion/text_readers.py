@@ -10,13 +10,14 @@ from longclip.diffusion.prompt_view import Reader
 from longclip.diffusion.windows import quiet_about_cuts
 from longclip.errors import UsageError
 from longclip.inputs import clip_tokenizer
+from longclip.spec import STOCK_CONTEXT
 
 _INDEX = "model_index.json"
 _FOLDERS = ("tokenizer", "tokenizer_2")
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 
 
-def clip_reader(context_length: int = 77, name: str = "CLIP") -> Reader:
+def clip_reader(context_length: int = STOCK_CONTEXT, name: str = "CLIP") -> Reader:
     """CLIP's tokenizer as it was trained; needs no other library."""
     tokenizer = clip_tokenizer()
     return Reader(

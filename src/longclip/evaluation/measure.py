@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
@@ -19,8 +18,7 @@ from longclip.evaluation.results import EvaluationResult, TextRetrieval
 from longclip.evaluation.templates import IMAGENET_TEMPLATES
 from longclip.evaluation.zero_shot import ZeroShotResult, top1_accuracy, zero_shot_classifier
 from longclip.inputs import truncation
-
-Task = Literal["long", "short", "zero-shot"]
+from longclip.spec import Task
 
 
 @dataclass(frozen=True)

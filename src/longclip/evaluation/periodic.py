@@ -13,11 +13,12 @@ from PIL import Image
 from longclip.data import Captions, Collection, Columns, LabelSet
 from longclip.errors import UsageError
 from longclip.evaluation.encoders.own import CLIPEncoder
-from longclip.evaluation.measure import EvaluateConfig, Task, evaluate
+from longclip.evaluation.measure import EvaluateConfig, evaluate
 from longclip.evaluation.results import EvaluationResult, TextRetrieval
 from longclip.evaluation.session import open_requests
 from longclip.inputs import Preprocess
 from longclip.model import CLIP
+from longclip.spec import Task
 
 
 def periodic_evaluation(

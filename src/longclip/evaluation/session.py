@@ -20,8 +20,9 @@ from longclip.evaluation.benchmarks import (
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.disagreements import Disagreements, find_disagreements
 from longclip.evaluation.encoder import Encoder
-from longclip.evaluation.measure import EvaluateConfig, Task, evaluate
+from longclip.evaluation.measure import EvaluateConfig, evaluate
 from longclip.evaluation.results import EvaluationResult
+from longclip.spec import Task
 
 # A name before the first "=", which is neither a path nor a prefix such as open_clip:.
 _NAMED = re.compile(r"([^=/:\\]+)=(.+)")

@@ -16,14 +16,13 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from longclip.errors import UsageError
 from longclip.inputs.cleaning import clean_text
+from longclip.spec import BOS, EOT, LONG_CONTEXT, SPECIAL_TOKENS, STOCK_CONTEXT
 
 if TYPE_CHECKING:
     import torch
 
 BOS_TOKEN = "<|startoftext|>"
 EOT_TOKEN = "<|endoftext|>"
-BOS_TOKEN_ID = 49406
-EOT_TOKEN_ID = 49407
 END_OF_WORD = "</w>"
 
 # OpenAI's pattern without its special tokens: whatever stands in a text is text. If a literal
@@ -74,8 +73,8 @@ class Tokenizer:
     Building one takes a fraction of a second: use `clip_tokenizer()`, which keeps it.
     """
 
-    bos_token_id = BOS_TOKEN_ID
-    eot_token_id = EOT_TOKEN_ID
+    bos_token_id = BOS
+    eot_token_id = EOT
 
     def __init__(self) -> None:
         self._backend = RustTokenizer(bpe_model())
@@ -101,9 +100,9 @@ class Tokenizer:
         if context_length is not None:
             _check_context_length(context_length)
         cleaned = [clean_text(text) for text in _checked_texts(texts)]
-        room = None if context_length is None else context_length - 2
+        room = None if context_length is None else context_length - SPECIAL_TOKENS
         return [
-            [BOS_TOKEN_ID, *encoding.ids[:room], EOT_TOKEN_ID]
+            [BOS, *encoding.ids[:room], EOT]
             for encoding in self._backend.encode_batch_fast(cleaned, add_special_tokens=False)
         ]
 
@@ -112,7 +111,7 @@ class Tokenizer:
 
         BOS, EOT and padding are left out; bytes that are not valid UTF-8 become U+FFFD.
         """
-        words = (id for id in ids if id not in (BOS_TOKEN_ID, EOT_TOKEN_ID))
+        words = (id for id in ids if id not in (BOS, EOT))
         return b"".join(map(self._bytes, words)).decode("utf-8", errors="replace").strip()
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
@@ -126,7 +125,7 @@ class Tokenizer:
         if not 0 <= id < len(self._symbols):
             raise UsageError(f"token id {id} is not in CLIP's vocabulary of {self.vocab_size} ids")
         symbol = self._symbols[id]
-        if id in (BOS_TOKEN_ID, EOT_TOKEN_ID):
+        if id in (BOS, EOT):
             return symbol.encode()
         stem = symbol.removesuffix(END_OF_WORD)
         space = b" " if stem != symbol else b""
@@ -140,7 +139,7 @@ def clip_tokenizer() -> Tokenizer:
 
 
 def tokenize(
-    texts: str | Sequence[str], context_length: int = 248, *, warn: bool = True
+    texts: str | Sequence[str], context_length: int = LONG_CONTEXT, *, warn: bool = True
 ) -> "torch.Tensor":
     """Token ids for a CLIP text tower: int64 [N, longest], padded with EOT (49407).
 
@@ -163,14 +162,14 @@ def tokenize(
     if warn:
         _warn_of_truncation(_count_truncation(encoded, context_length))
     longest = min(context_length, max(map(len, encoded)))
-    ids_NL = torch.full((len(encoded), longest), EOT_TOKEN_ID, dtype=torch.int64)
+    ids_NL = torch.full((len(encoded), longest), EOT, dtype=torch.int64)
     for row, ids in zip(ids_NL, encoded, strict=True):
         kept = torch.tensor(ids[: longest - 1])  # position longest-1 is EOT already
         row[: len(kept)] = kept
     return ids_NL
 
 
-def truncation(texts: str | Sequence[str], context_length: int = 248) -> Truncation:
+def truncation(texts: str | Sequence[str], context_length: int = LONG_CONTEXT) -> Truncation:
     """What `tokenize(texts, context_length)` would cut off.
 
     Raises:
@@ -196,7 +195,7 @@ def clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     symbols += [symbol + END_OF_WORD for symbol in symbols]
     symbols += [left + right for left, right in merges]
     symbols += [BOS_TOKEN, EOT_TOKEN]
-    assert len(set(symbols)) == EOT_TOKEN_ID + 1
+    assert len(set(symbols)) == EOT + 1
     return {symbol: id for id, symbol in enumerate(symbols)}, merges
 
 
@@ -256,7 +255,7 @@ def _check_context_length(context_length: int) -> None:
     if context_length < 3:
         raise UsageError(
             f"context_length is {context_length}; it must be at least 3 (BOS, one token, EOT), "
-            "77 for a stock CLIP, 248 for a stretched one"
+            f"{STOCK_CONTEXT} for a stock CLIP, {LONG_CONTEXT} for a stretched one"
         )
 
 

@@ -11,13 +11,12 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from longclip.inputs.tokenizer import (
     BOS_TOKEN,
-    BOS_TOKEN_ID,
     EOT_TOKEN,
-    EOT_TOKEN_ID,
     bpe_model,
     clip_vocabulary,
     word_splitter,
 )
+from longclip.spec import BOS, EOT
 
 # Hugging Face's own pattern. Unlike ours it reads a literal <|endoftext|> as the special token:
 # the files describe the tokenizer that everybody's CLIPTokenizer is, not a better one.
@@ -38,8 +37,8 @@ def tokenizer_json() -> str:
     )
     stock.pre_tokenizer = word_splitter(STOCK_PATTERN)
     stock.post_processor = processors.RobertaProcessing(
-        (EOT_TOKEN, EOT_TOKEN_ID),
-        (BOS_TOKEN, BOS_TOKEN_ID),
+        (EOT_TOKEN, EOT),
+        (BOS_TOKEN, BOS),
         trim_offsets=False,
         add_prefix_space=False,
     )

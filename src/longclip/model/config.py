@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from longclip.checkpoints.formats import huggingface as hf
 from longclip.errors import UsageError
+from longclip.spec import BOS, EOT, STOCK_CONTEXT
 
 ACTIVATIONS = ("quick_gelu", "gelu")
 
@@ -54,11 +55,11 @@ class TextConfig(TowerConfig):
     intermediate_size: int = 2048
     num_hidden_layers: int = 12
     num_attention_heads: int = 8
-    vocab_size: int = 49408
-    max_position_embeddings: int = 77
-    bos_token_id: int = 49406
-    eos_token_id: int = 49407
-    pad_token_id: int = 49407
+    vocab_size: int = EOT + 1
+    max_position_embeddings: int = STOCK_CONTEXT
+    bos_token_id: int = BOS
+    eos_token_id: int = EOT
+    pad_token_id: int = EOT
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

@@ -11,11 +11,11 @@ from longclip.checkpoints.card import Card, read_card
 from longclip.checkpoints.checkpoint import Checkpoint
 from longclip.checkpoints.formats.declip import fold_bias
 from longclip.checkpoints.formats.safetensors import OnBytes, stored_size
-from longclip.checkpoints.read import Activation
-from longclip.checkpoints.write import Storing, Target, write_checkpoint
-from longclip.model.inspect import MEGABYTE, POSITIONS, sha256
+from longclip.checkpoints.write import Storing, write_checkpoint
+from longclip.model.inspect import MEGABYTE, sha256
 from longclip.model.pretrained import open_checked
 from longclip.model.stretch import find_stretch
+from longclip.spec import POSITION_TABLE, Activation, ExportTarget
 
 WRITING = "writing, MB"
 
@@ -35,7 +35,7 @@ class Conversion:
 def convert(
     source: str | Path,
     destination: str | Path,
-    to: Target = "hf",
+    to: ExportTarget = "hf",
     *,
     dtype: torch.dtype | None = None,
     shard_bytes: int = Storing.shard_bytes,
@@ -91,7 +91,7 @@ def _megabytes(
     return on_bytes
 
 
-def _card(checkpoint: Checkpoint, digest: str, target: Target) -> str:
+def _card(checkpoint: Checkpoint, digest: str, target: ExportTarget) -> str:
     """Where the weights come from, what was done to them, and what their own card says."""
     path = checkpoint.path
     licence, earlier = read_card(path if path.is_dir() else path.parent)
@@ -99,8 +99,8 @@ def _card(checkpoint: Checkpoint, digest: str, target: Target) -> str:
         "source": f"{path.name} ({checkpoint.format})",
         "sha256 of its weights": digest,
     }
-    if POSITIONS in checkpoint.tensors:
-        table = checkpoint.tensors[POSITIONS]
+    if POSITION_TABLE in checkpoint.tensors:
+        table = checkpoint.tensors[POSITION_TABLE]
         facts |= {"tokens": str(len(table)), "positions": str(find_stretch(table))}
     return Card(
         title=path.stem,

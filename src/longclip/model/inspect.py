@@ -11,10 +11,9 @@ import torch
 from longclip._progress import SILENT, OnProgress
 from longclip.checkpoints.checkpoint import Checkpoint
 from longclip.checkpoints.formats.huggingface import dtype_name
-from longclip.checkpoints.formats.longclip import FROZEN, KEEP
+from longclip.checkpoints.formats.longclip import FROZEN
 from longclip.model.stretch import find_stretch
-
-POSITIONS = "text_model.embeddings.position_embedding.weight"
+from longclip.spec import KEEP, POSITION_TABLE
 
 HASHING = "hashing, MB"
 MEGABYTE = 1_000_000
@@ -83,10 +82,10 @@ def lost_rows(original: Checkpoint, converted: Checkpoint) -> str | None:
     is no Long-CLIP with two tables or the tables cannot be compared.
     """
     frozen = original.extras.get(FROZEN)
-    table = converted.tensors.get(POSITIONS)
+    table = converted.tensors.get(POSITION_TABLE)
     if frozen is None or table is None or table.shape != frozen.shape:
         return None
-    right = original.tensors[POSITIONS]
+    right = original.tensors[POSITION_TABLE]
     to_right, to_frozen = (
         float((table.double() - rows.double())[KEEP:].abs().max()) for rows in (right, frozen)
     )
@@ -94,7 +93,7 @@ def lost_rows(original: Checkpoint, converted: Checkpoint) -> str | None:
     if to_right <= to_frozen:
         return f"the trained position rows are there (largest difference {to_right:.1e})"
     return (
-        "the trained position rows are LOST: rows from 20 on are the frozen table's "
+        "the trained position rows are LOST: rows from {KEEP} on are the frozen table's "
         f"(off by up to {to_right:.1e}); convert the original again"
     )
 
@@ -126,9 +125,9 @@ def summary(checkpoint: Checkpoint, on_progress: OnProgress = SILENT) -> dict[st
         "joint": next((len(tensors[name]) for name in _PROJECTIONS if name in tensors), None),
         "notes": list(checkpoint.notes),
     }
-    if POSITIONS in tensors:
-        stretched = find_stretch(tensors[POSITIONS])
-        found["context_length"] = len(tensors[POSITIONS])
+    if POSITION_TABLE in tensors:
+        stretched = find_stretch(tensors[POSITION_TABLE])
+        found["context_length"] = len(tensors[POSITION_TABLE])
         found["stretch"] = {**vars(stretched), "text": str(stretched)}
     return found
 

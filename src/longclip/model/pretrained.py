@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from longclip.checkpoints.checkpoint import Checkpoint, Tower, lone_tower
+from longclip.checkpoints.checkpoint import Checkpoint, lone_tower
 from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.hub import fetch, is_hub_id
-from longclip.checkpoints.read import Activation, open_checkpoint
+from longclip.checkpoints.read import open_checkpoint
 from longclip.checkpoints.write import Storing, write_huggingface
 from longclip.errors import CheckpointError, UsageError
 from longclip.inputs import Preprocess
 from longclip.model.clip import CLIP
 from longclip.model.config import CLIPConfig
+from longclip.spec import Activation, Tower
 
 BUNDLED = ("nano",)
 """Models that come inside the package."""

@@ -15,25 +15,21 @@ prints a floor and "pos ≤ 20"; the published code and weights follow the form 
 
 import copy
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from longclip.checkpoints.formats.longclip import KEEP
 from longclip.errors import UsageError
 from longclip.model.clip import CLIP
-
-Method = Literal["knowledge-preserved", "linear"]
-
-CONTEXT_LENGTH = 248
+from longclip.spec import KEEP, LONG_CONTEXT, STOCK_CONTEXT, StretchMethod
 
 
 def stretch(
     model: CLIP,
-    context_length: int = CONTEXT_LENGTH,
+    context_length: int = LONG_CONTEXT,
     keep: int = KEEP,
-    method: Method = "knowledge-preserved",
+    method: StretchMethod = "knowledge-preserved",
     *,
     ratio: float | None = None,
 ) -> CLIP:
@@ -51,7 +47,7 @@ def stretch(
     Raises:
         ValueError: if the new table is not longer than the old, or `keep` or `ratio` do not fit.
     """
-    if method not in ("knowledge-preserved", "linear"):
+    if method not in get_args(StretchMethod):
         raise UsageError(f"method {method!r} is not 'knowledge-preserved' or 'linear'")
     if model.config.text is None:
         raise UsageError("this model is an image tower alone; there is no text to lengthen")
@@ -99,7 +95,7 @@ def _check(old: int, length: int, keep: int, ratio: float | None) -> float:
     if not 0 <= keep <= old - 2:
         raise UsageError(
             f"keep {keep} leaves nothing to interpolate in a table of {old} positions; "
-            f"it must be between 0 and {old - 2} (the paper keeps 20 of 77)"
+            f"it must be between 0 and {old - 2} (the paper keeps {KEEP} of {STOCK_CONTEXT})"
         )
     natural = (length - keep) / (old - keep)
     ratio = natural if ratio is None else ratio
@@ -112,7 +108,7 @@ def _check(old: int, length: int, keep: int, ratio: float | None) -> float:
     return ratio
 
 
-_ORIGINAL_LENGTHS = (77,)
+_ORIGINAL_LENGTHS = (STOCK_CONTEXT,)
 # Relative to the spread of the table: float16 rounding stays below the first, and training moves
 # rows by less than the second as long as the table remembers what it was stretched from.
 _EXACT, _RELATED = 2e-3, 0.2

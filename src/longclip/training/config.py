@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from longclip.errors import UsageError
+from longclip.spec import LONG_CONTEXT, ShortTexts, StretchMethod
 
 Texts = Literal["short", "long"]
-Stretch = Literal["knowledge-preserved", "linear", "none"]
+Stretch = StretchMethod | Literal["none"]
 Precision = Literal["auto", "bfloat16", "float32"]
-ShortTexts = Literal["given", "first-sentence", "without-first"]
 ShortLoss = Literal["softmax", "sigmoid"]
 Learn = Literal["all", "image", "text", "positions"]
 Parallel = Literal["ddp", "fsdp"]
@@ -68,7 +68,7 @@ class TrainConfig:
     positives: int = option("Short texts per image and step, all of them its positives.", 1)
     pad_prefix: int = option("Up to this many PAD tokens before each short text, at random.", 0)
     stretch: Stretch = option("How the position table is lengthened first.", "none")
-    context_length: int = option("Tokens after stretching.", 248)
+    context_length: int = option("Tokens after stretching.", LONG_CONTEXT)
     keep: int = option("First positions that stretching keeps, and training leaves frozen.", 20)
     long_weight: float = option("Weight of the loss between images and long texts.", 1.0)
     pcm: bool = option("Match the primary components of images with short texts too.", False)

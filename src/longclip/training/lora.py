@@ -6,7 +6,6 @@ was; at the end W + (α/r) B A replaces W and a stock CLIP remains, with no cost
 """
 
 from collections.abc import Collection, Iterator
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +14,9 @@ from torch.nn import functional as F
 from longclip.errors import UsageError
 from longclip.model import CLIP
 from longclip.model.transformer import MLP, Attention
+from longclip.spec import Tower
 
-TowerName = Literal["text", "image"]
-BOTH: tuple[TowerName, ...] = ("text", "image")
+BOTH: tuple[Tower, ...] = ("text", "image")
 
 
 class LoraLinear(nn.Linear):
@@ -56,7 +55,7 @@ class LoraLinear(nn.Linear):
         return linear
 
 
-def add_lora(model: CLIP, rank: int, alpha: float, *, towers: Collection[TowerName] = BOTH) -> None:
+def add_lora(model: CLIP, rank: int, alpha: float, *, towers: Collection[Tower] = BOTH) -> None:
     """Freeze towers and put a low-rank pair beside every linear layer of their blocks.
 
     That is queries, keys, values and output of attention and both layers of the MLP. All other
@@ -108,7 +107,7 @@ def _linears(network: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
                 yield parent, name, linear
 
 
-def _check(model: CLIP, name: TowerName, rank: int, alpha: float) -> None:
+def _check(model: CLIP, name: Tower, rank: int, alpha: float) -> None:
     config = {"text": model.config.text, "image": model.config.vision}.get(name)
     if config is None:
         raise UsageError(f"this model has no {name!r} tower to adapt; towers are 'text', 'image'")

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from longclip.spec import POSITION_TABLE
 from longclip.training.config import TrainConfig
 from longclip.training.recipes import peak_lr
-from longclip.training.starting import POSITIONS
 from longclip.training.towers import Towers
 
 MAX_LOG_SCALE = math.log(100)
@@ -48,7 +48,7 @@ def make_optimizer(towers: Towers, config: TrainConfig) -> torch.optim.AdamW:
 
 
 def _rate(name: str, config: TrainConfig) -> float:
-    if name == POSITIONS:
+    if name == POSITION_TABLE:
         return config.position_lr_scale
     return config.text_lr_scale if name.startswith("text_model.") else 1.0
 

@@ -3,7 +3,7 @@
 import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 
@@ -18,16 +18,16 @@ from longclip.model import CLIP, load
 from longclip.model.config import architecture
 from longclip.model.pretrained import place
 from longclip.model.stretch import stretch
+from longclip.spec import POSITION_TABLE, STOCK_CONTEXT, Tower
 from longclip.training.config import TrainConfig
 from longclip.training.plan import Plan, make_plan
 from longclip.training.processes import World
 from longclip.training.stream import PixelStore, Reading
 
-POSITIONS = "text_model.embeddings.position_embedding.weight"
 _SIDES = {
     "image": ("vision_model.", "visual_projection.", "logit_scale"),
     "text": ("text_model.", "text_projection.", "logit_scale"),
-    "positions": (POSITIONS,),
+    "positions": (POSITION_TABLE,),
 }
 
 
@@ -78,7 +78,7 @@ def _add_low_rank(model: CLIP, config: TrainConfig) -> None:
     learned = [p for p in (model.logit_scale, position_table(model)) if p.requires_grad]
     model.requires_grad_(False)
     assert config.learn != "positions"
-    both: tuple[Literal["image", "text"], ...] = ("image", "text")
+    both: tuple[Tower, ...] = ("image", "text")
     towers = both if config.learn == "all" else (config.learn,)
     add_lora(model, config.lora_rank, config.lora_alpha, towers=towers)
     for parameter in learned:
@@ -138,7 +138,7 @@ def reading_of(config: TrainConfig, model: CLIP) -> Reading:
     """How pairs are read: short texts alone as every CLIP reads them, beside long ones as those."""
     length = model.context_length
     return Reading(
-        short=length if config.texts == "long" else min(77, length),
+        short=length if config.texts == "long" else min(STOCK_CONTEXT, length),
         long=length,
         policy=TextPolicy(config.short_texts, config.join_short, config.positives),
         pad_prefix=config.pad_prefix,

@@ -12,6 +12,7 @@ from torch import Tensor
 from longclip.errors import TrainingError
 from longclip.losses import Loss
 from longclip.model import CLIP
+from longclip.spec import BOS, EOT
 from longclip.training.config import TrainConfig
 from longclip.training.embedding import Embedding, Features
 from longclip.training.objective import Teaching, share_of_loss, whole_batch
@@ -29,7 +30,7 @@ from longclip.training.starting import (
     choose_what_learns,
     position_table,
 )
-from longclip.training.stream import BOS, EOT, Batch, crop
+from longclip.training.stream import Batch, crop
 from longclip.training.teacher import Teacher
 from longclip.training.towers import ParallelTowers, Towers
 

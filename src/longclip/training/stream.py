@@ -18,11 +18,11 @@ from longclip.data.captions import DEFAULT_POLICY, TextPolicy, sample_texts
 from longclip.data.mixture import Mixture
 from longclip.errors import ImageError
 from longclip.inputs import Preprocess, clip_tokenizer
+from longclip.spec import EOT
 from longclip.training.plan import Plan
 from longclip.training.processes import World
 from longclip.training.stopping import heed_parent_alone
 
-BOS, EOT = 49406, 49407
 PAD = 0
 """OpenAI's padding token; another end of text in front would end the text there."""
 

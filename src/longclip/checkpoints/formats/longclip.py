@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from longclip.errors import CheckpointError
-
-KEEP = 20
-"""First positions that stretching keeps (Long-CLIP, section 3.2); CLIP uses few others well."""
+from longclip.spec import KEEP
 
 FROZEN, TRAINED = "positional_embedding", "positional_embedding_res"
 

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from longclip.spec import POSITION_TABLE
+
 _PLAIN = {
     "logit_scale": "logit_scale",
     "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
-    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "positional_embedding": POSITION_TABLE,
     "text_projection.bias": "text_projection.bias",
     "ln_final.weight": "text_model.final_layer_norm.weight",
     "ln_final.bias": "text_model.final_layer_norm.bias",

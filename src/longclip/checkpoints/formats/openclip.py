@@ -7,6 +7,7 @@ from typing import Any
 from longclip.checkpoints.formats.huggingface import read_json
 from longclip.errors import CheckpointError, UsageError
 from longclip.inputs.preprocess import OPENAI_MEAN, OPENAI_STD
+from longclip.spec import EOT, STOCK_CONTEXT
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
@@ -48,7 +49,7 @@ def _config(model: Mapping[str, Any]) -> dict[str, Any]:
     if "hf_model_name" in text:
         raise UsageError(f"its text tower is {text['hf_model_name']}")
     activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
-    vocabulary = text.get("vocab_size", 49408)
+    vocabulary = text.get("vocab_size", EOT + 1)
     return {
         "model_type": "clip",
         "projection_dim": model["embed_dim"],
@@ -59,7 +60,7 @@ def _config(model: Mapping[str, Any]) -> dict[str, Any]:
             "num_attention_heads": text["heads"],
             "hidden_act": activation,
             "vocab_size": vocabulary,
-            "max_position_embeddings": text.get("context_length", 77),
+            "max_position_embeddings": text.get("context_length", STOCK_CONTEXT),
             "bos_token_id": vocabulary - 2,
             "eos_token_id": vocabulary - 1,
             "pad_token_id": vocabulary - 1,

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from longclip.data.collection import Collection
 from longclip.data.layouts.file_collection import LayoutCollection
 from longclip.data.layouts.parquet import TableCollection, parquet_files
+from longclip.spec import Task
 
 Reader = Callable[[Path], LayoutCollection]
 
@@ -18,7 +19,7 @@ class Benchmark:
 
     name: str
     title: str
-    task: Literal["long", "short", "zero-shot"]
+    task: Task
     """Retrieval with one long text an image, or with short captions; or classification."""
     images: int
     texts: int

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from longclip.search.database.lance import KEY
 
 ID_DIGITS = 32
+ID_PATTERN = f"[0-9a-f]{{{ID_DIGITS}}}"
 PACKED = "facts"
 """The column with all facts of an image."""
 

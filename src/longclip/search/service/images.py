@@ -12,12 +12,12 @@ from PIL import Image
 from longclip.errors import ImageError, UsageError
 from longclip.inputs import decode_image
 from longclip.inputs.images import open_image
-from longclip.search.database.schema import ID_DIGITS, Facts
+from longclip.search.database.schema import ID_PATTERN, Facts
 from longclip.search.service.request_errors import RequestError
 from longclip.search.service.service import Service
 from longclip.search.sources.open_image_source import read_original
 
-_ID = re.compile(f"[0-9a-f]{{{ID_DIGITS}}}")
+_ID = re.compile(ID_PATTERN)
 SHOWN = {
     "AVIF": "image/avif",
     "BMP": "image/bmp",

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from longclip.errors import UsageError
+from longclip.search.database.schema import ID_PATTERN
 from longclip.search.query import DEFAULT_COUNT
 from longclip.search.query.query import Query
 
@@ -21,7 +22,7 @@ MOST_FIELDS = 64
 _Ids = Annotated[list[int], Field(max_length=MOST_TOKENS, fail_fast=True)]
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 _Date = Annotated[str, Field(max_length=LONGEST_DATE)]
-Id = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+Id = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
 
 
 class _Strict(BaseModel):
