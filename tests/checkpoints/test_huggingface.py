@@ -12,11 +12,10 @@ from longclip.checkpoints.formats.huggingface import (
     INDEX,
     WEIGHTS,
     dtype_name,
-    read_json,
     read_weights,
-    write_json,
 )
-from longclip.checkpoints.write import write_safetensors
+from longclip.checkpoints.formats.json import read_json, write_json
+from longclip.checkpoints.formats.safetensors import write_safetensors
 from longclip.errors import CheckpointError
 
 TENSORS = {

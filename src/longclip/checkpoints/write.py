@@ -14,6 +14,7 @@ from longclip.checkpoints.checkpoint import Checkpoint, lone_tower
 from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.formats import openai, openclip
 from longclip.checkpoints.formats.declip import BIAS
+from longclip.checkpoints.formats.json import write_json
 from longclip.checkpoints.formats.safetensors import (
     OnBytes,
     in_shards,
@@ -114,9 +115,9 @@ def write_huggingface(
     # Not config.json: a training run has one as well.
     with atomic_directory(directory, marker=(hf.WEIGHTS, hf.INDEX)) as new:
         _write_shards(new, tensors, storing)
-        hf.write_json(new / hf.CONFIG, {**config, "dtype": hf.dtype_name(stored)})
+        write_json(new / hf.CONFIG, {**config, "dtype": hf.dtype_name(stored)})
         if preprocess is not None:
-            hf.write_json(new / hf.PREPROCESSOR, preprocess)
+            write_json(new / hf.PREPROCESSOR, preprocess)
         if text:
             write_tokenizer_files(new, int(text["max_position_embeddings"]))
             write_sentence_transformers_files(new, config, tensors, storing.dtype)
@@ -135,14 +136,14 @@ def _write_shards(directory: Path, tensors: Mapping[str, torch.Tensor], storing:
         weight_map |= dict.fromkeys(shard, name)
     size = sum(stored_size(tensor, storing.dtype) for tensor in tensors.values())
     index = {"metadata": {"total_size": size}, "weight_map": weight_map}
-    hf.write_json(directory / hf.INDEX, index)
+    write_json(directory / hf.INDEX, index)
 
 
 def _write_openclip(directory: Path, checkpoint: Checkpoint, storing: Storing) -> None:
     tensors = openai.from_huggingface(checkpoint.tensors)
     with atomic_directory(directory, marker=(openclip.WEIGHTS,)) as new:
         write_safetensors(new / openclip.WEIGHTS, tensors, storing.dtype, storing.on_bytes)
-        hf.write_json(
+        write_json(
             new / openclip.CONFIG,
             openclip.write_config(checkpoint.config, checkpoint.preprocess or {}),
         )

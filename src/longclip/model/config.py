@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-from longclip.checkpoints.formats import huggingface as hf
+from longclip.checkpoints.formats.json import read_json
 from longclip.errors import UsageError
 from longclip.spec import BOS, EOT, STOCK_CONTEXT
 
@@ -259,7 +259,7 @@ def architecture(name: str) -> CLIPConfig:
         return ARCHITECTURES[name]
     path = Path(name)
     if path.is_file():
-        return CLIPConfig.from_json(hf.read_json(path))
+        return CLIPConfig.from_json(read_json(path))
     raise UsageError(
         f"no architecture {name!r}: neither one of {', '.join(ARCHITECTURES)} "
         "nor the path of a config.json"

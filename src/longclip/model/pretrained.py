@@ -13,6 +13,7 @@ from longclip.checkpoints.checkpoint import Checkpoint, lone_tower
 from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.hub import fetch, is_hub_id
 from longclip.checkpoints.read import open_checkpoint
+from longclip.checkpoints.source import Activation
 from longclip.checkpoints.write import Storing, write_huggingface
 from longclip.errors import CheckpointError, UsageError
 from longclip.inputs import Preprocess

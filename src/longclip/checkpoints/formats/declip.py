@@ -4,14 +4,14 @@ Its vocabulary has one token more than CLIP's, a mask at 49,406 that pushes begi
 by one. CLIP's tokenizer never makes it, so without that row the vocabulary is CLIP's.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from longclip.checkpoints.checkpoint import Checkpoint
+from longclip.checkpoints.formats import openai
+from longclip.checkpoints.infer import infer_config
+from longclip.checkpoints.source import Source
 from longclip.errors import CheckpointError
 
 MASK = 49_406
@@ -21,35 +21,51 @@ _TEXT = "encode_text."
 # What only training used: other losses' heads and memories.
 _HEADS = ("projector", "predictor", "text_label_predictor", "nn_replacer", "queue", "mlm", "ssl")
 
-IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-PREPROCESS: dict[str, Any] = {"image_mean": IMAGENET[0], "image_std": IMAGENET[1]}
-
-
-def is_declip(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether these are its names."""
-    return any(name.startswith(_TEXT) for name in tensors)
-
-
-def to_openai(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """OpenAI's names, and the names of the heads, which are left out."""
-    found, heads = {}, []
-    for name, tensor in tensors.items():
-        short = name.removeprefix(_TEXT)
-        if short.startswith(_HEADS):
-            heads.append(name)
-            continue
-        if short == "text_projection.weight":
-            short, tensor = "text_projection", tensor.T
-        elif short == "token_embedding.weight" and len(tensor) == VOCABULARY:
-            tensor = torch.cat([tensor[:MASK], tensor[MASK + 1 :]])
-        found[short] = tensor.reshape(()) if short == "logit_scale" else tensor
-    return found, heads
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 BIAS = "text_projection.bias"
 _WEIGHT, _NORM = "text_projection.weight", "text_model.final_layer_norm.bias"
 # Of the bias: what rounding to float32 leaves.
 _TOLERANCE = 1e-5
+
+
+def recognise(source: Source) -> bool:
+    """Return whether it is a file with DeCLIP's names of tensors."""
+    return any(name.startswith(_TEXT) for name in source.tensors)
+
+
+def open(source: Source) -> Checkpoint:
+    """Read a checkpoint of DeCLIP's training.
+
+    Raises:
+        CheckpointError: if it has tensors that are neither of a CLIP nor of a head.
+    """
+    tensors, heads = {}, 0
+    for name, tensor in source.tensors.items():
+        short = name.removeprefix(_TEXT)
+        if short.startswith(_HEADS):
+            heads += 1
+            continue
+        if short == "text_projection.weight":
+            short, tensor = "text_projection", tensor.T
+        elif short == "token_embedding.weight" and len(tensor) == VOCABULARY:
+            tensor = torch.cat([tensor[:MASK], tensor[MASK + 1 :]])
+        tensors[short] = tensor.reshape(()) if short == "logit_scale" else tensor
+    notes = ["the mask token's row was taken out of the vocabulary, which is CLIP's own then"]
+    if heads:
+        notes.append(f"{heads} tensors of training heads are left out")
+    found = openai.rename(source.path, tensors)
+    config = infer_config(found, "quick_gelu")
+    size = config["vision_config"]["image_size"]
+    preprocess = {
+        "image_mean": IMAGENET_MEAN,
+        "image_std": IMAGENET_STD,
+        "size": size,
+        "crop_size": size,
+    }
+    path = source.path
+    return Checkpoint(path, (path,), "DeCLIP", config, found, preprocess, tuple(notes))
 
 
 def fold_bias(checkpoint: Checkpoint) -> Checkpoint:

@@ -1,16 +1,18 @@
-"""The Hugging Face directory layout: config.json and safetensors, whole or in shards."""
+"""Hugging Face's layout: config.json and safetensors, whole or in shards, or a bare weight file."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from longclip._files import write_text
+from longclip.checkpoints.checkpoint import Checkpoint
+from longclip.checkpoints.formats import openclip
+from longclip.checkpoints.formats.json import read_json
 from longclip.checkpoints.formats.safetensors import read_safetensors
 from longclip.checkpoints.formats.torchscript import read_torch_file
+from longclip.checkpoints.infer import infer_config
+from longclip.checkpoints.source import Activation, Source
 from longclip.errors import CheckpointError
 
 CONFIG = "config.json"
@@ -21,28 +23,78 @@ PICKLED = "pytorch_model.bin"
 VARIANTS = "model.*.safetensors"
 """Diffusion pipelines may hold model.fp16.safetensors alone."""
 
+_TOWERS = ("text_model.", "vision_model.")
+_POSITION_IDS = ".embeddings.position_ids"
+# ComfyUI takes a text tower of more layers for OpenCLIP's CLIP-H or CLIP-G, which compute GELU.
+_MOST_LAYERS_OF_CLIP_L = 22
 
-def read_json(path: Path) -> dict[str, Any]:
-    """One JSON object.
+
+def recognise(source: Source) -> bool:
+    """Return whether it is a directory in this layout, or a file with these names of tensors."""
+    if source.path.is_dir():
+        has_config = source.has_file(CONFIG)
+        has_weights = source.has_file(WEIGHTS, INDEX, PICKLED, f"{PICKLED}.index.json")
+        # The hub's cache holds both layouts of a model where two programs have asked for it.
+        if source.has_file(openclip.CONFIG):
+            return has_config and has_weights
+        return has_config or has_weights
+    return any(name.startswith(_TOWERS) for name in source.tensors)
+
+
+def open(source: Source) -> Checkpoint:
+    """Read a directory, or a file of bare weights.
 
     Raises:
-        CheckpointError: if the file is missing, is not JSON, or is not an object.
+        CheckpointError: if something is missing or broken, or the caller names an activation for a
+            directory that says its own.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path} is missing: a model directory holds {CONFIG} and {WEIGHTS}"
-        ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}); fetch it again") from None
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} holds a {type(values).__name__}, expected a JSON object")
-    return values
+    path = source.path
+    if not path.is_dir():
+        tensors = _without_position_ids(source.tensors)
+        activation, notes = source.settle_activation(_likely_activation(source))
+        config = infer_config(tensors, activation)
+        return Checkpoint(path, (path,), "Hugging Face", config, tensors, notes=notes)
+    if source.has_file(CONFIG):
+        source.refuse_activation()
+    config = read_json(path / CONFIG)
+    tensors = _without_position_ids(read_weights(path))
+    kind = config.get("model_type")
+    if kind in ("clip_text_model", "clip_vision_model"):
+        tensors = _with_tower_prefix(tensors, f"{kind.split('_')[1]}_model.")
+    preprocess = read_json(path / PREPROCESSOR) if source.has_file(PREPROCESSOR) else None
+    return Checkpoint(path, weight_files(path), "Hugging Face", config, tensors, preprocess)
+
+
+def _likely_activation(source: Source) -> Activation:
+    """A text tower alone is what ComfyUI reads, which takes the activation from the depth."""
+    lone = not any(name.startswith("vision_model.") for name in source.tensors)
+    layers = {
+        name.split(".")[3]
+        for name in source.tensors
+        if name.startswith("text_model.encoder.layers.")
+    }
+    if lone and 0 < len(layers) <= _MOST_LAYERS_OF_CLIP_L:
+        return "quick_gelu"
+    return source.usual_activation
+
+
+def _without_position_ids(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Older versions of transformers saved the numbers 0, 1, 2 … beside the position table."""
+    return {name: t for name, t in tensors.items() if not f".{name}".endswith(_POSITION_IDS)}
+
+
+def _with_tower_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Restore the prefix that transformers 5 leaves out of lone towers and 4 looks for."""
+    if any(name.startswith(prefix) for name in tensors):
+        return tensors
+    return {
+        name if "projection." in name and "encoder." not in name else prefix + name: tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def weight_files(directory: Path) -> tuple[Path, ...]:
-    """The files that hold the weights of a model directory: one, its shards, or one variant.
+    """Return the files with the weights of a model directory: one, its shards, or one variant.
 
     Raises:
         CheckpointError: if there are none, there are variants to choose from, or the index leads
@@ -65,8 +117,24 @@ def weight_files(directory: Path) -> tuple[Path, ...]:
     return (variants[0],)
 
 
+def _shards(index: Path) -> tuple[Path, ...]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, Mapping):
+        raise CheckpointError(f"{index} has no 'weight_map' of tensors to files; fetch it again")
+    names = sorted(set(map(str, weight_map.values())))
+    suffix = Path(index.name.removesuffix(".index.json")).suffix
+    for name in names:
+        # An index comes from strangers: without this it could name any file of the machine.
+        if not name.endswith(suffix) or Path(name).name != name:
+            raise CheckpointError(
+                f"{index} names the shard {name!r}, which is not a plain {suffix} file beside "
+                "it; such an index is refused"
+            )
+    return tuple(index.parent / name for name in names)
+
+
 def read_weights(directory: Path) -> dict[str, Tensor]:
-    """All tensors of a model directory, memory-mapped, on the CPU.
+    """Return all tensors of a model directory, on the CPU and mapped into memory.
 
     Raises:
         CheckpointError: as `weight_files`, and if a file is truncated or missing, or holds
@@ -82,32 +150,6 @@ def read_weights(directory: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def has_weights(directory: Path) -> bool:
-    """Whether a directory has weights in this layout."""
-    names = (WEIGHTS, INDEX, PICKLED, f"{PICKLED}.index.json")
-    return any((directory / name).is_file() for name in names)
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write one JSON object, for people to read."""
-    write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
-
-
-def _shards(index: Path) -> tuple[Path, ...]:
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, Mapping):
-        raise CheckpointError(f"{index} has no 'weight_map' of tensors to files; fetch it again")
-    names = sorted(set(map(str, weight_map.values())))
-    suffix = Path(index.name.removesuffix(".index.json")).suffix
-    for name in names:
-        if not name.endswith(suffix) or Path(name).name != name:
-            raise CheckpointError(
-                f"{index} names the shard {name!r}, which is not a plain {suffix} file beside "
-                "it; such an index is refused"
-            )
-    return tuple(index.parent / name for name in names)
-
-
 def dtype_name(dtype: torch.dtype) -> str:
-    """`float32` for torch.float32."""
+    """Return the name that config.json has for a dtype: `float32` for torch.float32."""
     return str(dtype).removeprefix("torch.")

@@ -4,26 +4,43 @@ Rows 0 to 19 are read from `positional_embedding`, which training left alone, th
 `positional_embedding_res`, which it moved.
 """
 
-from pathlib import Path
-
 import torch
-from torch import Tensor
 
+from longclip.checkpoints.checkpoint import Checkpoint
+from longclip.checkpoints.formats import openai
+from longclip.checkpoints.infer import infer_config
+from longclip.checkpoints.source import Source
 from longclip.errors import CheckpointError
 from longclip.spec import KEEP
 
 FROZEN, TRAINED = "positional_embedding", "positional_embedding_res"
 
 
-def fold(path: Path, frozen: Tensor, trained: Tensor) -> Tensor:
-    """The two tables [L, D] as the one they act as.
+def recognise(source: Source) -> bool:
+    """Return whether it is a file with the second position table."""
+    return TRAINED in source.tensors or f"text.{TRAINED}" in source.tensors
+
+
+def open(source: Source) -> Checkpoint:
+    """Read a state dict, with the two tables folded into the one that they act as.
+
+    Both tables stay in the checkpoint's `extras`, so that an audit can tell them apart.
 
     Raises:
-        CheckpointError: if they have different shapes.
+        CheckpointError: if the tables have different shapes or there are tensors of no CLIP.
     """
+    path = source.path
+    tensors = openai.plain_names(path, source.tensors)
+    extras = {name: tensors[name] for name in (FROZEN, TRAINED)}
+    frozen, trained = extras.values()
     if frozen.shape != trained.shape:
         raise CheckpointError(
             f"{path}: {FROZEN} is {list(frozen.shape)} and {TRAINED} {list(trained.shape)}; "
             "the two tables of a Long-CLIP have one shape"
         )
-    return torch.cat([frozen[:KEEP], trained[KEEP:]])
+    del tensors[TRAINED]
+    tensors[FROZEN] = torch.cat([frozen[:KEEP], trained[KEEP:]])
+    found = openai.rename(path, tensors)
+    config = infer_config(found, source.activation or "quick_gelu")
+    notes = (f"rows from {KEEP} on are those of {TRAINED}",)
+    return Checkpoint(path, (path,), "Long-CLIP", config, found, notes=notes, extras=extras)

@@ -1,17 +1,22 @@
-"""From the names of OpenAI's CLIP, which OpenCLIP and Long-CLIP share, to Hugging Face's and back.
+"""OpenAI's checkpoints, and their names of tensors, which OpenCLIP, Long-CLIP and DeCLIP share.
 
-What differs beside the names: queries, keys and values are one matrix, and the two projections are
-stored as [width, joint] where a linear layer has [joint, width]. Both ways only make views: no
-number is touched, so there and back again is bit-identical, and nothing is read before it is used.
+What differs from Hugging Face's beside the names: queries, keys and values are one matrix, and the
+two projections are stored as [width, joint] where a linear layer has [joint, width]. Renaming only
+makes views, either way: no number is touched, so there and back again is bit-identical, and nothing
+is read before it is used.
 """
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from longclip.spec import POSITION_TABLE
+from longclip.checkpoints.checkpoint import Checkpoint
+from longclip.checkpoints.infer import infer_config
+from longclip.checkpoints.source import NUMBERS, Source
+from longclip.errors import CheckpointError
 
 _PLAIN = {
     "logit_scale": "logit_scale",
@@ -47,10 +52,67 @@ _QKV = ("q_proj", "k_proj", "v_proj")
 _LAYER = re.compile(r"(transformer|visual\.transformer)\.resblocks\.(\d+)\.(.+)\.(weight|bias)")
 _FUSED = re.compile(r"(transformer|visual\.transformer)\.resblocks\.(\d+)\.attn\.in_proj_(\w+)")
 _HF_LAYER = re.compile(r"(text_model|vision_model)\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
+# The numbers say nothing that shapes do not; the mask is that of causal attention.
+_IGNORED = NUMBERS | {"attn_mask"}
+
+
+def recognise(source: Source) -> bool:
+    """Return whether it is a file with OpenAI's numbers beside the tensors."""
+    return not NUMBERS.isdisjoint(source.tensors)
+
+
+def open(source: Source) -> Checkpoint:
+    """Read a TorchScript archive or a state dict of OpenAI's.
+
+    Raises:
+        CheckpointError: if its image tower is no ViT, or it has tensors of no CLIP.
+    """
+    tensors = rename(source.path, plain_names(source.path, source.tensors))
+    config = infer_config(tensors, source.activation or "quick_gelu")
+    return Checkpoint(source.path, (source.path,), "OpenAI", config, tensors)
+
+
+def plain_names(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a file's tensors as OpenAI names and shapes them, without what is no weight.
+
+    OpenCLIP's models may have `text.` before the names of the text tower, a projection that is a
+    linear layer, and a temperature of one dimension.
+
+    Raises:
+        CheckpointError: if the image tower is a ResNet or one of timm's.
+    """
+    if any(name.startswith(("visual.layer1.", "visual.trunk.")) for name in tensors):
+        raise CheckpointError(f"{path} has a ResNet or timm image tower; only CLIP's ViT is read")
+    prefix = "text." if any(name.startswith("text.transformer.") for name in tensors) else ""
+    plain = {}
+    for name, tensor in tensors.items():
+        short = name.removeprefix(prefix)
+        if short in _IGNORED:
+            continue
+        if short == "text_projection.weight":
+            short, tensor = "text_projection", tensor.T
+        plain[short] = tensor.reshape(()) if short == "logit_scale" else tensor
+    return plain
+
+
+def rename(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors that have OpenAI's names under Hugging Face's.
+
+    Raises:
+        CheckpointError: if some have names of no CLIP.
+    """
+    found, unknown = to_huggingface(tensors)
+    if unknown:
+        more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
+        raise CheckpointError(
+            f"{path} has tensors that are no part of a CLIP: {', '.join(unknown[:10])}{more}; "
+            "if it is a CLIP of another kind, convert it to Hugging Face's layout first"
+        )
+    return found
 
 
 def to_huggingface(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Tensors under Hugging Face's names, and the names that mean nothing here."""
+    """Return tensors under Hugging Face's names, and the names that mean nothing here."""
     found: dict[str, Tensor] = {}
     unknown = []
     for name, tensor in tensors.items():
@@ -59,7 +121,10 @@ def to_huggingface(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], li
         elif name in _TRANSPOSED and tensor.ndim == 2:
             found[_TRANSPOSED[name]] = tensor.T
         elif match := _FUSED.fullmatch(name):
-            found |= _split(match, tensor)
+            tower, layer, kind = match.groups()
+            prefix = f"{_TOWERS[tower]}.layers.{layer}.self_attn"
+            for part, rows in zip(_QKV, tensor.chunk(3), strict=True):
+                found[f"{prefix}.{part}.{kind}"] = rows
         elif (match := _LAYER.fullmatch(name)) and match[3] in _IN_LAYER:
             tower, layer, part, kind = match.groups()
             found[f"{_TOWERS[tower]}.layers.{layer}.{_IN_LAYER[part]}.{kind}"] = tensor
@@ -68,16 +133,8 @@ def to_huggingface(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], li
     return found, unknown
 
 
-def _split(match: re.Match[str], tensor: Tensor) -> dict[str, Tensor]:
-    tower, layer, kind = match.groups()
-    prefix = f"{_TOWERS[tower]}.layers.{layer}.self_attn"
-    return {
-        f"{prefix}.{part}.{kind}": rows for part, rows in zip(_QKV, tensor.chunk(3), strict=True)
-    }
-
-
 def from_huggingface(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Tensors under OpenAI's names; the inverse of `to_huggingface`.
+    """Return tensors under OpenAI's names; the inverse of `to_huggingface`.
 
     Queries, keys and values are joined whenever they are asked for and not kept, so that a model of
     any size can be written with one such matrix in memory.
@@ -86,6 +143,8 @@ def from_huggingface(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 class _OpenAINames(Mapping[str, Tensor]):
+    """View of tensors with Hugging Face's names under OpenAI's."""
+
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._tensors = tensors
         self._sources = dict(_sources(tensors))
@@ -104,7 +163,7 @@ class _OpenAINames(Mapping[str, Tensor]):
 
 
 def _sources(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """OpenAI's names, and those of the tensors that each consists of."""
+    """Yield OpenAI's names, each with those of the tensors that it consists of."""
     alone = {hf: name for name, hf in (_PLAIN | _TRANSPOSED).items()}
     in_layer = {hf: name for name, hf in _IN_LAYER.items()}
     towers = {hf.partition(".")[0]: name for name, hf in _TOWERS.items()}

@@ -1,11 +1,15 @@
-"""OpenCLIP's directory layout: open_clip_config.json and one weight file."""
+"""OpenCLIP's layout: open_clip_config.json and one weight file, or a bare weight file."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from longclip.checkpoints.formats.huggingface import read_json
-from longclip.errors import CheckpointError, UsageError
+from longclip.checkpoints.checkpoint import Checkpoint
+from longclip.checkpoints.formats import openai
+from longclip.checkpoints.formats.json import read_json
+from longclip.checkpoints.infer import infer_config
+from longclip.checkpoints.source import Source, read_tensors
+from longclip.errors import CheckpointError
 from longclip.inputs.preprocess import OPENAI_MEAN, OPENAI_STD
 from longclip.spec import EOT, STOCK_CONTEXT
 
@@ -14,20 +18,39 @@ WEIGHTS = "open_clip_model.safetensors"
 PICKLED = "open_clip_pytorch_model.bin"
 
 
-def weights_in(directory: Path) -> Path:
-    """The weight file, safetensors where there are both.
+def recognise(source: Source) -> bool:
+    """Return whether it is a directory in this layout, or any file.
+
+    Bare weights have OpenAI's names and nothing of OpenCLIP's own, so every other format comes
+    first.
+    """
+    return source.has_file(CONFIG) or not source.path.is_dir()
+
+
+def open(source: Source) -> Checkpoint:
+    """Read a directory, or a file of bare weights or of a training run.
 
     Raises:
-        CheckpointError: if there is none.
+        CheckpointError: if something is missing, broken or of no CLIP with ViT towers, or the
+            caller names an activation for a directory that says its own.
     """
-    for name in (WEIGHTS, PICKLED):
-        if (directory / name).is_file():
-            return directory / name
-    raise CheckpointError(f"{directory} has {CONFIG} but neither {WEIGHTS} nor {PICKLED}")
+    path = source.path
+    if not path.is_dir():
+        tensors = openai.rename(path, openai.plain_names(path, source.tensors))
+        activation, notes = source.settle_activation(source.usual_activation)
+        config = infer_config(tensors, activation)
+        return Checkpoint(path, (path,), "OpenCLIP", config, tensors, notes=notes)
+    source.refuse_activation()
+    config, preprocess = read_config(path)
+    weights = next((path / name for name in (WEIGHTS, PICKLED) if source.has_file(name)), None)
+    if weights is None:
+        raise CheckpointError(f"{path} has {CONFIG} but neither {WEIGHTS} nor {PICKLED}")
+    tensors = openai.rename(path, openai.plain_names(path, read_tensors(weights)))
+    return Checkpoint(path, (weights,), "OpenCLIP", config, tensors, preprocess)
 
 
 def read_config(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """config.json and preprocessor_config.json, in Hugging Face's words.
+    """Return config.json and preprocessor_config.json, in Hugging Face's words.
 
     Raises:
         CheckpointError: if the image tower is no ViT or a section is missing.
@@ -37,17 +60,23 @@ def read_config(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     model = content.get("model_cfg", content)
     try:
         config = _config(model)
-    except (KeyError, TypeError, ValueError) as error:
+        pictures = content.get("preprocess_cfg", {})
+        size = config["vision_config"]["image_size"]
+        preprocess: dict[str, Any] = {"crop_size": size, "size": size}
+        for ours, theirs in (("image_mean", "mean"), ("image_std", "std")):
+            if theirs in pictures:
+                preprocess[ours] = list(pictures[theirs])
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"{path} does not describe a CLIP with two towers: {error}") from None
-    return config, _preprocess(content.get("preprocess_cfg", {}), config["vision_config"])
+    return config, preprocess
 
 
 def _config(model: Mapping[str, Any]) -> dict[str, Any]:
     text, vision = dict(model["text_cfg"]), dict(model["vision_cfg"])
     if not isinstance(vision["layers"], int) or "timm_model_name" in vision:
-        raise UsageError("its image tower is no ViT of CLIP's")
+        raise CheckpointError("its image tower is no ViT of CLIP's")
     if "hf_model_name" in text:
-        raise UsageError(f"its text tower is {text['hf_model_name']}")
+        raise CheckpointError(f"its text tower is {text['hf_model_name']}")
     activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
     vocabulary = text.get("vocab_size", EOT + 1)
     return {
@@ -77,16 +106,8 @@ def _config(model: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _preprocess(values: Mapping[str, Any], vision: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {"crop_size": vision["image_size"], "size": vision["image_size"]}
-    for ours, theirs in (("image_mean", "mean"), ("image_std", "std")):
-        if theirs in values:
-            found[ours] = list(values[theirs])
-    return found
-
-
 def write_config(config: Mapping[str, Any], preprocess: Mapping[str, Any]) -> dict[str, Any]:
-    """open_clip_config.json from config.json and preprocessor_config.json."""
+    """Return open_clip_config.json for config.json and preprocessor_config.json."""
     text, vision = config["text_config"], config["vision_config"]
     model = {
         "embed_dim": config["projection_dim"],
@@ -122,7 +143,7 @@ def write_config(config: Mapping[str, Any], preprocess: Mapping[str, Any]) -> di
 
 
 def _ratio(tower: Mapping[str, Any]) -> float:
-    """A ratio that gives the inner width again when the product is cut to a whole number."""
+    """Return a ratio that gives the inner width again; OpenCLIP cuts the product to an int."""
     inner, width = tower["intermediate_size"], tower["hidden_size"]
     exact: float = inner / width
     return exact if int(width * exact) == inner else (inner + 0.25) / width
