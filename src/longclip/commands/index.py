@@ -101,13 +101,13 @@ def index_command(
 
     import torch
 
+    from longclip._hardware import fast_dtype
     from longclip._progress import progress_display
     from longclip.model import load
     from longclip.search.database.reader import Reader
     from longclip.search.indexing.cluster.config import Cluster
     from longclip.search.indexing.index import index
     from longclip.search.indexing.index_report import report_lines
-    from longclip.search.precision import fast_dtype
 
     is_new = bool(sources) and not Reader.exists(db)
     name = model or (_small_model() if is_new else Reader.open(db).about.model)

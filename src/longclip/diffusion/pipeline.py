@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from longclip._hardware import moving_to
 from longclip.diffusion.libraries import quiet_libraries, require_libraries
 from longclip.diffusion.pipeline_files import choose_local, pipeline_directory, require_here
 from longclip.errors import UsageError
@@ -209,7 +210,5 @@ def open_pipeline(
         )
     text_slots(pipeline)
     pipeline.set_progress_bar_config(disable=True)
-    try:
+    with moving_to(device):
         return pipeline.to(device)
-    except (AssertionError, RuntimeError) as error:  # torch asserts that it was built for a device
-        raise UsageError(f"device {device!r} cannot be used: {error}") from error

@@ -246,6 +246,29 @@ class CLIP(nn.Module):
         stacked = torch.cat(features)
         return F.normalize(stacked, dim=-1) if normalize else stacked
 
+    def encode_pixels(
+        self, pixels_NHWC: Tensor, *, normalize: bool = False, batch_size: int = IMAGE_BATCH
+    ) -> Tensor:
+        """Embed images that are already resized and cropped, as `Preprocess.pixels` leaves them.
+
+        Args:
+            pixels_NHWC: uint8 [N, image_size, image_size, 3], on any device.
+            normalize: divide each embedding by its length.
+            batch_size: images per forward pass; results do not depend on it.
+
+        Returns:
+            float32 [N, D].
+
+        Raises:
+            ValueError: if the pixels are not uint8 or do not have the model's image size.
+        """
+        if self.device.type == "cuda":
+            # Copied while the device still computes; a quarter of the bytes that floats would have.
+            pixels_NHWC = pixels_NHWC.pin_memory() if pixels_NHWC.is_cpu else pixels_NHWC
+        pixels_NHWC = pixels_NHWC.to(self.device, non_blocking=True)
+        pixels = self.preprocess.normalize(pixels_NHWC.permute(0, 3, 1, 2))
+        return self.encode_image(pixels, normalize=normalize, batch_size=batch_size)
+
     def _as_ids(self, texts: str | Sequence[str] | Sequence[Sequence[int]] | Tensor) -> Tensor:
         if isinstance(texts, Tensor):
             return texts

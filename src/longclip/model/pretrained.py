@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from longclip.checkpoints.checkpoint import Checkpoint, lone_tower
+from longclip._hardware import moving_to
+from longclip.checkpoints.checkpoint import Checkpoint, Tower, lone_tower
 from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.hub import fetch, is_hub_id
 from longclip.checkpoints.read import open_checkpoint
 from longclip.checkpoints.source import Activation
 from longclip.checkpoints.write import Storing, write_huggingface
-from longclip.errors import CheckpointError, UsageError
+from longclip.errors import CheckpointError
 from longclip.inputs import Preprocess
 from longclip.model.clip import CLIP
 from longclip.model.config import CLIPConfig
@@ -90,10 +91,8 @@ def place(model: CLIP, device: str | torch.device, dtype: torch.dtype | None = N
     Raises:
         ValueError: if there is no such device or no room on it.
     """
-    try:
+    with moving_to(device):
         return model.to(device=device, dtype=dtype)
-    except (AssertionError, RuntimeError) as error:  # torch asserts that it was built for a device
-        raise UsageError(f"device {str(device)!r} cannot be used: {error}") from error
 
 
 def save(

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 
+from longclip._hardware import has_fast_bfloat16
 from longclip.data import Columns
 from longclip.data.captions import TextPolicy
 from longclip.data.collection import Collection, blocks_of
@@ -150,16 +151,6 @@ def reading_of(config: TrainConfig, model: CLIP) -> Reading:
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
     """bfloat16 arithmetic where it is asked for, or "auto" finds hardware for it."""
     wanted = config.precision == "bfloat16" or (
-        config.precision == "auto" and _fast_bfloat16(device.type)
+        config.precision == "auto" and has_fast_bfloat16(device)
     )
     return torch.autocast(device.type, torch.bfloat16) if wanted else nullcontext()
-
-
-def _fast_bfloat16(device: str) -> bool:
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    if device != "cpu":
-        return False
-    # Older torch versions do not tell; float32 is right on every machine.
-    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

@@ -53,9 +53,7 @@ class CLIPEncoder:
     def encode_image(self, images: Sequence[Image.Image | NDArray[np.uint8]], /) -> torch.Tensor:
         """Pictures, or what `prepare` made of them, to float32 [N, D]."""
         rows = [self.prepare(x) if isinstance(x, Image.Image) else x for x in images]
-        pixels_NHWC = torch.from_numpy(np.stack(rows)).to(self.device)
-        pixels = self.model.preprocess.normalize(pixels_NHWC.permute(0, 3, 1, 2))
-        return self.model.encode_image(pixels)
+        return self.model.encode_pixels(torch.from_numpy(np.stack(rows)))
 
     def _tokenize(self, texts: list[str]) -> torch.Tensor:
         with warnings.catch_warnings():

@@ -14,11 +14,8 @@ def encode_pixels(model: CLIP, pixels: NDArray[np.uint8]) -> NDArray[np.float32]
     Raises:
         SearchError: where the model gives numbers that are not finite.
     """
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    if model.device.type == "cuda":
-        images = images.pin_memory().to(model.device, non_blocking=True)
-    images = model.preprocess.normalize(images.to(model.device))
-    vectors = model.encode_image(images, normalize=True, batch_size=len(pixels)).cpu()
+    images = torch.from_numpy(pixels)
+    vectors = model.encode_pixels(images, normalize=True, batch_size=len(pixels)).cpu()
     if not vectors.isfinite().all():
         raise SearchError("the model gives embeddings that are not finite; is it damaged?")
     rows: NDArray[np.float32] = vectors.numpy()

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch.nn import functional as F
 
 from longclip.inputs import clip_tokenizer
 from longclip.model import CLIP
@@ -57,17 +56,10 @@ class Embedder:
             found = self.model.encode_text([item for _, item in texts], normalize=True)
             rows[[i for i, _ in texts]] = found.cpu().numpy()
         if images:
-            rows[[i for i, _ in images]] = self._images([item for _, item in images])
+            pixels = torch.from_numpy(np.stack([item for _, item in images]))
+            found = self.model.encode_pixels(pixels, normalize=True)
+            rows[[i for i, _ in images]] = found.cpu().numpy()
         return rows
-
-    @torch.no_grad()
-    def _images(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
-        pixels_NHWC = torch.from_numpy(np.stack(images)).to(self.model.device)
-        pixels = self.model.preprocess.normalize(pixels_NHWC.permute(0, 3, 1, 2))
-        found: NDArray[np.float32] = (
-            F.normalize(self.model.encode_image(pixels), dim=-1).cpu().numpy()
-        )
-        return found
 
 
 Vectors = NDArray[np.float32]
