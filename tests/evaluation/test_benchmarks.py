@@ -19,7 +19,7 @@ from longclip.evaluation.benchmarks import (
     PUBLISHED,
     SUITES,
     Benchmark,
-    fingerprint,
+    data_digest,
     locate,
     open_benchmark,
 )
@@ -132,7 +132,7 @@ def test_urban1k_whole_and_first_line(tmp_path: Path) -> None:
     assert whole.collection.captions(1) == Captions(long=("Scene 1.\nMore of 1.",))
     first = open_benchmark(small("urban1k-first-line", 3, 3), tmp_path)
     assert first.collection.captions(1) == Captions(long=("Scene 1.",))
-    assert fingerprint(first.collection) != fingerprint(whole.collection)
+    assert data_digest(first.collection) != data_digest(whole.collection)
 
 
 LAYOUTS: dict[str, tuple[Callable[[Path], Path], int, int]] = {
@@ -166,7 +166,7 @@ def test_every_layout(name: str, tmp_path: Path) -> None:
         [labels] = opened.collection.label_sets()
         assert (labels.name, len(labels.classes)) == (name, BENCHMARKS[name].classes)
     by_path = open_benchmark(small(name, images, texts), at=tmp_path / name)
-    assert fingerprint(by_path.collection) == fingerprint(opened.collection)
+    assert data_digest(by_path.collection) == data_digest(opened.collection)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -275,7 +275,7 @@ class TestFingerprint:
         one, other = urban(tmp_path / "one"), urban(tmp_path / "two" / "Urban1k")
         wanted = small("urban1k", 3, 3)
         prints = [
-            fingerprint(open_benchmark(wanted, at=path).collection) for path in (one, other.parent)
+            data_digest(open_benchmark(wanted, at=path).collection) for path in (one, other.parent)
         ]
         assert prints[0] == prints[1]
         assert len(prints[0]) == 64
@@ -283,7 +283,7 @@ class TestFingerprint:
     @pytest.mark.parametrize("change", ["text", "image", "order"])
     def test_sees_every_change(self, tmp_path: Path, change: str) -> None:
         folder, wanted = urban(tmp_path / "urban1k"), small("urban1k", 3, 3)
-        before = fingerprint(open_benchmark(wanted, tmp_path).collection)
+        before = data_digest(open_benchmark(wanted, tmp_path).collection)
         if change == "text":
             write(folder / "caption" / "2.txt", "Scene 2.\nMore of 3.")
         elif change == "image":
@@ -291,15 +291,15 @@ class TestFingerprint:
         else:
             for kind, suffix in (("image", "jpg"), ("caption", "txt")):
                 (folder / kind / f"0.{suffix}").rename(folder / kind / f"9.{suffix}")
-        assert fingerprint(open_benchmark(wanted, tmp_path).collection) != before
+        assert data_digest(open_benchmark(wanted, tmp_path).collection) != before
 
     def test_sees_labels(self, tmp_path: Path) -> None:
         folder = classes(tmp_path / "imagenet-o", imagenet_o_classes()[0])
-        before = fingerprint(open_benchmark(small("imagenet-o", 200), tmp_path).collection)
+        before = data_digest(open_benchmark(small("imagenet-o", 200), tmp_path).collection)
         (folder / "n01443537").rename(folder / "x")
         (folder / "n01704323").rename(folder / "n01443537")
         (folder / "x").rename(folder / "n01704323")
-        assert fingerprint(open_benchmark(small("imagenet-o", 200), tmp_path).collection) != before
+        assert data_digest(open_benchmark(small("imagenet-o", 200), tmp_path).collection) != before
 
     def test_where_texts_begin_and_end(self) -> None:
         class Fake(ScenesCollection):
@@ -310,15 +310,15 @@ class TestFingerprint:
             def captions(self, index: int) -> Captions:
                 return Captions(self.texts)
 
-        prints = {fingerprint(Fake(*texts)) for texts in (("ab", "c"), ("a", "bc"), ("abc",), ())}
+        prints = {data_digest(Fake(*texts)) for texts in (("ab", "c"), ("a", "bc"), ("abc",), ())}
         assert len(prints) == 4
 
     def test_unreadable_images_have_a_place(self, tmp_path: Path) -> None:
         folder = urban(tmp_path / "urban1k")
         collection = open_benchmark(small("urban1k", 3, 3), tmp_path).collection
-        before = fingerprint(collection)
+        before = data_digest(collection)
         (folder / "image" / "1.jpg").unlink()
-        assert fingerprint(collection) != before
+        assert data_digest(collection) != before
 
 
 class TestDownload:

@@ -15,9 +15,10 @@ import longclip
 from longclip.errors import CheckpointError, EncoderError, ImageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_images, embed_texts
-from longclip.evaluation.encoders import CLIPEncoder, fingerprint, open_encoder, opening
+from longclip.evaluation.encoders import CLIPEncoder, open_encoder, opening
 from longclip.inputs import Preprocess
 from longclip.model.convert import convert
+from longclip.model.identity import encoder_fingerprint
 
 TEXTS = ["a red boat", "", "Café &amp; dogs " * 40]
 
@@ -166,7 +167,7 @@ def test_a_fingerprint_sees_tokenizers_and_image_processors():
     module = torch.nn.Linear(2, 2)
 
     def of(tokenize=lambda texts: {"ids": torch.tensor([len(t) for t in texts])}, prepare=None):
-        return fingerprint(module, {}, tokenize, prepare)
+        return encoder_fingerprint(module, {}, tokenize, prepare)
 
     found = [
         of(),

@@ -16,8 +16,9 @@ from databases import MODEL, WIDTH, database, row, vectors
 from small import small_clip
 
 from longclip.errors import FilterError, SearchError
+from longclip.model.identity import model_digest
 from longclip.search.database import lance
-from longclip.search.database.provenance import About, about, check_same_model, digest_of
+from longclip.search.database.provenance import About, about, check_same_model
 from longclip.search.database.schema import Facts
 from longclip.search.database.store import Store
 
@@ -213,7 +214,7 @@ def test_another_model_is_told_apart_and_another_precision_is_not() -> None:
 
     model, other = small_clip(), small_clip(seed=1)
     half = copy.deepcopy(model).to(torch.bfloat16)
-    assert digest_of(model) == digest_of(half) != digest_of(other)
+    assert model_digest(model) == model_digest(half) != model_digest(other)
     check_same_model(about(model, "one"), about(half, "half"), "db")
     with pytest.raises(SearchError, match=r"indexed with one, and other is another .* --rebuild"):
         check_same_model(about(model, "one"), about(other, "other"), "db")

@@ -14,7 +14,7 @@ from longclip.evaluation.benchmarks import (
     BENCHMARKS,
     SUITES,
     OpenedBenchmark,
-    fingerprint,
+    data_digest,
     open_benchmark,
 )
 from longclip.evaluation.cache import EmbeddingCache
@@ -156,7 +156,7 @@ def run_session(
         raise UsageError(
             f"two of the models {', '.join(models)} have the same name; tell them apart: NAME=MODEL"
         )
-    prints = [fingerprint(request.collection) for request in requests]
+    prints = [data_digest(request.collection) for request in requests]
     encoders: dict[str, Encoder] = {}
     results: list[EvaluationResult] = []
     for name, source in sources.items():

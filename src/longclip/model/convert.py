@@ -13,7 +13,8 @@ from longclip.checkpoints.formats.declip import fold_bias
 from longclip.checkpoints.formats.safetensors import OnBytes, stored_size
 from longclip.checkpoints.source import Activation
 from longclip.checkpoints.write import Storing, Target, write_checkpoint
-from longclip.model.inspect import MEGABYTE, POSITIONS, sha256
+from longclip.model.identity import MEGABYTE, files_sha256
+from longclip.model.inspect import POSITIONS
 from longclip.model.pretrained import open_checked
 from longclip.model.stretch import find_stretch
 from longclip.spec import POSITION_TABLE, Activation, ExportTarget
@@ -64,7 +65,7 @@ def convert(
     preprocess = model.preprocess.to_json() if model.config.vision else None
     checkpoint = replace(checkpoint, config=model.config.to_json(), preprocess=preprocess)
     checkpoint = fold_bias(checkpoint)
-    digest = sha256(checkpoint.files, on_progress)
+    digest = files_sha256(checkpoint.files, on_progress)
     storing = Storing(
         dtype,
         shard_bytes,

@@ -1,9 +1,6 @@
 """What a checkpoint is, and how it differs from another."""
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,13 +8,11 @@ import torch
 from longclip._progress import SILENT, OnProgress
 from longclip.checkpoints.checkpoint import Checkpoint
 from longclip.checkpoints.formats.huggingface import dtype_name
-from longclip.checkpoints.formats.longclip import FROZEN
+from longclip.checkpoints.formats.longclip import FROZEN, KEEP
+from longclip.model.identity import files_sha256
 from longclip.model.stretch import find_stretch
 from longclip.spec import KEEP, POSITION_TABLE
 
-HASHING = "hashing, MB"
-MEGABYTE = 1_000_000
-_CHUNK = 1 << 24
 _PROJECTIONS = ("text_projection.weight", "visual_projection.weight")
 # What changes the result and is in no tensor, with what transformers takes where it is not said.
 _BESIDE_TENSORS = {
@@ -98,27 +93,13 @@ def lost_rows(original: Checkpoint, converted: Checkpoint) -> str | None:
     )
 
 
-def sha256(files: Sequence[Path], on_progress: OnProgress = SILENT) -> str:
-    """Of the bytes of one file, or of several one after the other."""
-    digest = hashlib.sha256()
-    total, done = sum(file.stat().st_size for file in files), 0
-    on_progress(HASHING, 0, total // MEGABYTE)
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(_CHUNK):
-                digest.update(block)
-                done += len(block)
-                on_progress(HASHING, done // MEGABYTE, total // MEGABYTE)
-    return digest.hexdigest()
-
-
 def summary(checkpoint: Checkpoint, on_progress: OnProgress = SILENT) -> dict[str, Any]:
     """Everything `longclip inspect` tells, as JSON."""
     tensors = checkpoint.tensors
     found: dict[str, Any] = {
         "path": str(checkpoint.path),
         "format": checkpoint.format,
-        "sha256": sha256(checkpoint.files, on_progress),
+        "sha256": files_sha256(checkpoint.files, on_progress),
         "parameters": sum(tensor.numel() for tensor in tensors.values()),
         "dtypes": sorted({dtype_name(tensor.dtype) for tensor in tensors.values()}),
         "towers": {name: _tower(section) for name, section in _sections(checkpoint).items()},

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from longclip._lazy import export_lazily
 
 if TYPE_CHECKING:
-    from longclip.evaluation.encoders.identity import fingerprint as fingerprint
     from longclip.evaluation.encoders.opening import open_encoder as open_encoder
     from longclip.evaluation.encoders.own import CLIPEncoder as CLIPEncoder
     from longclip.evaluation.encoders.precomputed import PrecomputedEncoder as PrecomputedEncoder

@@ -9,7 +9,7 @@ from PIL import Image
 
 from longclip.errors import EncoderError
 from longclip.evaluation.encoders.batches import by_length, import_library, opening
-from longclip.evaluation.encoders.identity import fingerprint
+from longclip.model.identity import encoder_fingerprint
 
 # Trained on texts padded to the full length without a mask, so padding is part of the text.
 _PADDED = ("siglip", "siglip2")
@@ -51,7 +51,7 @@ class TransformersEncoder:
         config = self._model.config.to_dict()
         config.pop("_name_or_path", None)
         settings = {"library": f"transformers {transformers.__version__}", "config": config}
-        return fingerprint(self._model, settings, self._tokenize, self.prepare)
+        return encoder_fingerprint(self._model, settings, self._tokenize, self.prepare)
 
     def prepare(self, image: Image.Image) -> dict[str, torch.Tensor]:
         """What the model's image processor makes of one picture."""

@@ -9,7 +9,7 @@ from PIL import Image
 
 from longclip.errors import EncoderError
 from longclip.evaluation.encoders.batches import by_length, import_library, opening
-from longclip.evaluation.encoders.identity import fingerprint
+from longclip.model.identity import encoder_fingerprint
 
 _INSTALL = "open_clip_torch torchvision"
 _FOLDERS = ("local-dir:", "hf-hub:")
@@ -48,7 +48,7 @@ class OpenCLIPEncoder:
         """Computed on first use."""
         open_clip = import_library("open_clip", install=_INSTALL)
         settings = {"library": f"open_clip {open_clip.__version__}"}
-        return fingerprint(self._model, settings, self._tokenizer, self.prepare)
+        return encoder_fingerprint(self._model, settings, self._tokenizer, self.prepare)
 
     def prepare(self, image: Image.Image) -> torch.Tensor:
         """What the model's transform makes of one picture: float32 [3, H, W]."""

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from longclip import __version__
-from longclip.evaluation.encoders.identity import fingerprint
 from longclip.inputs import TruncationWarning, tokenize
 from longclip.model import CLIP
+from longclip.model.identity import encoder_fingerprint
 
 
 class CLIPEncoder:
@@ -40,7 +40,7 @@ class CLIPEncoder:
             "config": self.model.config.to_json(),
             "preprocess": self.model.preprocess.to_json(),
         }
-        return fingerprint(self.model, settings, self._tokenize, self.prepare)
+        return encoder_fingerprint(self.model, settings, self._tokenize, self.prepare)
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
         """Resized and cropped: uint8 [image_size, image_size, 3]."""

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from longclip.evaluation.encoders.batches import import_library, opening
-from longclip.evaluation.encoders.identity import fingerprint
+from longclip.model.identity import encoder_fingerprint
 
 _INSTALL = "sentence-transformers"
 
@@ -46,7 +46,7 @@ class SentenceTransformersEncoder:
         }
         # Before version 5.4 there is one name for both.
         inputs = getattr(self._model, "preprocess", None) or self._model.tokenize
-        return fingerprint(self._model, settings, inputs, lambda image: inputs([image]))
+        return encoder_fingerprint(self._model, settings, inputs, lambda image: inputs([image]))
 
     def encode_text(self, texts: Sequence[str], /) -> torch.Tensor:
         """[N, D] as the model gives them."""

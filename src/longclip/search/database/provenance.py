@@ -1,13 +1,11 @@
 """Which model made the embeddings of a database, kept in the table itself."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-import torch
-
 from longclip.errors import SearchError
 from longclip.model import CLIP
+from longclip.model.identity import model_digest
 
 FORMAT = 2
 KEY = b"longclip.search"
@@ -19,7 +17,7 @@ class About:
 
     Attributes:
         model: what the model was called when it was opened: a directory, a hub name.
-        digest: of its weights and settings, see `digest_of`.
+        digest: of its weights and settings, see `longclip.model.identity.model_digest`.
         width: numbers in an embedding.
         context_length: tokens of a text.
         format: of the table.
@@ -54,23 +52,7 @@ class About:
 
 def about(model: CLIP, name: str) -> About:
     """What a database that `model` fills is made with."""
-    return About(name, digest_of(model), model.embedding_dim, model.context_length)
-
-
-def digest_of(model: CLIP) -> str:
-    """A name for what embeddings depend on, the same in whatever precision the weights were loaded.
-
-    Weights are rounded to bfloat16 first: an index made in bfloat16 on one machine is searched
-    in float32 on another, and their embeddings agree.
-    """
-    whole = hashlib.sha256()
-    settings = [model.config.to_json(), model.preprocess.to_json()]
-    whole.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        rounded = tensor.detach().to("cpu", torch.bfloat16).contiguous()
-        whole.update(f"{name} {list(rounded.shape)}".encode())
-        whole.update(rounded.reshape(-1).view(torch.uint8).numpy().data)
-    return whole.hexdigest()
+    return About(name, model_digest(model), model.embedding_dim, model.context_length)
 
 
 def check_same_model(stored: About, given: About, place: str) -> None:

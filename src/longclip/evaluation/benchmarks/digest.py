@@ -1,4 +1,4 @@
-"""One short name for exactly the data that were read."""
+"""A hash of exactly the data that were read."""
 
 import hashlib
 
@@ -6,10 +6,10 @@ from longclip.data.collection import Collection
 from longclip.errors import ImageError
 
 
-def fingerprint(collection: Collection) -> str:
-    """SHA-256 over the content of every image, its texts, and the labels, in order.
+def data_digest(collection: Collection) -> str:
+    """Return the SHA-256 of the content of every image, its texts, and the labels, in order.
 
-    Two results with the same fingerprint were measured on the same data, wherever the files lay
+    Two results with the same digest were measured on the same data, wherever the files lay
     and whatever they were called. Every file is read once; nothing is decoded.
     """
     digest = hashlib.sha256()
