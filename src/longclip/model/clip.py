@@ -19,8 +19,10 @@ from longclip.model.packing import VarlenAttention, pack, varlen_attention
 from longclip.model.towers import TextTower, VisionTower, end_positions, micro_batches
 
 SMALL_TOKEN_BUDGET = 2048
-"""Tokens per text micro-batch when encoding on a CPU. More leaves the caches and makes the C
-library fetch fresh memory for every layer, and the larger a batch, the more padding."""
+"""Tokens per text micro-batch when encoding on a CPU.
+
+More would leave the caches and make the C library fetch fresh memory for every layer, and the
+larger a batch, the more padding."""
 
 TOKEN_BUDGET = 8192
 """Tokens per text micro-batch in training on a CPU, where all activations are kept anyway."""
@@ -29,6 +31,7 @@ LARGE_TOKEN_BUDGET = 65536
 """Tokens per text micro-batch on anything else, which small ones would leave idle."""
 
 IMAGE_BATCH = 64
+"""Images per forward pass where the caller does not say."""
 
 
 class CLIP(nn.Module):
@@ -67,12 +70,12 @@ class CLIP(nn.Module):
 
     @property
     def context_length(self) -> int:
-        """The most tokens a text may have, begin and end of text included."""
+        """Greatest number of tokens in a text, begin and end of text included."""
         return self._text_config.max_position_embeddings
 
     @property
     def embedding_dim(self) -> int:
-        """D, the width of embeddings."""
+        """Width D of embeddings."""
         tower = self.config.text or self.config.vision
         assert tower
         return self.config.projection_dim or tower.hidden_size
@@ -91,12 +94,12 @@ class CLIP(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the weights are stored in."""
+        """Dtype of the weights."""
         return next(self.parameters()).dtype
 
     def activation_checkpointing(self, enabled: bool = True) -> None:
@@ -107,7 +110,7 @@ class CLIP(nn.Module):
             self.vision_model.encoder.activation_checkpointing = enabled
 
     def text_features(self, ids: Tensor, *, token_budget: int | None = None) -> Tensor:
-        """Embeddings of tokenized texts, with gradients where they are enabled.
+        """Embed tokenized texts, with gradients where they are enabled.
 
         Args:
             ids: int64 [N, L], N ≥ 1; anything after a text's first end-of-text token is ignored.
@@ -121,15 +124,15 @@ class CLIP(nn.Module):
         """
         ends = end_positions(ids, self._text_config.eos_token_id)
         self._check_length(int(ends.max()) + 1)
-        budget = token_budget or self._token_budget()
+        if token_budget:
+            budget = token_budget
+        elif self.device.type != "cpu":
+            budget = LARGE_TOKEN_BUDGET
+        else:
+            budget = TOKEN_BUDGET if torch.is_grad_enabled() else SMALL_TOKEN_BUDGET
         if attention := self._packed_attention():
             return self._packed_features(ids, ends, budget, attention)
         return self._padded_features(ids.to(self.device), ends.to(self.device), budget)
-
-    def _token_budget(self) -> int:
-        if self.device.type != "cpu":
-            return LARGE_TOKEN_BUDGET
-        return TOKEN_BUDGET if torch.is_grad_enabled() else SMALL_TOKEN_BUDGET
 
     def _packed_attention(self) -> VarlenAttention | None:
         config = self._text_config
@@ -137,11 +140,12 @@ class CLIP(nn.Module):
         return varlen_attention(weight, config.hidden_size // config.num_attention_heads)
 
     def _padded_features(self, ids: Tensor, ends: Tensor, budget: int) -> Tensor:
-        """Texts [N, L] and their ends, int64 [N], in micro-batches sorted by length → [N, D]."""
+        """Embed texts [N, L] that end at int64 [N], in micro-batches sorted by length → [N, D]."""
         batches = list(micro_batches(ends + 1, budget))
         embeddings = self.text_model.embeddings
         words, ids = embeddings.used_words(ids) if torch.is_grad_enabled() else (None, ids)
         features = []
+        # Each micro-batch is cut to its longest text: its last one, since they are sorted.
         for batch in batches:
             x_BLD = embeddings(ids[batch, : int(ends[batch[-1]]) + 1], words)
             features.append(self.text_projection(self.text_model.read(x_BLD, ends[batch])))
@@ -150,7 +154,7 @@ class CLIP(nn.Module):
     def _packed_features(
         self, ids: Tensor, ends: Tensor, budget: int, attention: VarlenAttention
     ) -> Tensor:
-        """As `_padded_features`, with the texts one after the other in the order given.
+        """Embed as `_padded_features`, with the texts one after the other in the order given.
 
         Where tokens stand is worked out where the ids are: ids that come from a data loader then
         never make the program wait for the device.
@@ -166,7 +170,7 @@ class CLIP(nn.Module):
         return torch.cat(features)
 
     def image_features(self, pixels: Tensor) -> Tensor:
-        """Embeddings of preprocessed images, with gradients where they are enabled.
+        """Embed preprocessed images, with gradients where they are enabled.
 
         Args:
             pixels: [N, 3, H, W], normalised.
@@ -237,10 +241,13 @@ class CLIP(nn.Module):
         """
         if isinstance(images, Image.Image | str | Path):
             images = [images]
-        features = [
-            self.image_features(self._as_pixels(images[start : start + batch_size])).float()
-            for start in range(0, len(images), batch_size)
-        ]
+        features = []
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size]
+            if not isinstance(batch, Tensor):
+                # Decoded batch by batch, so that pictures of any number fit into memory.
+                batch = torch.stack([self.preprocess(decode_image(image)) for image in batch])
+            features.append(self.image_features(batch).float())
         if not features:
             return torch.empty(0, self.embedding_dim, device=self.device)
         stacked = torch.cat(features)
@@ -280,11 +287,6 @@ class CLIP(nn.Module):
         pad = self._text_config.eos_token_id
         rows = [torch.tensor(text, dtype=torch.int64) for text in texts]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
-
-    def _as_pixels(self, images: Sequence[Image.Image | str | Path] | Tensor) -> Tensor:
-        if isinstance(images, Tensor):
-            return images
-        return torch.stack([self.preprocess(decode_image(image)) for image in images])
 
     def _check_length(self, longest: int) -> None:
         if longest > self.context_length:

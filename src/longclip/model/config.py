@@ -1,4 +1,4 @@
-"""The shape of a CLIP, in the words of Hugging Face's `config.json`."""
+"""The shape of a CLIP, in the words of Hugging Face's `config.json`, and the published shapes."""
 
 import math
 from collections.abc import Mapping
@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from longclip.checkpoints.formats.json import read_json
-from longclip.errors import UsageError
-from longclip.spec import BOS, EOT, STOCK_CONTEXT
+from longclip.errors import CheckpointError, UsageError
 
 ACTIVATIONS = ("quick_gelu", "gelu")
 
@@ -19,7 +18,7 @@ _LEGACY_EOS = 2
 
 @dataclass(frozen=True)
 class TowerConfig:
-    """What both transformers have."""
+    """Shape of one transformer, as both towers have it."""
 
     hidden_size: int
     intermediate_size: int
@@ -42,14 +41,14 @@ class TowerConfig:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Take the known keys of a config.json section; the rest does not change the network."""
+        """Read the known keys of a config.json section; the rest does not change the network."""
         known = {f.name for f in fields(cls)}
         return cls(**{key: value for key, value in values.items() if key in known})
 
 
 @dataclass(frozen=True)
 class TextConfig(TowerConfig):
-    """The text tower; the defaults are those of ViT-B/32, as in transformers."""
+    """Shape of the text tower; the defaults are those of ViT-B/32, as in transformers."""
 
     hidden_size: int = 512
     intermediate_size: int = 2048
@@ -63,7 +62,7 @@ class TextConfig(TowerConfig):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """As the base class, with the legacy end-of-text id put right."""
+        """Read as the base class does, with the legacy end-of-text id put right."""
         values = dict(values)
         if values.get("eos_token_id", _LEGACY_EOS) == _LEGACY_EOS:
             eos = int(values.get("vocab_size", cls.vocab_size)) - 1
@@ -73,7 +72,7 @@ class TextConfig(TowerConfig):
 
 @dataclass(frozen=True)
 class VisionConfig(TowerConfig):
-    """The image tower; the defaults are those of ViT-B/32, as in transformers."""
+    """Shape of the image tower; the defaults are those of ViT-B/32, as in transformers."""
 
     hidden_size: int = 768
     intermediate_size: int = 3072
@@ -92,7 +91,7 @@ class VisionConfig(TowerConfig):
 
 @dataclass(frozen=True)
 class CLIPConfig:
-    """Two towers and what joins them, or one of the towers alone."""
+    """Shape of two towers and what joins them, or of one tower alone."""
 
     text: TextConfig | None = field(default_factory=TextConfig)
     vision: VisionConfig | None = field(default_factory=VisionConfig)
@@ -110,7 +109,7 @@ class CLIPConfig:
 
     @property
     def whole(self) -> bool:
-        """Whether both towers are there."""
+        """True where both towers are there."""
         return self.text is not None and self.vision is not None
 
     @classmethod
@@ -138,7 +137,7 @@ class CLIPConfig:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The content of config.json.
+        """Return the content of config.json.
 
         `max_length` repeats the context length because transformers 4 would otherwise report its
         text-generation default of 20, which some servers take for the input limit.
@@ -146,21 +145,19 @@ class CLIPConfig:
         sections = {"text_config": self._text_json(), "vision_config": self._vision_json()}
         if not self.whole:
             (section,) = filter(None, sections.values())
-            return {"architectures": [self._lone_class()], **section}
-        length = {"max_length": self.text.max_position_embeddings} if self.text else {}
+            tower = "Text" if self.text else "Vision"
+            projected = "" if self.projection_dim is None else "WithProjection"
+            return {"architectures": [f"CLIP{tower}Model{projected}"], **section}
+        assert self.text
         return {
             "architectures": ["CLIPModel"],
             "model_type": "clip",
             "projection_dim": self.projection_dim,
             "logit_scale_init_value": self.logit_scale_init_value,
             **({"text_projection_bias": True} if self.text_projection_bias else {}),
-            **length,
+            "max_length": self.text.max_position_embeddings,
             **sections,
         }
-
-    def _lone_class(self) -> str:
-        tower = "Text" if self.text else "Vision"
-        return f"CLIP{tower}Model" + ("" if self.projection_dim is None else "WithProjection")
 
     def _text_json(self) -> dict[str, Any] | None:
         if self.text is None:
@@ -188,7 +185,7 @@ class CLIPConfig:
 
 
 def _sections(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The towers that a config.json describes, by the name of their section in a CLIPModel's."""
+    """Return the towers of a config.json, by the name of their section in a CLIPModel's."""
     kind = values.get("model_type")
     if kind in ("clip_text_model", "clip_vision_model"):
         return {f"{kind.split('_')[1]}_config": values}
@@ -209,9 +206,10 @@ def _towers(
     vision_inner: int = 0,
     activation: str = "quick_gelu",
 ) -> CLIPConfig:
-    """Width, depth and heads of each tower; image size and patch size; joint width.
+    """Return a shape from width, depth and heads of each tower.
 
-    The image tower's layers are four times as wide inside unless `vision_inner` says otherwise.
+    `image` is image size and patch size, `joint` the width of the joint space. The image tower's
+    layers are four times as wide inside unless `vision_inner` says otherwise.
     """
     return CLIPConfig(
         vision=VisionConfig(
@@ -250,16 +248,22 @@ ARCHITECTURES: dict[str, CLIPConfig] = {
 
 
 def architecture(name: str) -> CLIPConfig:
-    """A named architecture, or the one a config.json describes.
+    """Return a named architecture, or the one that a config.json describes.
 
     Raises:
-        ValueError: if there is no such name or file.
+        UsageError: if there is no such name or file.
+        CheckpointError: if the file does not describe a CLIP.
     """
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
     path = Path(name)
     if path.is_file():
-        return CLIPConfig.from_json(read_json(path))
+        try:
+            return CLIPConfig.from_json(read_json(path))
+        except CheckpointError:
+            raise
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise CheckpointError(f"{path}: {error}") from error
     raise UsageError(
         f"no architecture {name!r}: neither one of {', '.join(ARCHITECTURES)} "
         "nor the path of a config.json"

@@ -36,18 +36,18 @@ class VarlenAttention(Protocol):
         *,
         window_size: tuple[int, int] = (-1, -1),
     ) -> Tensor:
-        """[Tq, heads, width]."""
+        """Return [Tq, heads, width]."""
 
 
 @dataclass(frozen=True)
 class PackedTexts:
-    """Where N texts stand in a stream of T tokens.
+    """Places of N texts in a stream of T tokens.
 
     Attributes:
-        positions: int64 [T], which token of its text each is.
+        positions: int64 [T], place of each token in its text.
         starts: int32 [N + 1], the first token of each text, and T.
         longest: tokens of the longest text.
-        attention: what computes attention within texts.
+        attention: kernel that computes attention within texts.
     """
 
     positions: Tensor
@@ -57,18 +57,18 @@ class PackedTexts:
 
     @property
     def ends(self) -> Tensor:
-        """int64 [N], the last token of each text."""
+        """Last token of each text, int64 [N]."""
         return self.starts[1:].long() - 1
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Causal attention within each text, all tensors [T, heads, head width]."""
+        """Compute causal attention within each text, all tensors [T, heads, head width]."""
         starts, longest = self.starts, self.longest
         return self.attention(
             query, key, value, starts, starts, longest, longest, window_size=(-1, 0)
         )
 
     def attend_from_ends(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Of the last token of each text alone: queries [N, heads, head width] → the same.
+        """Compute the attention of each text's last token: queries [N, heads, head width] → same.
 
         It sees all of its text, so there is nothing to mask.
         """
@@ -79,16 +79,16 @@ class PackedTexts:
 def pack(
     lengths: Tensor, token_budget: int, attention: VarlenAttention, device: torch.device
 ) -> Iterator[tuple[slice, PackedTexts]]:
-    """Split a stream into micro-batches of whole texts.
+    """Split a stream of texts into micro-batches of whole texts.
 
     Args:
         lengths: int64 [N], the tokens of each text, in the order of the stream.
         token_budget: tokens of a micro-batch; a text longer than that makes one of its own.
-        attention: what computes attention within texts.
+        attention: kernel that computes attention within texts.
         device: where the network is.
 
     Yields:
-        which part of the stream, and where texts stand in it.
+        the part of the stream, and the places of its texts.
     """
     sizes: list[int] = lengths.tolist()
     starts = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
@@ -105,6 +105,7 @@ def pack(
 
 
 def _runs(sizes: list[int], token_budget: int) -> Iterator[slice]:
+    """Yield slices of consecutive texts whose tokens fit into the budget."""
     start = tokens = 0
     for text, size in enumerate(sizes):
         if text > start and tokens + size > token_budget:
@@ -115,7 +116,7 @@ def _runs(sizes: list[int], token_budget: int) -> Iterator[slice]:
 
 
 def varlen_attention(weight: Tensor, head_width: int) -> VarlenAttention | None:
-    """Torch's kernel for packed texts, or None where it does not serve.
+    """Return torch's kernel for packed texts, or None where it does not serve.
 
     It wants a CUDA device from Ampere on, half precision (of the weights, or by autocast) and
     heads whose width is a multiple of 8 and at most 256; this torch must have it too (2.11; in

@@ -1,4 +1,4 @@
-"""Longer position tables: knowledge-preserved stretching and plain interpolation.
+"""Longer position tables: knowledge-preserved stretching, plain interpolation, and their traces.
 
 Long-CLIP (Zhang et al., ECCV 2024, section 3.2) keeps the first, well-trained positions as they
 are and spreads only the rest, since a low position means an absolute place and a high one hardly
@@ -14,6 +14,7 @@ prints a floor and "pos ≤ 20"; the published code and weights follow the form 
 """
 
 import copy
+import math
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -22,7 +23,16 @@ from torch import Tensor
 
 from longclip.errors import UsageError
 from longclip.model.clip import CLIP
-from longclip.spec import KEEP, LONG_CONTEXT, STOCK_CONTEXT, StretchMethod
+
+Method = Literal["knowledge-preserved", "linear"]
+
+CONTEXT_LENGTH = 248
+"""Tokens that Long-CLIP reads; the default of stretching."""
+
+_STOCK_LENGTH = 77
+# Relative to the spread of the table: float16 rounding stays below the first, and training moves
+# rows by less than the second as long as the table remembers what it was stretched from.
+_EXACT, _RELATED = 2e-3, 0.2
 
 
 def stretch(
@@ -33,7 +43,7 @@ def stretch(
     *,
     ratio: float | None = None,
 ) -> CLIP:
-    """A copy of `model` that reads `context_length` tokens; no training involved.
+    """Return a copy of `model` that reads `context_length` tokens; no training involved.
 
     Args:
         model: any CLIP; it is left as it is.
@@ -73,7 +83,7 @@ def stretch_table(
         ValueError: as `stretch`.
     """
     old = table.shape[0]
-    ratio = _check(old, length, keep, ratio)
+    ratio = _checked_ratio(old, length, keep, ratio)
     places = torch.arange(length, dtype=torch.float64)
     places[keep:] = keep + (places[keep:] - keep) / ratio
     below = places.floor().clamp(max=old - 2).long()
@@ -86,7 +96,8 @@ def stretch_table(
     return stretched
 
 
-def _check(old: int, length: int, keep: int, ratio: float | None) -> float:
+def _checked_ratio(old: int, length: int, keep: int, ratio: float | None) -> float:
+    """Return the ratio to stretch with; raises UsageError where the numbers do not fit."""
     if length <= old:
         raise UsageError(
             f"context_length {length} is not longer than the model's {old}; "
@@ -108,15 +119,9 @@ def _check(old: int, length: int, keep: int, ratio: float | None) -> float:
     return ratio
 
 
-_ORIGINAL_LENGTHS = (STOCK_CONTEXT,)
-# Relative to the spread of the table: float16 rounding stays below the first, and training moves
-# rows by less than the second as long as the table remembers what it was stretched from.
-_EXACT, _RELATED = 2e-3, 0.2
-
-
 @dataclass(frozen=True)
 class StretchFinding:
-    """How a position table was lengthened.
+    """The way in which a position table was lengthened.
 
     Attributes:
         kind: none (as short as CLIP's own, or no trace is found or left), knowledge-preserved,
@@ -124,7 +129,7 @@ class StretchFinding:
         keep: rows that were kept.
         ratio: new rows per old row behind them.
         original: rows before stretching; 0 where the table is not longer than CLIP's.
-        deviation: how far the table is from what stretching alone gives, relative to its spread.
+        deviation: distance from what stretching alone gives, relative to the table's spread.
     """
 
     kind: str
@@ -144,29 +149,27 @@ class StretchFinding:
 
 
 def find_stretch(table: Tensor) -> StretchFinding:
-    """Solve for how a position table [L, D] was stretched.
+    """Find out how a position table [L, D] was stretched.
 
     Stretching is linear, table = A(keep) · old: for each number of kept rows the best old table is
     a least-squares solution, and what it leaves over says how well that number explains the table.
     """
+    if len(table) <= _STOCK_LENGTH:
+        return StretchFinding("none")
     rows = table.detach().to("cpu", torch.float64)
     spread = float((rows - rows.mean(dim=0)).norm()) or 1.0
-    best = StretchFinding("none", deviation=float("inf"))
-    for original in _ORIGINAL_LENGTHS:
-        if len(rows) <= original:
-            continue
-        for keep in range(original - 1):
-            matrix = stretch_table(torch.eye(original, dtype=torch.float64), len(rows), keep=keep)
-            basis = torch.linalg.qr(matrix).Q
-            left = float((rows - basis @ (basis.T @ rows)).norm()) / spread
-            if left < best.deviation:
-                ratio = (len(rows) - keep) / (original - keep)
-                best = StretchFinding("trained", keep, ratio, original, left)
-    if best.original == 0:
+    left = {}
+    for keep in range(_STOCK_LENGTH - 1):
+        matrix = stretch_table(torch.eye(_STOCK_LENGTH, dtype=torch.float64), len(rows), keep=keep)
+        basis = torch.linalg.qr(matrix).Q
+        left[keep] = float((rows - basis @ (basis.T @ rows)).norm()) / spread
+    keep = min(left, key=left.__getitem__)
+    if not math.isfinite(left[keep]):
         return StretchFinding("none")
-    if best.deviation > _RELATED:
-        return StretchFinding("none", original=best.original, deviation=best.deviation)
-    if best.deviation > _EXACT:
-        return best
-    kind = "linear" if best.keep == 0 else "knowledge-preserved"
-    return StretchFinding(kind, best.keep, best.ratio, best.original, best.deviation)
+    if left[keep] > _RELATED:
+        return StretchFinding("none", original=_STOCK_LENGTH, deviation=left[keep])
+    kind = "linear" if keep == 0 else "knowledge-preserved"
+    if left[keep] > _EXACT:
+        kind = "trained"
+    ratio = (len(rows) - keep) / (_STOCK_LENGTH - keep)
+    return StretchFinding(kind, keep, ratio, _STOCK_LENGTH, left[keep])

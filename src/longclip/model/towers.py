@@ -1,8 +1,9 @@
-"""The text tower: a causal transformer read at the end-of-text token, paying for real tokens only.
+"""The two towers: text read at its end-of-text token, images read at their class token.
 
-Attention is causal, so nothing after a text's end-of-text token can reach its embedding: a batch
-may be cut to its longest text without changing any result. Sorting texts by length first makes
-each micro-batch nearly free of padding, and packing them (see `packing`) wholly so.
+The text tower pays for real tokens only. Its attention is causal, so nothing after a text's
+end-of-text token can reach its embedding: a batch may be cut to its longest text without changing
+any result. Sorting texts by length first makes each micro-batch nearly free of padding, and packing
+them (see `packing`) wholly so.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from longclip.model.transformer import Encoder, initialize
 
 
 class TextEmbeddings(nn.Module):
-    """Tokens and positions."""
+    """Embeddings of tokens and positions."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -28,17 +29,17 @@ class TextEmbeddings(nn.Module):
         nn.init.normal_(self.position_embedding.weight, std=0.01)
 
     def forward(self, ids: Tensor, words: Tensor | None = None) -> Tensor:
-        """int64 [B, L] → [B, L, D]; with `words` [U, D], ids are places among those."""
+        """Embed ids, int64 [B, L] → [B, L, D]; with `words` [U, D], ids are places among those."""
         table = self.token_embedding.weight if words is None else words
         return F.embedding(ids, table) + self.position_embedding.weight[: ids.shape[1]]
 
     def packed(self, ids: Tensor, positions: Tensor, words: Tensor | None = None) -> Tensor:
-        """`forward` of packed texts: int64 [T] and the position of each, int64 [T] → [T, D]."""
+        """Embed packed texts: ids, int64 [T], and the position of each, int64 [T] → [T, D]."""
         table = self.token_embedding.weight if words is None else words
         return F.embedding(ids, table) + F.embedding(positions, self.position_embedding.weight)
 
     def used_words(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """The embeddings of all tokens in `ids`, [U, D], and the place of each among them.
+        """Return the embeddings of all tokens in `ids`, [U, D], and the place of each among them.
 
         Looking tokens up here keeps gradients small: those of the vocabulary are as large as the
         vocabulary, and every lookup in it makes them anew.
@@ -48,7 +49,7 @@ class TextEmbeddings(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Token ids to one vector per text, before the joint projection."""
+    """Transformer from token ids to one vector per text, before the joint projection."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -59,21 +60,21 @@ class TextTower(nn.Module):
         initialize(self.encoder, config)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """int64 [B, L] → [B, D]: the end-of-text token after the last LayerNorm."""
+        """Return the end-of-text token after the last LayerNorm: int64 [B, L] → [B, D]."""
         return self.read(self.embeddings(ids), end_positions(ids, self.eos_token_id))
 
     def read(self, x_BLD: Tensor, ends_B: Tensor) -> Tensor:
-        """Embedded tokens [B, L, D] and where their texts end, int64 [B] → [B, D]."""
+        """Read embedded tokens [B, L, D] where their texts end, int64 [B] → [B, D]."""
         x_BD = self.encoder(x_BLD, causal=True, positions_B=ends_B)
         return self.final_layer_norm(x_BD)  # type: ignore[no-any-return]
 
     def read_packed(self, x_TD: Tensor, texts: PackedTexts) -> Tensor:
-        """`read` of N packed texts: embedded tokens [T, D] → [N, D]."""
+        """Read the embedded tokens of N packed texts at their ends: [T, D] → [N, D]."""
         return self.final_layer_norm(self.encoder.packed(x_TD, texts))  # type: ignore[no-any-return]
 
 
 def end_positions(ids: Tensor, eos_token_id: int) -> Tensor:
-    """Where each text's first end-of-text token stands: int64 [B, L] → int64 [B].
+    """Find the first end-of-text token of each text: int64 [B, L] → int64 [B].
 
     Raises:
         ValueError: if a text has none; what it means would then depend on its padding.
@@ -88,12 +89,15 @@ def end_positions(ids: Tensor, eos_token_id: int) -> Tensor:
     return is_end.int().argmax(dim=1)
 
 
-MOST_PADDING = 1 / 16
-LEAST_TOKENS = 256
+MAX_PADDING_SHARE = 1 / 16
+"""Share of a micro-batch that may be padding."""
+
+MIN_BATCH_TOKENS = 256
+"""Tokens or padding below which another micro-batch would cost more than it saves."""
 
 
 def micro_batches(lengths: Tensor, token_budget: int) -> Iterator[Tensor]:
-    """Index sets that cover all texts once, from short to long, none over the token budget.
+    """Yield index sets that cover all texts once, from short to long, none over the token budget.
 
     A micro-batch also ends where one text more would make over a sixteenth of it padding, unless
     both it and its padding are still so small that the fixed cost of another one would weigh more:
@@ -113,7 +117,7 @@ def micro_batches(lengths: Tensor, token_budget: int) -> Iterator[Tensor]:
     for end, size in enumerate(sizes):
         tokens = (end + 1 - start) * size
         padding = tokens - real - size
-        wasteful = padding > MOST_PADDING * tokens and max(real, padding) >= LEAST_TOKENS
+        wasteful = padding > MAX_PADDING_SHARE * tokens and max(real, padding) >= MIN_BATCH_TOKENS
         if end > start and (tokens > token_budget or wasteful):
             yield order[start:end]
             start, real = end, 0
@@ -122,7 +126,7 @@ def micro_batches(lengths: Tensor, token_budget: int) -> Iterator[Tensor]:
 
 
 class VisionEmbeddings(nn.Module):
-    """Patches, the class token and positions."""
+    """Embeddings of patches, the class token and positions."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -136,7 +140,7 @@ class VisionEmbeddings(nn.Module):
         nn.init.normal_(self.position_embedding.weight, std=width**-0.5)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """[B, 3, H, W] → [B, 1 + patches, D]."""
+        """Embed pixels, [B, 3, H, W] → [B, 1 + patches, D]."""
         batch = pixels.shape[0]
         # Patches do not overlap, so the convolution is one matrix product, which is faster.
         patches = (
@@ -150,7 +154,7 @@ class VisionEmbeddings(nn.Module):
 
 
 class VisionTower(nn.Module):
-    """Pixels to one vector per image, before the joint projection."""
+    """Transformer from pixels to one vector per image, before the joint projection."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -161,7 +165,7 @@ class VisionTower(nn.Module):
         initialize(self.encoder, config)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """[B, 3, H, W] → [B, D]: the class token after the last LayerNorm."""
+        """Return the class token after the last LayerNorm: [B, 3, H, W] → [B, D]."""
         x_BLD = self.pre_layrnorm(self.embeddings(pixels))
         classes = torch.zeros(x_BLD.shape[0], dtype=torch.int64, device=x_BLD.device)
         x_BD = self.encoder(x_BLD, causal=False, positions_B=classes)

@@ -1,4 +1,4 @@
-"""The pre-norm transformer both towers are made of; parameter names are Hugging Face's."""
+"""The pre-norm transformer of both towers; parameter names are Hugging Face's."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +13,7 @@ from longclip.model.packing import PackedTexts
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """OpenAI's activation, x·sigmoid(1.702 x); through silu it takes half the passes over x.
+    """Compute OpenAI's activation, x·sigmoid(1.702 x), through silu: half the passes over x.
 
     Where no gradient needs x it is overwritten: this is the widest tensor of the network, and
     three more of its size cost up to a sixth of the time, mostly in fresh memory.
@@ -34,7 +34,7 @@ def attend(
     causal: bool = False,
     visible: Tensor | None = None,
 ) -> Tensor:
-    """Scaled dot-product attention, all tensors [batch, heads, length, head width].
+    """Compute scaled dot-product attention, all tensors [batch, heads, length, head width].
 
     `visible` says which keys a query may look at: bool, broadcast to [batch, heads, queries, keys].
 
@@ -72,7 +72,7 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, *, causal: bool, texts: PackedTexts | None = None) -> Tensor:
-        """[B, L, D] → [B, L, D]; of packed texts, which are always causal, [T, D] → [T, D]."""
+        """Attend, [B, L, D] → [B, L, D]; in packed texts, always causally, [T, D] → [T, D]."""
         if texts is not None:
             return self._packed(x, x, texts.attend)
         query, key, value = (
@@ -81,7 +81,7 @@ class Attention(nn.Module):
         return self._joined(attend(query, key, value, causal=causal))
 
     def at(self, x_BLD: Tensor, positions_B: Tensor, *, causal: bool) -> Tensor:
-        """`forward` at one position of each row: [B, L, D], int64 [B] → [B, D]."""
+        """Compute `forward` at one position of each row: [B, L, D], int64 [B] → [B, D]."""
         batch, length, _ = x_BLD.shape
         rows = torch.arange(batch, device=x_BLD.device)
         query = self._heads(self.q_proj(x_BLD[rows, positions_B, None]))
@@ -90,7 +90,7 @@ class Attention(nn.Module):
         return self._joined(attend(query, key, value, visible=past if causal else None))[:, 0]
 
     def at_ends(self, x_TD: Tensor, texts: PackedTexts) -> Tensor:
-        """`forward` of N packed texts at their ends: [T, D] → [N, D]."""
+        """Compute `forward` of N packed texts at their ends: [T, D] → [N, D]."""
         return self._packed(x_TD[texts.ends], x_TD, texts.attend_from_ends)
 
     def _packed(self, x_QD: Tensor, x_TD: Tensor, attend: Callable[..., Tensor]) -> Tensor:
@@ -118,7 +118,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[…, D] → […, D]."""
+        """Apply both layers, […, D] → […, D]."""
         return self.fc2(self.activation(self.fc1(x)))  # type: ignore[no-any-return]
 
 
@@ -133,25 +133,25 @@ class Layer(nn.Module):
         self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, x: Tensor, *, causal: bool, texts: PackedTexts | None = None) -> Tensor:
-        """[B, L, D] → [B, L, D]; of packed texts, which are always causal, [T, D] → [T, D]."""
+        """Apply it, [B, L, D] → [B, L, D]; to packed texts, always causally, [T, D] → [T, D]."""
         x = x + self.self_attn(self.layer_norm1(x), causal=causal, texts=texts)
         return x + self.mlp(self.layer_norm2(x))  # type: ignore[no-any-return]
 
     def at(self, x_BLD: Tensor, positions_B: Tensor, *, causal: bool) -> Tensor:
-        """`forward` at one position of each row: [B, L, D], int64 [B] → [B, D]."""
+        """Compute `forward` at one position of each row: [B, L, D], int64 [B] → [B, D]."""
         rows = torch.arange(x_BLD.shape[0], device=x_BLD.device)
         mixed_BD = self.self_attn.at(self.layer_norm1(x_BLD), positions_B, causal=causal)
         x_BD = x_BLD[rows, positions_B] + mixed_BD
         return x_BD + self.mlp(self.layer_norm2(x_BD))  # type: ignore[no-any-return]
 
     def at_ends(self, x_TD: Tensor, texts: PackedTexts) -> Tensor:
-        """`forward` of N packed texts at their ends: [T, D] → [N, D]."""
+        """Compute `forward` of N packed texts at their ends: [T, D] → [N, D]."""
         x_ND = x_TD[texts.ends] + self.self_attn.at_ends(self.layer_norm1(x_TD), texts)
         return x_ND + self.mlp(self.layer_norm2(x_ND))  # type: ignore[no-any-return]
 
 
 class Encoder(nn.Module):
-    """The stack of layers."""
+    """Stack of layers."""
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
@@ -159,11 +159,11 @@ class Encoder(nn.Module):
         self.activation_checkpointing = False
 
     def forward(self, x_BLD: Tensor, *, causal: bool, positions_B: Tensor | None = None) -> Tensor:
-        """[B, L, D] → [B, L, D], or [B, D] at one position of each row (int64 [B]).
+        """Apply all layers, [B, L, D] → [B, L, D], or → [B, D] at one position of each row.
 
-        A pooled tower looks at one position only. Its last layer needs keys and values everywhere,
-        but all the rest of that layer, ten of its twelve matrix products, only there.
-        With checkpointing, activations are recomputed in backward.
+        A pooled tower looks at one position only (`positions_B`, int64 [B]). Its last layer needs
+        keys and values everywhere, but all the rest of that layer, ten of its twelve matrix
+        products, only there. With checkpointing, activations are recomputed in backward.
         """
         *layers, last = self.layers
         for layer in layers:
@@ -174,7 +174,7 @@ class Encoder(nn.Module):
         return self._run(partial(last.at, positions_B=positions_B, causal=causal), x_BLD)
 
     def packed(self, x_TD: Tensor, texts: PackedTexts) -> Tensor:
-        """`forward` of packed texts, causal and read at their ends: [T, D] → [N, D]."""
+        """Apply all layers to packed texts, causally, and read at their ends: [T, D] → [N, D]."""
         *layers, last = self.layers
         for layer in layers:
             x_TD = self._run(partial(layer, causal=True, texts=texts), x_TD)
@@ -189,20 +189,17 @@ class Encoder(nn.Module):
 
 @torch.no_grad()
 def initialize(encoder: Encoder, config: TowerConfig) -> None:
-    """CLIP's initialisation: residual branches shrink with depth (Radford et al. 2021, code)."""
+    """Initialise as CLIP does: residual branches shrink with depth (Radford et al. 2021, code)."""
     width, depth = config.hidden_size, config.num_hidden_layers
     branch = width**-0.5 * (2 * depth) ** -0.5
     for layer in encoder.layers:
         assert isinstance(layer, Layer)
         attention, mlp = layer.self_attn, layer.mlp
-        for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
+        inputs = (attention.q_proj, attention.k_proj, attention.v_proj)
+        for projection in inputs:
             nn.init.normal_(projection.weight, std=width**-0.5)
         nn.init.normal_(attention.out_proj.weight, std=branch)
         nn.init.normal_(mlp.fc1.weight, std=(2 * width) ** -0.5)
         nn.init.normal_(mlp.fc2.weight, std=branch)
-        for linear in (*_linears(attention), mlp.fc1, mlp.fc2):
+        for linear in (*inputs, attention.out_proj, mlp.fc1, mlp.fc2):
             nn.init.zeros_(linear.bias)
-
-
-def _linears(attention: Attention) -> tuple[nn.Linear, ...]:
-    return attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj
