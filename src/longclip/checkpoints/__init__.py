@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from longclip.checkpoints.checkpoint import Checkpoint as Checkpoint
     from longclip.checkpoints.checkpoint import lone_tower as lone_tower
     from longclip.checkpoints.read import open_checkpoint as open_checkpoint
-    from longclip.checkpoints.source import Activation as Activation
     from longclip.errors import CheckpointError as CheckpointError
     from longclip.spec import Activation as Activation
     from longclip.spec import Tower as Tower

@@ -5,8 +5,9 @@ from typing import Protocol
 
 from longclip.checkpoints.checkpoint import Checkpoint
 from longclip.checkpoints.formats import declip, huggingface, longclip, openai, openclip
-from longclip.checkpoints.source import Activation, Source
+from longclip.checkpoints.source import Source
 from longclip.errors import CheckpointError
+from longclip.spec import Activation
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt")
 """Endings of files that are taken for weights in a directory of no known layout."""

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,8 +10,7 @@ from torch import Tensor
 from longclip.checkpoints.formats.safetensors import is_safetensors, read_safetensors
 from longclip.checkpoints.formats.torchscript import read_torch_file
 from longclip.errors import CheckpointError
-
-Activation = Literal["quick_gelu", "gelu"]
+from longclip.spec import Activation
 
 NUMBERS = frozenset({"input_resolution", "context_length", "vocab_size"})
 """Entries of OpenAI's files that are plain numbers; no other program writes them."""

@@ -4,12 +4,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from longclip.checkpoints.formats.json import read_json
 from longclip.errors import CheckpointError, UsageError
-
-ACTIVATIONS = ("quick_gelu", "gelu")
+from longclip.spec import BOS_TOKEN_ID, EOT_TOKEN_ID, STOCK_CONTEXT, Activation
 
 # Hugging Face's own conversions of OpenAI's models say eos_token_id 2, a leftover that its code
 # treats as "pool at the largest id"; with CLIP's vocabulary that is the end-of-text id.
@@ -33,9 +32,9 @@ class TowerConfig:
                 f"hidden_size {self.hidden_size} is not divisible by num_attention_heads "
                 f"{self.num_attention_heads}; correct config.json"
             )
-        if self.hidden_act not in ACTIVATIONS:
+        if self.hidden_act not in get_args(Activation):
             raise UsageError(
-                f"hidden_act {self.hidden_act!r} is not one of {', '.join(ACTIVATIONS)}, "
+                f"hidden_act {self.hidden_act!r} is not one of {', '.join(get_args(Activation))}, "
                 "the activations CLIP models use"
             )
 
@@ -54,11 +53,11 @@ class TextConfig(TowerConfig):
     intermediate_size: int = 2048
     num_hidden_layers: int = 12
     num_attention_heads: int = 8
-    vocab_size: int = EOT + 1
+    vocab_size: int = 49408
     max_position_embeddings: int = STOCK_CONTEXT
-    bos_token_id: int = BOS
-    eos_token_id: int = EOT
-    pad_token_id: int = EOT
+    bos_token_id: int = BOS_TOKEN_ID
+    eos_token_id: int = EOT_TOKEN_ID
+    pad_token_id: int = EOT_TOKEN_ID
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

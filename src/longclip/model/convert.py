@@ -11,10 +11,8 @@ from longclip.checkpoints.card import Card, read_card
 from longclip.checkpoints.checkpoint import Checkpoint
 from longclip.checkpoints.formats.declip import fold_bias
 from longclip.checkpoints.formats.safetensors import OnBytes, stored_size
-from longclip.checkpoints.source import Activation
-from longclip.checkpoints.write import Storing, Target, write_checkpoint
+from longclip.checkpoints.write import Storing, write_checkpoint
 from longclip.model.identity import MEGABYTE, files_sha256
-from longclip.model.inspect import POSITIONS
 from longclip.model.pretrained import open_checked
 from longclip.model.stretch import find_stretch
 from longclip.spec import POSITION_TABLE, Activation, ExportTarget

@@ -8,7 +8,7 @@ import torch
 from longclip._progress import SILENT, OnProgress
 from longclip.checkpoints.checkpoint import Checkpoint
 from longclip.checkpoints.formats.huggingface import dtype_name
-from longclip.checkpoints.formats.longclip import FROZEN, KEEP
+from longclip.checkpoints.formats.longclip import FROZEN
 from longclip.model.identity import files_sha256
 from longclip.model.stretch import find_stretch
 from longclip.spec import KEEP, POSITION_TABLE

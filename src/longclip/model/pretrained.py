@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from longclip._hardware import moving_to
-from longclip.checkpoints.checkpoint import Checkpoint, Tower, lone_tower
+from longclip.checkpoints.checkpoint import Checkpoint, lone_tower
 from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.hub import fetch, is_hub_id
 from longclip.checkpoints.read import open_checkpoint
-from longclip.checkpoints.source import Activation
 from longclip.checkpoints.write import Storing, write_huggingface
 from longclip.errors import CheckpointError
 from longclip.inputs import Preprocess

@@ -23,13 +23,8 @@ from torch import Tensor
 
 from longclip.errors import UsageError
 from longclip.model.clip import CLIP
+from longclip.spec import KEEP, LONG_CONTEXT, STOCK_CONTEXT, StretchMethod
 
-Method = Literal["knowledge-preserved", "linear"]
-
-CONTEXT_LENGTH = 248
-"""Tokens that Long-CLIP reads; the default of stretching."""
-
-_STOCK_LENGTH = 77
 # Relative to the spread of the table: float16 rounding stays below the first, and training moves
 # rows by less than the second as long as the table remembers what it was stretched from.
 _EXACT, _RELATED = 2e-3, 0.2
@@ -154,22 +149,22 @@ def find_stretch(table: Tensor) -> StretchFinding:
     Stretching is linear, table = A(keep) · old: for each number of kept rows the best old table is
     a least-squares solution, and what it leaves over says how well that number explains the table.
     """
-    if len(table) <= _STOCK_LENGTH:
+    if len(table) <= STOCK_CONTEXT:
         return StretchFinding("none")
     rows = table.detach().to("cpu", torch.float64)
     spread = float((rows - rows.mean(dim=0)).norm()) or 1.0
     left = {}
-    for keep in range(_STOCK_LENGTH - 1):
-        matrix = stretch_table(torch.eye(_STOCK_LENGTH, dtype=torch.float64), len(rows), keep=keep)
+    for keep in range(STOCK_CONTEXT - 1):
+        matrix = stretch_table(torch.eye(STOCK_CONTEXT, dtype=torch.float64), len(rows), keep=keep)
         basis = torch.linalg.qr(matrix).Q
         left[keep] = float((rows - basis @ (basis.T @ rows)).norm()) / spread
     keep = min(left, key=left.__getitem__)
     if not math.isfinite(left[keep]):
         return StretchFinding("none")
     if left[keep] > _RELATED:
-        return StretchFinding("none", original=_STOCK_LENGTH, deviation=left[keep])
+        return StretchFinding("none", original=STOCK_CONTEXT, deviation=left[keep])
     kind = "linear" if keep == 0 else "knowledge-preserved"
     if left[keep] > _EXACT:
         kind = "trained"
-    ratio = (len(rows) - keep) / (_STOCK_LENGTH - keep)
-    return StretchFinding(kind, keep, ratio, _STOCK_LENGTH, left[keep])
+    ratio = (len(rows) - keep) / (STOCK_CONTEXT - keep)
+    return StretchFinding(kind, keep, ratio, STOCK_CONTEXT, left[keep])

@@ -12,8 +12,9 @@ from longclip.checkpoints.formats.json import read_json
 from longclip.checkpoints.formats.safetensors import read_safetensors
 from longclip.checkpoints.formats.torchscript import read_torch_file
 from longclip.checkpoints.infer import infer_config
-from longclip.checkpoints.source import Activation, Source
+from longclip.checkpoints.source import Source
 from longclip.errors import CheckpointError
+from longclip.spec import Activation
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
