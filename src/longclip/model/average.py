@@ -21,7 +21,7 @@ _MAY_DIFFER = {"max_position_embeddings", "bos_token_id", "pad_token_id"}
 
 
 def average(tuned: CLIP, original: CLIP, share: float) -> CLIP:
-    """A new model of weights (1 − share) · tuned + share · original.
+    """Return a new model of weights (1 − share) · tuned + share · original.
 
     An original that reads fewer tokens is stretched first: knowledge-preserved, with as many
     positions kept as brings its table closest to the tuned one (none for a plainly interpolated
@@ -76,7 +76,10 @@ def _check_same_shape(tuned: CLIP, original: CLIP) -> None:
 
 
 def _shape(model: CLIP) -> dict[str, Any]:
-    """Everything that two models must have in common, by name; None for a tower that is missing."""
+    """Return everything that two models must have in common, by name.
+
+    A tower that is missing has no entries.
+    """
     config = model.config
     towers = {"text": config.text, "image": config.vision}
     return {
@@ -92,6 +95,7 @@ def _shape(model: CLIP) -> dict[str, Any]:
 
 
 def _stretched_like(original: CLIP, tuned: CLIP) -> CLIP:
+    """Stretch the original with the number of kept rows that comes closest to the tuned table."""
     length = tuned.context_length
     ours, theirs = (
         model.text_model.embeddings.position_embedding.weight.detach().cpu().float()

@@ -1,4 +1,4 @@
-"""From any checkpoint to another layout, checked on the way."""
+"""Conversion of any checkpoint to the layout of another program, checked on the way."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,16 @@ WRITING = "writing, MB"
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `convert` did."""
+    """Record of what `convert` did.
+
+    Attributes:
+        source: as it was named.
+        destination: as it was named.
+        format: format of the source.
+        to: target that was written.
+        sha256: of the source's weight files.
+        notes: changes on the way, in words.
+    """
 
     source: str
     destination: str
@@ -49,11 +58,11 @@ def convert(
         source: as `longclip.load` takes it.
         destination: a directory for hf, hf-text and openclip, a file for openai and comfyui.
         to: see `longclip.checkpoints.write.write_checkpoint`.
-        dtype: what weights are stored in; None keeps theirs, and with it every bit.
+        dtype: of the stored weights; None keeps theirs, and with it every bit.
         shard_bytes: the size at which an hf directory begins another weight file.
         activation: as `longclip.load`.
         revision: as `longclip.load`.
-        on_progress: told how many megabytes have been hashed and written.
+        on_progress: gets the megabytes that have been hashed and written.
 
     Raises:
         CheckpointError: if the source is no CLIP or the target has no place for something in it.
@@ -92,7 +101,7 @@ def _megabytes(
 
 
 def _card(checkpoint: Checkpoint, digest: str, target: ExportTarget) -> str:
-    """Where the weights come from, what was done to them, and what their own card says."""
+    """Return a card that says where the weights come from, with the source's own card in it."""
     path = checkpoint.path
     licence, earlier = read_card(path if path.is_dir() else path.parent)
     facts = {

@@ -1,4 +1,4 @@
-"""What a checkpoint is, and how it differs from another."""
+"""Facts about a checkpoint, and its differences from another."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from longclip.model.stretch import find_stretch
 from longclip.spec import KEEP, POSITION_TABLE
 
 _PROJECTIONS = ("text_projection.weight", "visual_projection.weight")
-# What changes the result and is in no tensor, with what transformers takes where it is not said.
+# Settings that change the result and are in no tensor, with the defaults of transformers.
 _BESIDE_TENSORS = {
     "hidden_act": "quick_gelu",
     "num_attention_heads": None,
@@ -34,7 +34,13 @@ _SIZES = {
 
 @dataclass(frozen=True)
 class Difference:
-    """One tensor of two checkpoints; `largest` is the largest difference of two numbers."""
+    """A difference of two checkpoints.
+
+    Attributes:
+        name: of a tensor or a setting.
+        largest: largest difference of two numbers; infinite where they cannot be compared.
+        note: reason why they cannot.
+    """
 
     name: str
     largest: float
@@ -42,8 +48,9 @@ class Difference:
 
 
 def compare(one: Checkpoint, other: Checkpoint) -> list[Difference]:
-    """What differs, tensor by tensor and in what no tensor says; empty for the same model in two
-    formats.
+    """Return the differences of tensors, and of settings that no tensor shows.
+
+    There are none between two formats of the same model.
     """
     found = _computed_otherwise(one, other)
     for name in sorted(one.tensors.keys() | other.tensors.keys()):
@@ -60,7 +67,7 @@ def compare(one: Checkpoint, other: Checkpoint) -> list[Difference]:
 
 
 def _computed_otherwise(one: Checkpoint, other: Checkpoint) -> list[Difference]:
-    """Activation, heads and the like, of the towers that both have."""
+    """Return the differences in settings of the towers that both have."""
     mine, yours = _sections(one), _sections(other)
     return [
         Difference(f"{tower} tower, {name}", float("inf"), f"{values[0]} and {values[1]}")
@@ -71,10 +78,13 @@ def _computed_otherwise(one: Checkpoint, other: Checkpoint) -> list[Difference]:
 
 
 def lost_rows(original: Checkpoint, converted: Checkpoint) -> str | None:
-    """Whether a converted Long-CLIP has the frozen table where the trained rows belong.
+    """Say whether a converted Long-CLIP has the frozen table where the trained rows belong.
 
-    Several public conversions have. Returns what is the case, in words, or None where `original`
-    is no Long-CLIP with two tables or the tables cannot be compared.
+    Several public conversions have.
+
+    Returns:
+        A sentence, or None where `original` is no Long-CLIP with two tables or the tables cannot be
+        compared.
     """
     frozen = original.extras.get(FROZEN)
     table = converted.tensors.get(POSITION_TABLE)
@@ -94,7 +104,11 @@ def lost_rows(original: Checkpoint, converted: Checkpoint) -> str | None:
 
 
 def summary(checkpoint: Checkpoint, on_progress: OnProgress = SILENT) -> dict[str, Any]:
-    """Everything `longclip inspect` tells, as JSON."""
+    """Return the facts that `longclip inspect` prints, as JSON.
+
+    Raises:
+        OSError: if a weight file cannot be read for its hash.
+    """
     tensors = checkpoint.tensors
     found: dict[str, Any] = {
         "path": str(checkpoint.path),
@@ -102,7 +116,10 @@ def summary(checkpoint: Checkpoint, on_progress: OnProgress = SILENT) -> dict[st
         "sha256": files_sha256(checkpoint.files, on_progress),
         "parameters": sum(tensor.numel() for tensor in tensors.values()),
         "dtypes": sorted({dtype_name(tensor.dtype) for tensor in tensors.values()}),
-        "towers": {name: _tower(section) for name, section in _sections(checkpoint).items()},
+        "towers": {
+            tower: {ours: section[theirs] for ours, theirs in _SIZES.items() if theirs in section}
+            for tower, section in _sections(checkpoint).items()
+        },
         "joint": next((len(tensors[name]) for name in _PROJECTIONS if name in tensors), None),
         "notes": list(checkpoint.notes),
     }
@@ -114,11 +131,8 @@ def summary(checkpoint: Checkpoint, on_progress: OnProgress = SILENT) -> dict[st
 
 
 def _sections(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
+    """Return the configuration of each tower that is there."""
     config = checkpoint.config
     if checkpoint.has("text") and checkpoint.has("image"):
         return {"text": config["text_config"], "image": config["vision_config"]}
     return {"text" if checkpoint.has("text") else "image": dict(config)}
-
-
-def _tower(section: dict[str, Any]) -> dict[str, Any]:
-    return {ours: section[theirs] for ours, theirs in _SIZES.items() if theirs in section}

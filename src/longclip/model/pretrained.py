@@ -1,4 +1,4 @@
-"""From a name or a directory to a model, and back."""
+"""Models by their name, file or directory: loaded, placed on a device, and saved."""
 
 from collections.abc import Callable, Iterable
 from importlib import resources
@@ -22,7 +22,7 @@ from longclip.model.config import CLIPConfig
 from longclip.spec import Activation, Tower
 
 BUNDLED = ("nano",)
-"""Models that come inside the package."""
+"""Names of the models that come inside the package."""
 
 
 def load(
@@ -41,11 +41,11 @@ def load(
             checkpoint file (OpenAI's, Long-CLIP's, OpenCLIP's, DeCLIP's), the name of a model on
             the Hugging Face hub (`openai/clip-vit-base-patch16`; `owner/model/folder` for a part
             of a pipeline), or that of a bundled one (`nano`). A directory of such a name in the
-            working directory goes before the hub; one called nano is reached as `./nano`. What it
-            is is told from its content.
-        dtype: what the weights become; None keeps what is stored. bfloat16 is fastest where the
+            working directory goes before the hub; one called nano is reached as `./nano`. The
+            format is recognised by the content.
+        dtype: of the weights in memory; None keeps that of the file. bfloat16 is fastest where the
             machine has it.
-        device: where the weights go.
+        device: of the weights.
         tower: `text` or `image` for that tower alone, with its projection; the other one's weights
             are not read.
         activation: `quick_gelu` or `gelu`, for a file of bare weights that does not say which and
@@ -56,7 +56,7 @@ def load(
         CheckpointError: if the checkpoint is incomplete or cannot be fetched, or its weights do
             not fit its configuration; the message lists what is missing, left over or of another
             shape.
-        ValueError: if there is no such device or no room on it.
+        UsageError: if there is no such device or no room on it.
     """
     checkpoint, model = open_checked(source, tower, activation, revision)
     model.load_state_dict(checkpoint.tensors, assign=True)
@@ -71,7 +71,9 @@ def open_checked(
     activation: Activation | None = None,
     revision: str | None = None,
 ) -> tuple[Checkpoint, CLIP]:
-    """A checkpoint, and the network it belongs to, still without memory for its weights.
+    """Open a checkpoint, and make the network it belongs to, without memory for its weights yet.
+
+    Its tensors are known to fit the network then; they stay in the file until they are used.
 
     Raises:
         CheckpointError: as `load`.
@@ -85,10 +87,10 @@ def open_checked(
 
 
 def place(model: CLIP, device: str | torch.device, dtype: torch.dtype | None = None) -> CLIP:
-    """Move a model; None keeps its dtype.
+    """Move a model to a device; a dtype of None keeps its own.
 
     Raises:
-        ValueError: if there is no such device or no room on it.
+        UsageError: if there is no such device or no room on it.
     """
     with moving_to(device):
         return model.to(device=device, dtype=dtype)
@@ -106,9 +108,9 @@ def save(
     The directory appears whole or not at all, and replaces an older model directory.
 
     Args:
-        model: what to save.
-        directory: where; missing parents are made.
-        dtype: what the weights are stored in; None keeps theirs.
+        model: the model to save.
+        directory: its path; missing parents are made.
+        dtype: of the stored weights; None keeps theirs.
         card: text of its README.md.
 
     Raises:
@@ -125,6 +127,7 @@ def save(
 
 
 def _resolve(source: str | Path, revision: str | None) -> Path:
+    """Return the path of a bundled model, a local one, or one fetched from the hub."""
     if source in BUNDLED:
         return Path(str(resources.files("longclip") / "models" / str(source)))
     path = Path(source)
@@ -139,22 +142,25 @@ def _resolve(source: str | Path, revision: str | None) -> Path:
 
 
 def _empty_model(checkpoint: Checkpoint) -> CLIP:
-    """The network that the configuration describes, without memory for its weights."""
+    """Return the network that the configuration describes, without memory for its weights."""
     try:
         config = CLIPConfig.from_json(checkpoint.config)
         with torch.device("meta"), _NoInitialisation():
             model = CLIP(config)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        raise CheckpointError(f"{_config_of(checkpoint)}: {error}") from error
+        config_file = checkpoint.path / hf.CONFIG
+        at_fault = config_file if config_file.is_file() else checkpoint.path
+        raise CheckpointError(f"{at_fault}: {error}") from error
     if config.vision:
         model.preprocess = _preprocess(checkpoint, config.vision.image_size)
     return model
 
 
 class _NoInitialisation(TorchFunctionMode):
-    """Leaves out `torch.nn.init`, which takes two seconds on tensors without memory.
+    """Mode in which `torch.nn.init` does nothing.
 
-    (Torch imports its compiler for the random numbers that it then does not make.)
+    On tensors without memory it would take two seconds: torch imports its compiler for the random
+    numbers that it then does not make.
     """
 
     def __torch_function__(
@@ -169,12 +175,8 @@ class _NoInitialisation(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _config_of(checkpoint: Checkpoint) -> Path:
-    path = checkpoint.path / hf.CONFIG
-    return path if path.is_file() else checkpoint.path
-
-
 def _preprocess(checkpoint: Checkpoint, image_size: int) -> Preprocess:
+    """Return the checkpoint's preprocessing, OpenAI's where it says none."""
     if checkpoint.preprocess is None:
         return Preprocess(image_size=image_size)
     path = checkpoint.path / hf.PREPROCESSOR
@@ -191,6 +193,7 @@ def _preprocess(checkpoint: Checkpoint, image_size: int) -> Preprocess:
 
 
 def _check_tensors(checkpoint: Checkpoint, expected: dict[str, Tensor]) -> None:
+    """Raise CheckpointError unless names, shapes and kinds of numbers are the network's."""
     found = checkpoint.tensors
     problems = [
         *(f"missing: {name}" for name in sorted(expected.keys() - found.keys())),
