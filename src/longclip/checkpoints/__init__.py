@@ -1,4 +1,4 @@
-"""Weights in and out."""
+"""Checkpoints of CLIPs: read in any format, written in any."""
 
 from typing import TYPE_CHECKING
 

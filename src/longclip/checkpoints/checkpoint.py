@@ -1,4 +1,4 @@
-"""What a checkpoint holds, under Hugging Face's names whatever it was read from."""
+"""A checkpoint in memory, under Hugging Face's names whatever format it was read from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,22 +10,24 @@ from torch import Tensor
 from longclip.errors import CheckpointError
 from longclip.spec import Tower
 
+# Of transformers, for a config.json that does not say it.
+_DEFAULT_PROJECTION_DIM = 512
 _SECTIONS = {"text": "text", "image": "vision"}
 _PROJECTIONS = {"text": "text_projection.", "image": "visual_projection."}
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What a checkpoint holds.
+    """Configuration, tensors and origin of a CLIP or of one of its towers.
 
     Attributes:
-        path: the file or directory.
-        files: the files that the weights were read from.
-        format: whose layout it is: Hugging Face, OpenAI, Long-CLIP, OpenCLIP or DeCLIP.
+        path: of the file or directory.
+        files: that the weights were read from.
+        format: name of its layout: Hugging Face, OpenAI, Long-CLIP, OpenCLIP or DeCLIP.
         config: in the words of Hugging Face's config.json.
-        tensors: by Hugging Face's names, mapped into memory from the file where it allows that.
-        preprocess: preprocessor_config.json, where the checkpoint says how pictures become pixels.
-        notes: what was done to it on the way, or left out, in words.
+        tensors: under Hugging Face's names, mapped into memory from the file where it allows that.
+        preprocess: content of preprocessor_config.json, where the checkpoint has preprocessing.
+        notes: sentences on what was changed or left out in reading.
         extras: tensors that the model does not use but an audit may want, by their own names.
     """
 
@@ -39,12 +41,12 @@ class Checkpoint:
     extras: Mapping[str, Tensor] = field(default_factory=dict)
 
     def has(self, tower: Tower) -> bool:
-        """Whether there is a tower of that kind."""
+        """Return whether there is a tower of that kind."""
         return any(name.startswith(f"{_SECTIONS[tower]}_model.") for name in self.tensors)
 
 
 def lone_tower(checkpoint: Checkpoint, tower: Tower) -> Checkpoint:
-    """One tower with its projection, as the model of its own that transformers too knows.
+    """Return one tower with its projection, as the model of its own that transformers too knows.
 
     The other tower's weights are left in the file.
 
@@ -61,7 +63,7 @@ def lone_tower(checkpoint: Checkpoint, tower: Tower) -> Checkpoint:
         **{key: config[key] for key in ("text_projection_bias",) if key in config},
         "architectures": [f"CLIP{name.capitalize()}ModelWithProjection"],
         "model_type": f"clip_{name}_model",
-        "projection_dim": config["projection_dim"],
+        "projection_dim": config.get("projection_dim", _DEFAULT_PROJECTION_DIM),
     }
     if tower == "text":
         alone["max_length"] = alone["max_position_embeddings"]

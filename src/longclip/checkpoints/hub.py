@@ -11,9 +11,9 @@ from longclip.errors import CheckpointError
 
 # No other folder than a pipeline's encoders: `runs/paper/model` is a path, be it mistyped.
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(/(text_encoder|image_encoder)(_\d)?)?")
-_SMALL = (hf.CONFIG, hf.PREPROCESSOR, openclip.CONFIG, "README.md")
-_FILES = (".pt", ".pth", ".bin", ".safetensors")
-# Which set of weights is fetched where there are several; the first is taken.
+_SMALL_FILES = (hf.CONFIG, hf.PREPROCESSOR, openclip.CONFIG, "README.md")
+_CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+# Sets of weights, of which the first that is there is fetched.
 _LAYOUTS = (
     hf.WEIGHTS,
     hf.INDEX,
@@ -25,12 +25,12 @@ _LAYOUTS = (
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether `name` looks like owner/model, or owner/model/text_encoder and the like."""
+    """Return whether `name` looks like owner/model, or owner/model/text_encoder and the like."""
     return _ID.fullmatch(name) is not None
 
 
 def fetch(name: str, revision: str | None = None) -> Path:
-    """The directory in the hub's cache that holds a model; downloads what is not there yet.
+    """Return the directory in the hub's cache that holds a model; download what is missing.
 
     Only one set of weights is fetched where a repository has several: safetensors before pickles,
     Hugging Face's layout before OpenCLIP's, a lone checkpoint file (as Long-CLIP's) last.
@@ -63,12 +63,12 @@ def fetch(name: str, revision: str | None = None) -> Path:
 
 
 class HubUnreachable(Exception):
-    """The hub gave no answer; the message is the first line of why."""
+    """The hub gave no answer; the message is the first line of the reason."""
 
 
 @contextmanager
 def hub_answers(repository: str, revision: str | None = None) -> Iterator[None]:
-    """Turns what the hub's library raises about a repository into two kinds of error.
+    """Turn what the hub's library raises about a repository into two kinds of error.
 
     Raises:
         CheckpointError: where the hub knows no such model or revision, or asks for consent.
@@ -105,7 +105,7 @@ def hub_answers(repository: str, revision: str | None = None) -> Iterator[None]:
 
 
 def _cached(name: str, revision: str | None, error: HubUnreachable) -> Path:
-    """What an earlier call left, without a network."""
+    """Return what an earlier call left in the cache, without a network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -124,26 +124,30 @@ def _cached(name: str, revision: str | None, error: HubUnreachable) -> Path:
 
 
 def _is_network_error(error: Exception) -> bool:
-    """Whether no answer came; which HTTP client says so depends on the hub library's version."""
+    """Return whether no answer came, by the errors of either HTTP client of the hub's library."""
     return isinstance(error, OSError) or type(error).__module__.startswith("httpx")
 
 
 def directly_in(folder: str, files: Sequence[str]) -> list[str]:
-    """Names of the files in a folder of a repository, without those further down."""
+    """Return the names of the files in a folder of a repository, without those further down."""
     names = [file.removeprefix(folder) for file in files if file.startswith(folder)]
     return [name for name in names if "/" not in name]
 
 
 def files_to_fetch(name: str, files: Sequence[str]) -> list[str]:
-    """The files of one set of weights, and the small ones beside it."""
-    small = [file for file in files if file in _SMALL]
+    """Return the files of one set of weights, and the small ones beside it.
+
+    Raises:
+        CheckpointError: if there is no set of weights, or only lone files to choose from.
+    """
+    small = [file for file in files if file in _SMALL_FILES]
     for weights in _LAYOUTS:
         if weights in files:
             # The other layout's configuration would claim the directory.
             foreign = hf.CONFIG if weights.startswith("open_clip") else openclip.CONFIG
             shards = _shards_of(weights, files) if weights.endswith(".index.json") else []
             return [*(file for file in small if file != foreign), weights, *shards]
-    checkpoints = [file for file in files if file.endswith(_FILES)]
+    checkpoints = [file for file in files if file.endswith(_CHECKPOINT_SUFFIXES)]
     if len(checkpoints) == 1:
         return [*small, *checkpoints]
     if checkpoints:
@@ -158,7 +162,7 @@ def files_to_fetch(name: str, files: Sequence[str]) -> list[str]:
 
 
 def _shards_of(index: str, files: Sequence[str]) -> list[str]:
-    """Shards by the names that every program gives them; what is missing is seen when reading."""
+    """Return shards by the names that all programs give them; reading notices what is missing."""
     stem, _, suffix = index.removesuffix(".index.json").rpartition(".")
     shard = re.compile(rf"{re.escape(stem)}-\d+-of-\d+\.{suffix}")
     return [file for file in files if shard.fullmatch(file)]

@@ -1,4 +1,4 @@
-"""What the shapes of the tensors say about the network, in the words of config.json."""
+"""The config.json of bare weights, inferred from the shapes of their tensors."""
 
 from collections.abc import Mapping
 from math import isqrt
@@ -17,13 +17,13 @@ _VISION_HEAD_WIDTHS = {1280: 80, 1408: 88, 1664: 104}
 
 
 def infer_config(tensors: Mapping[str, Tensor], activation: str) -> dict[str, Any]:
-    """The config.json of tensors that have Hugging Face's names.
+    """Return the config.json of tensors that have Hugging Face's names.
 
     A tower without the other gets the configuration of a model of its own.
 
     Args:
         tensors: by name.
-        activation: quick_gelu or gelu, which no shape tells.
+        activation: quick_gelu or gelu, which no shape shows.
 
     Raises:
         CheckpointError: if a tensor that decides the shape is missing or has a strange shape.
@@ -93,6 +93,7 @@ def _tower(tensors: Mapping[str, Tensor], tower: str, width: int, heads: int) ->
 
 
 def _shape(tensors: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[int, ...]:
+    """Return the shape of a tensor that must be there and have that many dimensions."""
     if name not in tensors:
         raise CheckpointError(f"there is no {name}, without which no CLIP tower can be made")
     shape = tuple(tensors[name].shape)

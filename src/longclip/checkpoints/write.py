@@ -1,4 +1,4 @@
-"""Checkpoints out, in the layout of every program that loads CLIPs."""
+"""Writing checkpoints in the layouts of the programs that load CLIPs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,14 +34,14 @@ _HEAD_WIDTH = 64
 
 @dataclass(frozen=True)
 class Storing:
-    """How a checkpoint is put on disk.
+    """Options of writing a checkpoint.
 
     Attributes:
-        dtype: what weights are stored in; None keeps theirs, and with it every bit.
-        shard_bytes: the size at which an hf directory begins another weight file; transformers
+        dtype: of the stored weights; None keeps theirs, and with it every bit.
+        shard_bytes: size at which an hf directory begins another weight file; transformers
             has the same.
-        card: the README.md of a directory.
-        on_bytes: told how many more bytes have been written.
+        card: text of the README.md of a directory.
+        on_bytes: gets the number of bytes after each piece is written.
     """
 
     dtype: torch.dtype | None = None
@@ -59,7 +59,7 @@ def write_checkpoint(
     after another as they are written (for openai, queries, keys and values are all held at once).
 
     Args:
-        checkpoint: what `open_checkpoint` read.
+        checkpoint: as `open_checkpoint` returns it, with its bias folded (`fold_bias`).
         destination: a directory for hf, hf-text and openclip, a file for openai and comfyui.
         target: hf: a CLIPModel, or the lone tower that the source is. hf-text: its text tower as
             CLIPTextModelWithProjection. openai: a state dict that OpenAI's code loads. openclip:
@@ -90,7 +90,7 @@ def write_checkpoint(
 
 
 def _check_file(destination: Path, target: ExportTarget) -> None:
-    """Only a checkpoint is written over."""
+    """Refuse to write over anything but a checkpoint."""
     if destination.is_dir():
         raise FileExistsError(f"{destination} is a directory, and --to {target} writes a file")
     if destination.exists() and not (is_safetensors(destination) or is_zipfile(destination)):
@@ -106,13 +106,24 @@ def write_huggingface(
     preprocess: Mapping[str, Any] | None,
     storing: Storing,
 ) -> None:
-    """A model directory; where there is a text tower, with the files that tell texts apart.
+    """Write a model directory.
 
-    Those are the tokenizer's, for transformers, and what sentence-transformers wants.
+    Where there is a text tower it gets the files of a tokenizer, for transformers, and those that
+    sentence-transformers wants.
+
+    Args:
+        directory: its path; replaced only where it holds a model already.
+        tensors: under Hugging Face's names; each is read once or twice, one after another.
+        config: content of config.json.
+        preprocess: content of preprocessor_config.json; None for a lone text tower.
+        storing: dtype and the like.
+
+    Raises:
+        FileExistsError: if the directory holds something else.
     """
     stored = storing.dtype or next(iter(tensors.values())).dtype
     text = config if "max_position_embeddings" in config else config.get("text_config")
-    # Not config.json: a training run has one as well.
+    # A directory with config.json alone may be a training run, which must not be replaced.
     with atomic_directory(directory, marker=(hf.WEIGHTS, hf.INDEX)) as new:
         _write_shards(new, tensors, storing)
         write_json(new / hf.CONFIG, {**config, "dtype": hf.dtype_name(stored)})
@@ -172,7 +183,7 @@ def _write_openai(path: Path, checkpoint: Checkpoint, storing: Storing) -> None:
 
 
 class _Counted:
-    """A file that tells how much is written to it."""
+    """File that reports the number of bytes of each write."""
 
     def __init__(self, file: BinaryIO, on_bytes: OnBytes) -> None:
         self._file, self._on_bytes = file, on_bytes
@@ -184,7 +195,7 @@ class _Counted:
 
 
 def refuse_what_is_lost(checkpoint: Checkpoint, target: ExportTarget) -> None:
-    """Let only such checkpoints pass that mean the same in the other layout.
+    """Refuse a checkpoint that would mean something else in the other layout.
 
     Raises:
         CheckpointError: if `target` cannot express something in the checkpoint.
@@ -231,7 +242,7 @@ def _check_openclip(source: Path, config: Mapping[str, Any]) -> None:
 
 
 def _check_comfyui(source: Path, tower: Mapping[str, Any]) -> None:
-    """ComfyUI takes the kind of a text tower from its depth, and the activation from the kind."""
+    """Refuse another activation than ComfyUI's, which follows from the depth of a text tower."""
     layers = tower["num_hidden_layers"]
     kind = "CLIP-G" if layers > 30 else "CLIP-H" if layers > 22 else "CLIP-L"
     expected = "quick_gelu" if kind == "CLIP-L" else "gelu"

@@ -18,7 +18,7 @@ MASK = 49_406
 VOCABULARY = 49_409
 _TEXT = "encode_text."
 
-# What only training used: other losses' heads and memories.
+# Heads and memories of losses, which only training used.
 _HEADS = ("projector", "predictor", "text_label_predictor", "nn_replacer", "queue", "mlm", "ssl")
 
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -26,7 +26,7 @@ IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 BIAS = "text_projection.bias"
 _WEIGHT, _NORM = "text_projection.weight", "text_model.final_layer_norm.bias"
-# Of the bias: what rounding to float32 leaves.
+# Share of the bias that may be left: rounding to float32 leaves less.
 _TOLERANCE = 1e-5
 
 

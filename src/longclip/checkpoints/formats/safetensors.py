@@ -26,17 +26,17 @@ _DTYPES = {
 }
 
 OnBytes = Callable[[int], None]
-"""Told how many more bytes have been read or written."""
+"""Callback that gets the number of bytes of each piece that is written."""
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether it begins as such a file does: with the length of its header, which is JSON."""
+    """Return whether a file begins with the length of a header and that header, which is JSON."""
     with path.open("rb") as file:
         return file.read(9)[8:] == b"{"
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of one file, mapped into memory.
+    """Return all tensors of one file, mapped into memory.
 
     Raises:
         CheckpointError: if it is missing or truncated.
@@ -57,13 +57,13 @@ def write_safetensors(
     dtype: torch.dtype | None = None,
     on_bytes: OnBytes | None = None,
 ) -> None:
-    """One file; what is not in memory yet need not be at once.
+    """Write one file, with one tensor in memory at a time.
 
     Args:
-        path: where; not atomic.
+        path: of the file; it is not written atomically.
         tensors: by name; each is asked for twice, for its shape and for its numbers.
-        dtype: what they are stored in; None keeps theirs.
-        on_bytes: told after each tensor.
+        dtype: of the stored numbers; None keeps theirs.
+        on_bytes: called after each tensor.
     """
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -73,6 +73,7 @@ def write_safetensors(
         shape = list(tensor.shape)
         header[name] = {"dtype": _DTYPES[stored], "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
+    # Programs that map the file want its tensors aligned.
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
@@ -84,14 +85,14 @@ def write_safetensors(
 
 
 def stored_size(tensor: Tensor, dtype: torch.dtype | None) -> int:
-    """Bytes of a tensor in a file."""
+    """Return the bytes of a tensor in a file."""
     return tensor.numel() * (dtype or tensor.dtype).itemsize
 
 
 def in_shards(
     tensors: Mapping[str, Tensor], dtype: torch.dtype | None, shard_bytes: int
 ) -> Iterator[dict[str, Tensor]]:
-    """The tensors in groups of at most `shard_bytes`, or of one larger tensor."""
+    """Yield the tensors in groups of at most `shard_bytes`, or of one larger tensor."""
     shard: dict[str, Tensor] = {}
     size = 0
     for name, tensor in tensors.items():

@@ -1,4 +1,4 @@
-"""Tensors out of files that torch wrote, without running anything that is in them.
+"""Files that torch wrote, TorchScript archives among them, read without running anything in them.
 
 A pickle is a program. Plain checkpoints are read by torch's own restricted reader; TorchScript
 archives (OpenAI's releases), which that one refuses, by a reader of ours that knows nothing but
@@ -19,13 +19,14 @@ from torch import Tensor
 
 from longclip.errors import CheckpointError
 
-# The program that lists the tensors; OpenAI's largest has 0.2 MB.
-_MOST_PICKLE_BYTES = 64_000_000
-_LOCAL_HEADER = 30
+# The pickle that lists the tensors; OpenAI's largest has 0.2 MB.
+_MAX_PICKLE_BYTES = 64_000_000
+# Bytes of a zip entry's local header without name and extra field, whose lengths are its last four.
+_LOCAL_HEADER_BYTES = 30
 
 
 def read_torch_file(path: Path) -> dict[str, Any]:
-    """The dictionary in a file of `torch.save`, or the tensors of a TorchScript archive by name.
+    """Return the dictionary in a file of `torch.save`, or a TorchScript archive's tensors by name.
 
     Raises:
         CheckpointError: if the file is broken or compressed, or holds anything but numbers, text
@@ -81,7 +82,7 @@ def _as_dictionary(path: Path, content: Any) -> dict[str, Any]:
 
 
 class _Object:
-    """Anything of TorchScript's: only its attributes count."""
+    """Stand-in for every object of TorchScript's; only its attributes count."""
 
     def __init__(self, *_: object) -> None:
         self.attributes: dict[str, Any] = {}
@@ -92,7 +93,7 @@ class _Object:
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Knows tensors and TorchScript's objects; any other global is refused."""
+    """Unpickler of tensors and TorchScript's objects that refuses any other global."""
 
     def __init__(self, file: io.BytesIO, storages: Callable[[str], torch.UntypedStorage]) -> None:
         super().__init__(file)
@@ -109,7 +110,7 @@ class _TensorUnpickler(pickle.Unpickler):
             return _dtype(name)
         # Lists and dictionaries of numbers, which TorchScript marks with their types.
         if module == "torch.jit._pickle" and name.startswith(("build_", "restore_type_tag")):
-            return _first
+            return lambda value, *_: value
         raise pickle.UnpicklingError(f"it names {module}.{name}")
 
     def persistent_load(self, saved: Any) -> Any:
@@ -117,10 +118,6 @@ class _TensorUnpickler(pickle.Unpickler):
         if kind != "storage":
             raise pickle.UnpicklingError(f"it holds a {kind!r}")
         return dtype, self._storages(str(key))
-
-
-def _first(value: object, *_: object) -> object:
-    return value
 
 
 def _dtype(storage: str) -> torch.dtype:
@@ -146,9 +143,9 @@ def _tensor(
 
 
 def _read_torchscript(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
-    """Every tensor and number of the module tree, under its dotted name."""
+    """Return every tensor and number of the module tree, under its dotted name."""
     entries = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
-    if "data.pkl" not in entries or entries["data.pkl"].file_size > _MOST_PICKLE_BYTES:
+    if "data.pkl" not in entries or entries["data.pkl"].file_size > _MAX_PICKLE_BYTES:
         raise CheckpointError(f"{path} is a TorchScript archive without a readable data.pkl")
     size = path.stat().st_size
     whole = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
@@ -175,11 +172,11 @@ def _read_torchscript(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
 
 
 def _start_of(path: Path, entry: zipfile.ZipInfo) -> int:
-    """Where the bytes of an uncompressed entry begin: behind its local header."""
+    """Return where the bytes of an uncompressed entry begin: behind its local header."""
     with path.open("rb") as file:
-        file.seek(entry.header_offset + _LOCAL_HEADER - 4)
+        file.seek(entry.header_offset + _LOCAL_HEADER_BYTES - 4)
         name, extra = struct.unpack("<HH", file.read(4))
-    return entry.header_offset + _LOCAL_HEADER + int(name) + int(extra)
+    return entry.header_offset + _LOCAL_HEADER_BYTES + int(name) + int(extra)
 
 
 def _collect(value: object, name: str, found: dict[str, Any]) -> None:
