@@ -37,7 +37,7 @@ from longclip.model import CLIP, save
 from longclip.model.config import ARCHITECTURES
 from longclip.model.stretch import stretch
 from longclip.model.transformer import Layer
-from longclip.spec import LONG_CONTEXT
+from longclip.spec import EOT, LONG_CONTEXT
 
 OURS = "longclip"
 COLUMNS = ("corpus", "tokens/text", "contestant", "texts/s", "longclip/this")

@@ -16,13 +16,13 @@ from pathlib import Path
 from types import MethodType
 from typing import Any, get_args
 
-from longclip.diffusion.conditioning import Overflow, encode
+from longclip.diffusion.conditioning import encode
 from longclip.diffusion.encoders import fused_layers, lengthened, open_source, positions, replaced
 from longclip.diffusion.pipeline import Slot, is_xl, offloading_off, text_slots
 from longclip.diffusion.windows import PromptCut, find_cuts, quiet_about_cuts, warn_of_cuts
 from longclip.errors import UsageError
 from longclip.model.clip import CLIP
-from longclip.spec import KEEP, LONG_CONTEXT
+from longclip.spec import KEEP, LONG_CONTEXT, STOCK_CONTEXT, Overflow
 
 REMEDY = (
     "Shorten it, or let it be read in several windows: "

@@ -8,7 +8,7 @@ from typing import Any, Self, get_args
 
 from longclip.checkpoints.formats.json import read_json
 from longclip.errors import CheckpointError, UsageError
-from longclip.spec import BOS_TOKEN_ID, EOT_TOKEN_ID, STOCK_CONTEXT, Activation
+from longclip.spec import BOS, EOT, STOCK_CONTEXT, Activation
 
 # Hugging Face's own conversions of OpenAI's models say eos_token_id 2, a leftover that its code
 # treats as "pool at the largest id"; with CLIP's vocabulary that is the end-of-text id.
@@ -55,9 +55,9 @@ class TextConfig(TowerConfig):
     num_attention_heads: int = 8
     vocab_size: int = 49408
     max_position_embeddings: int = STOCK_CONTEXT
-    bos_token_id: int = BOS_TOKEN_ID
-    eos_token_id: int = EOT_TOKEN_ID
-    pad_token_id: int = EOT_TOKEN_ID
+    bos_token_id: int = BOS
+    eos_token_id: int = EOT
+    pad_token_id: int = EOT
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

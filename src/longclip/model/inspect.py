@@ -98,7 +98,7 @@ def lost_rows(original: Checkpoint, converted: Checkpoint) -> str | None:
     if to_right <= to_frozen:
         return f"the trained position rows are there (largest difference {to_right:.1e})"
     return (
-        "the trained position rows are LOST: rows from {KEEP} on are the frozen table's "
+        f"the trained position rows are LOST: rows from {KEEP} on are the frozen table's "
         f"(off by up to {to_right:.1e}); convert the original again"
     )
 

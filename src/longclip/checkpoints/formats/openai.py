@@ -17,6 +17,7 @@ from longclip.checkpoints.checkpoint import Checkpoint
 from longclip.checkpoints.infer import infer_config
 from longclip.checkpoints.source import NUMBERS, Source
 from longclip.errors import CheckpointError
+from longclip.spec import POSITION_TABLE
 
 _PLAIN = {
     "logit_scale": "logit_scale",
