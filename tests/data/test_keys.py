@@ -8,7 +8,7 @@ from PIL import Image
 
 from longclip.data import ScenesCollection, open_collection
 from longclip.data.collection import image_file_of
-from longclip.data.joined import Joined
+from longclip.data.mixture import Joined
 from longclip.errors import ImageError
 
 

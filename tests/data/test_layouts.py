@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 from table_files import write_jsonl, write_parquet, write_png
 
-from longclip.data import Captions
+from longclip.data import Captions, json_files
 from longclip.data.layouts import (
     cifar,
     class_folders,
@@ -138,10 +139,10 @@ def sharegpt4v(root: Path, count: int = 5) -> Path:
 class TestShareGPT4V:
     @pytest.mark.parametrize("chunk", [3, 50, 1 << 20])
     def test_first_rows(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-        monkeypatch.setattr(descriptions, "_CHUNK", chunk)
+        monkeypatch.setattr(json_files, "_READ_CHARACTERS", chunk)
         path = sharegpt4v(tmp_path)
-        assert descriptions.first_rows(path, 3) == json.loads(path.read_text())[:3]
-        assert descriptions.first_rows(path, 99) == json.loads(path.read_text())
+        assert list(islice(json_files.json_rows(path), 3)) == json.loads(path.read_text())[:3]
+        assert list(json_files.json_rows(path)) == json.loads(path.read_text())
         found = descriptions.open_sharegpt4v(tmp_path, rows=3)
         expected = [f"Line one of {i}. Line two, with ] and é." for i in range(3)]
         assert texts(found) == [Captions(long=(text,)) for text in expected]
@@ -163,13 +164,13 @@ class TestShareGPT4V:
     def test_damage_does_not_cost_the_whole_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(descriptions, "_CHUNK", 10)
-        monkeypatch.setattr(descriptions, "_LONGEST_ROW", 100)
+        monkeypatch.setattr(json_files, "_READ_CHARACTERS", 10)
+        monkeypatch.setattr(json_files, "_MAX_ROW_CHARACTERS", 100)
         path = write(tmp_path / "rows.json", "[{" + " " * 5000 + "}]")
         with pytest.raises(DataError, match="damaged after row 0"):
-            descriptions.first_rows(write(path, "[{ nonsense" + " " * 5000), 1)
+            next(json_files.json_rows(write(path, "[{ nonsense" + " " * 5000)))
         with pytest.raises(DataError, match="not a JSON list"):
-            descriptions.first_rows(write(path, "{}"), 1)
+            next(json_files.json_rows(write(path, "{}")))
 
     def test_rows_of_another_kind(self, tmp_path: Path) -> None:
         write(tmp_path / descriptions.SHAREGPT4V, '[{"conversations": [1]}]')

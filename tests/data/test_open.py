@@ -16,8 +16,8 @@ from longclip.data import (
     open_collection,
     open_for_evaluation,
 )
-from longclip.data.joined import Joined
-from longclip.data.open import SCENE_SPLITS
+from longclip.data.mixture import Joined
+from longclip.data.names import SCENE_SPLITS
 from longclip.errors import DataError
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from longclip import scenes
 from longclip.data import Captions, Collection, ScenesCollection
-from longclip.data.open import SCENE_SPLITS
+from longclip.data.names import SCENE_SPLITS
 
 FEW = 24
 

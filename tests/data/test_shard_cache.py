@@ -2,21 +2,25 @@
 
 import multiprocessing
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from shard_files import Server, samples, serving, write_tar
 
-from longclip.data import ShardCache, open_collection
+from longclip._files import cache_home
+from longclip.data import ShardCache, open_collection, open_training_data
 from longclip.data import shard_cache as module
-from longclip.data.shard_cache import cache_home
 from longclip.errors import DataError, FetchError, ImageError
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_WAITS", (0.0, 0.0))
+    monkeypatch.setattr(module, "RETRY_SECONDS", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -174,3 +178,100 @@ def test_the_cache_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert ShardCache().directory == tmp_path / "longclip" / "shards"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     assert cache_home().is_absolute()
+
+
+class FlakyStorage(MemoryFileSystem):
+    """Storage in memory that fails a number of times, or hands out half of what was asked for."""
+
+    protocol = "flaky"
+    cachable = False
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    failures: ClassVar[list[Exception | str]] = []
+    asked: ClassVar[Counter[str]] = Counter()
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.replace("flaky://", "memory://"))
+
+    def cat_file(self, path: str, start: Any = None, end: Any = None, **kwargs: Any) -> Any:
+        FlakyStorage.asked[path] += 1
+        failure = FlakyStorage.failures.pop(0) if FlakyStorage.failures else None
+        if isinstance(failure, Exception):
+            raise failure
+        content = super().cat_file(path, start=start, end=end, **kwargs)
+        return content[: len(content) // 2] if failure else content
+
+
+@pytest.fixture
+def storage(server: Server) -> Iterator[str]:
+    """The server's shards as a folder in object storage."""
+    fsspec.register_implementation("flaky", FlakyStorage, clobber=True)
+    FlakyStorage.store.clear()
+    FlakyStorage.asked.clear()
+    FlakyStorage.failures.clear()
+    for path in server.folder.iterdir():
+        FlakyStorage().pipe(f"/set/{path.name}", path.read_bytes())
+    yield "flaky://set"
+    FlakyStorage.store.clear()
+
+
+@pytest.mark.parametrize("name", ["part-{0..2}.tar", "part-?.tar", "*.tar", ""])
+def test_shards_in_object_storage_are_fetched_once(
+    name: str, storage: str, cache: ShardCache
+) -> None:
+    for _ in range(2):
+        collection = open_collection(f"{storage}/{name}", cache=cache)
+        assert [collection.captions(i).short[0].split()[1] for i in range(len(collection))] == [
+            *("red", "green", "blue", "green", "green", "red")
+        ]
+        assert collection.image(3).size == (5, 4)
+    assert set(FlakyStorage.asked.values()) == {1}
+    assert len(FlakyStorage.asked) == 3
+
+
+def test_sizes_and_an_index_in_object_storage(storage: str, cache: ShardCache) -> None:
+    FlakyStorage().pipe("/set/sizes.json", b'{"part-0.tar": 2, "part-1.tar": 1, "part-2.tar": 3}')
+    collection = open_collection(f"{storage}/part-{{0..2}}.tar", cache=cache)
+    assert (len(collection), list(FlakyStorage.asked)) == (6, ["/set/sizes.json"])
+    index = b'{"wids_version": 1, "shardlist": [{"url": "part-1.tar", "nsamples": 1}]}'
+    FlakyStorage().pipe("/set/index.json", index)
+    assert open_collection(f"{storage}/index.json", cache=cache).image(0).size == (5, 4)
+    with pytest.raises(DataError, match=r"there is no .*/other\.json"):
+        open_collection(f"{storage}/other.json", cache=cache)
+
+
+@pytest.mark.parametrize("failure", [OSError("slow down"), RuntimeError("503"), "cut"])
+def test_storage_that_fails_for_a_while(
+    failure: Exception | str, storage: str, server: Server, cache: ShardCache
+) -> None:
+    FlakyStorage.failures[:] = [failure] * 2
+    path = cache.shard(f"{storage}/part-0.tar")
+    assert path.read_bytes() == (server.folder / "part-0.tar").read_bytes()
+    FlakyStorage.failures[:] = [failure] * 9
+    for _ in range(2):
+        with pytest.raises(FetchError, match=r"part-1\.tar could not be fetched in 3 attempts: "):
+            cache.shard(f"{storage}/part-1.tar")
+    assert FlakyStorage.asked == {"/set/part-0.tar": 3, "/set/part-1.tar": 3}
+    assert len(list(cache.directory.glob("*.tar"))) == 1
+
+
+def test_what_storage_has_not_is_not_asked_for_again(storage: str, cache: ShardCache) -> None:
+    with pytest.raises(FetchError, match=r"part-7\.tar could not be fetched: there is no such"):
+        open_collection(f"{storage}/part-7.tar", cache=cache)
+    with pytest.raises(DataError, match=r"no shard 'flaky://set/x\*\.tar'; check the address"):
+        open_collection(f"{storage}/x*.tar", cache=cache)
+    with pytest.raises(DataError, match=r"nonsense://.* cannot be opened: Protocol not known"):
+        open_collection("nonsense://x.tar", cache=cache)
+    small = ShardCache(cache.directory, gigabytes=1e-6)
+    with pytest.raises(FetchError, match=r"larger than all the 1e-06 GB .*allow it more"):
+        small.shard(f"{storage}/part-0.tar")
+
+
+def test_a_mixture_of_storage_and_disk(storage: str, server: Server, tmp_path: Path) -> None:
+    mixture = tmp_path / "mix.toml"
+    sources = (f"{storage}/part-0.tar", f"{server.folder}/part-1.tar")
+    mixture.write_text("".join(f'[[source]]\ndata = "{source}"\n' for source in sources))
+    collection = open_training_data([mixture], cache=ShardCache(tmp_path / "cache"))
+    assert [part.name for part in collection.parts] == ["part-0", "part-1"]
+    assert len(collection) == 3

@@ -8,15 +8,14 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from shard_files import samples, write_tar
 from table_files import COLOURS, png
 
 from longclip.data import Captions, Collection, Columns, ShardCache, open_collection
 from longclip.data.shard_list import expand_braces, find_shards
-from longclip.data.shards import ShardCollection
-from longclip.data.tar import scan
+from longclip.data.shards import ShardCollection, scan
 from longclip.errors import DataError, ImageError
 
 LONG = "A long story. " * 30
@@ -166,12 +165,16 @@ def test_files_with_holes_are_passed_over(tmp_path: Path) -> None:
 
 
 @given(cut=st.integers(1, 13 * 512))
+@example(cut=2048 + 512 + len(png("red")))
+@example(cut=2048 + 512 + len(png("green")))
 def test_of_a_tar_that_is_cut_off_the_whole_samples_are_used(
     cut: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("cut") / "t.tar"
-    path.write_bytes(write_tar(path, samples("red", "green", "blue")).read_bytes()[:cut])
-    complete = sum(cut >= 2048 * n + 512 + len(png("red")) for n in range(3))
+    colours = ("red", "green", "blue")
+    path.write_bytes(write_tar(path, samples(*colours)).read_bytes()[:cut])
+    # A picture counts where it is wholly there, with or without the padding behind it.
+    complete = sum(cut >= 2048 * n + 512 + len(png(colour)) for n, colour in enumerate(colours))
     try:
         index = scan(path)
     except DataError:

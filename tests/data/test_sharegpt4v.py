@@ -10,7 +10,7 @@ from table_files import write_png
 
 from longclip.data import Captions, open_collection, open_for_evaluation, problems_of
 from longclip.data import sharegpt4v as module
-from longclip.data.layouts.descriptions import SHAREGPT4V
+from longclip.data.sharegpt4v import SHAREGPT4V
 from longclip.data.table import Table
 from longclip.errors import DataError
 

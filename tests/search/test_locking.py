@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from longclip.errors import SearchError
-from longclip.search import locking
 from longclip.search.locking import LOCK, writing
 
 HOLD = """
@@ -91,16 +90,17 @@ def test_a_lock_that_was_cleared_away_before_it_was_ours_is_none(
 ) -> None:
     """Between opening and locking the one before us ends, and clears away what it has made."""
     place = tmp_path / "db"
-    locked, removed = locking._locked, []
+    fcntl = pytest.importorskip("fcntl")
+    flock, removed = fcntl.flock, []
 
-    def late(descriptor: int) -> bool:
+    def late(descriptor: int, how: int) -> None:
         if not removed:
             removed.append(True)
             (place / LOCK).unlink()
             place.rmdir()
-        return locked(descriptor)
+        flock(descriptor, how)
 
-    monkeypatch.setattr(locking, "_locked", late)
+    monkeypatch.setattr(fcntl, "flock", late)
     with (
         writing(str(place)),
         pytest.raises(SearchError, match="is being written by process"),

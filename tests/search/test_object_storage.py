@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from image_folders import MODEL, jpeg_bytes, photos, run_index
 
+from longclip.data.storage import file_info, open_file, read_url
 from longclip.errors import SearchError
 from longclip.search.database.lance import connect, reason
 from longclip.search.database.status import status
@@ -28,7 +29,7 @@ from longclip.search.query.query import Query
 from longclip.search.query.searcher import Searcher
 from longclip.search.sources.image_source import ImageSource
 from longclip.search.sources.open_image_source import open_image_source, read_original
-from longclip.search.sources.storage_source import file_info, open_file, read_url, stamp_of
+from longclip.search.sources.tar_source import TarSource
 
 
 class Storage(MemoryFileSystem):
@@ -213,16 +214,16 @@ def test_what_storage_remembers_of_a_listing_is_not_believed(files: Storage) -> 
 def test_stamps(files: Storage, tmp_path: Path) -> None:
     put(files, {"x.tar": b"one"})
     before = file_info("bucket://x.tar")
-    assert (before.bytes, stamp_of("bucket://x.tar")) == (3, before.stamp)
+    assert (before.bytes, file_info("bucket://x.tar").stamp) == (3, before.stamp)
     put(files, {"x.tar": b"two"})
-    assert stamp_of("bucket://x.tar") != before.stamp
+    assert file_info("bucket://x.tar").stamp != before.stamp
     files.info = lambda path: {"size": 3, "ETag": '"abc"', "LastModified": 7}  # type: ignore
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fsspec.core, "url_to_fs", lambda url: (files, url))
         assert file_info("s3://b/x.tar") == (3, 7 * 10**9, '3 "abc"')
     for place in ("bucket://none.tar", str(tmp_path / "none.tar")):
         with pytest.raises(SearchError, match=r"none\.tar cannot be read"):
-            stamp_of(place)
+            TarSource(place).list()
 
 
 def test_what_has_been_replaced_is_read_anew(files: Storage) -> None:
@@ -264,7 +265,7 @@ def test_a_file_at_a_url_reads_like_one_in_memory(steps: list[tuple[str, int]], 
     MemoryFileSystem().pipe("/reads/x.bin", content)
     memory = io.BytesIO(content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("longclip.search.sources.storage_source._AHEAD", ahead)
+        patch.setattr("longclip.data.storage.MIN_REQUEST_BYTES", ahead)
         with open_file("memory://reads/x.bin") as file:
             for step, number in steps:
                 if step == "read":

@@ -127,7 +127,7 @@ def search_command(
 
 def _absolute(place: str) -> str:
     """As `longclip index` writes it, without `..`."""
-    from longclip.search.sources.image_source import is_url
+    from longclip.data.storage import is_url
 
     return place if is_url(place) else os.path.abspath(os.path.expanduser(place))
 

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from longclip.data.collection import Collection as Collection
     from longclip.data.collection import LabelSet as LabelSet
     from longclip.data.collection import problems_of as problems_of
-    from longclip.data.joined import join as join
     from longclip.data.mixture import Mixture as Mixture
     from longclip.data.mixture import Part as Part
+    from longclip.data.mixture import join as join
     from longclip.data.open import open_collection as open_collection
     from longclip.data.open import open_for_evaluation as open_for_evaluation
     from longclip.data.open import open_training_data as open_training_data

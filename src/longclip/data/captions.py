@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Protocol, get_args, runtime_checkable
 
-from longclip.data.collection import Captions
+from longclip.data.collection import Captions, Collection
 from longclip.errors import UsageError
 from longclip.inputs.sentences import split_sentences
 from longclip.spec import ShortTexts
@@ -52,16 +52,32 @@ class PolicyChange:
     join_short: int | None = None
 
     def of(self, policy: TextPolicy) -> TextPolicy:
-        """The policy of a run, changed for this source.
+        """Return the policy of a run, changed for this source.
 
         Raises:
             ValueError: if there is no such policy.
         """
-        said = {name: value for name, value in vars(self).items() if value is not None}
-        return replace(policy, **said) if said else policy
+        changes = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(policy, **changes) if changes else policy
 
 
 UNCHANGED = PolicyChange()
+
+
+@runtime_checkable
+class HasPolicies(Protocol):
+    """A collection whose items have text policies of their own."""
+
+    def policy_of(self, index: int, policy: TextPolicy) -> TextPolicy:
+        """Return what becomes of the texts of one item in a run with this policy."""
+        ...
+
+
+def policy_of(collection: Collection, index: int, policy: TextPolicy) -> TextPolicy:
+    """Return what becomes of the texts of one item in a run with this policy."""
+    if isinstance(collection, HasPolicies):
+        return collection.policy_of(index, policy)
+    return policy
 
 
 @dataclass(frozen=True)
@@ -78,7 +94,7 @@ DEFAULT_POLICY = TextPolicy()
 def sample_texts(
     captions: Captions, random: "np.random.Generator", policy: TextPolicy = DEFAULT_POLICY
 ) -> Texts:
-    """The texts of one image for one step, at random as `policy` says.
+    """Draw the texts of one image for one step, as `policy` says.
 
     Of several long texts one is taken. Where there is none, the short captions joined in random
     order are the long text, and its sentences are these captions.
@@ -106,7 +122,7 @@ def sample_texts(
 def _drawn(
     pool: Sequence[str], random: "np.random.Generator", most: int, count: int
 ) -> tuple[str, ...]:
-    """`count` texts of 1 to `most` items each; no item twice before all have been used."""
+    """Draw `count` texts of 1 to `most` items; no item twice before all have been used."""
     texts: list[str] = []
     left: list[str] = []
     for _ in range(count):

@@ -1,17 +1,116 @@
-"""Several sources of training data, each with a weight and a text policy of its own."""
+"""Several collections as one: simply joined, or with a weight and a text policy for each."""
 
 import tomllib
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-from longclip.data.captions import DEFAULT_POLICY, UNCHANGED, PolicyChange, TextPolicy
-from longclip.data.collection import Collection
-from longclip.data.joined import Joined
+from PIL import Image
+
+from longclip.data.captions import DEFAULT_POLICY, UNCHANGED, PolicyChange, TextPolicy, policy_of
+from longclip.data.collection import (
+    Captions,
+    Collection,
+    LabelSet,
+    blocks_of,
+    image_file_of,
+    problems_of,
+)
+from longclip.data.names import SCENES
+from longclip.data.storage import is_url
 from longclip.data.table import Columns
 from longclip.errors import DataError
+
+
+class Joined:
+    """Several collections one after the other.
+
+    Args:
+        parts: the collections.
+        sizes: how many of the first items of each to take; all where None.
+
+    Attributes:
+        missing: how many rows or samples the parts have left out.
+        problems: what the parts say of that.
+    """
+
+    def __init__(self, parts: Sequence[Collection], sizes: Sequence[int] | None = None) -> None:
+        assert parts
+        self.name = " + ".join(part.name for part in parts)
+        self.problems = tuple(
+            f"{part.name}: {line}" if len(parts) > 1 else line
+            for part in parts
+            for line in problems_of(part)
+        )
+        self.missing = sum(getattr(part, "missing", 0) for part in parts)
+        self._parts = parts
+        self._ends = list(accumulate(sizes or map(len, parts)))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def image(self, index: int) -> Image.Image:
+        """Return the picture of the part that holds this index."""
+        part, inner = self._find(index)
+        return part.image(inner)
+
+    def image_file(self, index: int) -> bytes | None:
+        """Return the image file of the part that holds this index."""
+        part, inner = self._find(index)
+        return image_file_of(part, inner)
+
+    def key(self, index: int) -> str:
+        """Return the key of the part that holds this index."""
+        part, inner = self._find(index)
+        return part.key(inner)
+
+    def captions(self, index: int) -> Captions:
+        """Return the texts of the part that holds this index."""
+        part, inner = self._find(index)
+        return part.captions(inner)
+
+    def label_sets(self) -> Sequence[LabelSet]:
+        """Return nothing: classes of different collections are different tasks."""
+        return ()
+
+    def blocks(self) -> Sequence[range]:
+        """Return the blocks of all parts; one without any is cut into the others' mean size."""
+        per_part = [
+            [range(b.start, min(b.stop, stop - start)) for b in blocks_of(part)]
+            for part, (start, stop) in zip(self._parts, self._bounds(), strict=True)
+        ]
+        given = [len(block) for blocks in per_part for block in blocks if block]
+        if not given:
+            return ()
+        size = max(1, sum(given) // len(given))
+        return [
+            range(start + block.start, start + block.stop)
+            for blocks, (start, stop) in zip(per_part, self._bounds(), strict=True)
+            for block in blocks
+            or [range(i, min(i + size, stop - start)) for i in range(0, stop - start, size)]
+            if block
+        ]
+
+    def policy_of(self, index: int, policy: TextPolicy) -> TextPolicy:
+        """Return what the part that holds this index makes of a run's policy."""
+        part, inner = self._find(index)
+        return policy_of(part, inner, policy)
+
+    def _bounds(self) -> list[tuple[int, int]]:
+        return list(pairwise([0, *self._ends]))
+
+    def _find(self, index: int) -> tuple[Collection, int]:
+        place = bisect_right(self._ends, index)
+        start = self._ends[place - 1] if place else 0
+        return self._parts[place], index - start
+
+
+def join(parts: Sequence[Collection]) -> Collection:
+    """Return one collection for one or more."""
+    return parts[0] if len(parts) == 1 else Joined(parts)
 
 
 @dataclass(frozen=True)
@@ -68,7 +167,7 @@ class Mixture(Joined):
         )
 
     def policy_of(self, index: int, policy: TextPolicy) -> TextPolicy:
-        """What becomes of the texts of one item in a run with this policy."""
+        """Return what the source of one item makes of a run's policy."""
         return self.parts[bisect_right(self._ends, index)].texts.of(policy)
 
 
@@ -167,7 +266,7 @@ def _value(row: dict[str, Any], key: str, kinds: tuple[type, ...], where: str) -
 def _beside(folder: Path, data: str) -> str | Path:
     """A path in the folder of the mixture; what is no path (scenes, address, hub) as it is."""
     name = data.partition("/")[0]
-    if name == "scenes" or data.startswith(("http://", "https://")):
+    if name == SCENES or is_url(data):
         return data
     path = folder / data
     is_path = path.is_absolute() or path.exists() or data.startswith(".") or path.suffix

@@ -4,29 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from longclip.data.collection import Collection
-from longclip.data.hub import is_hub_name, is_saved, open_hub, open_saved
-from longclip.data.layouts.descriptions import first_rows
 from longclip.data.mixture import Mixture, MixtureSource, read_mixture
+from longclip.data.names import SCENE_SPLITS, SCENES, Kind, kind_of
 from longclip.data.scenes import ScenesCollection
 from longclip.data.shard_cache import ShardCache
-from longclip.data.shard_list import is_remote, is_shards
-from longclip.data.table import Columns, open_table
+from longclip.data.table import Columns
+from longclip.data.table_files import open_hub, open_saved, open_table
 from longclip.errors import DataError
 
-SCENES = "scenes"
-SCENE_SPLITS = (
-    "train",
-    "train-tags",
-    "train-landmarks",
-    "train-groups",
-    "val",
-    "val-short",
-    "test",
-    "test-short",
+_SHARDS = frozenset(
+    {Kind.WEB, Kind.STORAGE, Kind.TAR, Kind.SHARDS, Kind.SHARD_FOLDER, Kind.SHARD_INDEX}
 )
-_MIXTURE = ".toml"
-_FILES = (".parquet", ".jsonl", ".json", ".csv", ".tar", ".gz", ".zip", _MIXTURE)
-_START = 1 << 20
 
 
 def open_collection(
@@ -45,8 +33,9 @@ def open_collection(
             `Path`);
             a .parquet or .jsonl file, a folder of pictures, or one that `datasets` has saved;
             a JSON list, of rows like those of a .jsonl file or as ShareGPT4V is published;
-            tar shards (WebDataset): a .tar file or address, `part-{000..099}.tar`, a pattern, a
-            folder of them, or an index of them;
+            tar shards (WebDataset): a .tar file, `part-{000..099}.tar`, a pattern, a folder of
+            them, an index of them, or any of these at a URL (`https://`, or what fsspec knows:
+            `s3://`, `gs://` …; on the web no pattern and no folder);
             a .toml file with a mixture of all these (see `longclip.data.mixture`);
             `owner/name` or `owner/name:split` on the Hugging Face hub, where there is no such path.
         split: of the scenes and of ShareGPT4V's published file, where `data` does not say.
@@ -58,9 +47,9 @@ def open_collection(
     Raises:
         DataError: if there is no such data or it cannot be read.
     """
-    name, _, named_split = str(data).partition("/")
-    if name == SCENES and isinstance(data, str):
-        split = named_split or split
+    kind = kind_of(data)
+    if kind is Kind.SCENES:
+        split = str(data).partition("/")[2] or split
         if split not in SCENE_SPLITS:
             raise DataError(f"scenes has no split {split!r}, only {', '.join(SCENE_SPLITS)}")
         return ScenesCollection(split)
@@ -68,20 +57,21 @@ def open_collection(
     missing = [str(root) for root in roots if not root.is_dir()]
     if missing:
         raise DataError(f"there is no folder of pictures {', '.join(missing)}; check the path")
-    if path.suffix == _MIXTURE:
+    if kind is Kind.MIXTURE:
         return _mixed(read_mixture(path), columns, roots, cache)
-    if is_shards(str(data)) or _lists_shards(path):
+    # A pattern of other files than shards, or a shard that is not there, gets its reader's message.
+    if kind in _SHARDS or (kind in (Kind.PATTERN, Kind.MISSING) and path.suffix == ".tar"):
         from longclip.data.shards import open_shards
 
         return open_shards(str(data), columns, cache)
-    if _holds_conversations(path):
+    if kind is Kind.CONVERSATIONS:
         from longclip.data.sharegpt4v import open_conversations
 
         return open_conversations(path, split=split, images=roots)
-    if is_saved(path):
+    if kind is Kind.SAVED:
         return open_saved(path, columns, roots)
-    if isinstance(data, str) and not path.exists() and _may_be_on_hub(data):
-        return open_hub(data, columns, roots)
+    if kind is Kind.HUB:
+        return open_hub(str(data), columns, roots)
     return open_table(path, columns, roots)
 
 
@@ -92,7 +82,7 @@ def open_training_data(
     images: Sequence[str | Path] = (),
     cache: ShardCache | None = None,
 ) -> Mixture:
-    """What is to be trained on: one mixture file, or any other data one after the other.
+    """Open what is to be trained on: one mixture file, or any other data one after the other.
 
     Args:
         data: as for `open_collection`.
@@ -104,7 +94,7 @@ def open_training_data(
         DataError: if any of it cannot be opened, or a mixture file is not the only one.
     """
     names = list(data)
-    if len(names) == 1 and Path(names[0]).suffix == _MIXTURE:
+    if len(names) == 1 and kind_of(names[0]) is Kind.MIXTURE:
         sources = read_mixture(Path(names[0]))
     else:
         sources = [MixtureSource(name) for name in names]
@@ -112,7 +102,7 @@ def open_training_data(
 
 
 def open_for_evaluation(data: str | Path, *, columns: Columns | None = None) -> list[Collection]:
-    """As `open_collection`; `scenes` alone means both of its test splits."""
+    """Open data as `open_collection` does; `scenes` alone means both of its test splits."""
     if data == SCENES:
         return [ScenesCollection("test"), ScenesCollection("test-short")]
     return [open_collection(data, split="test", columns=columns)]
@@ -125,7 +115,7 @@ def _mixed(
     cache: ShardCache | None,
 ) -> Mixture:
     for source in sources:
-        if Path(source.data).suffix == _MIXTURE:
+        if kind_of(source.data) is Kind.MIXTURE:
             raise DataError(
                 f"{source.data} is a mixture, which cannot be mixed again; name it alone and put "
                 "the other data into it as [[source]]"
@@ -140,27 +130,3 @@ def _mixed(
         for source in sources
     ]
     return Mixture(sources, opened)
-
-
-def _start(path: Path) -> str:
-    """How a .json file begins; nothing for another one."""
-    if path.suffix != ".json" or not path.is_file():
-        return ""
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return file.read(_START).lstrip()
-
-
-def _holds_conversations(path: Path) -> bool:
-    if not _start(path).startswith("["):
-        return False
-    rows = first_rows(path, 1)
-    return bool(rows) and isinstance(rows[0], dict) and "conversations" in rows[0]
-
-
-def _lists_shards(path: Path) -> bool:
-    start = _start(path)
-    return start.startswith("{") and '"shardlist"' in start
-
-
-def _may_be_on_hub(data: str) -> bool:
-    return not is_remote(data) and not data.endswith(_FILES) and is_hub_name(data)

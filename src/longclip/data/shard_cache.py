@@ -1,34 +1,33 @@
-"""Shards fetched over HTTP, kept on disk up to a limit."""
+"""Shards fetched from other machines, kept on disk up to a limit."""
 
 import hashlib
-import http.client
+import io
 import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
+from filelock import FileLock
+
 from longclip._files import atomic_path, cache_home
+from longclip.data.storage import TransferError, download
 from longclip.errors import FetchError
 
-_WAITS = (1.0, 2.0, 4.0, 8.0)
-"""Seconds before each further attempt."""
-_TIMEOUT = 60.0
-_REST = 300.0
-"""Seconds in which a place that could not be reached is not tried again."""
-_ABANDONED = 86_400.0
-_PIECE = 1 << 20
-_LARGEST_TEXT = 64 << 20
-_FOR_A_WHILE = frozenset({408, 425, 429, 500, 502, 503, 504})
-_AGENT = "longclip"
+RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0)
+"""Pauses before each further attempt."""
+
+_FAILED_SECONDS = 300.0
+"""Time in which a place that could not be reached is not tried again."""
+
+_ABANDONED_SECONDS = 86_400.0
+_MAX_TEXT_BYTES = 64 << 20
 
 
 class ShardCache:
-    """A folder of fetched shards, used longest ago first out.
+    """A folder of fetched shards, of which the one used longest ago is removed first.
 
     Several processes may share it: each file appears whole, and one process fetches it while the
     others wait. What is behind an address is taken never to change.
@@ -44,16 +43,18 @@ class ShardCache:
         self._failed: dict[str, tuple[float, str]] = {}
 
     def shard(self, url: str) -> Path:
-        """The file of a shard, fetched if it is not here.
+        """Return the file of a shard, fetched if it is not here.
 
         Raises:
             FetchError: if it cannot be had; for a while it is not tried again.
         """
-        path = self.directory / f"{_digest(url)}.tar"
+        name = Path(urlsplit(url).path).stem[:60]
+        digest = hashlib.sha256(url.encode()).hexdigest()[:16]
+        path = self.directory / f"{name}-{digest}.tar"
         if _touched(path):
             return path
         when, reason = self._failed.get(url, (0.0, ""))
-        if reason and time.monotonic() - when < _REST:
+        if reason and time.monotonic() - when < _FAILED_SECONDS:
             raise FetchError(reason)
         try:
             with _one_at_a_time(path.with_suffix(".lock")):
@@ -67,48 +68,25 @@ class ShardCache:
         return path
 
     def text(self, url: str) -> str | None:
-        """A small file, not kept; None where there is none."""
-        for attempt, wait in enumerate((*_WAITS, None)):
-            try:
-                with _opened(url) as response:
-                    return response.read(_LARGEST_TEXT).decode("utf-8-sig")
-            except urllib.error.HTTPError as error:
-                if error.code in (403, 404, 410):
-                    return None
-                _wait_or_raise(url, error, wait, attempt)
-            except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
-                _wait_or_raise(url, error, wait, attempt)
-        raise AssertionError("the last attempt raises")
+        """Return a small text file, which is not kept; None where there is none."""
+        buffer = io.BytesIO()
+        try:
+            _download(url, buffer, _MAX_TEXT_BYTES, f"the {_MAX_TEXT_BYTES:,} bytes of a text")
+            return buffer.getvalue().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise FetchError(f"{url} is not UTF-8 text ({error}); write it again") from error
+        except FetchError as error:
+            if isinstance(error.__cause__, TransferError) and error.__cause__.absent:
+                return None
+            raise
 
     def _fetch(self, url: str, path: Path) -> None:
         with atomic_path(path) as temporary:
-            for attempt, wait in enumerate((*_WAITS, None)):
-                try:
-                    with _opened(url) as response:
-                        self._copy(url, response, temporary)
-                    break
-                except (urllib.error.URLError, http.client.HTTPException) as error:
-                    _wait_or_raise(url, error, wait, attempt)
-                except (ConnectionError, TimeoutError, _CutOff) as error:
-                    _wait_or_raise(url, error, wait, attempt)
+            with temporary.open("wb") as file:
+                limit = f"all the {self.limit / 1e9:.3g} GB that the shard cache may take"
+                _download(url, file, self.limit, f"{limit}; allow it more")
             # Before it gets its name, so that the folder is never above its limit for long.
             self._make_room(temporary.stat().st_size)
-
-    def _copy(self, url: str, response: "http.client.HTTPResponse", path: Path) -> None:
-        length = response.headers.get("Content-Length", "")
-        expected = int(length) if length.isdigit() else None
-        received = 0
-        with path.open("wb") as file:
-            while piece := _piece(response):
-                received += len(piece)
-                if max(received, expected or 0) > self.limit:
-                    raise FetchError(
-                        f"{url} is larger than all the {self.limit / 1e9:.3g} GB that the shard "
-                        "cache may take; allow it more"
-                    )
-                file.write(piece)
-        if expected is not None and received != expected:
-            raise _CutOff(f"cut off after {received:,} of {expected:,} bytes")
 
     def _make_room(self, size: int) -> None:
         """Remove the shards used longest ago until `size` bytes more are within the limit."""
@@ -120,7 +98,7 @@ class ShardCache:
                 continue
             if path.suffix == ".tar":
                 kept.append((about.st_mtime, about.st_size, path))
-            elif now - about.st_mtime > _ABANDONED:  # begun by a process that was killed
+            elif now - about.st_mtime > _ABANDONED_SECONDS:  # begun by a process that was killed
                 path.unlink(missing_ok=True)
         used = sum(bytes_ for _, bytes_, _ in kept)
         for _, bytes_, path in sorted(kept):
@@ -131,17 +109,8 @@ class ShardCache:
             used -= bytes_
 
 
-class _CutOff(OSError):
-    """Fewer bytes than were announced, or a connection that was lost."""
-
-
-def _digest(url: str) -> str:
-    name = Path(urlsplit(url).path).stem[:60]
-    return f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
-
-
 def _touched(path: Path) -> bool:
-    """Whether the file is there; if so it counts as used just now."""
+    """Return whether the file is there; if so it counts as used just now."""
     try:
         os.utime(path)
     except FileNotFoundError:
@@ -149,44 +118,30 @@ def _touched(path: Path) -> bool:
     return True
 
 
-def _opened(url: str) -> "http.client.HTTPResponse":
-    request = urllib.request.Request(url, headers={"User-Agent": _AGENT})
-    response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT)
-    return response
+def _download(url: str, file: BinaryIO, max_bytes: int, limit: str) -> None:
+    """Download a file with further attempts; see `longclip.data.storage.download`.
 
-
-def _piece(response: "http.client.HTTPResponse") -> bytes:
-    try:
-        return response.read(_PIECE)
-    except (OSError, http.client.HTTPException) as error:
-        raise _CutOff(f"cut off: {error}") from error
-
-
-def _wait_or_raise(url: str, error: Exception, wait: float | None, attempt: int) -> None:
-    code = getattr(error, "code", None)
-    lasting = code is not None and code not in _FOR_A_WHILE
-    if lasting or wait is None:
-        reason = getattr(error, "reason", None) or error
-        shown = f"HTTP {code} {reason}" if code is not None else str(reason)
-        tries = "" if lasting else f" in {attempt + 1} attempts"
-        raise FetchError(f"{url} could not be fetched{tries}: {shown}") from error
-    time.sleep(wait)
+    Raises:
+        FetchError: if the last attempt has failed, or none is worth it.
+    """
+    for attempt, pause in enumerate((*RETRY_SECONDS, None), 1):
+        file.seek(0)
+        file.truncate()
+        try:
+            return download(url, file, max_bytes=max_bytes, limit=limit)
+        except TransferError as error:
+            if error.lasting or pause is None:
+                attempts = "" if error.lasting else f" in {attempt} attempts"
+                raise FetchError(f"{url} could not be fetched{attempts}: {error}") from error
+            time.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")
 
 
 @contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        _lock(file)
+    with ExitStack() as stack:
+        # On a file system without locks each process fetches for itself, which is only slower.
+        with suppress(OSError):
+            stack.enter_context(FileLock(path, fallback_to_soft=False))
         yield
-
-
-def _lock(file: IO[str]) -> None:
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # Windows: each process fetches for itself, which is only slower
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError:  # a file system without locks: likewise
-        return

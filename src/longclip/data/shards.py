@@ -5,27 +5,85 @@ import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from longclip._files import atomic_path
 from longclip._progress import progress_display
 from longclip.data.collection import Captions, LabelSet
 from longclip.data.shard_cache import ShardCache
-from longclip.data.shard_list import Shard, find_shards, is_remote, places
+from longclip.data.shard_list import Shard, find_shards, name_of
+from longclip.data.storage import is_url, read_part
 from longclip.data.table import USUAL, Columns, strings
-from longclip.data.tar import ShardIndex, scan
+from longclip.data.tar import read_members
 from longclip.errors import DataError, FetchError, ImageError
 from longclip.inputs import clip_tokenizer, decode_image
 from longclip.spec import STOCK_CONTEXT
 
 _PICTURE, _TXT, _JSON = range(3)
-_NAMED = 3
+_MAX_NAMED_SHARDS = 3
+
+
+PICTURES = frozenset({"jpg", "jpeg", "png", "webp"})
+
+Place = tuple[int, int]
+"""First byte and number of bytes of a member; (0, 0) where there is none."""
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """The samples of one shard that have a picture.
+
+    Attributes:
+        places: int64 [samples, 3, 2], first byte and size of picture, .txt and .json.
+        pictureless: samples that have no picture, which are left out.
+        damage: what is wrong with the file; empty where it is whole.
+    """
+
+    places: NDArray[np.int64]
+    pictureless: int = 0
+    damage: str = ""
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+def scan(path: Path) -> ShardIndex:
+    """Find the samples of a tar file by its headers.
+
+    Members that follow one another with the same name up to the first dot of the file name are one
+    sample, as WebDataset groups them. Of a file that is cut off or damaged the samples before
+    that are used.
+
+    Raises:
+        DataError: if it is no tar file, or a compressed one.
+    """
+    members, damage = read_members(str(path))
+    places, pictureless = [], 0
+    for _, group in groupby(members, key=lambda member: _key_and_kind(member.name)[0]):
+        sample: dict[str, Place] = {}
+        for member in group:
+            sample.setdefault(_key_and_kind(member.name)[1], (member.offset, member.size))
+        if "picture" in sample:
+            places.append([sample.get(kind, (0, 0)) for kind in ("picture", "txt", "json")])
+        else:
+            pictureless += 1
+    return ShardIndex(np.array(places, np.int64).reshape(-1, 3, 2), pictureless, damage)
+
+
+def _key_and_kind(name: str) -> tuple[str, str]:
+    """Return the sample and the role of a member: `a/1.left.jpg` is a picture of `a/1`."""
+    folder, slash, file = name.rpartition("/")
+    stem, _, extension = file.partition(".")
+    kind = extension.rpartition(".")[2].lower()
+    return folder + slash + stem, "picture" if kind in PICTURES else kind
 
 
 class ShardCollection:
@@ -49,7 +107,7 @@ class ShardCollection:
     def __init__(
         self, shards: Sequence[Shard], cache: ShardCache, columns: Columns | None = None
     ) -> None:
-        self.name = places(shards)
+        self.name = name_of(shards)
         self.missing = 0
         self.problems: tuple[str, ...] = ()
         self._shards = shards
@@ -66,7 +124,7 @@ class ShardCollection:
         return self._ends[-1]
 
     def blocks(self) -> Sequence[range]:
-        """The samples of each shard."""
+        """Return the samples of each shard."""
         return [range(start, stop) for start, stop in pairwise([0, *self._ends])]
 
     def image(self, index: int) -> Image.Image:
@@ -75,31 +133,31 @@ class ShardCollection:
         try:
             return decode_image(content)
         except ImageError as error:
-            raise ImageError(f"{self._told(index)}: {error}") from None
+            raise ImageError(f"{self._title(index)}: {error}") from None
 
     def image_file(self, index: int) -> bytes:
-        """The picture's bytes."""
+        """Return the picture's bytes."""
         return self._read(index, _PICTURE)
 
     def key(self, index: int) -> str:
-        """The hash of the picture's bytes."""
+        """Return the SHA-256 of the picture's bytes."""
         return hashlib.sha256(self.image_file(index)).hexdigest()
 
     def captions(self, index: int) -> Captions:
-        """The texts of one sample; damaged JSON counts as none."""
+        """Return the texts of one sample; damaged JSON counts as none."""
         text = self._read(index, _TXT).decode("utf-8-sig", errors="replace").strip()
         fields: Any = {}
         with suppress(ValueError):
             fields = json.loads(self._read(index, _JSON) or b"{}")
         short, long = (self._texts(fields, role, text) for role in ("short", "long"))
-        if text and _fits(text):
+        if text and len(clip_tokenizer().encode([text])[0]) <= STOCK_CONTEXT:
             short = (text, *short)
         elif text:
             long = (text, *long)
         return Captions(short, long)
 
     def label_sets(self) -> Sequence[LabelSet]:
-        """None."""
+        """Return nothing: labels are in members that are never read."""
         return ()
 
     def _texts(self, fields: Any, role: str, besides: str) -> tuple[str, ...]:
@@ -131,17 +189,17 @@ class ShardCollection:
                     damaged.append(f"{self._shards[number].place} is {index.damage}")
             if unknown:
                 progress("counting samples of shards", len(unknown), len(unknown))
-        self.problems = _told(damaged, self.missing)
+        self.problems = _problems(damaged, self.missing)
         return [
             scanned[number] if shard.samples is None else shard.samples
             for number, shard in enumerate(self._shards)
         ]
 
     def _load_index(self, number: int) -> ShardIndex:
-        """From the cache; from the shard, and into the cache, where it is not there."""
+        """Load an index from the cache; from the shard, and into the cache, if it is not there."""
         place = self._shards[number].place
         identity = place
-        if not is_remote(place):
+        if not is_url(place):
             about = Path(place).stat()
             identity = f"{Path(place).absolute()} {about.st_size} {about.st_mtime_ns}"
         digest = hashlib.sha256(identity.encode()).hexdigest()[:24]
@@ -156,15 +214,15 @@ class ShardCollection:
 
     def _path(self, number: int) -> Path:
         place = self._shards[number].place
-        return self._cache.shard(place) if is_remote(place) else Path(place)
+        return self._cache.shard(place) if is_url(place) else Path(place)
 
     def _find(self, index: int) -> tuple[int, int]:
-        """Number of the shard and of the sample in it."""
+        """Return the number of the shard and of the sample in it."""
         number = bisect_right(self._ends, range(len(self))[index])
         return number, index - (self._ends[number - 1] if number else 0)
 
     def _read(self, index: int, kind: int) -> bytes:
-        """The bytes of one member; none of it where the sample has no such member.
+        """Return the bytes of one member; nothing where the sample has no such member.
 
         Raises:
             ImageError: if the shard or the sample is not there.
@@ -174,27 +232,24 @@ class ShardCollection:
             samples = self._index(number)
             if inner >= len(samples):
                 raise ImageError(
-                    f"{self._told(index)}: the shard has {len(samples)} samples with pictures, "
+                    f"{self._title(index)}: the shard has {len(samples)} samples with pictures, "
                     f"not {self._shards[number].samples} as its sizes or index say"
                 )
             first, size = map(int, samples.places[inner, kind])
             content = self._bytes(number, first, size) if size else b""
         except (DataError, OSError) as error:
-            raise ImageError(f"{self._told(index)}: {error}") from error
+            raise ImageError(f"{self._title(index)}: {error}") from error
         if len(content) != size:
-            raise ImageError(f"{self._told(index)}: the shard has been cut off; fetch it again")
+            raise ImageError(f"{self._title(index)}: the shard has been cut off; fetch it again")
         return content
 
     def _bytes(self, number: int, first: int, size: int) -> bytes:
         try:
-            file = self._path(number).open("rb")
+            return read_part(str(self._path(number)), first, size)
         except FileNotFoundError:  # another process has made room in the cache just now
-            file = self._path(number).open("rb")
-        with file:
-            file.seek(first)
-            return file.read(size)
+            return read_part(str(self._path(number)), first, size)
 
-    def _told(self, index: int) -> str:
+    def _title(self, index: int) -> str:
         number, inner = self._find(index)
         return f"{self._shards[number].place}, sample {inner}"
 
@@ -211,14 +266,10 @@ def open_shards(
     return ShardCollection(find_shards(data, cache), cache, columns)
 
 
-def _fits(text: str) -> bool:
-    return len(clip_tokenizer().encode([text])[0]) <= STOCK_CONTEXT
-
-
-def _told(damaged: Sequence[str], missing: int) -> tuple[str, ...]:
-    lines = list(damaged[:_NAMED])
-    if len(damaged) > _NAMED:
-        lines.append(f"{len(damaged) - _NAMED} more shards are cut off or damaged")
+def _problems(damaged: Sequence[str], missing: int) -> tuple[str, ...]:
+    lines = list(damaged[:_MAX_NAMED_SHARDS])
+    if len(damaged) > _MAX_NAMED_SHARDS:
+        lines.append(f"{len(damaged) - _MAX_NAMED_SHARDS} more shards are cut off or damaged")
     if missing:
         lines.append(f"{missing:,} samples left out: they have no picture")
     return tuple(lines)

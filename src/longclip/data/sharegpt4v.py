@@ -1,23 +1,27 @@
-"""ShareGPT4V and other JSON lists of {id, image, conversations}, for training on all of it."""
+"""ShareGPT4V and other JSON lists of {id, image, conversations}."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from longclip.data.layouts.descriptions import SHAREGPT4V, json_rows
-from longclip.data.table import Columns, Table, quiet_datasets, table_name
+from longclip.data.json_files import json_rows
+from longclip.data.table import Columns, Table
+from longclip.data.table_files import quiet_datasets, table_name
 from longclip.errors import DataError
+
+SHAREGPT4V = "share-captioner_coco_lcs_sam_1246k_1107.json"
+"""Name of the published file."""
 
 HELD_OUT = 1000
 """The first rows of the published file are its test, ShareGPT4V-1k."""
 
 
 def open_conversations(path: Path, *, split: str, images: Sequence[Path] = ()) -> Table:
-    """A JSON list whose rows have a picture and a conversation; the second turn is the long text.
+    """Open a JSON list of conversations for training on all of it; see `picture_and_text`.
 
-    Line breaks become spaces, as in the published loader. The list is copied once into a table on
-    disk, in the cache of `datasets`, so 1.2 million rows take little memory. Rows whose picture is
-    in none of `images`, nor beside the file or in `data` beside it, are left out and counted.
+    The list is copied once into a table on disk, in the cache of `datasets`, so 1.2 million rows
+    take little memory. Rows whose picture is in none of `images`, nor in a `picture_folders`, are
+    left out and counted.
 
     Args:
         path: of the published file, or another such list.
@@ -33,7 +37,7 @@ def open_conversations(path: Path, *, split: str, images: Sequence[Path] = ()) -
     strings = {"image": datasets.Value("string"), "long": datasets.Value("string")}
     try:
         rows = datasets.Dataset.from_generator(
-            _pairs,
+            _rows,
             features=datasets.Features(strings),
             # Time and size, so that what changes on disk is read again.
             gen_kwargs={"path": str(path), "about": (about.st_size, about.st_mtime_ns)},
@@ -47,23 +51,33 @@ def open_conversations(path: Path, *, split: str, images: Sequence[Path] = ()) -
     if path.name == SHAREGPT4V:
         part = range(HELD_OUT) if split == "test" else range(HELD_OUT, len(rows))
         rows = rows.select(part[: len(rows)])
-    root = path.parent
     columns = Columns(image="image", long="long")
-    return Table(table_name(path), rows, root, columns, images=(*images, root, root / "data"))
+    beside, inside = picture_folders(path)
+    return Table(table_name(path), rows, beside, columns, images=(*images, beside, inside))
 
 
-def _pairs(path: str, about: tuple[int, int]) -> Iterator[dict[str, str | None]]:
-    for row in json_rows(Path(path)):
-        yield {"image": _image(row), "long": _answer(row).replace("\n", " ")}
+def picture_and_text(row: Any) -> tuple[str | None, str | None]:
+    """Return the path of a row's picture and its long text, which is the second turn.
 
-
-def _image(row: Any) -> str | None:
-    """None where a row is a conversation about no picture, as some collections have them."""
-    name = row.get("image") if isinstance(row, dict) else None
-    return name if isinstance(name, str) else None
-
-
-def _answer(row: Any) -> str:
-    turns = row.get("conversations") if isinstance(row, dict) else None
+    Line breaks become spaces, as in the published loader. None stands for what is not there: some
+    collections have conversations about no picture.
+    """
+    fields = row if isinstance(row, dict) else {}
+    name, turns = fields.get("image"), fields.get("conversations")
     turn = turns[1] if isinstance(turns, list) and len(turns) > 1 else None
-    return str(turn.get("value", "")) if isinstance(turn, dict) else ""
+    text = turn.get("value") if isinstance(turn, dict) else None
+    return (
+        name if isinstance(name, str) else None,
+        None if text is None else str(text).replace("\n", " "),
+    )
+
+
+def picture_folders(path: Path) -> tuple[Path, Path]:
+    """Return the folders that paths of pictures start from: beside the file, and `data` there."""
+    return path.parent, path.parent / "data"
+
+
+def _rows(path: str, about: tuple[int, int]) -> Iterator[dict[str, str | None]]:
+    for row in json_rows(Path(path)):
+        name, text = picture_and_text(row)
+        yield {"image": name, "long": text or ""}

@@ -1,16 +1,16 @@
-"""Parquet, JSON-lines and image folders, read through Hugging Face `datasets`."""
+"""Tables of the `datasets` library as collections, and where their picture files are."""
 
-import glob
 import hashlib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
-from longclip.data.pictures import find_picture, rows_with_pictures, told_missing
 from longclip.errors import DataError, ImageError
 from longclip.inputs import decode_image
 
@@ -35,6 +35,8 @@ USUAL = {
     "long": ("long", "long_caption", "description"),
     "label": ("label",),
 }
+
+_MAX_NAMED_PICTURES = 3
 
 
 class Table:
@@ -68,7 +70,10 @@ class Table:
                 "say which one it is with --image-column"
             )
         if images and getattr(rows.features[image], "dtype", None) == "string":
-            rows = self._leave_out_missing(rows, image)
+            whole = len(rows)
+            rows, self.missing, examples = rows_with_pictures(rows, image, self._roots)
+            if self.missing:
+                self.problems = (missing_pictures(self.missing, whole, examples, self._roots),)
         self._rows = _undecoded(rows, image)
         self._texts = rows.select_columns(
             [self._columns[role] for role in ("short", "long") if self._columns[role]]
@@ -79,10 +84,14 @@ class Table:
 
     def image(self, index: int) -> Image.Image:
         """Decode the picture of one row."""
-        return self._decode(self._source(index), index)
+        source = self._source(index)
+        try:
+            return decode_image(source)
+        except ImageError as error:
+            raise ImageError(f"{self.name}, row {index}: {error}") from None
 
     def image_file(self, index: int) -> bytes:
-        """What is embedded in one row, or the file it names."""
+        """Return what is embedded in one row, or the file it names."""
         source = self._source(index)
         if isinstance(source, bytes):
             return source
@@ -92,18 +101,18 @@ class Table:
             raise ImageError(f"{self.name}, row {index}: {source}: {error.strerror}") from None
 
     def key(self, index: int) -> str:
-        """The hash of the file's bytes."""
+        """Return the SHA-256 of the file's bytes."""
         return hashlib.sha256(self.image_file(index)).hexdigest()
 
     def captions(self, index: int) -> Captions:
-        """The texts of one row; empty ones are left out."""
+        """Return the texts of one row; empty ones are left out."""
         row = self._texts[index] if self._texts.column_names else {}
         return Captions(
             *(strings(row.get(self._columns[role] or "")) for role in ("short", "long"))
         )
 
     def label_sets(self) -> Sequence[LabelSet]:
-        """The label column, if there is one; class names are in order of their number or name.
+        """Return the label column, if there is one; classes are in order of their number or name.
 
         Raises:
             DataError: if a row has no label.
@@ -117,11 +126,17 @@ class Table:
                 f"{self.name}, row {values.index(None)}: column {column!r} has no label; leave "
                 "such rows out, or name another column with --label-column"
             )
-        if hasattr(feature, "names"):
+        if self.numbered_labels:
             return (LabelSet(column, tuple(feature.names), tuple(values)),)
         classes = sorted(set(values))
         number = {value: i for i, value in enumerate(classes)}
         return (LabelSet(column, tuple(map(str, classes)), tuple(number[v] for v in values)),)
+
+    @property
+    def numbered_labels(self) -> bool:
+        """Whether labels are numbers into a list of names that comes with the table."""
+        column = self._columns["label"]
+        return column is not None and hasattr(self._rows.features[column], "names")
 
     def _source(self, index: int) -> Path | bytes:
         value = self._rows[index][self._columns["image"]]
@@ -132,83 +147,6 @@ class Table:
         if not isinstance(value, str):
             raise ImageError(f"{self.name}, row {index}: no picture ({value!r:.60})")
         return find_picture(value, self._roots)
-
-    def _leave_out_missing(self, rows: Any, image: str) -> Any:
-        kept, self.missing, examples = rows_with_pictures(rows, image, self._roots)
-        if self.missing:
-            self.problems = (told_missing(self.missing, len(rows), examples, self._roots),)
-        return kept
-
-    def _decode(self, source: Path | bytes, index: int) -> Image.Image:
-        try:
-            return decode_image(source)
-        except ImageError as error:
-            raise ImageError(f"{self.name}, row {index}: {error}") from None
-
-
-def open_table(path: Path, columns: Columns, images: Sequence[Path] = ()) -> Table:
-    """Open a .parquet or .jsonl file, or a folder of pictures.
-
-    A folder holds sub-folders named after classes, or a metadata.jsonl / metadata.csv with a
-    `file_name` column, as `datasets` defines an image folder. All of it is read: of a folder with
-    the parts train and test, name the part that is meant.
-
-    Raises:
-        DataError: if it is missing, of another kind, unreadable, or has no pictures.
-    """
-    datasets = quiet_datasets(path)
-    if not path.exists():
-        raise DataError(f"no data {str(path)!r}: neither a file, a folder nor `scenes`")
-    kind, files = _kind(path)
-    try:
-        rows = datasets.load_dataset(kind, data_files={"train": files}, split="train")
-    except Exception as error:
-        # `datasets` wraps what went wrong in exceptions of its own, many deep.
-        cause = error.__cause__ or error
-        hint = "; does it hold pictures?" if path.is_dir() else ""
-        raise DataError(f"{path} cannot be read as {kind}: {cause}{hint}") from error
-    root = path if path.is_dir() else path.parent
-    return Table(table_name(path), rows, root, columns, images=images)
-
-
-def quiet_datasets(data: str | Path) -> Any:
-    """The `datasets` library, told to leave messages to us.
-
-    Raises:
-        DataError: if it is not installed, naming `data`.
-    """
-    try:
-        import datasets
-    except ModuleNotFoundError:
-        raise DataError(
-            f"reading {data} takes the `datasets` library: pip install 'longclip[train]'"
-        ) from None
-    datasets.disable_progress_bars()
-    # It would tell of failures before we do.
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    return datasets
-
-
-def table_name(path: Path) -> str:
-    """What reports call a file or folder."""
-    whole = path.absolute()
-    return f"{whole.parent.name}/{whole.stem}" if path.is_file() else whole.name
-
-
-def _kind(path: Path) -> tuple[str, str]:
-    """Which reader of `datasets` takes it, and a pattern for its files."""
-    literal = glob.escape(str(path))
-    if path.is_dir():
-        # Without a pattern `datasets` takes a picture or class called "test" for another split.
-        return "imagefolder", f"{literal}/**"
-    kinds = {".parquet": "parquet", ".jsonl": "json", ".json": "json"}
-    if path.suffix not in kinds:
-        raise DataError(
-            f"{path} is not data longclip reads: a .parquet or .jsonl file, or a folder of pictures"
-        )
-    if not path.stat().st_size:
-        raise DataError(f"{path} is empty; write or copy it again")
-    return kinds[path.suffix], literal
 
 
 def _undecoded(rows: Any, column: str) -> Any:
@@ -231,6 +169,60 @@ def _find(name: str, rows: Any, role: str, columns: Columns) -> str | None:
 
 
 def strings(value: Any) -> tuple[str, ...]:
-    """One text or a list of them, without what is empty or no text."""
+    """Return one text or a list of them as a tuple, without what is empty or no text."""
     values = value if isinstance(value, list | tuple) else [value]
     return tuple(text for text in values if isinstance(text, str) and text.strip())
+
+
+def find_picture(name: str, roots: Sequence[Path]) -> Path:
+    """Return the file `name` in the first of `roots` that has one; in the first if none has."""
+    places = [root / name for root in roots]
+    if len(places) == 1:
+        return places[0]
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def _are_there(names: Iterable[str | None], roots: Sequence[Path]) -> list[bool]:
+    """Return whether each picture is in one of `roots`.
+
+    Every folder is listed once: asking for a million files one by one takes minutes on a network
+    file system.
+    """
+    contents: dict[str, frozenset[str]] = {}
+
+    def holds(root: Path, name: str) -> bool:
+        folder, file = os.path.split(os.path.join(root, name))
+        if folder not in contents:
+            try:
+                contents[folder] = frozenset(os.listdir(folder))
+            except OSError:
+                contents[folder] = frozenset()
+        return file in contents[folder]
+
+    return [name is not None and any(holds(root, name) for root in roots) for name in names]
+
+
+def rows_with_pictures(rows: Any, column: str, roots: Sequence[Path]) -> tuple[Any, int, list[str]]:
+    """Select the rows of a `datasets` table whose picture is there.
+
+    Returns:
+        The rows, how many were left out, and the names of the first few of those.
+    """
+    names = [
+        name
+        for part in rows.select_columns([column]).iter(batch_size=1000)
+        for name in part[column]
+    ]
+    kept = np.array(_are_there(names, roots), np.bool_)
+    examples = [str(names[i]) for i in np.flatnonzero(~kept)[:_MAX_NAMED_PICTURES]]
+    missing = int((~kept).sum())
+    return rows.select(np.flatnonzero(kept)) if missing else rows, missing, examples
+
+
+def missing_pictures(missing: int, of: int, examples: Sequence[str], roots: Sequence[Path]) -> str:
+    """Return one line for the rows that have been left out."""
+    more = ", …" if missing > len(examples) else ""
+    return (
+        f"{missing:,} of {of:,} rows left out: no such picture ({', '.join(examples)}{more}) in "
+        f"{', '.join(map(str, roots))}"
+    )

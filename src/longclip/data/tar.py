@@ -1,102 +1,80 @@
-"""What is where in a tar shard of pictures and texts (WebDataset), without unpacking it."""
+"""Tar files read at any place: which member begins where, without unpacking anything."""
 
+import os
 import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
-from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from longclip.data.storage import open_file
 from longclip.errors import DataError
 
-PICTURES = frozenset({"jpg", "jpeg", "png", "webp"})
-_BLOCK = 512
 
-Place = tuple[int, int]
-"""First byte and number of bytes of a member; (0, 0) where there is none."""
-_NOWHERE: Place = (0, 0)
-
-
-@dataclass(frozen=True)
-class ShardIndex:
-    """The samples of one shard that have a picture.
+class TarMember(NamedTuple):
+    """A regular file in a tar file.
 
     Attributes:
-        places: int64 [samples, 3, 2], first byte and size of picture, .txt and .json.
-        pictureless: samples that have no picture, which are left out.
-        damage: what is wrong with the file; empty where it is whole.
+        name: with its folders.
+        offset: where its content begins, in bytes.
+        size: bytes of that.
+        mtime: when it was last changed, in seconds since 1970; not always a sensible number.
     """
 
-    places: NDArray[np.int64]
-    pictureless: int = 0
-    damage: str = ""
-
-    def __len__(self) -> int:
-        return len(self.places)
+    name: str
+    offset: int
+    size: int
+    mtime: float
 
 
-def scan(path: Path) -> ShardIndex:
+def read_members(place: str) -> tuple[list[TarMember], str]:
     """Read the headers of a tar file once.
 
-    Members that follow one another with the same name up to the first dot of the file name are one
-    sample, as WebDataset groups them. Of a file that is cut off or damaged the samples before
-    that are used.
+    Members whose content is wholly there are used even where the padding behind it is cut off. A
+    hard link is a member whose content is where its target stands. Files with holes are left out.
+
+    Args:
+        place: path or URL of object storage.
+
+    Returns:
+        The members in their order, and what is wrong with the file; that is empty where it is
+        whole.
 
     Raises:
         DataError: if it is no tar file, or a compressed one.
+        OSError: if it cannot be read.
     """
-    members, damage = _members(path)
-    places, pictureless = [], 0
-    for _, group in groupby(members, itemgetter(0)):
-        sample: dict[str, Place] = {}
-        for _, kind, place in group:
-            sample.setdefault(kind, place)
-        if "picture" in sample:
-            places.append([sample.get(kind, _NOWHERE) for kind in ("picture", "txt", "json")])
-        else:
-            pictureless += 1
-    return ShardIndex(np.array(places, np.int64).reshape(-1, 3, 2), pictureless, damage)
-
-
-def _members(path: Path) -> tuple[list[tuple[str, str, Place]], str]:
-    """Key, kind and place of each whole member, and what is wrong with the rest of the file."""
-    found: list[tuple[str, str, Place]] = []
-    size, end, damage = path.stat().st_size, 0, ""
-    try:
-        for name, place in _files(path):
-            if sum(place) > size:
-                break
-            end = -(-sum(place) // _BLOCK) * _BLOCK
-            key, kind = _key_and_kind(name)
-            found.append((key, kind, place))
-    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
-        damage = str(error)
-    if not found and (damage or not size):
-        raise DataError(
-            f"{path} is no tar file ({damage or 'it is empty'}); a compressed one (.tar.gz) has to "
-            "be decompressed first, as samples are read at any place of it"
-        )
-    with path.open("rb") as file:
+    members: list[TarMember] = []
+    by_name: dict[str, TarMember] = {}
+    end, damage = 0, ""
+    with open_file(place) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                for about in tar:
+                    if about.islnk():
+                        target = by_name.get(about.linkname)
+                        member = target and target._replace(name=about.name)
+                    elif about.isreg() and not about.issparse():
+                        member = TarMember(about.name, about.offset_data, about.size, about.mtime)
+                        if member.offset + member.size > size:
+                            break
+                    else:
+                        member = None
+                    end = tar.offset
+                    if member is not None:
+                        members.append(member)
+                        by_name[member.name] = member
+        # The last three: numbers in headers that make no sense.
+        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+            damage = str(error)
+        if not members and (damage or not size):
+            raise DataError(
+                f"{place} is no tar file ({damage or 'it is empty'}); a compressed one (.tar.gz) "
+                "has to be decompressed first, as members are read at any place of it"
+            )
         file.seek(end)
         # Two blocks of zeros end a tar file; tarfile takes damage for the end just as well.
-        if damage or file.read(_BLOCK) != bytes(_BLOCK):
-            damage = f"cut off or damaged after {end:,} of {size:,} bytes; fetch it again"
-    return found, damage
-
-
-def _files(path: Path) -> Iterator[tuple[str, Place]]:
-    with tarfile.open(path, "r:") as tar:
-        for member in tar:
-            if member.isreg() and not member.issparse():
-                yield member.name, (member.offset_data, member.size)
-
-
-def _key_and_kind(name: str) -> tuple[str, str]:
-    """`a/0001.left.jpg` is a picture of the sample `a/0001`."""
-    folder, slash, file = name.rpartition("/")
-    stem, _, extension = file.partition(".")
-    kind = extension.rpartition(".")[2].lower()
-    return folder + slash + stem, "picture" if kind in PICTURES else kind
+        if damage or file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            damage = (
+                f"cut off or damaged after {min(end, size):,} of {size:,} bytes; fetch it again"
+            )
+    return members, damage

@@ -10,11 +10,13 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TextIO
 
+from filelock import lock_descriptor
+
+from longclip.data.storage import is_url
 from longclip.errors import SearchError
-from longclip.search.sources.image_source import is_url
 
 LOCK = ".writer"
-_TRIES = 100
+_MAX_ATTEMPTS = 100
 """How often others may clear the lock away between two steps of ours before we give up."""
 
 
@@ -29,41 +31,50 @@ def writing(place: str) -> Iterator[None]:
     nothing wrong.
 
     Raises:
-        SearchError: where another process writes; says which. Also where nothing can be written.
+        SearchError: if another process writes; says which. Also if nothing can be written.
     """
     if is_url(place):
         yield
         return
     folder = Path(place)
-    file, made = _taken(folder)
+    file, made = _locked(folder)
     with file:
         try:
             yield
         finally:
-            _leave_nothing(folder, made)
+            # Cleared away while the lock is held. Windows removes no open file: there it stays.
+            with suppress(OSError):
+                if os.listdir(folder) == [LOCK]:
+                    (folder / LOCK).unlink()
+                    for each in reversed(made):
+                        each.rmdir()  # fails, as it should, where others have put something in it
 
 
-def _taken(folder: Path) -> tuple[TextIO, Sequence[Path]]:
-    """The file of the lock, which is ours, and the directories that had to be made for it."""
+def _locked(folder: Path) -> tuple[TextIO, Sequence[Path]]:
+    """Return the file of the lock, which is ours, and the directories that were made for it."""
     made: list[Path] = []
-    for _ in range(_TRIES):
+    for _ in range(_MAX_ATTEMPTS):
         file = _opened(folder, made)
         if file is None:
             continue
-        if not _locked(file.fileno()):
-            with file:
-                file.seek(0)
-                writer = _writer(file.read())
-            raise SearchError(f"{folder} is being written by {writer}; wait for it")
+        if not lock_descriptor(file.fileno(), blocking=False):
+            raise SearchError(f"{folder} is being written by {_writer(file)}; wait for it")
         if _is_there(folder / LOCK, file.fileno()):
-            _sign(file)
+            about = {
+                "process": os.getpid(),
+                "host": socket.gethostname(),
+                "since": datetime.now().isoformat(" ", "seconds"),
+            }
+            file.truncate(0)
+            file.write(json.dumps(about))
+            file.flush()
             return file, made
         file.close()
     raise SearchError(f"{folder} cannot be written: no directory stays there")
 
 
 def _opened(folder: Path, made: list[Path]) -> TextIO | None:
-    """The file of the lock; None where another process clears it away at this moment."""
+    """Open the file of the lock; return None where another process clears it away meanwhile."""
     try:
         missing = takewhile(lambda each: not each.is_dir(), (folder, *folder.parents))
         for each in reversed(list(missing)):
@@ -77,51 +88,21 @@ def _opened(folder: Path, made: list[Path]) -> TextIO | None:
         raise SearchError(f"{folder} cannot be written: {error.strerror or error}") from error
 
 
-def _leave_nothing(folder: Path, made: Sequence[Path]) -> None:
-    """Take away what was made for the lock alone. Called while it is held."""
-    # Windows removes no open file: there it stays.
-    with suppress(OSError):
-        if os.listdir(folder) != [LOCK]:
-            return
-        (folder / LOCK).unlink()
-        for each in reversed(made):
-            each.rmdir()  # fails, as it should, where others have put something into it
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # Windows: writing twice is safe, only slow
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _is_there(path: Path, descriptor: int) -> bool:
-    """Whether what is open is still what others would open."""
+    """Return whether what is open is still what others would open."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 
 
-def _sign(file: TextIO) -> None:
-    about = {
-        "process": os.getpid(),
-        "host": socket.gethostname(),
-        "since": datetime.now().isoformat(" ", "seconds"),
-    }
-    file.truncate(0)
-    file.write(json.dumps(about))
-    file.flush()
-
-
-def _writer(text: str) -> str:
-    try:
-        about = json.loads(text)
-        return f"process {about['process']} on {about['host']} since {about['since']}"
-    except (ValueError, KeyError, TypeError):
-        return "another process"
+def _writer(file: TextIO) -> str:
+    """Return who holds the lock of a file, and close it."""
+    with file:
+        try:
+            file.seek(0)
+            about = json.loads(file.read())
+            return f"process {about['process']} on {about['host']} since {about['since']}"
+        # Windows lets nobody else read a locked file.
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process"

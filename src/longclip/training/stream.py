@@ -14,8 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from longclip.data import Captions, Collection
-from longclip.data.captions import DEFAULT_POLICY, TextPolicy, sample_texts
-from longclip.data.mixture import Mixture
+from longclip.data.captions import DEFAULT_POLICY, TextPolicy, policy_of, sample_texts
 from longclip.errors import ImageError
 from longclip.inputs import Preprocess, clip_tokenizer
 from longclip.spec import EOT
@@ -127,7 +126,8 @@ class Pairs(Dataset[Batch]):
             except (ImageError, MissingText) as error:
                 bad.append(str(error))
                 continue
-            texts.append(sample_texts(captions, random, self._policy(index)))
+            policy = policy_of(self.store.collection, index, reading.policy)
+            texts.append(sample_texts(captions, random, policy))
             crops.append(_crop(random, reading.crop_scale))
             if reading.pad_prefix:
                 pads += random.integers(0, reading.pad_prefix + 1, len(texts[-1].short)).tolist()
@@ -146,12 +146,6 @@ class Pairs(Dataset[Batch]):
         if not captions.short and not captions.long:
             raise MissingText(f"{self.store.collection.name}, item {index}: no caption")
         return captions
-
-    def _policy(self, index: int) -> TextPolicy:
-        collection = self.store.collection
-        if isinstance(collection, Mixture):
-            return collection.policy_of(index, self.reading.policy)
-        return self.reading.policy
 
 
 LOADED_AT_ONCE = 64

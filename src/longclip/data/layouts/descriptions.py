@@ -1,12 +1,10 @@
 """Long descriptions in JSON files beside pictures: ShareGPT4V, DOCCI, DCI, ImageInWords."""
 
-import json
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from longclip.data.collection import Captions
+from longclip.data.json_files import json_rows, read_json, read_jsonl
 from longclip.data.layouts.file_collection import (
     FileCollection,
     captioned,
@@ -15,73 +13,31 @@ from longclip.data.layouts.file_collection import (
     first_of,
     holding,
     listing,
-    read_json,
-    read_jsonl,
     told_of,
 )
+from longclip.data.sharegpt4v import SHAREGPT4V, picture_and_text, picture_folders
 from longclip.errors import DataError
-
-SHAREGPT4V = "share-captioner_coco_lcs_sam_1246k_1107.json"
-_CHUNK = 1 << 20
-_LONGEST_ROW = 16 << 20
 
 
 def open_sharegpt4v(root: Path, *, rows: int) -> FileCollection:
-    """The first `rows` rows of the 1.2 million; the caption is the second turn.
-
-    Line breaks become spaces, as in the published loader. Images are looked for beside the file
-    and in `data`, under the relative path that each row gives.
-    """
+    """The first `rows` rows of the 1.2 million, read as `longclip.data.sharegpt4v` does."""
     folder = holding(root, SHAREGPT4V)
     if folder is None:
         raise DataError(f"{root} holds no {SHAREGPT4V}")
     path = folder / SHAREGPT4V
+    folders = picture_folders(path)
     pairs = []
-    for row in first_rows(path, rows):
-        turns = field(row, "conversations", path)
-        if not isinstance(turns, list) or len(turns) < 2:
-            raise DataError(f"{path}: a row has no second turn; is it the published file?")
-        text = str(field(turns[1], "value", path)).replace("\n", " ")
-        name = str(field(row, "image", path))
-        image = folder / name
-        if existing(image) is None and existing(folder / "data" / name):
-            image = folder / "data" / name
+    # The rest of a file of 1.5 GB is not read.
+    for row in islice(json_rows(path), rows):
+        field(row, "conversations", path)
+        name, text = picture_and_text(row)
+        if text is None or name is None:
+            lacking = "second turn" if text is None else "'image'"
+            raise DataError(f"{path}: a row has no {lacking}; is it the published file?")
+        places = [folder / name for folder in folders]
+        image = next((place for place in places if existing(place)), places[0])
         pairs.append((image, Captions(long=(text,))))
     return captioned(root.name, pairs)
-
-
-def first_rows(path: Path, count: int) -> list[Any]:
-    """The first items of a JSON array, without reading the rest of a file of 1.5 GB."""
-    return list(islice(json_rows(path), count))
-
-
-def json_rows(path: Path) -> Iterator[Any]:
-    """The items of a JSON array one after the other, without the whole of it in memory."""
-    decoder, number = json.JSONDecoder(), 0
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        text = file.read(_CHUNK).lstrip()
-        if not text.startswith("["):
-            raise DataError(f"{path} is not a JSON list; copy or download it again")
-        at = 1
-        while True:
-            while at < len(text) and text[at] in ", \t\r\n":
-                at += 1
-            if text[at : at + 1] == "]":
-                return
-            try:
-                row, at = decoder.raw_decode(text, at)
-            except json.JSONDecodeError as error:
-                # Either the row goes on in the next piece or it is damaged; no row is this long.
-                more = file.read(_CHUNK) if len(text) - at < _LONGEST_ROW else ""
-                if not more:
-                    raise DataError(
-                        f"{path} is damaged after row {number} ({error.msg}); "
-                        "copy or download it again"
-                    ) from None
-                text, at = text[at:] + more, 0
-                continue
-            yield row
-            number += 1
 
 
 def open_docci(root: Path, *, split: str = "test") -> FileCollection:

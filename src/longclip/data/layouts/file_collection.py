@@ -1,7 +1,6 @@
 """What all layouts share: images in files with their texts or labels, and what was missing."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,10 +9,9 @@ from typing import Any, Protocol
 from PIL import Image
 
 from longclip.data.collection import Captions, Collection, LabelSet
+from longclip.data.names import IMAGE_SUFFIXES
 from longclip.errors import DataError, ImageError
 from longclip.inputs import decode_image
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 
 class LayoutCollection(Collection, Protocol):
@@ -147,40 +145,6 @@ def first_of(root: Path, names: Sequence[str], what: str) -> Path:
         if (root / name).exists():
             return root / name
     raise DataError(f"{root} holds no {what}: looked for {', '.join(names)}")
-
-
-def read_text(path: Path) -> str:
-    """A UTF-8 file, with or without a byte-order mark."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text ({error}); copy it again") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}; copy it again") from None
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file; DataError where it is damaged."""
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} is damaged JSON ({error}); copy or download it again") from None
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """A file with one JSON object a line."""
-    rows = []
-    # Not splitlines(): U+2028 and the like may stand in a text.
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{path}, line {number}, is damaged JSON ({error}); copy or download it again"
-            ) from None
-    return rows
 
 
 def field(row: Any, key: str, path: Path) -> Any:

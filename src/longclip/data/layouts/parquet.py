@@ -9,7 +9,8 @@ from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
 from longclip.data.layouts.file_collection import told_of
-from longclip.data.table import Columns, Table, quiet_datasets
+from longclip.data.table import Columns, Table
+from longclip.data.table_files import quiet_datasets
 from longclip.errors import DataError
 
 # What the usual hub copies call them, where longclip's own tables use another name.
@@ -106,13 +107,7 @@ def open_labels(
     return TableCollection(table, label_set=LabelSet(task, tuple(classes), targets))
 
 
-class _NumberedTable(Table):
-    """A table that says whether its labels are numbers with a list of names."""
-
-    numbered_labels = False
-
-
-def _table(files: Sequence[Path]) -> _NumberedTable:
+def _table(files: Sequence[Path]) -> Table:
     datasets = quiet_datasets(files[0])
     try:
         rows = datasets.load_dataset(
@@ -125,12 +120,9 @@ def _table(files: Sequence[Path]) -> _NumberedTable:
         raise DataError(
             f"{files[0]} cannot be read as parquet: {error.__cause__ or error}"
         ) from error
-    label = _first(rows, _LABEL)
     first = files[0].absolute()
-    columns = Columns(image=_first(rows, _IMAGE), label=label)
-    table = _NumberedTable(f"{first.parent.name}/{first.stem}", rows, first.parent, columns)
-    table.numbered_labels = label is not None and hasattr(rows.features[label], "names")
-    return table
+    columns = Columns(image=_first(rows, _IMAGE), label=_first(rows, _LABEL))
+    return Table(f"{first.parent.name}/{first.stem}", rows, first.parent, columns)
 
 
 def _first(rows: Any, names: Sequence[str]) -> str | None:

@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 
 from longclip.data.collection import Captions
+from longclip.data.json_files import read_json, read_text
 from longclip.data.layouts.file_collection import (
     FileCollection,
     captioned,
     field,
     first_of,
     holding,
-    read_json,
-    read_text,
     told_of,
 )
 from longclip.errors import DataError

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from longclip.data.collection import Captions
+from longclip.data.json_files import read_text
 from longclip.data.layouts.file_collection import (
     FileCollection,
     captioned,
     holding,
     image_files,
     listing,
-    read_text,
     told_of,
 )
 from longclip.errors import DataError

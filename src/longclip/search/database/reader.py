@@ -14,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from longclip.data.storage import is_url
 from longclip.errors import FilterError, SearchError, UnreadableError
 from longclip.search.database.lance import among, connect, is_storage, quoted, reason, tables
 from longclip.search.database.provenance import About
 from longclip.search.database.schema import FACTS, PACKED, Facts, Row
-from longclip.search.sources.image_source import PART, container_of, is_url
+from longclip.search.sources.image_source import PART, container_of
 
 TABLE = "images"
 SOURCES = "longclip.sources"

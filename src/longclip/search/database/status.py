@@ -4,10 +4,10 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 
+from longclip.data.storage import is_url
 from longclip.search.database.provenance import About
 from longclip.search.database.reader import Reader
 from longclip.search.database.vector_index import IndexQuality, read_quality
-from longclip.search.sources.image_source import is_url
 
 
 @dataclass(frozen=True)

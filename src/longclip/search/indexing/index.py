@@ -7,6 +7,7 @@ from pathlib import Path
 
 from longclip._libraries import require
 from longclip._progress import SILENT, OnProgress
+from longclip.data.storage import is_url
 from longclip.errors import SearchError
 from longclip.inputs.images import MAX_PIXELS
 from longclip.model import CLIP
@@ -29,7 +30,6 @@ from longclip.search.indexing.index_report import IndexReport
 from longclip.search.indexing.local_run import Run
 from longclip.search.indexing.outcomes import Outcomes
 from longclip.search.locking import writing
-from longclip.search.sources.image_source import is_url
 
 
 def index(

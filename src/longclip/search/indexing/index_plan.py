@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from longclip.data.storage import is_url
 from longclip.errors import SearchError
 from longclip.model import CLIP
 from longclip.search.database.lance import quoted
@@ -13,7 +14,7 @@ from longclip.search.database.provenance import about, check_same_model
 from longclip.search.database.reader import Known, Reader
 from longclip.search.database.store import Store
 from longclip.search.sources.folders import FolderSource, JoinedSource
-from longclip.search.sources.image_source import PART, Bad, ImageSource, Item, Listing, is_url
+from longclip.search.sources.image_source import PART, Bad, ImageSource, Item, Listing
 from longclip.search.sources.open_image_source import open_image_source
 
 

@@ -6,20 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from longclip.data.layouts.file_collection import IMAGE_SUFFIXES
+from longclip.data.names import SEARCHED_SUFFIXES
+from longclip.data.storage import is_url, latest
 from longclip.errors import SearchError
-from longclip.search.sources.image_source import (
-    ImageSource,
-    Item,
-    Listing,
-    Unlisted,
-    is_url,
-    latest,
+from longclip.search.sources.image_source import ImageSource, Item, Listing, Unlisted
+from longclip.search.sources.sidecars import (
+    CAPTION_SUFFIXES,
+    MAX_CAPTION_BYTES,
+    caption_beside,
+    caption_of,
 )
-from longclip.search.sources.sidecars import CAPTION_SUFFIXES, LARGEST, caption_beside, caption_of
-
-SUFFIXES = IMAGE_SUFFIXES | {".jfif", ".jpe", ".jp2", ".avif", ".heic", ".heif", ".ppm", ".pgm"}
-"""Files that are taken for images; what cannot be decoded is then listed as broken."""
 
 
 class _Files:
@@ -167,7 +163,7 @@ def _list_files(
         entry.name: entry for entry in entries if entry.name.lower().endswith(CAPTION_SUFFIXES)
     }
     for entry in entries:
-        if os.path.splitext(entry.name)[1].lower() not in SUFFIXES:
+        if os.path.splitext(entry.name)[1].lower() not in SEARCHED_SUFFIXES:
             unlisted += _folder_that_is_away(entry)
             continue
         name = caption_beside(entry.name, beside.__contains__)
@@ -199,7 +195,7 @@ def _beside(item: Item) -> str | None:
         return None
     try:
         with open(item.place, "rb") as file:
-            content = file.read(LARGEST)
+            content = file.read(MAX_CAPTION_BYTES)
     except OSError:  # it was there a moment ago; the image is still an image
         return None
     return caption_of(content, item.place)

@@ -1,8 +1,11 @@
 """What an indexer asks of a place with images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from longclip.errors import DataError, SearchError
 
 PART = "::"
 """Between a file that holds many images and the name or number of one of them."""
@@ -79,14 +82,13 @@ class ImageSource(Protocol):
         ...
 
 
-def is_url(place: str) -> bool:
-    """Whether it is no path on this machine."""
-    return "://" in place
-
-
-def latest(*times_ns: int) -> int:
-    """The latest of several times; disks may tell some that no column of int64 can hold."""
-    return min(max(0, *times_ns), 2**63 - 1)
+@contextmanager
+def search_errors() -> Iterator[None]:
+    """Raise as SearchError what the data package says of a place; also for whole functions."""
+    try:
+        yield
+    except DataError as error:
+        raise SearchError(str(error)) from error
 
 
 def container_of(uri: str) -> str | None:

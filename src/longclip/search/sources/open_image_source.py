@@ -6,26 +6,22 @@ from functools import lru_cache
 from pathlib import Path
 
 from longclip.data import ShardCache
-from longclip.data.hub import is_hub_name, is_saved
-from longclip.data.open import SCENES
-from longclip.data.shard_list import expand_braces, find_shards, is_shards
-from longclip.data.shard_list import is_remote as is_web_address
-from longclip.errors import DataError, SearchError
-from longclip.search.sources.folders import SUFFIXES, FileSource, FolderSource, JoinedSource
-from longclip.search.sources.image_source import PART, SHARDS, ImageSource, Item, is_url
-from longclip.search.sources.storage_source import (
-    RemotePattern,
-    RemoteSource,
-    matching,
-    read_url,
-    stamp_of,
-)
+from longclip.data.names import SEARCHED_SUFFIXES, Kind, kind_of
+from longclip.data.shard_list import expand_braces, find_shards
+from longclip.data.storage import WILDCARDS, file_info, is_url, matching, read_url
+from longclip.errors import SearchError
+from longclip.search.sources.folders import FileSource, FolderSource, JoinedSource
+from longclip.search.sources.image_source import PART, SHARDS, ImageSource, Item, search_errors
+from longclip.search.sources.storage_source import StoragePattern, StorageSource
 from longclip.search.sources.table_source import CollectionSource, LinesSource, ParquetSource
-from longclip.search.sources.tar_source import TarSource, read_at, tar_members
+from longclip.search.sources.tar_source import TarSource, read_image, tar_images
 
-_WILD = frozenset("*?[")
+_COLLECTIONS = frozenset(
+    {Kind.SAVED, Kind.MIXTURE, Kind.SHARD_INDEX, Kind.CONVERSATIONS, Kind.TABLE}
+)
 
 
+@search_errors()
 def open_image_source(place: str | Path, *, without: str | Path | None = None) -> ImageSource:
     """Open a place with images.
 
@@ -40,38 +36,44 @@ def open_image_source(place: str | Path, *, without: str | Path | None = None) -
         without: a folder that is left out of others, such as the database itself.
 
     Raises:
-        SearchError: where there is no such place.
+        SearchError: if there is no such place.
     """
-    name = str(place)
-    is_scenes = name.partition("/")[0] == SCENES and isinstance(place, str)
-    if is_scenes and os.path.isdir(name):
-        raise SearchError(
-            f"{name} is a folder here, and also the name of drawings that longclip makes: write "
-            f"./{name} for the folder, or ask for the drawings from another directory"
-        )
-    if is_scenes or (os.path.isdir(name) and is_saved(Path(name))):
-        return CollectionSource(name if is_scenes else os.path.abspath(name))
-    if is_web_address(name):
-        raise SearchError(f"{name}: pages of the web are not fetched; download it first")
-    if is_url(name):
-        return _open_url(name)
-    if os.path.isdir(name):
-        return _open_folder(name, without)
-    if os.path.isfile(name):
-        return _open_file(name) or FileSource(name)
-    if is_shards(name) and "{" in name:
-        return _joined_shards(name)
-    if _WILD & set(name):
-        return _matching(name, without)
-    if is_hub_name(name) and not Path(name).suffix:
+    name, kind = str(place), kind_of(place)
+    if kind is Kind.SCENES:
+        if os.path.isdir(name):
+            raise SearchError(
+                f"{name} is a folder here, and also the name of drawings that longclip makes: "
+                f"write ./{name} for the folder, or ask for the drawings from another directory"
+            )
         return CollectionSource(name)
-    raise SearchError(
-        f"{name}: there is no such file or folder; check the path, and whether its disk is there"
-    )
+    if kind is Kind.HUB:
+        return CollectionSource(name)
+    if kind is Kind.WEB:
+        raise SearchError(f"{name}: pages of the web are not fetched; download it first")
+    if kind is Kind.STORAGE:
+        return _open_url(name)
+    if kind is Kind.FOLDER:
+        return FolderSource(name, without)
+    if kind in (Kind.SHARD_FOLDER, Kind.SHARDS):
+        shards = find_shards(name, ShardCache())
+        return JoinedSource(os.path.abspath(name), [TarSource(shard.place) for shard in shards])
+    if kind is Kind.PATTERN:
+        return _matching(name, without)
+    if kind is Kind.MISSING or (kind is Kind.MIXTURE and not os.path.isfile(name)):
+        raise SearchError(
+            f"{name}: there is no such file or folder; check the path, and whether its disk is "
+            "there"
+        )
+    if container := _open_container(name):
+        return container
+    if name.endswith(".jsonl"):
+        return LinesSource(name)
+    return CollectionSource(os.path.abspath(name)) if kind in _COLLECTIONS else FileSource(name)
 
 
+@search_errors()
 def read_original(uri: str) -> bytes:
-    """The image file of a row, from where it was indexed.
+    """Return the image file of a row, from where it was indexed.
 
     Raises:
         OSError, ValueError: where it is gone or cannot be read.
@@ -82,14 +84,14 @@ def read_original(uri: str) -> bytes:
     if not part or os.path.isfile(uri):
         return Path(uri).read_bytes()
     if container.endswith(".tar"):
-        found = tar_members(container)[0].get(member)
+        found = tar_images(container)[0].get(member)
         if found is None:
             raise FileNotFoundError(f"{container} has no {member} any more")
-        return read_at(container, found.offset, found.size)
+        return read_image(container, found)
     if not member.isdecimal():
         raise FileNotFoundError(f"{uri} is no place that longclip has indexed")
     is_file = is_url(container) or os.path.isfile(container)
-    rows = _rows_of(container, stamp_of(container) if is_file else "")
+    rows = _rows_of(container, file_info(container).stamp if is_file else "")
     try:
         return rows.read(Item(uri, None, 0, int(member)))
     except IndexError:
@@ -103,18 +105,24 @@ def _rows_of(container: str, stamp: str) -> ParquetSource | CollectionSource:
     return ParquetSource(container) if is_parquet else CollectionSource(container)
 
 
+def _open_container(place: str) -> TarSource | ParquetSource | None:
+    """Open a file or URL that holds many images; return None where it is anything else."""
+    if place.endswith(".tar"):
+        return TarSource(place)
+    return ParquetSource(place) if place.endswith(".parquet") else None
+
+
 def _open_url(url: str) -> ImageSource:
-    """One file, many by a pattern, or all images below."""
-    names = expand_braces(url) if is_shards(url) else [url]
-    if names == [url] and not _WILD & set(url):
-        return _open_file(url) or RemoteSource(url)
-    parts = [
-        part
-        for name in names
-        for part in (
-            _matching_urls(name) if _WILD & set(name) else [_open_file(name) or RemoteSource(name)]
-        )
-    ]
+    """Open one file, many by a pattern, or all images below."""
+    names = expand_braces(url) if url.endswith(".tar") else [url]
+    if names == [url] and not WILDCARDS & set(url):
+        return _open_container(url) or StorageSource(url)
+    parts: list[ImageSource] = []
+    for name in names:
+        if WILDCARDS & set(name):
+            parts += _matching_urls(name)
+        else:
+            parts.append(_open_container(name) or StorageSource(name))
     if not parts:
         raise SearchError(f"{url} matches nothing; check the pattern, and put it in quotes")
     return JoinedSource(url, parts)
@@ -124,39 +132,14 @@ def _matching_urls(pattern: str) -> list[ImageSource]:
     parts: list[ImageSource] = []
     has_images = False
     for url, is_folder in matching(pattern).items():
-        part = None if is_folder else _open_file(url)
-        if is_folder and "**" not in pattern:
-            parts.append(RemoteSource(url))
-        elif part is not None:
-            parts.append(part)
-        elif not is_folder:
-            has_images |= os.path.splitext(url)[1].lower() in SUFFIXES
-    return [RemotePattern(pattern), *parts] if has_images else parts
-
-
-def _open_file(name: str) -> ImageSource | None:
-    """A file that holds many images; None where it is anything else."""
-    if name.endswith(".tar"):
-        return TarSource(name)
-    if name.endswith(".parquet"):
-        return ParquetSource(name)
-    if name.endswith(".jsonl") and not is_url(name):
-        return LinesSource(name)
-    if name.endswith((".json", ".toml")) and not is_url(name):
-        return CollectionSource(os.path.abspath(name))
-    return None
-
-
-def _open_folder(name: str, without: str | Path | None) -> ImageSource:
-    return _joined_shards(name) if is_shards(name) else FolderSource(name, without)
-
-
-def _joined_shards(name: str) -> ImageSource:
-    try:
-        shards = find_shards(name, ShardCache())
-    except DataError as error:
-        raise SearchError(str(error)) from None
-    return JoinedSource(os.path.abspath(name), [TarSource(shard.place) for shard in shards])
+        if is_folder:
+            # What `**` matches below a folder is matched itself.
+            parts += [] if "**" in pattern else [StorageSource(url)]
+        elif container := _open_container(url):
+            parts.append(container)
+        else:
+            has_images |= os.path.splitext(url)[1].lower() in SEARCHED_SUFFIXES
+    return [StoragePattern(pattern), *parts] if has_images else parts
 
 
 def _matching(pattern: str, without: str | Path | None) -> ImageSource:
@@ -168,10 +151,10 @@ def _matching(pattern: str, without: str | Path | None) -> ImageSource:
         if os.path.isdir(path):
             # What `**` matches below a folder is in that folder already.
             if "**" not in pattern:
-                folder = _open_folder(path, without)
+                folder = open_image_source(Path(path), without=without)
                 # Never one in another: the engine looks for shards among the parts.
                 parts += folder.parts if isinstance(folder, JoinedSource) else [folder]
-        elif Path(path).suffix.lower() in SUFFIXES:
+        elif Path(path).suffix.lower() in SEARCHED_SUFFIXES:
             parts.append(FileSource(path))
         elif path.endswith((*SHARDS, ".jsonl")):
             parts.append(open_image_source(Path(path)))

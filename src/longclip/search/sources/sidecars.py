@@ -8,8 +8,8 @@ from typing import Any
 CAPTION_SUFFIXES = (".txt", ".json")
 """The first that is there counts."""
 _KEYS = ("caption", "description", "text")
-LARGEST = 64 << 10
-"""Bytes that are read of such a file. A description has a hundredth of that."""
+MAX_CAPTION_BYTES = 64 << 10
+"""A description has a hundredth of that; the rest of a larger file is not read."""
 
 
 def caption_beside(image: str, is_there: Callable[[str], bool]) -> str | None:

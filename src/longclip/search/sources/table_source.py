@@ -11,13 +11,12 @@ from typing import Any
 
 from longclip.data import Captions, Collection, open_collection
 from longclip.data.collection import image_file_of
-from longclip.data.layouts.file_collection import read_jsonl
-from longclip.data.pictures import find_picture
-from longclip.data.table import USUAL, strings
-from longclip.errors import DataError, SearchError, UsageError
+from longclip.data.json_files import read_jsonl
+from longclip.data.storage import file_info, is_url, open_file
+from longclip.data.table import USUAL, find_picture, strings
+from longclip.errors import SearchError, UsageError
 from longclip.search.sources.folders import FileSource
-from longclip.search.sources.image_source import PART, Item, Listing, Unlisted, is_url
-from longclip.search.sources.storage_source import file_info, open_file
+from longclip.search.sources.image_source import PART, Item, Listing, Unlisted, search_errors
 
 _TEXTS = (*USUAL["long"], *USUAL["short"])
 """Columns that may hold captions, the ones with the longest texts first."""
@@ -42,15 +41,16 @@ class ParquetSource:
         """Travels to other processes by its name; what is open stays here."""
         return ParquetSource, (self.name,)
 
+    @search_errors()
     def list(self) -> Listing:
-        """As many items as the file has rows."""
+        """Return as many items as the file has rows."""
         changed = file_info(self.name).mtime_ns
         starts = self._open()
         items = [Item(f"{self.name}{PART}{row}", None, changed, row) for row in range(starts[-1])]
         return Listing(items)
 
     def read(self, item: Item) -> bytes:
-        """The image of a row: embedded, or a file whose path starts where the table is."""
+        """Return the image of a row: embedded, or a file whose path starts where the table is."""
         value = next(
             (v for name, v in self._row(item.place).items() if name in USUAL["image"]), None
         )
@@ -63,12 +63,12 @@ class ParquetSource:
         return (Path(self.name).parent / path).read_bytes()
 
     def caption(self, item: Item) -> str | None:
-        """From the usual columns."""
+        """Return the text of the usual columns."""
         row = self._row(item.place)
         return next((" ".join(strings(row[k])) for k in _TEXTS if strings(row.get(k))), None)
 
     def _open(self) -> Sequence[int]:
-        """The first row of each row group, and the number of rows."""
+        """Return the first row of each row group, and the number of rows."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -90,7 +90,7 @@ class ParquetSource:
         return self._starts
 
     def _row(self, row: int) -> dict[str, Any]:
-        """One row; the group of rows around it is kept, as its neighbours are asked for next."""
+        """Return one row; the group around it is kept, as its neighbours are asked for next."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -98,7 +98,7 @@ class ParquetSource:
             starts = self._starts or self._open()
             number = bisect_right(starts, row) - 1
             if row >= starts[-1]:
-                raise self._without(row)
+                raise self._gone(row)
             if self._group[0] != number:
                 try:
                     with open_file(self.name) as file:
@@ -111,11 +111,11 @@ class ParquetSource:
                 self._group = (number, rows)
             rows = self._group[1]
         if row - starts[number] >= rows.num_rows:
-            raise self._without(row)
+            raise self._gone(row)
         return {name: rows[name][row - starts[number]].as_py() for name in rows.column_names}
 
-    def _without(self, row: int) -> FileNotFoundError:
-        """The file has been overwritten since it was listed."""
+    def _gone(self, row: int) -> FileNotFoundError:
+        """Return the error for a file that has been overwritten since it was listed."""
         return FileNotFoundError(f"{self.name} has no row {row} any more")
 
 
@@ -125,13 +125,12 @@ class LinesSource:
     def __init__(self, path: str) -> None:
         self.name = os.path.abspath(path)
 
+    @search_errors()
     def list(self) -> Listing:
-        """An item for each file; the captions of rows with the same one are joined."""
+        """Return an item for each file; the captions of rows with the same one are joined."""
         about = file_info(self.name)
         try:
             rows = read_jsonl(Path(self.name))
-        except DataError as error:
-            raise SearchError(str(error)) from None
         except RecursionError:
             raise SearchError(f"{self.name}: a row is nested too deeply; mend it") from None
         captions: dict[str, list[str]] = {}
@@ -157,11 +156,11 @@ class LinesSource:
         return Listing(items, unlisted)
 
     def read(self, item: Item) -> bytes:
-        """The file."""
+        """Read the file."""
         return Path(item.uri).read_bytes()
 
     def caption(self, item: Item) -> str | None:
-        """From the file's rows."""
+        """Return the text of the file's rows."""
         return item.place or None
 
 
@@ -180,16 +179,14 @@ class CollectionSource:
         """Travels to other processes by its name, and is opened once in each."""
         return _collection, (self.name,)
 
+    @search_errors()
     def list(self) -> Listing:
-        """As many items as it has."""
-        try:
-            count = len(self._opened())
-        except DataError as error:
-            raise SearchError(str(error)) from error
+        """Return as many items as it has."""
+        count = len(self._opened())
         return Listing([Item(f"{self.name}{PART}{i}", None, 0, i) for i in range(count)])
 
     def read(self, item: Item) -> bytes:
-        """The image file; a PNG where the collection draws its images."""
+        """Return the image file; a PNG where the collection draws its images."""
         collection = self._opened()
         content = image_file_of(collection, item.place)
         if content is None:
@@ -199,7 +196,7 @@ class CollectionSource:
         return content
 
     def caption(self, item: Item) -> str | None:
-        """Its long text, or the short ones."""
+        """Return its long text, or the short ones."""
         captions: Captions = self._opened().captions(item.place)
         return " ".join(captions.long[:1] or captions.short) or None
 

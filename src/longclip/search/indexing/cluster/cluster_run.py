@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from longclip._progress import OnProgress
+from longclip.data.storage import is_url
 from longclip.errors import SearchError
 from longclip.model import CLIP
 from longclip.search.database.schema import Row
@@ -39,7 +40,7 @@ from longclip.search.indexing.cluster.work import (
 from longclip.search.indexing.image_loader import Decoding, Fresh, Same
 from longclip.search.indexing.index_plan import Plan, Task
 from longclip.search.indexing.outcomes import STAGE, Outcomes
-from longclip.search.sources.image_source import Bad, is_url
+from longclip.search.sources.image_source import Bad
 
 ROWS_AT_ONCE = 4096
 """Rows in one piece: a cluster makes them faster than small pieces could be written."""

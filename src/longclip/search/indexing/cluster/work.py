@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
-from longclip.errors import SearchError
+from longclip.data.storage import file_info
+from longclip.errors import FetchError
 from longclip.search.database.lance import quoted
 from longclip.search.database.reader import Known, Reader
 from longclip.search.database.shard_table import DoneShard
@@ -17,7 +18,6 @@ from longclip.search.sources.image_source import (
     Listing,
     container_of,
 )
-from longclip.search.sources.storage_source import stamp_of
 from longclip.search.sources.table_source import ParquetSource
 from longclip.search.sources.tar_source import TarSource
 
@@ -139,8 +139,8 @@ def split(sources: Sequence[ImageSource]) -> Split:
             if part.name in shards:
                 continue
             try:
-                stamp = stamp_of(part.name)
-            except SearchError as error:
+                stamp = file_info(part.name).stamp
+            except FetchError as error:
                 missing.append(Bad(part.name, str(error)))
                 continue
             shards[part.name] = Shard(len(shards), part, source.name, stamp)

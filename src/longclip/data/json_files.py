@@ -1,0 +1,73 @@
+"""Text, JSON and JSON-lines files, with messages that name the file and the line."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from longclip.errors import DataError
+
+_READ_CHARACTERS = 1 << 20
+_MAX_ROW_CHARACTERS = 16 << 20
+
+
+def read_text(path: Path) -> str:
+    """Return a UTF-8 file, with or without a byte-order mark."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error}); copy it again") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; copy it again") from None
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file; raise DataError where it is damaged."""
+    return parse_json(read_text(path), str(path))
+
+
+def parse_json(text: str, place: str) -> Any:
+    """Return the content of a JSON text from `place`; raise DataError where it is damaged."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{place} is damaged JSON ({error}); copy or download it again") from None
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file with one JSON object a line."""
+    # Not splitlines(): U+2028 and the like may stand in a text.
+    return [
+        parse_json(line, f"{path}, line {number},")
+        for number, line in enumerate(read_text(path).split("\n"), 1)
+        if line.strip()
+    ]
+
+
+def json_rows(path: Path) -> Iterator[Any]:
+    """Yield the items of a JSON array one after the other, without the whole of it in memory."""
+    decoder, number = json.JSONDecoder(), 0
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        text = file.read(_READ_CHARACTERS).lstrip()
+        if not text.startswith("["):
+            raise DataError(f"{path} is not a JSON list; copy or download it again")
+        at = 1
+        while True:
+            while at < len(text) and text[at] in ", \t\r\n":
+                at += 1
+            if text[at : at + 1] == "]":
+                return
+            try:
+                row, at = decoder.raw_decode(text, at)
+            except json.JSONDecodeError as error:
+                # Either the row goes on in the next piece or it is damaged; no row is this long.
+                more = file.read(_READ_CHARACTERS) if len(text) - at < _MAX_ROW_CHARACTERS else ""
+                if not more:
+                    raise DataError(
+                        f"{path} is damaged after row {number} ({error.msg}); "
+                        "copy or download it again"
+                    ) from None
+                text, at = text[at:] + more, 0
+                continue
+            yield row
+            number += 1

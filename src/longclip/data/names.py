@@ -1,0 +1,125 @@
+"""What a user may name as data or as images, told apart once for all packages."""
+
+import glob
+import re
+from enum import Enum
+from pathlib import Path
+
+from longclip.data.json_files import json_rows
+from longclip.data.storage import WILDCARDS, is_url, is_web
+from longclip.errors import DataError
+
+SCENES = "scenes"
+SCENE_SPLITS = (
+    "train",
+    "train-tags",
+    "train-landmarks",
+    "train-groups",
+    "val",
+    "val-short",
+    "test",
+    "test-short",
+)
+
+ACCEPTED = (
+    "a .parquet or .jsonl file, or a folder of pictures, or one that `datasets` has saved; a JSON "
+    "list of rows or conversations; tar shards: a .tar file, 'part-{000..099}.tar', a pattern, a "
+    "folder of them, a URL, or their index; a .toml mixture of all these; scenes/SPLIT; "
+    "owner/name on the Hugging Face hub"
+)
+"""The forms that training, evaluation and search accept, for messages."""
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+"""Image files of published data sets."""
+
+SEARCHED_SUFFIXES = IMAGE_SUFFIXES | {
+    *(".jfif", ".jpe", ".jp2", ".avif", ".heic", ".heif", ".ppm", ".pgm")
+}
+"""Files that search takes for images; what cannot be decoded is then listed as broken."""
+
+_DATA_SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tar", ".gz", ".zip", ".toml")
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+(:[\w.\[\]%-]+)?")
+_MAX_INDEX_START = 1 << 20
+"""Characters of a JSON file among which an index has its `shardlist`."""
+
+
+class Kind(Enum):
+    """A kind of name, in the order in which they are tried."""
+
+    SCENES = "scenes or scenes/SPLIT"
+    WEB = "an address http:// or https://"
+    STORAGE = "any other URL"
+    SAVED = "a folder that `datasets` has saved"
+    SHARD_FOLDER = "a folder of tar files and nothing but what may lie beside them"
+    FOLDER = "any other folder"
+    MIXTURE = "a .toml file"
+    TAR = "a .tar file"
+    SHARD_INDEX = "a JSON file with a `shardlist`"
+    CONVERSATIONS = "a JSON list of conversations"
+    TABLE = "a .parquet, .jsonl or other .json file"
+    FILE = "any other file"
+    SHARDS = "no path here: names of tar files in braces"
+    HUB = "no path here: owner/name or owner/name:split"
+    PATTERN = "no path here: a pattern of paths"
+    MISSING = "nothing that is there"
+
+
+def kind_of(name: str | Path) -> Kind:
+    """Return what a user means by a name; a `Path` is never scenes nor on the hub."""
+    text, path = str(name), Path(name)
+    if isinstance(name, str) and text.partition("/")[0] == SCENES:
+        return Kind.SCENES
+    if is_url(text):
+        return Kind.WEB if is_web(text) else Kind.STORAGE
+    if path.is_dir():
+        if is_saved(path):
+            return Kind.SAVED
+        return Kind.SHARD_FOLDER if _holds_only_tars(path) else Kind.FOLDER
+    if path.suffix == ".toml":  # also where it is not there: it can be nothing else
+        return Kind.MIXTURE
+    if path.is_file():
+        return _kind_of_file(path)
+    if text.endswith(".tar") and "{" in text:
+        return Kind.SHARDS
+    is_pattern = bool(WILDCARDS & set(text))
+    # `owner/name:train[:10%]` looks like a pattern; it is one where it matches something.
+    if isinstance(name, str) and is_hub_name(text) and not (is_pattern and glob.glob(text)):
+        return Kind.HUB
+    return Kind.PATTERN if is_pattern else Kind.MISSING
+
+
+def is_hub_name(text: str) -> bool:
+    """Return whether `text` may be `owner/name` or `owner/name:split` on the hub."""
+    is_file = text.lower().endswith((*_DATA_SUFFIXES, *SEARCHED_SUFFIXES))
+    return not is_file and _HUB_NAME.fullmatch(text) is not None
+
+
+def is_saved(path: Path) -> bool:
+    """Return whether `save_to_disk` has written this folder, or one with parts (train, test …)."""
+    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+
+
+def _holds_only_tars(folder: Path) -> bool:
+    try:
+        suffixes = {path.suffix for path in folder.iterdir() if not path.name.startswith(".")}
+    except OSError:  # who reads it says so
+        return False
+    return ".tar" in suffixes and suffixes <= {".tar", ".json", ".txt", ".md"}
+
+
+def _kind_of_file(path: Path) -> Kind:
+    if path.suffix != ".json":
+        kinds = {".tar": Kind.TAR, ".parquet": Kind.TABLE, ".jsonl": Kind.TABLE}
+        return kinds.get(path.suffix, Kind.FILE)
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        start = file.read(_MAX_INDEX_START).lstrip()
+    if start.startswith("{") and '"shardlist"' in start:
+        return Kind.SHARD_INDEX
+    if start.startswith("["):
+        try:
+            first = next(json_rows(path), None)
+        except DataError:  # their reader says where it is damaged
+            return Kind.CONVERSATIONS
+        if isinstance(first, dict) and "conversations" in first:
+            return Kind.CONVERSATIONS
+    return Kind.TABLE
