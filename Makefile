@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format nano clean
+.PHONY: help setup demo test test-all lint lint-page format nano clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -38,18 +38,28 @@ test: $(VENV)/installed-dev  ## all tests but the slow ones
 test-all: $(VENV)/installed-dev  ## all tests
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/installed-dev  ## ruff, mypy and codespell
+lint: $(VENV)/installed-dev  ## ruff, mypy, codespell; biome and tsc for the search page
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory lint-page; \
+	else echo "npm is not installed: the search page's style and script are not checked"; fi
 
-format: $(VENV)/installed-dev  ## let ruff put the code in order
+lint-page: node_modules/installed  ## biome and tsc for the search page
+	npm run --silent lint
+
+node_modules/installed: package.json package-lock.json
+	npm ci --silent
+	@touch $@
+
+format: $(VENV)/installed-dev  ## let ruff and biome put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory node_modules/installed && npm run --silent format; fi
 
 nano: $(VENV)/installed  ## remake the bundled model (half an hour)
 	$(BIN)/python scripts/make_nano.py
 
 clean:  ## remove .venv and caches (runs/ stays)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

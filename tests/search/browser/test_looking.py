@@ -45,7 +45,7 @@ def test_the_page_judges_as_the_terminal_does_and_in_the_same_words(page: Any) -
     marks = legend.locator("i").evaluate_all("all => all.map(mark => mark.classList[1])")
     assert marks == list(MEANINGS)
     scores = [-9, -0.001, 0, 0.5, 0.999, 1, 9]
-    assert page.evaluate("scores => scores.map(stateOfScore)", scores) == list(map(verdict, scores))
+    assert page.evaluate("scores => scores.map(verdictOf)", scores) == list(map(verdict, scores))
 
 
 def test_detail_shows_the_original(page: Any) -> None:

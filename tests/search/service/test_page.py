@@ -20,7 +20,7 @@ def test_one_response_holds_the_three_files_and_refers_to_none() -> None:
     joined = page.render_page("N0nce")
     assert f'<style nonce="N0nce">\n{STYLE}</style>' in joined
     assert f'<script nonce="N0nce">\n{SCRIPT}</script>' in joined
-    assert not re.findall(r'rel="stylesheet"|src="\w|\{\{', joined)
+    assert not re.findall(r'rel="stylesheet"|src="\w|\{\{nonce', joined)
     assert len(joined) < len(HTML + STYLE + SCRIPT) + 100
 
 
@@ -32,9 +32,22 @@ def test_nothing_in_style_or_script_ends_its_element_early() -> None:
 def test_every_element_that_the_script_asks_for_is_in_the_markup() -> None:
     ids = re.findall(r'\bid="([\w-]+)"', HTML)
     assert len(ids) == len(set(ids))
-    asked = set(re.findall(r'\$\("([\w-]+)"', SCRIPT))
+    asked = set(re.findall(r'byId\("([\w-]+)"', SCRIPT))
     assert len(asked) > 20
     assert asked <= set(ids)
+
+
+def fields(type_name: str) -> set[str]:
+    """Return the properties of a type that the script declares."""
+    [declared] = re.findall(rf"@typedef {{object}} {type_name}\n(.*?)\n \*\n", SCRIPT, re.DOTALL)
+    return set(re.findall(r"@property {.*} (\w+)", declared))
+
+
+def test_the_types_that_the_script_declares_are_the_servers() -> None:
+    assert fields("About") <= set(schemas.AboutAnswer.model_fields)
+    assert fields("TokenCount") == set(schemas.TokensAnswer.model_fields)
+    assert fields("Hit") <= set(schemas.HitAnswer.model_fields)
+    assert fields("SearchAnswer") <= set(schemas.SearchAnswer.model_fields)
 
 
 def constant(name: str) -> float:
@@ -45,10 +58,10 @@ def constant(name: str) -> float:
 def test_page_and_server_agree_on_bounds_and_words() -> None:
     assert f'maxlength="{schemas.LONGEST_TEXT}"' in HTML
     assert constant("SATISFIED") == sentence_scores.SATISFIED
-    assert constant("NOT_SATISFIED") == sentence_scores.UNSATISFIED
+    assert constant("UNSATISFIED") == sentence_scores.UNSATISFIED
     states = dict(re.findall(r'(yes|open|no): \[".", "([\w ]+)"\]', SCRIPT))
     assert states == sentence_scores.MEANINGS
     request = schemas.SearchRequest.model_json_schema()["properties"]
-    assert constant("MOST_HITS") == request["offset"]["maximum"]
+    assert constant("MAX_HITS") == request["offset"]["maximum"]
     assert constant("PAGE_SIZE") <= request["k"]["maximum"]
-    assert constant("EVEN") == request["text_share"]["default"]
+    assert constant("DEFAULT_SHARE") == request["text_share"]["default"]

@@ -1,200 +1,491 @@
+// @ts-check
 "use strict";
 
-// ---- Settings ---------------------------------------------------------------------------------
+/*
+ * The search page: a form, a grid of hits, and a view of one hit in full.
+ *
+ * File names, captions and messages are written by others: they reach the page as text, never as
+ * HTML. What has been asked is in the address, so that a link, Back and Forward all work.
+ *
+ * Sections: types, settings, elements and state, helpers, requests, the query, the description and
+ * its marks, a picture in the query, searching, results, messages, one hit in full, keyboard, start.
+ */
+
+// ---- Types: what the server answers (schemas.py), and what is asked ------------------------------
+
+/**
+ * @typedef {object} About
+ * @property {string} model
+ * @property {number} images
+ * @property {number} context_length
+ * @property {string[]} example_folders
+ *
+ * @typedef {object} TokenCount
+ * @property {number} count
+ * @property {number} context_length
+ * @property {number | null} cut_77 index of the first character that a CLIP of 77 tokens ignores
+ * @property {number | null} cut index of the first character that this model ignores
+ *
+ * @typedef {object} Hit
+ * @property {string} id
+ * @property {string} uri
+ * @property {string} name
+ * @property {number} width
+ * @property {number} height
+ * @property {number} bytes
+ * @property {string} format
+ * @property {string | null} taken
+ * @property {number | null} latitude
+ * @property {number | null} longitude
+ * @property {string | null} camera
+ * @property {string | null} caption
+ * @property {number} similarity
+ * @property {string[]} also where copies of this image are
+ * @property {number[]} sentences standard score of each sentence of the query (sentence_scores.py)
+ *
+ * @typedef {object} SearchAnswer
+ * @property {Hit[]} hits
+ * @property {string[]} sentences
+ * @property {number} total
+ * @property {string[]} notes
+ * @property {number} took_ms
+ *
+ * @typedef {object} Query
+ * @property {string} text
+ * @property {string[]} without what must not be in the picture
+ * @property {string} like id of a hit
+ * @property {string} image data URL of a picture that was dropped, pasted or chosen
+ * @property {string} imageName
+ * @property {number} share what the text counts for beside a picture, 0 to 1
+ * @property {string} folder
+ * @property {string} after
+ * @property {string} before
+ * @property {string} where
+ *
+ * @typedef {"yes" | "open" | "no"} Verdict
+ * @typedef {{ at: number, state: string, label: number }} Cut a place where a model stops reading
+ * @typedef {{ start: number, end: number, state: string }} Mark a stretch of text with a class name
+ */
+
+// ---- Settings ------------------------------------------------------------------------------------
 
 const PAGE_SIZE = 48;
-const MOST_HITS = 2000;     // the server goes no further down
-const SATISFIED = 1;        // standard deviations above what this sentence scores on other images
-const NOT_SATISFIED = 0;
-const STATES = { yes: ["✓", "fits"], open: ["~", "unclear"], no: ["✕", "does not fit"] };   // as in sentence_scores.py
+const MAX_HITS = 2000; // the server goes no further down
+const SATISFIED = 1; // standard deviations above what this sentence scores on other images
+const UNSATISFIED = 0;
+/** @type {Record<Verdict, [sign: string, meaning: string]>} */
+const VERDICTS = { yes: ["✓", "fits"], open: ["~", "unclear"], no: ["✕", "does not fit"] };
 const CLIP_TOKENS = 77;
-const EVEN = 0.5;           // what the text counts for beside a picture, if nothing else is said
-const TYPING_PAUSE = 160;   // ms without a key before tokens are counted
-const SLIDING_PAUSE = 250;  // ms without a move before the share is searched with
-const SERVER_PAUSE = 5;     // s between two tries to reach a server that does not answer
-const MAX_UPLOAD = 1_000_000;
-const MAX_SIDE = 1024;      // pixels that a large picture is reduced to: models look at a few hundred
+const WORDS_PER_TOKEN = 0.75;
+const DEFAULT_SHARE = 0.5;
+const TYPING_PAUSE_MS = 160; // without a key, before tokens are counted
+const SLIDING_PAUSE_MS = 250; // without a move, before the share is searched with
+const SERVER_PAUSE_S = 5; // between two tries to reach a server that does not answer
+const MAX_UPLOAD_BYTES = 1_000_000;
+const MAX_UPLOAD_SIDE = 1024; // pixels; models look at a few hundred
 const UPLOADED_AS_IS = new Set(["image/jpeg", "image/png", "image/webp"]);
+const FILTERS = /** @type {const} */ (["folder", "after", "before", "where"]);
+const KEYS_THAT_MOVE = new Set(["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"]);
 
-const $ = (id) => document.getElementById(id);
-const box = $("text"), layout = $("layout"), grid = $("grid"), detail = $("detail");
-const number = new Intl.NumberFormat("en");
+// ---- Elements and state --------------------------------------------------------------------------
 
-let about = { model: "", images: null, context_length: null, example_folders: [] };
-let tokens = null;          // the last count, and the text that it is for
-let query = emptyQuery();   // what has been asked
-let found = null;           // what was answered; `hits` grows when more are shown
-let current = 0;            // the hit that has the focus, or had it last
-let pointed = null;         // the hit whose sentences are painted behind the words
-let opened = 0;             // the hit that the detail view shows
-let searching = null;       // AbortController of the search under way
-let retry = null;           // timer of the next try
+/**
+ * Return the element of that id, or fail as soon as the page is loaded.
+ *
+ * @template {HTMLElement} Kind
+ * @param {string} id
+ * @param {new () => Kind} kind
+ * @returns {Kind}
+ */
+function byId(id, kind) {
+  const element = document.getElementById(id);
+  if (!(element instanceof kind)) throw new Error(`#${id} is not a ${kind.name}`);
+  return element;
+}
 
+const layout = byId("layout", HTMLDivElement);
+const about = byId("about", HTMLParagraphElement);
 
-// ---- Small tools ------------------------------------------------------------------------------
+const form = byId("form", HTMLFormElement);
+const textBox = byId("text", HTMLTextAreaElement);
+const mirror = byId("mirror", HTMLDivElement);
+const tokenMeter = byId("meter", HTMLDivElement);
+const tokenWords = byId("tokens", HTMLParagraphElement);
+const withoutField = byId("without", HTMLInputElement);
+const filterPanel = byId("filters", HTMLDetailsElement);
+const filterCount = byId("filters-count", HTMLSpanElement);
+const filterFields = {
+  folder: byId("folder", HTMLInputElement),
+  after: byId("after", HTMLInputElement),
+  before: byId("before", HTMLInputElement),
+  where: byId("where", HTMLInputElement),
+};
+const exampleFolders = byId("folders", HTMLDataListElement);
+const clearButton = byId("clear", HTMLButtonElement);
 
-/** A new element; children are elements or strings, and strings stay text. */
+const picture = byId("picture", HTMLDivElement);
+const picturePreview = byId("picture-preview", HTMLImageElement);
+const pictureName = byId("picture-name", HTMLSpanElement);
+const pictureKind = byId("picture-kind", HTMLElement);
+const pictureRemove = byId("picture-remove", HTMLButtonElement);
+const fileField = byId("file", HTMLInputElement);
+const shareRow = byId("mix", HTMLDivElement);
+const shareSlider = byId("share", HTMLInputElement);
+const dropTarget = byId("drop", HTMLDivElement);
+
+const resultsPane = byId("results", HTMLElement);
+const statusLine = byId("status", HTMLParagraphElement);
+const legend = byId("legend", HTMLParagraphElement);
+const noteList = byId("notes", HTMLUListElement);
+const messageBox = byId("message", HTMLElement);
+const grid = byId("grid", HTMLUListElement);
+const moreButton = byId("more", HTMLButtonElement);
+
+const detail = byId("detail", HTMLDialogElement);
+const detailImage = byId("detail-image", HTMLImageElement);
+const detailGone = byId("detail-gone", HTMLParagraphElement);
+const detailBack = byId("detail-back", HTMLButtonElement);
+const detailOn = byId("detail-on", HTMLButtonElement);
+const detailName = byId("detail-name", HTMLHeadingElement);
+const detailClose = byId("detail-close", HTMLButtonElement);
+const detailLike = byId("detail-like", HTMLButtonElement);
+const detailOriginal = byId("detail-original", HTMLAnchorElement);
+const detailCopy = byId("detail-copy", HTMLButtonElement);
+const detailWhy = byId("detail-why", HTMLElement);
+const detailSentences = byId("detail-sentences", HTMLOListElement);
+const detailCaption = byId("detail-caption", HTMLParagraphElement);
+const detailCaptionPart = byId("detail-told", HTMLElement);
+const detailFacts = byId("detail-facts", HTMLDListElement);
+
+/** @type {About | null} what the server has said of itself, once it has */
+let server = null;
+/** @type {(TokenCount & { text: string }) | null} the last count, and the text that it is of */
+let tokens = null;
+/** What has been asked. */
+let query = emptyQuery();
+/** @type {(SearchAnswer & { isComplete: boolean }) | null} the answer; its hits grow with "more" */
+let found = null;
+/** The hit that has the focus, or had it last. */
+let focusedIndex = 0;
+/** @type {Hit | null} the hit whose sentences are painted behind the words */
+let pointedHit = null;
+/** The hit that is shown in full. */
+let openedIndex = 0;
+/** @type {AbortController | null} */
+let searchUnderWay = null;
+/** @type {number | undefined} */
+let retryTimer;
+
+// ---- Helpers -------------------------------------------------------------------------------------
+
+const numberFormat = new Intl.NumberFormat("en");
+
+/**
+ * Return a new element. Children are elements or strings, and strings stay text.
+ *
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Partial<HTMLElementTagNameMap[Tag]>} [properties]
+ * @param {...(Node | string)} children
+ * @returns {HTMLElementTagNameMap[Tag]}
+ */
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
   return element;
 }
 
-function count(amount, singular, plural = singular + "s") {
-  return `${number.format(amount)} ${amount === 1 ? singular : plural}`;
+/**
+ * @param {number} amount
+ * @param {string} singular
+ */
+function count(amount, singular, plural = `${singular}s`) {
+  return `${numberFormat.format(amount)} ${amount === 1 ? singular : plural}`;
 }
 
-function later(pause, action) {
+/**
+ * Return a function that runs `action` once it has not been called for that long.
+ *
+ * @param {number} milliseconds
+ * @param {() => void} action
+ */
+function debounce(milliseconds, action) {
+  /** @type {number | undefined} */
   let timer;
-  return () => { clearTimeout(timer); timer = setTimeout(action, pause); };
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(action, milliseconds);
+  };
 }
 
-/** Where the server's `index`, which counts characters as Python does, is in a JavaScript string. */
+/**
+ * Return where the server's index is in a JavaScript string: Python counts characters, JavaScript
+ * UTF-16 code units.
+ *
+ * @param {string} text
+ * @param {number} index
+ */
 function toUtf16(text, index) {
-  let position = 0;
-  for (const character of text) {
-    if (index-- <= 0) break;
-    position += character.length;
-  }
-  return position;
+  return [...text].slice(0, index).join("").length;
 }
 
+/** Form and results are above each other, as on a phone. */
 const isStacked = () => !matchMedia("(min-width: 60rem)").matches;
 
+/** @param {string} id */
+const thumbnailOf = (id) => `thumb/${encodeURIComponent(id)}`;
 
-// ---- Talking to the server --------------------------------------------------------------------
+/** @param {string} id */
+const originalOf = (id) => `image/${encodeURIComponent(id)}`;
 
-class Trouble extends Error {
-  constructor(title, message, { status = 0, retryAfter = null } = {}) {
+// ---- Requests ------------------------------------------------------------------------------------
+
+/** What the page says when a request has failed, and when the server may be asked again. */
+class RequestError extends Error {
+  /**
+   * @param {string} title
+   * @param {string} message
+   * @param {{ status?: number, retryAfter?: number }} [more] retryAfter in seconds
+   */
+  constructor(title, message, { status, retryAfter } = {}) {
     super(message);
-    Object.assign(this, { title, status, retryAfter });
+    this.title = title;
+    this.status = status;
+    this.retryAfter = retryAfter;
   }
 }
 
-async function ask(path, body, signal) {
-  const request = body === undefined ? {} : {
-    method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" },
+/**
+ * Get a path, or post a body to it, and return the JSON that is answered.
+ *
+ * @param {string} path
+ * @param {object} [body]
+ * @param {AbortSignal} [signal]
+ * @throws {RequestError} where there is no answer, or one of an error
+ * @throws {DOMException} AbortError where the signal has stopped it
+ */
+async function request(path, body, signal) {
+  const post = body && {
+    method: "POST",
+    body: JSON.stringify(body),
+    headers: { "Content-Type": "application/json" },
   };
-  let answer;
+  let response;
   try {
-    answer = await fetch(path, { ...request, signal });
-    if (answer.ok) return await answer.json();
+    response = await fetch(path, { ...post, signal });
+    if (response.ok) return await response.json();
   } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Trouble("The server does not answer",
-      "It may have been stopped; start it again with longclip serve.", { retryAfter: SERVER_PAUSE });
+    if (isAbort(error)) throw error;
+    throw new RequestError(
+      "The server does not answer",
+      "It may have been stopped; start it again with longclip serve.",
+      { retryAfter: SERVER_PAUSE_S },
+    );
   }
-  throw troubleOf(answer, await saidIn(answer));
+  throw errorOf(response, await messageIn(response));
 }
 
-/** The words of an error, in OpenAI's shape or in FastAPI's. */
-async function saidIn(answer) {
-  const said = await answer.json().catch(() => ({}));
-  if (said.error?.message) return String(said.error.message);
-  if (Array.isArray(said.detail)) return said.detail.map((one) => one.msg).join("; ");
-  return said.detail ? String(said.detail) : "";
+/** @param {unknown} error */
+const isAbort = (error) => error instanceof DOMException && error.name === "AbortError";
+
+/**
+ * Return the words of an error in OpenAI's shape or in FastAPI's.
+ *
+ * @param {Response} response
+ * @returns {Promise<string>}
+ */
+async function messageIn(response) {
+  const body = await response.json().catch(() => ({}));
+  if (body.error?.message) return String(body.error.message);
+  if (Array.isArray(body.detail))
+    return body.detail.map((/** @type {{ msg: string }} */ one) => one.msg).join("; ");
+  return body.detail ? String(body.detail) : "";
 }
 
-function troubleOf(answer, said) {
-  const status = answer.status;
-  const trouble = (title, fallback, more = {}) => new Trouble(title, said || fallback, { status, ...more });
-  const seconds = Number(answer.headers.get("Retry-After")) || 2;
-  if (status === 429) return trouble("Many searches at once", "The server is busy.", { retryAfter: seconds });
-  if (status === 503) return trouble("Not ready yet", "The server is starting or stopping.", { retryAfter: seconds });
-  if (status === 401 || status === 403) {
-    return trouble("This server asks for its token", "Open the address that longclip serve has printed, with ?token=… in it.");
+/**
+ * @param {Response} response
+ * @param {string} message
+ */
+function errorOf({ status, headers }, message) {
+  const seconds = Number(headers.get("Retry-After")) || 2;
+  const isBusy = status === 429 || status === 503;
+  const [title, fallback] = wordsOnStatus(status);
+  return new RequestError(title, message || fallback, {
+    status,
+    retryAfter: isBusy ? seconds : undefined,
+  });
+}
+
+/**
+ * Return a title, and what to say where the server says nothing more.
+ *
+ * @param {number} status
+ * @returns {[title: string, fallback: string]}
+ */
+function wordsOnStatus(status) {
+  switch (status) {
+    case 401:
+    case 403:
+      return [
+        "This server asks for its token",
+        "Open the address that longclip serve has printed, with ?token=… in it.",
+      ];
+    case 413:
+      return ["Too large", "The picture or the text is larger than the server takes."];
+    case 429:
+      return ["Many searches at once", "The server is busy."];
+    case 503:
+      return ["Not ready yet", "The server is starting or stopping."];
+    case 504:
+      return ["It took too long", "Try again, or make the description shorter."];
   }
-  if (status === 413) return trouble("Too large", "The picture or the text is larger than the server takes.");
-  if (status === 504) return trouble("It took too long", "Try again, or make the description shorter.");
-  if (status >= 500) return trouble("Something went wrong in the server", "Its log says more.");
-  return trouble("This cannot be searched", `The server answered ${status}.`);
+  if (status >= 500) return ["Something went wrong in the server", "Its log says more."];
+  return ["This cannot be searched", `The server answered ${status}.`];
 }
 
+// ---- The query: in the form, in the address, in the history --------------------------------------
 
-// ---- The query, the form and the address ------------------------------------------------------
-
+/** @returns {Query} */
 function emptyQuery() {
-  return { text: "", without: [], like: "", image: "", imageName: "", share: EVEN, folder: "", after: "", before: "", where: "" };
+  return {
+    text: "",
+    without: [],
+    like: "",
+    image: "",
+    imageName: "",
+    share: DEFAULT_SHARE,
+    folder: "",
+    after: "",
+    before: "",
+    where: "",
+  };
 }
 
+/** @param {Query} asked */
+const isEmpty = (asked) =>
+  !asked.text.trim() && !asked.without.length && !asked.like && !asked.image;
+
+/** @param {Query} asked */
+const isFiltered = (asked) => FILTERS.some((name) => asked[name]);
+
+/** @param {Query} asked */
 const isMixed = (asked) => Boolean(asked.text.trim() && (asked.imageName || asked.like));
-const isEmpty = (asked) => !asked.text.trim() && !asked.without.length && !asked.like && !asked.image;
-const FILTERS = ["folder", "after", "before", "where"];
 
+/**
+ * Drop the share of a query in which there is nothing to share.
+ *
+ * @param {Query} asked
+ */
+const normalized = (asked) => (isMixed(asked) ? asked : { ...asked, share: DEFAULT_SHARE });
+
+/**
+ * @param {Query} one
+ * @param {Query} other
+ */
+const isSameQuery = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+
+/** @returns {Query} */
 function queryInForm() {
-  const typed = Object.fromEntries(FILTERS.map((name) => [name, $(name).value.trim()]));
-  const without = $("without").value.split(";").map((one) => one.trim()).filter(Boolean);
-  return { ...query, ...typed, text: box.value, without, share: $("share").value / 100 };
+  const asked = {
+    ...query,
+    text: textBox.value,
+    without: withoutField.value
+      .split(";")
+      .map((one) => one.trim())
+      .filter(Boolean),
+    share: Number(shareSlider.value) / 100,
+  };
+  for (const name of FILTERS) asked[name] = filterFields[name].value.trim();
+  return asked;
 }
 
+/** @param {Query} asked */
 function fillForm(asked) {
-  box.value = asked.text;
-  $("without").value = asked.without.join("; ");
-  for (const name of FILTERS) $(name).value = asked[name];
-  if (FILTERS.some((name) => asked[name])) $("filters").open = true;
-  $("share").value = Math.round(100 * asked.share);
+  textBox.value = asked.text;
+  withoutField.value = asked.without.join("; ");
+  for (const name of FILTERS) filterFields[name].value = asked[name];
+  if (isFiltered(asked)) filterPanel.open = true;
+  shareSlider.value = String(Math.round(100 * asked.share));
   showPicture(asked);
-  noteFilters();
+  showFilterCount();
   countTokens();
 }
 
-/** A link says everything but a dropped picture's pixels: those stay in this tab's history. */
+function showFilterCount() {
+  const used = FILTERS.filter((name) => filterFields[name].value.trim()).length;
+  filterCount.textContent = used ? ` (${used} in use)` : "";
+}
+
+/**
+ * Return the address of a query. All of it is in there but the pixels of a dropped picture: those
+ * stay in the history of this tab.
+ *
+ * @param {Query} asked
+ * @param {string} open id of the hit that is shown in full
+ */
 function addressOf(asked, open = "") {
-  const words = new URLSearchParams();
-  if (asked.text.trim()) words.set("q", asked.text);
-  for (const one of asked.without) words.append("not", one);
-  for (const name of ["like", ...FILTERS]) if (asked[name]) words.set(name, asked[name]);
-  if (asked.imageName) words.set("picture", asked.imageName);
-  if (asked.share !== EVEN) words.set("share", asked.share);
-  if (open) words.set("open", open);
-  return words.size ? `?${words}` : "./";
+  const parameters = new URLSearchParams();
+  if (asked.text.trim()) parameters.set("q", asked.text);
+  for (const one of asked.without) parameters.append("not", one);
+  for (const name of /** @type {const} */ (["like", ...FILTERS])) {
+    if (asked[name]) parameters.set(name, asked[name]);
+  }
+  if (asked.imageName) parameters.set("picture", asked.imageName);
+  if (asked.share !== DEFAULT_SHARE) parameters.set("share", String(asked.share));
+  if (open) parameters.set("open", open);
+  return parameters.size ? `?${parameters}` : "./";
 }
 
 function queryInAddress() {
-  const words = new URLSearchParams(location.search);
-  const asked = { ...emptyQuery(), text: words.get("q") ?? "", without: words.getAll("not") };
-  for (const name of ["like", ...FILTERS]) asked[name] = words.get(name) ?? "";
-  asked.imageName = words.get("picture") ?? "";
-  asked.image = asked.imageName ? history.state?.image ?? "" : "";
-  const share = Number(words.get("share") ?? EVEN);
-  asked.share = share >= 0 && share <= 1 ? share : EVEN;
-  return withShare(asked);
-}
-
-/** A share is kept only where there is something to share. */
-function withShare(asked) {
-  return isMixed(asked) ? asked : { ...asked, share: EVEN };
+  const parameters = new URLSearchParams(location.search);
+  const asked = emptyQuery();
+  asked.text = parameters.get("q") ?? "";
+  asked.without = parameters.getAll("not");
+  for (const name of /** @type {const} */ (["like", ...FILTERS])) {
+    asked[name] = parameters.get(name) ?? "";
+  }
+  asked.imageName = parameters.get("picture") ?? "";
+  if (asked.imageName) asked.image = history.state?.image ?? "";
+  const share = Number(parameters.get("share") ?? DEFAULT_SHARE);
+  if (share >= 0 && share <= 1) asked.share = share;
+  return normalized(asked);
 }
 
 const openInAddress = () => new URLSearchParams(location.search).get("open") ?? "";
-const stateOf = (asked) => ({ image: asked.image });
-const sameQuery = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
-const missingPicture = (asked) => `The picture “${asked.imageName}” is not part of the link. Drop it here again to search with it.`;
+/** @param {Query} asked */
+const historyStateOf = (asked) => ({ image: asked.image });
 
-/** Ask for something new, as a step of the history. */
-function go(wanted) {
-  const asked = withShare(wanted);
-  if (isEmpty(asked) && FILTERS.some((name) => asked[name])) {
-    sayOnStart("Describe the picture first, or add one: filters alone do not say which images come first.");
-    box.focus();
+/**
+ * Search for something new, as a step of the history.
+ *
+ * @param {Query} wanted
+ */
+function startSearch(wanted) {
+  const asked = normalized(wanted);
+  if (isEmpty(asked) && isFiltered(asked)) {
+    showHint(
+      "Describe the picture first, or add one: filters alone do not say which images come first.",
+    );
+    textBox.focus();
     return;
   }
-  const step = sameQuery(asked, query) ? "replaceState" : "pushState";
-  history[step](stateOf(asked), "", addressOf(asked));
+  const step = isSameQuery(asked, query) ? "replaceState" : "pushState";
+  history[step](historyStateOf(asked), "", addressOf(asked));
   fillForm(asked);
   search(asked);
-  if (isStacked() && !isEmpty(asked) && document.activeElement !== $("share")) {
-    document.activeElement.blur();   // puts a phone's keyboard away
-    $("results").scrollIntoView();
+  const focused = document.activeElement;
+  if (isStacked() && !isEmpty(asked) && focused !== shareSlider) {
+    if (focused instanceof HTMLElement) focused.blur(); // puts a phone's keyboard away
+    resultsPane.scrollIntoView();
   }
 }
 
-/** Follow the address, after Back, Forward or opening a link. */
-function follow() {
+/** Show what the address asks for, after Back, Forward or opening a link. */
+function followAddress() {
   const asked = queryInAddress();
-  if (found && sameQuery(asked, query)) {
-    showDetailOf(openInAddress());
+  if (found && isSameQuery(asked, query)) {
+    showHitInAddress();
     return;
   }
   detail.close();
@@ -202,75 +493,112 @@ function follow() {
   search(asked);
 }
 
-
-// ---- Description: tokens, and what is painted behind the words ---------------------------------
+// ---- The description: its tokens, and the marks behind its words ---------------------------------
 
 async function countTokens() {
-  const text = box.value;
+  const text = textBox.value;
   if (!text.trim()) {
     tokens = null;
   } else {
-    const answer = await ask("v1/tokens", { text }).catch(() => null);
-    if (box.value !== text) return;   // a later count is on its way
+    /** @type {TokenCount | null} */
+    const answer = await request("v1/tokens", { text }).catch(() => null);
+    if (textBox.value !== text) return; // a later count is on its way
     tokens = answer && { ...answer, text };
   }
   showTokens();
-  paint();
+  paintMarks();
 }
+
+const countTokensSoon = debounce(TYPING_PAUSE_MS, countTokens);
 
 function showTokens() {
-  const limit = tokens?.context_length ?? about.context_length;
+  const limit = tokens?.context_length ?? server?.context_length ?? 0;
   const used = tokens?.count ?? 0;
-  const shown = Math.max(used, limit ?? 0, 1);
-  $("meter").style.setProperty("--part", used / shown);
-  $("meter").style.setProperty("--seventy-seven", CLIP_TOKENS / shown);
-  $("meter").querySelector("b").hidden = !(limit > CLIP_TOKENS || used > CLIP_TOKENS);
-  $("tokens").replaceChildren(...wordsOnTokens(used, limit));
+  const whole = Math.max(used, limit, 1);
+  tokenMeter.style.setProperty("--part", String(used / whole));
+  tokenMeter.style.setProperty("--seventy-seven", String(CLIP_TOKENS / whole));
+  const line = tokenMeter.querySelector("b");
+  if (line) line.hidden = whole <= CLIP_TOKENS;
+  tokenWords.replaceChildren(...wordsOnTokens(limit));
 }
 
-function wordsOnTokens(used, limit) {
-  if (!limit) return [tokens === null && box.value.trim() ? "Tokens are counted when the server answers." : "\u00a0"];
-  if (!used) return [`This model reads up to ${count(limit, "token")} at once, about ${number.format(Math.round(limit * 0.75 / 10) * 10)} words.`];
-  const words = [make("strong", {}, `${number.format(used)} of ${count(limit, "token")}`)];
-  if (used > limit) words.push(". Longer than the model reads at once: it is searched in parts, sentence by sentence, and they are combined.");
-  else if (tokens.cut_77 != null) words.push(`. A CLIP of ${CLIP_TOKENS} tokens would stop at “${tail(tokens.text, tokens.cut_77)}”.`);
-  return words;
+/**
+ * @param {number} limit 0 where it is not known
+ * @returns {(Node | string)[]}
+ */
+function wordsOnTokens(limit) {
+  if (!limit) {
+    return [textBox.value.trim() ? "Tokens are counted when the server answers." : "\u00a0"];
+  }
+  if (!tokens) {
+    const words = numberFormat.format(Math.round((limit * WORDS_PER_TOKEN) / 10) * 10);
+    return [`This model reads up to ${count(limit, "token")} at once, about ${words} words.`];
+  }
+  const amount = `${numberFormat.format(tokens.count)} of ${count(limit, "token")}`;
+  return [make("strong", {}, amount), wordsOnCut(tokens, limit)];
 }
 
-/** The last words before a cut. */
-function tail(text, index) {
-  const words = text.slice(0, toUtf16(text, index)).trim().split(/\s+/);
-  return (words.length > 3 ? "… " : "") + words.slice(-3).join(" ");
+/**
+ * @param {TokenCount & { text: string }} counted
+ * @param {number} limit
+ */
+function wordsOnCut({ count, cut_77, text }, limit) {
+  if (count > limit) {
+    return ". Longer than the model reads at once: it is searched in parts, sentence by sentence, and they are combined.";
+  }
+  if (cut_77 === null) return "";
+  const words = text.slice(0, toUtf16(text, cut_77)).trim().split(/\s+/);
+  const tail = (words.length > 3 ? "… " : "") + words.slice(-3).join(" ");
+  return `. A CLIP of ${CLIP_TOKENS} tokens would stop at “${tail}”.`;
 }
 
-const countTokensSoon = later(TYPING_PAUSE, countTokens);
-
-/** Paint the sentences that this hit satisfies, or of no hit, until another is pointed at. */
+/**
+ * Paint the sentences that this hit satisfies, or of no hit, until another is pointed at.
+ *
+ * @param {Hit | null} hit
+ */
 function pointAt(hit) {
-  pointed = hit;
-  paint();
+  pointedHit = hit;
+  paintMarks();
 }
 
-/** Paint marks behind the words: where texts are cut, and the sentences that a hit satisfies. */
-function paint() {
-  const text = box.value;
-  const isCounted = tokens?.text === text;
-  const cuts = isCounted ? cutsOf(tokens) : [];
-  const ranges = cuts.map((cut) => ({ start: cut.at, end: text.length, state: cut.state }));
-  if (pointed && text === query.text) ranges.push(...sentenceRanges(text, found.sentences, pointed.sentences));
-  $("mirror").replaceChildren(...painted(text, ranges, cuts), "\u200b");
+/** Mark where models stop reading, and the sentences that the hit pointed at satisfies. */
+function paintMarks() {
+  const text = textBox.value;
+  const cuts = tokens?.text === text ? cutsOf(tokens) : [];
+  /** @type {Mark[]} */
+  const marks = cuts.map(({ at, state }) => ({ start: at, end: text.length, state }));
+  if (pointedHit && found && text === query.text) {
+    marks.push(...sentenceMarks(text, found.sentences, pointedHit.sentences));
+  }
+  mirror.replaceChildren(...paintedText(text, marks, cuts), "\u200b");
 }
 
+/**
+ * @param {TokenCount & { text: string }} counted
+ * @returns {Cut[]}
+ */
 function cutsOf({ text, cut, cut_77, context_length }) {
   const cuts = [];
-  if (cut_77 != null && context_length > CLIP_TOKENS) cuts.push({ at: toUtf16(text, cut_77), state: "after-77", label: CLIP_TOKENS });
-  if (cut != null) cuts.push({ at: toUtf16(text, cut), state: "after-limit", label: context_length });
+  if (cut_77 !== null && context_length > CLIP_TOKENS) {
+    cuts.push({ at: toUtf16(text, cut_77), state: "after-77", label: CLIP_TOKENS });
+  }
+  if (cut !== null) {
+    cuts.push({ at: toUtf16(text, cut), state: "after-limit", label: context_length });
+  }
   return cuts;
 }
 
-/** Where each sentence stands in the text; the server gives them with their white space collapsed. */
-function sentenceRanges(text, sentences, scores) {
-  const ranges = [];
+/**
+ * Find each sentence in the text; the server gives them with their white space collapsed.
+ *
+ * @param {string} text
+ * @param {string[]} sentences
+ * @param {number[]} scores
+ */
+function sentenceMarks(text, sentences, scores) {
+  /** @type {Mark[]} */
+  const marks = [];
   let from = 0;
   sentences.forEach((sentence, i) => {
     const words = sentence.split(/\s+/).map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
@@ -279,470 +607,660 @@ function sentenceRanges(text, sentences, scores) {
     const place = pattern.exec(text);
     if (!place) return;
     from = pattern.lastIndex;
-    ranges.push({ start: place.index, end: from, state: stateOfScore(scores[i]) });
+    marks.push({ start: place.index, end: from, state: verdictOf(scores[i] ?? 0) });
   });
-  return ranges;
+  return marks;
 }
 
-/** The text in spans, each with the states of all ranges that it lies in. */
-function painted(text, ranges, cuts) {
-  const edges = [0, text.length, ...ranges.flatMap(({ start, end }) => [start, end])];
-  const places = [...new Set(edges)].sort((a, b) => a - b);
+/**
+ * Return the text in spans, each with the class names of all marks that it lies in.
+ *
+ * @param {string} text
+ * @param {Mark[]} marks
+ * @param {Cut[]} cuts
+ */
+function paintedText(text, marks, cuts) {
+  const edges = new Set([0, text.length, ...marks.flatMap(({ start, end }) => [start, end])]);
+  const places = [...edges].sort((a, b) => a - b);
   return places.flatMap((start, i) => {
-    const marks = cuts.filter(({ at }) => at === start).map(cutMark);
+    const labels = cuts.filter(({ at }) => at === start).map(cutLabel);
     const end = places[i + 1];
-    if (end === undefined) return marks;
-    const states = ranges.filter((range) => range.start <= start && range.end >= end).map(({ state }) => state);
-    return [...marks, make("span", { className: states.join(" ") }, text.slice(start, end))];
+    if (end === undefined) return labels;
+    const around = marks.filter((mark) => mark.start <= start && mark.end >= end);
+    const className = around.map(({ state }) => state).join(" ");
+    return [...labels, make("span", { className }, text.slice(start, end))];
   });
 }
 
-function cutMark({ label }) {
-  const mark = make("span", { className: "cut" });
-  mark.dataset.label = label;
-  return mark;
+/** @param {Cut} cut */
+function cutLabel({ label }) {
+  const element = make("span", { className: "cut" });
+  element.dataset.label = String(label);
+  return element;
 }
 
-function stateOfScore(score) {
+/**
+ * Return the verdict of sentence_scores.py.
+ *
+ * @param {number} score
+ * @returns {Verdict}
+ */
+function verdictOf(score) {
   if (score >= SATISFIED) return "yes";
-  return score < NOT_SATISFIED ? "no" : "open";
+  return score < UNSATISFIED ? "no" : "open";
 }
 
+// ---- A picture in the query ----------------------------------------------------------------------
 
-// ---- A picture in the query --------------------------------------------------------------------
+/** @param {FileList | null | undefined} files */
+const pictureAmong = (files) => [...(files ?? [])].find((file) => file.type.startsWith("image/"));
 
-async function takePicture(file) {
+/** @param {File} file */
+async function searchWithPicture(file) {
   try {
     const image = await dataUrlOf(file);
-    go({ ...queryInForm(), image, imageName: file.name || "pasted picture", like: "" });
+    startSearch({ ...queryInForm(), image, imageName: file.name || "pasted picture", like: "" });
   } catch {
-    sayOnStart(`“${file.name}” cannot be read as a picture here. JPEG, PNG and WebP can.`);
+    showHint(`“${file.name}” cannot be read as a picture here. JPEG, PNG and WebP can.`);
   }
 }
 
-/** A picture as a data URL; large ones are reduced here, before they travel. */
+/**
+ * Return a picture as a data URL; a large one is reduced before it travels.
+ *
+ * @param {File} file
+ * @returns {Promise<string>}
+ */
 async function dataUrlOf(file) {
   const bitmap = await createImageBitmap(file);
-  if (file.size <= MAX_UPLOAD && UPLOADED_AS_IS.has(file.type)) return readAsDataUrl(file);
-  const scale = Math.min(1, MAX_SIDE / Math.max(bitmap.width, bitmap.height));
+  if (file.size <= MAX_UPLOAD_BYTES && UPLOADED_AS_IS.has(file.type)) return readAsDataUrl(file);
+  const scale = Math.min(1, MAX_UPLOAD_SIDE / Math.max(bitmap.width, bitmap.height));
   const canvas = make("canvas", {
     width: Math.max(1, Math.round(bitmap.width * scale)),
     height: Math.max(1, Math.round(bitmap.height * scale)),
   });
   const context = canvas.getContext("2d");
+  if (!context) throw new Error("no canvas to be had");
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   return canvas.toDataURL("image/jpeg", 0.92);
 }
 
+/**
+ * @param {File} file
+ * @returns {Promise<string>}
+ */
 function readAsDataUrl(file) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
-    reader.onload = () => resolve(reader.result);
+    reader.onload = () => resolve(String(reader.result));
     reader.onerror = () => reject(reader.error);
     reader.readAsDataURL(file);
   });
 }
 
+/** @param {Query} asked */
 function showPicture({ image, imageName, like }) {
   const isThere = Boolean(image || like);
-  $("picture").hidden = !isThere;
+  picture.hidden = !isThere;
   showShare();
-  $("clear").hidden = !isThere && !box.value && !found;
+  clearButton.hidden = !isThere && !textBox.value && !found;
   if (!isThere) return;
-  $("picture-preview").src = image || thumbnailOf(like);
-  $("picture-name").textContent = image ? imageName : "More like this image";
-  $("picture-kind").textContent = image ? "Images like this picture, and like the text" : "Write what should be different";
+  picturePreview.src = image || thumbnailOf(like);
+  pictureName.textContent = image ? imageName : "More like this image";
+  pictureKind.textContent = image
+    ? "Images like this picture, and like the text"
+    : "Write what should be different";
 }
 
 function showShare() {
-  const share = Number($("share").value);
-  $("mix").hidden = $("picture").hidden || !box.value.trim();
-  $("share").ariaValueText = `text ${share} %, picture ${100 - share} %`;
+  const share = Number(shareSlider.value);
+  shareRow.hidden = picture.hidden || !textBox.value.trim();
+  shareSlider.ariaValueText = `text ${share} %, picture ${100 - share} %`;
 }
 
-function pictureAmong(files) {
-  return [...(files ?? [])].find((file) => file.type.startsWith("image/"));
-}
+/** @param {Query} asked */
+const missingPicture = ({ imageName }) =>
+  `The picture “${imageName}” is not part of the link. Drop it here again to search with it.`;
 
+// ---- Searching -----------------------------------------------------------------------------------
 
-// ---- Searching --------------------------------------------------------------------------------
-
+/** @param {Query} asked */
 async function search(asked) {
   stopSearching();
   query = asked;
-  found = pointed = null;
-  current = 0;
-  document.title = asked.text.trim() ? `${asked.text.trim().slice(0, 60)} · longclip` : "longclip";
+  found = pointedHit = null;
+  focusedIndex = 0;
+  const title = asked.text.trim().slice(0, 60);
+  document.title = title ? `${title} · longclip` : "longclip";
   clearMessage();
   layout.dataset.view = isEmpty(asked) ? "start" : "results";
   if (isEmpty(asked)) {
     grid.replaceChildren();
-    if (asked.imageName) sayOnStart(missingPicture(asked));
+    if (asked.imageName) showHint(missingPicture(asked));
     return;
   }
   showGhosts();
-  const answer = await askFor(asked, 0);
+  const answer = await askForHits(asked, 0);
   if (!answer) return;
-  found = answer;
+  found = { ...answer, isComplete: answer.hits.length < PAGE_SIZE };
   grid.replaceChildren();
-  showFound(answer);
-  showHits(answer.hits);
-  showDetailOf(openInAddress());
+  showSummary(found);
+  appendHits(found.hits);
+  showHitInAddress();
 }
 
 async function showMore() {
-  const first = found.hits.length;
-  const known = new Set(found.hits.map((hit) => hit.id));
-  const answer = await askFor(query, first);
+  if (!found) return;
+  const shown = found;
+  const answer = await askForHits(query, shown.hits.length);
   if (!answer) return;
+  // Where images were added meanwhile, those that were shown before have moved on.
+  const known = new Set(shown.hits.map((hit) => hit.id));
   const fresh = answer.hits.filter((hit) => !known.has(hit.id));
-  found.hits.push(...fresh);
-  found.isComplete = answer.hits.length < PAGE_SIZE;
-  showFound(found);
-  showHits(fresh);
+  const first = shown.hits.length;
+  shown.hits.push(...fresh);
+  shown.isComplete = answer.hits.length < PAGE_SIZE;
+  showSummary(shown);
+  appendHits(fresh);
   if (fresh.length) focusHit(first);
 }
 
-/** The server's answer, or nothing where it was not to be had (which the page then says). */
-async function askFor(asked, offset) {
+/**
+ * Return the answer, or null where there is none; the page then shows why.
+ *
+ * @param {Query} asked
+ * @param {number} offset
+ * @returns {Promise<SearchAnswer | null>}
+ */
+async function askForHits(asked, offset) {
   stopSearching();
-  const mine = searching = new AbortController();
-  $("results").setAttribute("aria-busy", "true");
+  const controller = new AbortController();
+  searchUnderWay = controller;
+  resultsPane.setAttribute("aria-busy", "true");
   try {
-    return await ask("v1/search", bodyOf(asked, offset), mine.signal);
+    return await request("v1/search", bodyOf(asked, offset), controller.signal);
   } catch (error) {
-    if (error.name !== "AbortError") showTrouble(error);
+    if (!isAbort(error)) showError(error);
     return null;
   } finally {
-    if (searching === mine) $("results").removeAttribute("aria-busy");
+    if (searchUnderWay === controller) resultsPane.removeAttribute("aria-busy");
   }
 }
 
+/**
+ * @param {Query} asked
+ * @param {number} offset
+ */
 function bodyOf(asked, offset) {
+  /** @type {Record<string, unknown>} */
   const body = { text: asked.text.trim(), not: asked.without, k: PAGE_SIZE, offset, why: true };
-  for (const name of ["like", "image", ...FILTERS]) if (asked[name]) body[name] = asked[name];
+  for (const name of /** @type {const} */ (["like", "image", ...FILTERS])) {
+    if (asked[name]) body[name] = asked[name];
+  }
   if (isMixed(asked)) body.text_share = asked.share;
   return body;
 }
 
 function stopSearching() {
-  searching?.abort();
-  clearInterval(retry);
+  searchUnderWay?.abort();
+  clearInterval(retryTimer);
 }
 
+// ---- Results -------------------------------------------------------------------------------------
 
-// ---- Results ----------------------------------------------------------------------------------
-
-const thumbnailOf = (id) => `thumb/${encodeURIComponent(id)}`;
-const originalOf = (id) => `image/${encodeURIComponent(id)}`;
-
-function showFound({ hits, total, took_ms, sentences, notes, isComplete }) {
+/** @param {SearchAnswer & { isComplete: boolean }} answer */
+function showSummary({ hits, total, took_ms, sentences, notes, isComplete }) {
   clearMessage();
-  const among = total == null ? "" : ` of ${count(total, "image")}`;
-  $("status").textContent = hits.length ? `Best ${number.format(hits.length)}${among}, in ${Math.max(1, Math.round(took_ms))} ms` : "No images found";
-  $("legend").hidden = !sentences?.length || !hits.length;
-  const all = [...(notes ?? []), ...(query.imageName && !query.image ? [missingPicture(query)] : [])];
-  $("notes").hidden = !all.length;
-  $("notes").replaceChildren(...all.map((note) => make("li", {}, note)));
-  $("more").hidden = isComplete || hits.length < PAGE_SIZE || hits.length >= Math.min(total ?? Infinity, MOST_HITS);
-  if (!hits.length) showNothing();
+  const milliseconds = Math.max(1, Math.round(took_ms));
+  statusLine.textContent = hits.length
+    ? `Best ${numberFormat.format(hits.length)} of ${count(total, "image")}, in ${milliseconds} ms`
+    : "No images found";
+  legend.hidden = !sentences.length || !hits.length;
+  const allNotes = query.imageName && !query.image ? [...notes, missingPicture(query)] : notes;
+  noteList.hidden = !allNotes.length;
+  noteList.replaceChildren(...allNotes.map((note) => make("li", {}, note)));
+  moreButton.hidden = isComplete || hits.length >= Math.min(total, MAX_HITS);
+  if (!hits.length) showNothingFound();
 }
 
-function showHits(hits) {
+/** @param {Hit[]} hits */
+function appendHits(hits) {
   grid.classList.remove("ghosts");
   const first = grid.children.length;
-  grid.append(...hits.map((hit, i) => tile(hit, first + i)));
-  if (!first && hits.length) grid.querySelector(".hit").tabIndex = 0;
+  grid.append(...hits.map((hit, i) => tileOf(hit, first + i)));
+  if (!first) setFocusable(0);
 }
 
-function tile(hit, index) {
-  const button = make("button", { type: "button", className: "hit", tabIndex: -1, ariaLabel: labelOf(hit, index) });
-  button.dataset.index = index;
-  button.append(frame(hit), under(hit));
-  if (hit.sentences?.length) button.append(marks(hit.sentences));
+/** @returns {HTMLButtonElement[]} */
+const tiles = () => [...grid.querySelectorAll(/** @type {"button"} */ (".hit"))];
+
+/**
+ * @param {Hit} hit
+ * @param {number} index
+ */
+function tileOf(hit, index) {
+  const button = make(
+    "button",
+    { type: "button", className: "hit", tabIndex: -1, ariaLabel: labelOf(hit, index) },
+    frameOf(hit),
+    captionOf(hit),
+  );
+  button.dataset.index = String(index);
+  if (hit.sentences.length) {
+    const marks = hit.sentences.map((score) => verdictMark(verdictOf(score)));
+    button.append(make("span", { className: "marks" }, ...marks));
+  }
   const item = make("li", {}, button);
   item.style.setProperty("--shape", shapeOf(hit));
   return item;
 }
 
-/** Width by height; panoramas and towers are cropped to what a row can hold. */
+/**
+ * Return width by height; panoramas and towers are cropped to what a row can hold.
+ *
+ * @param {Hit} hit
+ */
 function shapeOf({ width, height }) {
-  return width && height ? Math.min(2.2, Math.max(0.6, width / height)).toFixed(3) : 1;
+  return width && height ? Math.min(2.2, Math.max(0.6, width / height)).toFixed(3) : "1";
 }
 
-function labelOf(hit, index) {
-  const satisfied = hit.sentences?.filter((score) => score >= SATISFIED).length;
-  const why = hit.sentences?.length ? `, ${STATES.yes[1]} ${satisfied} of ${count(hit.sentences.length, "sentence")}` : "";
-  return `${index + 1}. ${hit.name}, similarity ${hit.similarity.toFixed(3)}${why}`;
+/**
+ * @param {Hit} hit
+ * @param {number} index
+ */
+function labelOf({ name, similarity, sentences }, index) {
+  const label = `${index + 1}. ${name}, similarity ${similarity.toFixed(3)}`;
+  if (!sentences.length) return label;
+  const satisfied = sentences.filter((score) => score >= SATISFIED).length;
+  return `${label}, ${VERDICTS.yes[1]} ${satisfied} of ${count(sentences.length, "sentence")}`;
 }
 
-function frame(hit) {
+/** @param {Hit} hit */
+function frameOf(hit) {
   const image = make("img", { alt: "", loading: "lazy", decoding: "async", draggable: false });
-  const holder = make("span", { className: "frame" }, image);
-  image.addEventListener("error", () => image.replaceWith(make("span", { className: "lost" }, "No preview any more")));
+  image.addEventListener("error", () =>
+    image.replaceWith(make("span", { className: "lost" }, "No preview any more")),
+  );
   image.src = thumbnailOf(hit.id);
-  return holder;
+  return make("span", { className: "frame" }, image);
 }
 
-function under(hit) {
-  const copies = hit.also?.length ? [make("span", {}, `+${count(hit.also.length, "copy", "copies")}`)] : [];
-  return make("span", { className: "under" },
-    make("bdi", { className: "name" }, hit.name), ...copies,
-    make("span", { className: "similarity" }, hit.similarity.toFixed(3)));
+/** @param {Hit} hit */
+function captionOf({ name, also, similarity }) {
+  const caption = make("span", { className: "under" }, make("bdi", { className: "name" }, name));
+  if (also.length) caption.append(make("span", {}, `+${count(also.length, "copy", "copies")}`));
+  caption.append(make("span", { className: "similarity" }, similarity.toFixed(3)));
+  return caption;
 }
 
-function marks(scores) {
-  return make("span", { className: "marks" }, ...scores.map((score) => make("i", { className: `mark ${stateOfScore(score)}` })));
-}
+/** @param {Verdict} verdict */
+const verdictMark = (verdict) => make("i", { className: `mark ${verdict}` });
 
+/** Show empty frames while the first answer is awaited. */
 function showGhosts() {
-  $("status").textContent = "Searching …";
-  for (const id of ["legend", "notes", "more"]) $(id).hidden = true;
-  grid.classList.add("ghosts");
-  grid.replaceChildren(...Array.from({ length: 12 }, (_, i) => {
-    const ghost = make("li", { className: "ghost", ariaHidden: "true" }, make("span", { className: "frame" }));
-    ghost.style.setProperty("--shape", [1.5, 1, 0.75, 1.33][i % 4]);
+  statusLine.textContent = "Searching …";
+  for (const element of [legend, noteList, moreButton]) element.hidden = true;
+  const shapes = ["1.5", "1", "0.75", "1.33"];
+  const ghosts = [...shapes, ...shapes, ...shapes].map((shape) => {
+    const frame = make("span", { className: "frame" });
+    const ghost = make("li", { className: "ghost", ariaHidden: "true" }, frame);
+    ghost.style.setProperty("--shape", shape);
     return ghost;
-  }));
+  });
+  grid.classList.add("ghosts");
+  grid.replaceChildren(...ghosts);
 }
 
-
-// ---- Messages: nothing found, errors ------------------------------------------------------------
+// ---- Messages: hints, nothing found, errors ------------------------------------------------------
 
 function clearMessage() {
-  clearInterval(retry);
-  $("message").hidden = true;
-  $("message").replaceChildren();
-  $("where").removeAttribute("aria-invalid");
+  clearInterval(retryTimer);
+  messageBox.hidden = true;
+  messageBox.replaceChildren();
+  filterFields.where.removeAttribute("aria-invalid");
 }
 
-function say(title, words, ...buttons) {
-  const actions = buttons.length ? [make("div", { className: "actions" }, ...buttons)] : [];
-  $("message").hidden = false;
-  $("message").replaceChildren(make("h2", {}, title), ...words.map((line) => make("p", {}, line)), ...actions);
+/**
+ * @param {string} title
+ * @param {(Node | string)[]} paragraphs
+ * @param {...HTMLButtonElement} buttons
+ */
+function showMessage(title, paragraphs, ...buttons) {
+  messageBox.hidden = false;
+  messageBox.replaceChildren(
+    make("h2", {}, title),
+    ...paragraphs.map((paragraph) => make("p", {}, paragraph)),
+  );
+  if (buttons.length) messageBox.append(make("div", { className: "actions" }, ...buttons));
 }
 
-const sayOnStart = (words) => say("One thing first", [words]);
+/** @param {string} words */
+const showHint = (words) => showMessage("One thing first", [words]);
 
-function action(words, act) {
+/**
+ * @param {string} words
+ * @param {() => void} act
+ */
+function messageButton(words, act) {
   const button = make("button", { type: "button", className: "button small" }, words);
   button.addEventListener("click", act);
   return button;
 }
 
-function showNothing() {
-  const isFiltered = FILTERS.some((name) => query[name]);
-  if (about.images === 0) {
-    say("There are no images yet", ["Put some into this database: longclip index FOLDER --db …"]);
-  } else if (isFiltered) {
-    say("No image passes the filters", ["The description alone never leaves images out; the filters do."],
-      action("Remove the filters", () => go({ ...query, folder: "", after: "", before: "", where: "" })));
+function showNothingFound() {
+  if (server?.images === 0) {
+    showMessage("There are no images yet", [
+      "Put some into this database: longclip index FOLDER --db …",
+    ]);
+  } else if (isFiltered(query)) {
+    const noFilters = { folder: "", after: "", before: "", where: "" };
+    showMessage(
+      "No image passes the filters",
+      ["The description alone never leaves images out; the filters do."],
+      messageButton("Remove the filters", () => startSearch({ ...query, ...noFilters })),
+    );
   } else {
-    say("Nothing found", ["Try other words, or another picture."]);
+    showMessage("Nothing found", ["Try other words, or another picture."]);
   }
 }
 
-function showTrouble(trouble) {
-  $("status").textContent = "";
+/** @param {unknown} error */
+function showError(error) {
+  statusLine.textContent = "";
   if (grid.classList.contains("ghosts")) grid.replaceChildren();
-  const again = action("Try again", tryAgain);
-  if (trouble.retryAfter) {
-    countDown(trouble, again);
-    return;
-  }
-  say(trouble.title ?? "Something went wrong on this page", [trouble.message], again);
-  if (trouble.status === 400 && query.where) {
-    $("where").setAttribute("aria-invalid", "true");
-    $("filters").open = true;
+  if (!(error instanceof RequestError)) {
+    showMessage("Something went wrong on this page", [messageOf(error)], tryAgainButton());
+  } else if (error.retryAfter) {
+    countDown(error, error.retryAfter);
+  } else {
+    showMessage(error.title, [error.message], tryAgainButton());
+    if (error.status === 400 && query.where) {
+      filterFields.where.setAttribute("aria-invalid", "true");
+      filterPanel.open = true;
+    }
   }
 }
 
-function countDown(trouble, again) {
-  let seconds = Math.ceil(trouble.retryAfter);
-  const clock = make("span", { ariaHidden: "true" });   // not to be read out every second
-  const tick = () => { clock.textContent = seconds > 0 ? ` in ${seconds} s` : " now"; };
-  tick();
-  say(trouble.title, [trouble.message, make("span", {}, "The search is repeated by itself", clock, ".")], again);
-  retry = setInterval(() => {
+/** @param {unknown} error */
+const messageOf = (error) => (error instanceof Error ? error.message : String(error));
+
+/**
+ * Show an error, and repeat the search after that many seconds.
+ *
+ * @param {RequestError} error
+ * @param {number} retryAfter
+ */
+function countDown(error, retryAfter) {
+  let seconds = Math.ceil(retryAfter);
+  const clock = make("span", { ariaHidden: "true" }); // not to be read out every second
+  const showSeconds = () => {
+    clock.textContent = seconds > 0 ? ` in ${seconds} s` : " now";
+  };
+  showSeconds();
+  const promise = make("span", {}, "The search is repeated by itself", clock, ".");
+  showMessage(error.title, [error.message, promise], tryAgainButton());
+  retryTimer = setInterval(() => {
     seconds -= 1;
-    tick();
+    showSeconds();
     if (seconds <= 0) tryAgain();
   }, 1000);
 }
 
+const tryAgainButton = () => messageButton("Try again", tryAgain);
+
 function tryAgain() {
-  clearInterval(retry);
-  if (!about.context_length) learnAbout();
-  if (found) showMore(); else search(query);
+  clearInterval(retryTimer);
+  if (!server) askAboutServer();
+  if (found) showMore();
+  else search(query);
 }
 
+// ---- One hit in full -----------------------------------------------------------------------------
 
-// ---- Detail -----------------------------------------------------------------------------------
+/** @param {number} index */
+const hitAt = (index) => found?.hits[index];
 
+/** @param {number} index */
 function openDetail(index) {
-  const id = found.hits[index].id;
-  history.pushState({ ...stateOf(query), isOpened: true }, "", addressOf(query, id));
+  const hit = hitAt(index);
+  if (!hit) return;
+  history.pushState({ ...historyStateOf(query), isOpened: true }, "", addressOf(query, hit.id));
   showDetail(index);
 }
 
-/** Go to a neighbour without a step of the history: Back closes, however far one has leafed. */
+/**
+ * Go to a neighbour without a step of the history: Back closes, however far one has leafed.
+ *
+ * @param {number} step
+ */
 function turn(step) {
-  const index = opened + step;
-  if (!found.hits[index]) return;
-  history.replaceState(history.state, "", addressOf(query, found.hits[index].id));
-  showDetail(index);
+  const hit = hitAt(openedIndex + step);
+  if (!hit) return;
+  history.replaceState(history.state, "", addressOf(query, hit.id));
+  showDetail(openedIndex + step);
 }
 
-function showDetailOf(id) {
-  const index = id && found ? found.hits.findIndex((hit) => hit.id === id) : -1;
-  if (index >= 0) showDetail(index); else detail.close();
+/** Show in full the hit that the address names, or none. */
+function showHitInAddress() {
+  const id = openInAddress();
+  const index = found && id ? found.hits.findIndex((hit) => hit.id === id) : -1;
+  if (index >= 0) showDetail(index);
+  else detail.close();
 }
 
+/** @param {number} index */
 function showDetail(index) {
-  const hit = found.hits[index];
-  opened = index;
+  const hit = hitAt(index);
+  if (!found || !hit) return;
+  const { hits, sentences } = found;
+  openedIndex = index;
   showOriginal(hit);
-  $("detail-name").textContent = hit.name;
-  $("detail-caption").textContent = hit.caption ?? "";
-  $("detail-told").hidden = !hit.caption;
-  $("detail-original").href = originalOf(hit.id);
-  $("detail-copy").textContent = "Copy path";
-  $("detail-copy").hidden = !navigator.clipboard;
-  $("detail-back").disabled = index === 0;
-  $("detail-on").disabled = index === found.hits.length - 1;
-  showWhy(hit);
-  $("detail-facts").replaceChildren(...factsOf(hit).flatMap(([name, value]) => [
-    make("dt", {}, name), make("dd", { dir: "auto" }, value),
-  ]));
+  detailName.textContent = hit.name;
+  detailCaption.textContent = hit.caption;
+  detailCaptionPart.hidden = !hit.caption;
+  detailOriginal.href = originalOf(hit.id);
+  detailCopy.textContent = "Copy path";
+  detailCopy.hidden = !navigator.clipboard; // there is none on an address without TLS
+  detailBack.disabled = index === 0;
+  detailOn.disabled = index === hits.length - 1;
+  detailWhy.hidden = !hit.sentences.length;
+  detailSentences.replaceChildren(
+    ...hit.sentences.map((score, i) => sentenceItem(sentences[i] ?? "", score)),
+  );
+  detailFacts.replaceChildren(
+    ...factsOf(hit).flatMap(([name, value]) => [
+      make("dt", {}, name),
+      make("dd", { dir: "auto" }, value),
+    ]),
+  );
   if (!detail.open) detail.showModal();
 }
 
-/** The thumbnail at once, the original when it is there. */
+/**
+ * Show the thumbnail at once, and the original when it is there.
+ *
+ * @param {Hit} hit
+ */
 function showOriginal(hit) {
-  const image = $("detail-image"), gone = $("detail-gone");
+  const isStillShown = () => hitAt(openedIndex) === hit;
+  detailGone.hidden = true;
+  // Small images are not blown up to a blur.
+  detailImage.style.setProperty("--natural", String(hit.width || 256));
+  detailImage.src = thumbnailOf(hit.id);
+  detailImage.alt = hit.caption || hit.name;
   const original = new Image();
-  gone.hidden = true;
-  image.style.setProperty("--natural", hit.width || 256);   // small ones are not blown up to a blur
-  image.src = thumbnailOf(hit.id);
-  image.alt = hit.caption || hit.name;
-  const isStillShown = () => found?.hits[opened] === hit;
-  original.onload = () => { if (isStillShown()) image.src = original.src; };
+  original.onload = () => {
+    if (isStillShown()) detailImage.src = original.src;
+  };
   original.onerror = () => {
     if (!isStillShown()) return;
-    gone.hidden = false;
-    gone.textContent = "The original cannot be read any more; this is its preview.";
+    detailGone.hidden = false;
+    detailGone.textContent = "The original cannot be read any more; this is its preview.";
   };
   original.src = originalOf(hit.id);
 }
 
-function showWhy(hit) {
-  $("detail-why").hidden = !hit.sentences?.length;
-  $("detail-sentences").replaceChildren(...(hit.sentences ?? []).map((score, i) => {
-    const state = stateOfScore(score);
-    const [sign, words] = STATES[state];
-    const mark = make("b", { ariaHidden: "true" }, sign);
-    const spoken = make("span", { className: "visually-hidden" }, `${words}: `);
-    return make("li", { className: state, title: `${words} (z = ${score.toFixed(1)})` },
-      mark, make("span", { dir: "auto" }, spoken, found.sentences[i]));
-  }));
+/**
+ * @param {string} sentence
+ * @param {number} score
+ */
+function sentenceItem(sentence, score) {
+  const verdict = verdictOf(score);
+  const [sign, meaning] = VERDICTS[verdict];
+  const spoken = make("span", { className: "visually-hidden" }, `${meaning}: `);
+  return make(
+    "li",
+    { className: verdict, title: `${meaning} (z = ${score.toFixed(1)})` },
+    make("b", { ariaHidden: "true" }, sign),
+    make("span", { dir: "auto" }, spoken, sentence),
+  );
 }
 
-/** Name and value of everything that is known of an image. */
+/**
+ * Return name and value of everything that is known of an image.
+ *
+ * @param {Hit} hit
+ * @returns {[name: string, value: string][]}
+ */
 function factsOf(hit) {
+  const { latitude, longitude } = hit;
+  const place =
+    latitude !== null &&
+    longitude !== null &&
+    `${degrees(latitude, "NS")}, ${degrees(longitude, "EW")}`;
+  /** @type {[string, string | null | false | 0][]} */
   const facts = [
     ["Taken", hit.taken && dateOf(hit.taken)],
     ["Camera", hit.camera],
-    ["Place", hit.latitude != null && hit.longitude != null && placeOf(hit)],
+    ["Place", place],
     ["Size", hit.width && `${hit.width} × ${hit.height} pixels`],
     ["File", [hit.format, hit.bytes && sizeOf(hit.bytes)].filter(Boolean).join(", ")],
     ["Similarity", hit.similarity.toFixed(3)],
     ["Path", hit.uri],
-    ...(hit.also ?? []).map((uri) => ["Copy at", uri]),
   ];
-  return facts.filter(([, value]) => value);
+  for (const uri of hit.also) facts.push(["Copy at", uri]);
+  return facts.flatMap(([name, value]) => (value ? [[name, value]] : []));
 }
 
+/** @param {string} iso */
 function dateOf(iso) {
   const date = new Date(iso);
-  return isNaN(date) ? iso : date.toLocaleString("en", { dateStyle: "long", timeStyle: "short" });
+  if (Number.isNaN(date.getTime())) return iso;
+  return date.toLocaleString("en", { dateStyle: "long", timeStyle: "short" });
 }
 
-function placeOf({ latitude, longitude }) {
-  const part = (degrees, signs) => `${Math.abs(degrees).toFixed(4)}° ${signs[degrees < 0 ? 1 : 0]}`;
-  return `${part(latitude, "NS")}, ${part(longitude, "EW")}`;
-}
+/**
+ * @param {number} angle
+ * @param {string} signs
+ */
+const degrees = (angle, signs) => `${Math.abs(angle).toFixed(4)}° ${signs[angle < 0 ? 1 : 0]}`;
 
+/** @param {number} bytes */
 function sizeOf(bytes) {
   const units = ["bytes", "kB", "MB", "GB"];
-  let step = 0;
-  while (bytes >= 1000 && step < units.length - 1) { bytes /= 1000; step += 1; }
-  return `${bytes.toFixed(step && bytes < 100 ? 1 : 0)} ${units[step]}`;
+  let amount = bytes;
+  let unit = 0;
+  while (amount >= 1000 && unit < units.length - 1) {
+    amount /= 1000;
+    unit += 1;
+  }
+  return `${amount.toFixed(unit && amount < 100 ? 1 : 0)} ${units[unit]}`;
 }
 
-function detailClosed() {
+function onDetailClosed() {
   if (openInAddress()) {
     if (history.state?.isOpened) history.back();
-    else history.replaceState(stateOf(query), "", addressOf(query));
+    else history.replaceState(historyStateOf(query), "", addressOf(query));
   }
-  if (found) focusHit(opened);
+  if (found) focusHit(openedIndex);
 }
 
-function moreLikeThis() {
-  const like = found.hits[opened].id;
-  const filters = Object.fromEntries(FILTERS.map((name) => [name, query[name]]));
-  go({ ...emptyQuery(), ...filters, like });
+function searchForMoreLikeThis() {
+  const hit = hitAt(openedIndex);
+  if (!hit) return;
+  const { folder, after, before, where } = query;
+  startSearch({ ...emptyQuery(), folder, after, before, where, like: hit.id });
   detail.close();
   scrollTo({ top: 0 });
 }
 
 async function copyPath() {
-  const copied = await navigator.clipboard.writeText(found.hits[opened].uri).then(() => true, () => false);
-  $("detail-copy").textContent = copied ? "Copied" : "Not allowed";
+  const uri = hitAt(openedIndex)?.uri ?? "";
+  const isCopied = await navigator.clipboard.writeText(uri).then(
+    () => true,
+    () => false,
+  );
+  detailCopy.textContent = isCopied ? "Copied" : "Not allowed";
 }
 
+// ---- Keyboard and focus --------------------------------------------------------------------------
 
-// ---- Keyboard and focus -------------------------------------------------------------------------
-
-function setCurrent(index) {
-  const hits = grid.querySelectorAll(".hit");
-  if (hits[current]) hits[current].tabIndex = -1;
-  current = index;
-  if (hits[index]) hits[index].tabIndex = 0;
-  return hits[index];
+/**
+ * Let Tab come to this hit, and to no other.
+ *
+ * @param {number} index
+ */
+function setFocusable(index) {
+  const all = tiles();
+  const before = all[focusedIndex];
+  const now = all[index];
+  if (before) before.tabIndex = -1;
+  if (now) now.tabIndex = 0;
+  focusedIndex = index;
+  return now;
 }
 
-const focusHit = (index) => setCurrent(index)?.focus();
+/** @param {number} index */
+const focusHit = (index) => setFocusable(index)?.focus();
 
-/** The hit that an arrow key leads to: the next one, or the nearest in the row above or below. */
+/**
+ * Return the hit that a key leads to: the next one, or the nearest in the row above or below.
+ *
+ * @param {string} key
+ */
 function neighbour(key) {
-  const hits = [...grid.querySelectorAll(".hit")];
-  if (key === "Home") return 0;
-  if (key === "End") return hits.length - 1;
-  if (key === "ArrowRight") return Math.min(current + 1, hits.length - 1);
-  if (key === "ArrowLeft") return Math.max(current - 1, 0);
-  return inNextRow(hits, key === "ArrowDown" ? 1 : -1);
+  const all = tiles();
+  switch (key) {
+    case "Home":
+      return 0;
+    case "End":
+      return all.length - 1;
+    case "ArrowRight":
+      return Math.min(focusedIndex + 1, all.length - 1);
+    case "ArrowLeft":
+      return Math.max(focusedIndex - 1, 0);
+    default:
+      return nearestInNextRow(all, key === "ArrowDown" ? 1 : -1);
+  }
 }
 
-function inNextRow(hits, step) {
-  const middle = (hit) => { const { left, width } = hit.getBoundingClientRect(); return left + width / 2; };
-  const top = (index) => hits[index].parentElement.offsetTop;
-  let index = current;
-  while (hits[index] && top(index) === top(current)) index += step;
-  if (!hits[index]) return current;
-  const row = hits.map((_, i) => i).filter((i) => top(i) === top(index));
-  const distance = (i) => Math.abs(middle(hits[i]) - middle(hits[current]));
-  return row.reduce((best, i) => (distance(i) < distance(best) ? i : best));
+/**
+ * @param {HTMLButtonElement[]} all
+ * @param {1 | -1} step
+ */
+function nearestInNextRow(all, step) {
+  const places = all.map((tile, index) => {
+    const { top, left, width } = tile.getBoundingClientRect();
+    return { index, top, middle: left + width / 2 };
+  });
+  const here = places[focusedIndex];
+  if (!here) return focusedIndex;
+  const ahead = step > 0 ? places.slice(here.index) : places.slice(0, here.index).reverse();
+  const rowTop = ahead.find(({ top }) => top !== here.top)?.top;
+  const row = places.filter(({ top }) => top === rowTop);
+  row.sort((a, b) => Math.abs(a.middle - here.middle) - Math.abs(b.middle - here.middle));
+  return row[0]?.index ?? focusedIndex;
 }
 
-const MOVES = new Set(["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"]);
-
+/** @param {KeyboardEvent} event */
 function onKey(event) {
-  const target = event.target;
+  const target = event.target instanceof HTMLElement ? event.target : document.body;
   const isTyping = target.matches("input, textarea");
+  const isOnHit = target.matches(".hit");
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !detail.open) {
     event.preventDefault();
-    $("form").requestSubmit();
+    form.requestSubmit();
   } else if (event.ctrlKey || event.metaKey || event.altKey) {
     return;
   } else if (detail.open) {
@@ -750,96 +1268,139 @@ function onKey(event) {
     if (event.key === "ArrowRight") turn(1);
   } else if (event.key === "/" && !isTyping) {
     event.preventDefault();
-    box.focus();
+    textBox.focus();
   } else if (event.key === "Escape" && isTyping) {
     target.blur();
-  } else if (MOVES.has(event.key) && found?.hits.length && (target.matches(".hit") || target === document.body)) {
+  } else if (KEYS_THAT_MOVE.has(event.key) && (isOnHit || target === document.body)) {
+    if (!found?.hits.length) return;
     event.preventDefault();
-    focusHit(target.matches(".hit") ? neighbour(event.key) : current);
+    focusHit(isOnHit ? neighbour(event.key) : focusedIndex);
   }
 }
 
-const hitOf = (event) => found?.hits[event.target.closest?.(".hit")?.dataset.index];
+// ---- Start ---------------------------------------------------------------------------------------
 
-
-// ---- Start --------------------------------------------------------------------------------------
-
-async function learnAbout() {
+async function askAboutServer() {
+  /** @type {About} */
+  let answer;
   try {
-    about = await ask("v1/about");
-  } catch (trouble) {
-    if (trouble.status === 401 || trouble.status === 403) showTrouble(trouble);
+    answer = await request("v1/about");
+  } catch (error) {
+    // Anything else will be shown when something is searched for.
+    const isRefused = error instanceof RequestError && [401, 403].includes(error.status ?? 0);
+    if (isRefused) showError(error);
     return;
   }
-  $("about").textContent = [count(about.images, "image"), about.model].filter(Boolean).join(" · ");
-  $("folders").replaceChildren(...(about.example_folders ?? []).map((folder) => make("option", { value: folder })));
+  server = answer;
+  about.textContent = [count(answer.images, "image"), answer.model].filter(Boolean).join(" · ");
+  exampleFolders.replaceChildren(
+    ...answer.example_folders.map((folder) => make("option", { value: folder })),
+  );
   showTokens();
 }
 
 function showLegend() {
-  $("legend").append(...Object.entries(STATES).map(([state, [, words]]) =>
-    make("span", {}, make("i", { className: `mark ${state}` }), words)));
-}
-
-function noteFilters() {
-  const used = FILTERS.filter((name) => $(name).value.trim()).length;
-  $("filters-count").textContent = used ? ` (${used} in use)` : "";
+  for (const [verdict, [, meaning]] of Object.entries(VERDICTS)) {
+    legend.append(make("span", {}, verdictMark(/** @type {Verdict} */ (verdict)), meaning));
+  }
 }
 
 function listenToForm() {
-  $("form").addEventListener("submit", (event) => { event.preventDefault(); go(queryInForm()); });
-  $("clear").addEventListener("click", () => { go(emptyQuery()); box.focus(); });
-  $("picture-remove").addEventListener("click", () => go({ ...queryInForm(), image: "", imageName: "", like: "" }));
-  $("file").addEventListener("change", () => {
-    const file = pictureAmong($("file").files);
-    $("file").value = "";   // the same picture may be chosen again
-    if (file) takePicture(file);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    startSearch(queryInForm());
   });
-  $("filters").addEventListener("input", noteFilters);
-  $("share").addEventListener("input", showShare);
-  $("share").addEventListener("change", later(SLIDING_PAUSE, () => go(queryInForm())));
-  box.addEventListener("input", () => { paint(); countTokensSoon(); showShare(); $("clear").hidden = !box.value && !found; });
+  textBox.addEventListener("input", () => {
+    paintMarks();
+    countTokensSoon();
+    showShare();
+    clearButton.hidden = !textBox.value && !found;
+  });
+  clearButton.addEventListener("click", () => {
+    startSearch(emptyQuery());
+    textBox.focus();
+  });
+  pictureRemove.addEventListener("click", () =>
+    startSearch({ ...queryInForm(), image: "", imageName: "", like: "" }),
+  );
+  fileField.addEventListener("change", () => {
+    const file = pictureAmong(fileField.files);
+    fileField.value = ""; // the same picture may be chosen again
+    if (file) searchWithPicture(file);
+  });
+  filterPanel.addEventListener("input", showFilterCount);
+  shareSlider.addEventListener("input", showShare);
+  shareSlider.addEventListener(
+    "change",
+    debounce(SLIDING_PAUSE_MS, () => startSearch(queryInForm())),
+  );
+}
+
+/**
+ * Return the index of the hit in which something happens, or -1.
+ *
+ * @param {Event} event
+ */
+function hitIndexOf(event) {
+  const tile = event.target instanceof Element && event.target.closest(".hit");
+  return tile instanceof HTMLElement ? Number(tile.dataset.index) : -1;
 }
 
 function listenToResults() {
-  grid.addEventListener("click", (event) => {
-    const hit = event.target.closest(".hit");
-    if (hit) openDetail(Number(hit.dataset.index));
-  });
+  grid.addEventListener("click", (event) => openDetail(hitIndexOf(event)));
   for (const name of ["pointerover", "focusin"]) {
-    grid.addEventListener(name, (event) => { const hit = hitOf(event); if (hit) pointAt(hit); });
+    grid.addEventListener(name, (event) => {
+      const hit = hitAt(hitIndexOf(event));
+      if (hit) pointAt(hit);
+    });
   }
-  for (const name of ["pointerleave", "focusout"]) grid.addEventListener(name, () => pointAt(null));
-  grid.addEventListener("focusin", (event) => { if (event.target.matches(".hit")) setCurrent(Number(event.target.dataset.index)); });
-  $("more").addEventListener("click", showMore);
+  for (const name of ["pointerleave", "focusout"]) {
+    grid.addEventListener(name, () => pointAt(null));
+  }
+  grid.addEventListener("focusin", (event) => {
+    const index = hitIndexOf(event);
+    if (index >= 0) setFocusable(index);
+  });
+  moreButton.addEventListener("click", showMore);
 }
 
 function listenToDetail() {
-  $("detail-close").addEventListener("click", () => detail.close());
-  $("detail-back").addEventListener("click", () => turn(-1));
-  $("detail-on").addEventListener("click", () => turn(1));
-  $("detail-like").addEventListener("click", moreLikeThis);
-  $("detail-copy").addEventListener("click", copyPath);
-  detail.addEventListener("close", detailClosed);
-  detail.addEventListener("click", (event) => { if (event.target === detail) detail.close(); });
+  detailClose.addEventListener("click", () => detail.close());
+  detailBack.addEventListener("click", () => turn(-1));
+  detailOn.addEventListener("click", () => turn(1));
+  detailLike.addEventListener("click", searchForMoreLikeThis);
+  detailCopy.addEventListener("click", copyPath);
+  detail.addEventListener("close", onDetailClosed);
+  detail.addEventListener("click", (event) => {
+    if (event.target === detail) detail.close(); // beside the dialog, on its backdrop
+  });
 }
 
-/** Pictures may be dropped or pasted anywhere; nothing that is dropped leads away from the page. */
+/** Take pictures that are dropped or pasted anywhere; nothing dropped leads away from the page. */
 function listenForPictures() {
+  /** @param {DragEvent} event */
   const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-  const isOver = (over) => { $("drop").hidden = !over; };
-  addEventListener("dragover", (event) => { if (hasFiles(event)) { event.preventDefault(); isOver(true); } });
-  addEventListener("dragleave", (event) => { if (!event.relatedTarget) isOver(false); });
-  addEventListener("drop", (event) => {
-    isOver(false);
+  addEventListener("dragover", (event) => {
     if (!hasFiles(event)) return;
     event.preventDefault();
-    const file = pictureAmong(event.dataTransfer.files);
-    if (file) takePicture(file); else sayOnStart("That is no picture. JPEG, PNG and WebP can be dropped here.");
+    dropTarget.hidden = false;
+  });
+  addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) dropTarget.hidden = true; // left the window, not only an element
+  });
+  addEventListener("drop", (event) => {
+    dropTarget.hidden = true;
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    const file = pictureAmong(event.dataTransfer?.files);
+    if (file) searchWithPicture(file);
+    else showHint("That is no picture. JPEG, PNG and WebP can be dropped here.");
   });
   addEventListener("paste", (event) => {
     const file = pictureAmong(event.clipboardData?.files);
-    if (file) { event.preventDefault(); takePicture(file); }
+    if (!file) return;
+    event.preventDefault();
+    searchWithPicture(file);
   });
 }
 
@@ -849,9 +1410,10 @@ listenToResults();
 listenToDetail();
 listenForPictures();
 addEventListener("keydown", onKey);
-addEventListener("popstate", follow);
-learnAbout();
+addEventListener("popstate", followAddress);
+askAboutServer();
 // The address may hold the server's token; it has become a cookie and need not stay to be seen.
-history.replaceState(history.state, "", addressOf(queryInAddress(), openInAddress()) + location.hash);
-follow();
-if (layout.dataset.view === "start" && !isStacked()) box.focus();
+const cleanAddress = addressOf(queryInAddress(), openInAddress()) + location.hash;
+history.replaceState(history.state, "", cleanAddress);
+followAddress();
+if (layout.dataset.view === "start" && !isStacked()) textBox.focus();
