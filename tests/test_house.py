@@ -39,11 +39,12 @@ FOR_ALL = (
     "errors",
     "options",
     "_files",
-    "_fonts",
+    "_drawing",
     "_hardware",
     "_lazy",
     "_libraries",
     "_progress",
+    "_terminal",
     "_threads",
     "spec",
 )

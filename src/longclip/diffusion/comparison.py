@@ -6,19 +6,15 @@ from typing import Literal
 
 from PIL import Image, ImageDraw
 
-from longclip._fonts import Font, drawable, font_for
+from longclip._drawing import GREY, INK, PAPER, Colour, Font, drawable, font_for, wrapped
 
-Colour = tuple[int, int, int]
 Fate = Literal["both", "right", "none"]
 
-_PAPER: Colour = (255, 255, 255)
 _FRAME: Colour = (226, 226, 222)
-_INK: Colour = (28, 30, 33)
-_GREY: Colour = (112, 116, 122)
 # Words by who reads them: the ink, and what is behind it. Told apart by lightness, too.
-_INKS: dict[Fate, Colour] = {"both": _INK, "right": (166, 58, 0), "none": (150, 152, 156)}
+_INKS: dict[Fate, Colour] = {"both": INK, "right": (166, 58, 0), "none": (150, 152, 156)}
 _GROUNDS: dict[Fate, Colour] = {
-    "both": _PAPER,
+    "both": PAPER,
     "right": (255, 232, 208),
     "none": (238, 238, 236),
 }
@@ -87,12 +83,13 @@ def side_by_side(left: Side, right: Side, texts: Sequence[str], footer: str) -> 
     panel = max(left.image.width, right.image.width, _LEAST_WIDTH)
     scale = _scale(panel, [*texts, footer])
     width = 2 * panel + 3 * scale.margin
-    lines = _wrapped(_runs(texts, left.read_to, right.read_to), scale, width - 2 * scale.margin)
-    notes = _wrapped(_plain(footer), scale, width - 2 * scale.margin, small=True)
+    inner = width - 2 * scale.margin
+    lines = _wrapped(_runs(texts, left.read_to, right.read_to), scale.body, inner)
+    notes = wrapped(footer, scale.small, inner)
     top = scale.margin + 2 * scale.line + scale.line // 2
     below = top + max(left.image.height, right.image.height) + scale.margin
     height = below + (len(lines) + 2) * scale.line + len(notes) * scale.line + 2 * scale.margin
-    canvas = Image.new("RGB", (width, height), _PAPER)
+    canvas = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(canvas)
     for side, x in ((left, scale.margin), (right, 2 * scale.margin + panel)):
         _draw_side(canvas, draw, side, (x, scale.margin), top, panel, scale)
@@ -105,9 +102,8 @@ def side_by_side(left: Side, right: Side, texts: Sequence[str], footer: str) -> 
     y += scale.line + scale.margin // 2
     draw.line((scale.margin, y, width - scale.margin, y), fill=_FRAME)
     y += scale.margin // 2
-    for line in notes:
-        text = " ".join(run.text for run in line)
-        draw.text((scale.margin, y), drawable(text, scale.small), font=scale.small, fill=_GREY)
+    for note in notes:
+        draw.text((scale.margin, y), note, font=scale.small, fill=GREY)
         y += scale.line
     return canvas.crop((0, 0, width, y + scale.margin // 2))
 
@@ -142,14 +138,7 @@ def _runs(texts: Sequence[str], left: Sequence[int], right: Sequence[int]) -> li
     return runs
 
 
-def _plain(text: str) -> list[_Run]:
-    return [_Run(word, "both", True) for word in text.split()]
-
-
-def _wrapped(
-    runs: Sequence[_Run], scale: _Scale, width: int, *, small: bool = False
-) -> list[list[_Run]]:
-    font = scale.small if small else scale.body
+def _wrapped(runs: Sequence[_Run], font: Font, width: int) -> list[list[_Run]]:
     lines: list[list[_Run]] = [[]]
     used = 0.0
     for run in runs:
@@ -172,9 +161,9 @@ def _draw_side(
     scale: _Scale,
 ) -> None:
     x, y = at
-    draw.text((x, y), drawable(side.title, scale.title), font=scale.title, fill=_INK)
+    draw.text((x, y), drawable(side.title, scale.title), font=scale.title, fill=INK)
     whole = side.tokens_read == side.tokens
-    ink = _GREY if whole else _INKS["right"]
+    ink = GREY if whole else _INKS["right"]
     draw.text((x, y + scale.line * 1.1), side.subtitle, font=scale.body, fill=ink)
     inset = (panel - side.image.width) // 2
     if inset:

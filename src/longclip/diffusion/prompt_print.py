@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from longclip._terminal import print_line
 from longclip.diffusion.prompt_view import PromptView, Reader, Window, limits_of
 
 # What lies behind the first cut, behind the second, and so on.
@@ -26,8 +27,8 @@ def print_prompt(view: PromptView, title: str, console: Console, *, weights: boo
         for number, window in enumerate(windows, 1):
             of = f", window {number} of {len(windows)}" if len(windows) > 1 else ""
             heading = _heading(f"{title}{names}{of}", reader, window)
-            _say(console, Text(heading, style="bold"))
-            _say(console, _token_line(window))
+            print_line(console, Text(heading, style="bold"))
+            print_line(console, _token_line(window))
             _print_sentences(window, console)
     _print_syntax(view, console, weights=weights)
 
@@ -36,14 +37,16 @@ def _print_syntax(view: PromptView, console: Console, *, weights: bool) -> None:
     if not view.has_syntax:
         return
     if not weights:
-        _say(console, Text("brackets and BREAK are plain text here, as for a pipeline's own call"))
+        print_line(
+            console, Text("brackets and BREAK are plain text here, as for a pipeline's own call")
+        )
         return
     for piece in view.emphasis:
-        _say(console, Text(f"weight {piece.weight:.2f}: {' '.join(piece.text.split())}"))
+        print_line(console, Text(f"weight {piece.weight:.2f}: {' '.join(piece.text.split())}"))
     breaks = len(view.encoders[0][1]) - 1
     if breaks:
-        _say(console, Text(f"BREAK: {breaks + 1} windows, encoded one by one"))
-    _say(
+        print_line(console, Text(f"BREAK: {breaks + 1} windows, encoded one by one"))
+    print_line(
         console,
         Text(
             "`longclip generate --weights` reads it like this; without, brackets and BREAK are "
@@ -111,11 +114,6 @@ def _print_sentences(window: Window, console: Console) -> None:
             style=style,
         )
     console.print(table)
-
-
-def _say(console: Console, text: Text) -> None:
-    # In a pipe a line stays a line, whatever its length.
-    console.print(text, soft_wrap=not console.is_terminal, highlight=False)
 
 
 def print_views(

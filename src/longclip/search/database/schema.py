@@ -146,8 +146,3 @@ def to_arrow(rows: list[Row], form: pa.Schema) -> pa.Table:
         pa.array(vectors.ravel()), vectors.shape[1]
     )
     return pa.Table.from_arrays([columns[name] for name in form.names], schema=form)
-
-
-def plain_text(text: str) -> str:
-    """`text`, in which nothing can end a line, colour it or move the cursor."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

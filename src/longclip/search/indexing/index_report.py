@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from longclip.search.database.schema import plain_text
+from longclip._terminal import plain_text
 from longclip.search.database.status import Status
 from longclip.search.database.vector_index import IndexQuality
 from longclip.search.sources.image_source import Bad

@@ -7,19 +7,13 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageOps
 
-from longclip._fonts import Font, drawable, font_for
+from longclip._drawing import GREY, INK, PAPER, Colour, Font, drawable, font_for, shortened, wrapped
 from longclip.search.query.print import nothing_found, summary
 from longclip.search.query.query import Found, FoundImage
 from longclip.search.query.sentence_scores import MEANINGS, Verdict, verdict
-from longclip.search.query.sheet_lines import shortened, wrapped
 
-Colour = tuple[int, int, int]
-
-_PAPER: Colour = (255, 255, 255)
 _GROUND: Colour = (240, 240, 237)
-_INK: Colour = (28, 30, 33)
 _RULE: Colour = (214, 214, 210)
-_GREY: Colour = (104, 108, 114)
 
 
 class _Chip(NamedTuple):
@@ -32,7 +26,7 @@ class _Chip(NamedTuple):
 # Told apart by lightness and a stroke, too: not everybody sees red and green.
 _CHIPS: dict[Verdict, _Chip] = {
     "yes": _Chip((22, 101, 52), (22, 101, 52), (255, 255, 255), False),
-    "open": _Chip((228, 228, 224), (228, 228, 224), (104, 108, 114), False),
+    "open": _Chip((228, 228, 224), (228, 228, 224), GREY, False),
     "no": _Chip((255, 255, 255), (190, 74, 60), (190, 74, 60), True),
 }
 
@@ -91,7 +85,7 @@ def contact_sheet(
     height = _cell_height(found)
     rows = -(-len(found.hits) // columns)
     top = 2 * _MARGIN + header.height
-    canvas = Image.new("RGB", (width, top + rows * (height + _GAP) + _MARGIN), _PAPER)
+    canvas = Image.new("RGB", (width, top + rows * (height + _GAP) + _MARGIN), PAPER)
     canvas.paste(header, (_MARGIN, _MARGIN))
     below = top - _MARGIN // 2
     ImageDraw.Draw(canvas).line((_MARGIN, below, width - _MARGIN, below), fill=_RULE)
@@ -136,20 +130,20 @@ def _header(
     scored = any(hit.sentences for hit in found.hits)
     height = len(lines) * _LINE + 8 + _LINE + (_LINE + 14) * scored
     height = max(height, _BOX) if image else height
-    canvas = Image.new("RGB", (width, height), _PAPER)
+    canvas = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(canvas)
     if image:
         _paste_fitted(canvas, image, (0, 0))
     y = 0
     for number, line in lines:
         if number:
-            draw.text((left, y), number, font=type_.small, fill=_GREY)
+            draw.text((left, y), number, font=type_.small, fill=GREY)
         indent = 34 if found.sentences and scored else 0
-        draw.text((left + indent, y), line, font=type_.body, fill=_INK)
+        draw.text((left + indent, y), line, font=type_.body, fill=INK)
         y += _LINE
     y += 8
     words = summary(found) if found.hits else nothing_found(found)
-    draw.text((left, y), drawable(words, type_.small), font=type_.small, fill=_GREY)
+    draw.text((left, y), drawable(words, type_.small), font=type_.small, fill=GREY)
     if scored:
         _draw_legend(draw, (left, y + _LINE + 8), type_)
     return canvas
@@ -179,7 +173,7 @@ def _draw_legend(draw: ImageDraw.ImageDraw, at: tuple[int, int], type_: _Type) -
     x, y = at
     for kind, words in MEANINGS.items():
         _draw_chip(draw, (x, y), "n", kind, type_)
-        draw.text((x + _CHIP + 8, y + 4), words, font=type_.small, fill=_GREY)
+        draw.text((x + _CHIP + 8, y + 4), words, font=type_.small, fill=GREY)
         x += round(_CHIP + 8 + type_.small.getlength(words) + _GAP)
 
 
@@ -209,15 +203,15 @@ def _draw_cell(
     if thumbnail:
         _paste_fitted(canvas, picture(thumbnail), at)
     y += _BOX + 6
-    draw.text((x, y), str(rank), font=type_.title, fill=_INK)
+    draw.text((x, y), str(rank), font=type_.title, fill=INK)
     score = f"{hit.similarity:.3f}"
-    draw.text((x + _BOX, y + 2), score, font=type_.body, fill=_GREY, anchor="ra")
+    draw.text((x + _BOX, y + 2), score, font=type_.body, fill=GREY, anchor="ra")
     if hit.also:
         copies = "+1 copy" if len(hit.also) == 1 else f"+{len(hit.also)} copies"
-        draw.text((x + 34, y + 3), copies, font=type_.small, fill=_GREY)
+        draw.text((x + 34, y + 3), copies, font=type_.small, fill=GREY)
     y += _LINE
     name = shortened(hit.facts.name, type_.small, _BOX)
-    draw.text((x, y), name, font=type_.small, fill=_INK)
+    draw.text((x, y), name, font=type_.small, fill=INK)
     y += _LINE
     for place, score_of_sentence in enumerate(hit.sentences):
         row, column = divmod(place, _chips_per_row())

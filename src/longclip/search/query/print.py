@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from longclip.search.database.schema import plain_text
+from longclip._terminal import plain_text, print_line
 from longclip.search.query.query import Found, FoundImage
 from longclip.search.query.sentence_scores import MEANINGS, Verdict, verdict
 
@@ -25,14 +25,14 @@ def print_found(found: Found, console: Console) -> None:
         found: what to print.
         console: where; without a terminal, in plain text, a line for each image.
     """
-    _say(console, Text(f"{summary(found)} · {_times(found)}", style="bright_black"))
+    print_line(console, Text(f"{summary(found)} · {_times(found)}", style="bright_black"))
     for note in found.notes:
-        _say(console, Text(f"note: {plain_text(note)}", style="yellow"))
+        print_line(console, Text(f"note: {plain_text(note)}", style="yellow"))
     scored = any(hit.sentences for hit in found.hits)
     if scored:
         _print_sentences(found, console)
     if not found.hits:
-        _say(console, Text(nothing_found(found)))
+        print_line(console, Text(nothing_found(found)))
     for rank, hit in enumerate(found.hits, 1):
         _print_hit(rank, hit, found, console)
 
@@ -75,9 +75,9 @@ def _print_sentences(found: Found, console: Console) -> None:
     for number, sentence in enumerate(found.sentences, 1):
         line = Text(f"  {number:>{digits}}  ", style="bright_black")
         line.append(" ".join(sentence.split()), style="default")
-        _say(console, line)
+        print_line(console, line)
     console.print()
-    _say(console, _legend(not _coloured(console)))
+    print_line(console, _legend(not _coloured(console)))
     console.print()
 
 
@@ -90,12 +90,12 @@ def _print_hit(rank: int, hit: FoundImage, found: Found, console: Console) -> No
         line.append(_strip(hit.sentences, plain=not _coloured(console)))
     line.append("  ")
     line.append(plain_text(hit.facts.uri), style="bold default")
-    _say(console, line)
+    print_line(console, line)
     indent = " " * (digits + 2)
     if hit.also:
         shown = ", ".join(map(plain_text, hit.also[:_COPIES_SHOWN]))
         more = f" and {len(hit.also) - _COPIES_SHOWN} more" * (len(hit.also) > _COPIES_SHOWN)
-        _say(console, Text(f"{indent}the same file: {shown}{more}", style="bright_black"))
+        print_line(console, Text(f"{indent}the same file: {shown}{more}", style="bright_black"))
 
 
 def _strip(scores: Sequence[float], *, plain: bool) -> Text:
@@ -115,8 +115,3 @@ def _chip(label: str, kind: Verdict) -> Text:
 
 def _coloured(console: Console) -> bool:
     return console.is_terminal and not console.no_color
-
-
-def _say(console: Console, text: Text) -> None:
-    # In a pipe a line stays a line, whatever its length.
-    console.print(text, soft_wrap=not console.is_terminal, highlight=False)
