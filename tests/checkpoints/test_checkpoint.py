@@ -96,6 +96,23 @@ def test_openclip_directories(quick_gelu: bool, tmp_path: Path) -> None:
     assert_same(ours, theirs.encode_text(padded()), theirs.encode_image(PIXELS))
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"model_cfg": {}},
+        {"model_cfg": {"vision_cfg": {"timm_model_name": "vit"}}},
+        {"preprocess_cfg": None},
+        {"preprocess_cfg": {"mean": 0.5}},
+    ],
+)
+def test_openclip_configurations_that_make_no_sense(broken: Any, tmp_path: Path) -> None:
+    save_file(openclip_model().state_dict(), tmp_path / "open_clip_model.safetensors")
+    content = {"model_cfg": OPENCLIP, "preprocess_cfg": {}} | broken
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"open_clip_config\.json does not describe a CLIP"):
+        longclip.load(tmp_path)
+
+
 def test_openclip_training_checkpoints(tmp_path: Path) -> None:
     theirs = openclip_model()
     state = {f"module.{name}": tensor for name, tensor in theirs.state_dict().items()}

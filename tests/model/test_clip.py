@@ -170,3 +170,17 @@ def test_gradients_are_those_of_one_text_at_a_time() -> None:
     found = gradients(MODEL.text_features(ids, token_budget=64))
     for name, one, other in zip(parameters, expected, found, strict=True):
         torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: n + m)
+
+
+def test_prepared_pixels_embed_as_their_pictures() -> None:
+    pictures = [Image.effect_noise((40 + 9 * i, 50), 80).convert("RGB") for i in range(3)]
+    pixels = torch.stack(
+        [torch.from_numpy(MODEL.preprocess.pixels(image).copy()) for image in pictures]
+    )
+    for normalize in (False, True):
+        found = MODEL.encode_pixels(pixels, normalize=normalize, batch_size=2)
+        expected = MODEL.encode_image(pictures, normalize=normalize, batch_size=2)
+        assert torch.equal(found, expected)
+        assert not found.requires_grad
+    with pytest.raises(ValueError, match=r"normalize takes uint8"):
+        MODEL.encode_pixels(pixels.float())
