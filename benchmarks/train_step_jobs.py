@@ -125,7 +125,7 @@ class OurStep:
             paper(),
             batch_size=job.batch_size,
             lr=LR,
-            precision="float32" if job.float32 else "bfloat16",
+            dtype="float32" if job.float32 else "bfloat16",
             micro_batch=job.micro_batch,
             logit_rows=job.logit_rows,
             activation_checkpointing=job.activation_checkpointing,

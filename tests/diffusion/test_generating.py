@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 from saved_pipelines import BEGINNING, BOAT, DOG, saved_clip, saved_pipeline
 
-from longclip.commands.generate import generate_command
+from longclip.commands.generate import GenerateOptions, generate_command
 from longclip.diffusion import PromptCut, apply, undo
 from longclip.diffusion import generation as generating
 from longclip.diffusion.generation import GenerateConfig, generate
@@ -184,11 +185,11 @@ def test_the_command(
 ) -> None:
     model = str(saved_pipeline("sd1"))
     out = tmp_path / "new" / "a.png"
-    generate_command("a boat", model=model, out=out, steps=1, width=16, height=16, compare=True)
+    options = GenerateOptions("a boat", model, out=out, steps=1, width=16, height=16)
+    generate_command(replace(options, compare=True))
     assert capsys.readouterr().out == f"written: {out}\n"
     assert read_facts(out)["compared_with"]
-    more: dict[str, Any] = {"overwrite": True, "json": True, "dtype": "bfloat16"}
-    generate_command("a boat", model=model, out=out, steps=1, width=16, height=16, **more)
+    generate_command(replace(options, overwrite=True, dtype="bfloat16"), as_json=True)
     [told] = json.loads(capsys.readouterr().out)
     assert told == {"path": str(out)} | read_facts(out)
     assert told["dtype"] == "bfloat16"
@@ -198,4 +199,4 @@ def test_the_command(
         importlib.util, "find_spec", lambda name: None if name == "diffusers" else found(name)
     )
     with pytest.raises(ValueError, match=r'diffusers, which is .* pip install "longclip\[diffu'):
-        generate_command("a boat", model=model, out=out)
+        generate_command(options)

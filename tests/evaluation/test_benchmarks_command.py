@@ -38,10 +38,10 @@ def test_published_numbers_stand_with_their_source(capsys: pytest.CaptureFixture
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    benchmarks_command(json=True)
+    benchmarks_command(as_json=True)
     rows = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in rows] == list(BENCHMARKS)
-    benchmarks_command("imagenet", json=True)
+    benchmarks_command("imagenet", as_json=True)
     row = json.loads(capsys.readouterr().out)
     assert (row["images"], row["classes"], row["suites"]) == (50_000, 1_000, ["paper", "zero-shot"])
     assert row["published"]["CLIP B/16"]["top1"] == 68.4

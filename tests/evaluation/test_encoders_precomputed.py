@@ -10,9 +10,10 @@ from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
 from longclip.errors import EncoderError
+from longclip.evaluation.config import EvaluateConfig
 from longclip.evaluation.embed import embed_images, embed_texts
 from longclip.evaluation.encoders import export_inputs, open_encoder
-from longclip.evaluation.measure import EvaluateConfig, evaluate
+from longclip.evaluation.measure import evaluate
 
 PICTURES = ("a red car", "a green tree", None, "two blue boats", "an old house")
 COLLECTION = PaintedTexts(

@@ -18,7 +18,7 @@ from image_folders import MODEL, jpeg_bytes, photo, photos, rows_of, run_index
 from small import small_clip
 from test_sources import tar_file
 
-from longclip.errors import SearchError
+from longclip.errors import SearchError, UsageError
 from longclip.inputs import decode_image
 from longclip.model import CLIP
 from longclip.search.database.provenance import about
@@ -320,7 +320,9 @@ def test_images_in_object_storage(tmp_path: Path) -> None:
 def test_numbers_that_make_no_sense_are_told_before_anything_is_made(tmp_path: Path) -> None:
     folder = photos(tmp_path / "photos", 1)
     for name in ("batch_size", "thumbnail"):
-        with pytest.raises(SearchError, match=f"{name} must be 1 or more, not 0"):
+        with pytest.raises(
+            UsageError, match=f"--{name.replace('_', '-')} is 0, must be at least 1"
+        ):
             run_index(folder, db=tmp_path / "db", **{name: 0})
     assert not (tmp_path / "db").exists()
 

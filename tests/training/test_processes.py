@@ -62,9 +62,7 @@ def losses(config: TrainConfig) -> torch.Tensor:
 
 def variants(photos: Path, bad: Path, folder: Path) -> dict[str, TrainConfig]:
     """One run for every part of the engine that knows of other processes."""
-    config = replace(
-        tiny_config(photos, folder / "paper"), precision="float32", device="cpu", steps=6
-    )
+    config = replace(tiny_config(photos, folder / "paper"), dtype="float32", device="cpu", steps=6)
     changes: dict[str, dict[str, Any]] = {
         "paper": {},
         "micro": {"micro_batch": 2},
@@ -158,9 +156,7 @@ def assert_same_model(one: TrainConfig, other: TrainConfig) -> None:
 
 
 def test_a_run_goes_on_with_another_number_of_processes(photos: Path, tmp_path: Path) -> None:
-    whole = replace(
-        tiny_config(photos, tmp_path / "whole"), precision="float32", device="cpu", steps=8
-    )
+    whole = replace(tiny_config(photos, tmp_path / "whole"), dtype="float32", device="cpu", steps=8)
     train(whole)
     # What two processes began, one goes on with, sharded ones, and three.
     paths = {

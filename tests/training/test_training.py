@@ -428,9 +428,7 @@ def test_no_more_pairs_than_a_micro_batch_are_in_the_towers(
 
 
 def test_the_engines_loss_is_the_papers(photos: Path, tmp_path: Path) -> None:
-    config = replace(
-        tiny_config(photos, tmp_path / "run"), steps=1, precision="float32", device="cpu"
-    )
+    config = replace(tiny_config(photos, tmp_path / "run"), steps=1, dtype="float32", device="cpu")
     model = initial_model(config)
     store = PixelStore(open_training_data([photos]), model.preprocess, 1.0)
     pairs = Pairs(store, reading_of(config, model))
@@ -466,7 +464,7 @@ def test_a_margin_is_between_long_texts_where_there_are_some(photos: Path, tmp_p
 
 @pytest.mark.slow
 def test_compiled_layers_learn_the_same(photos: Path, tmp_path: Path) -> None:
-    config = replace(tiny_config(photos, tmp_path / "plain"), precision="float32", device="cpu")
+    config = replace(tiny_config(photos, tmp_path / "plain"), dtype="float32", device="cpu")
     compiled = replace(config, out=tmp_path / "compiled", compile=True)
     found = []
     for run in (config, compiled):

@@ -7,8 +7,9 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 
-from cyclopts import App
+from cyclopts import App, Group, Parameter
 
 import longclip
 from longclip.commands.average import average_command
@@ -20,6 +21,7 @@ from longclip.commands.eval import eval_command
 from longclip.commands.generate import generate_command
 from longclip.commands.index import index_command
 from longclip.commands.inspect import inspect_command
+from longclip.commands.options import in_new_spelling
 from longclip.commands.prompt import prompt_command
 from longclip.commands.runs import runs_command
 from longclip.commands.search import search_command
@@ -32,7 +34,8 @@ from longclip.errors import LongCLIPError
 _HELP = """Any CLIP in, a stock CLIP with long text out.
 
 Wherever a model is named, `nano` is the one that comes with longclip; wherever data is named,
-`scenes` is the embedded set.
+`scenes` is the embedded set. `--debug`, or LONGCLIP_DEBUG=1 in the environment, shows the traceback
+of every error.
 """
 
 _EXAMPLES = """
@@ -44,7 +47,7 @@ Examples:
     longclip train --recipe paper --model nano --data scenes --out runs/paper --steps 100
     longclip average runs/paper/model nano runs/averaged --share 0.5
     longclip runs --plot runs/curves.html
-    longclip eval runs/paper/model --data scenes/test --json runs/paper/eval.json
+    longclip eval runs/paper/model --data scenes/test --results runs/paper/eval.json
     longclip compare runs/paper/eval.json nano.json
     longclip benchmarks urban1k
     longclip convert runs/paper/model runs/paper-openclip --to openclip
@@ -61,27 +64,29 @@ This is a bug in longclip. Please report it with the lines above, the command, a
 `longclip --version` prints.
 """
 
-app = App(name="longclip", help=_HELP, help_epilogue=_EXAMPLES, version=longclip.__version__)
-for _command in (
-    demo_command,
-    stretch_command,
-    train_command,
-    average_command,
-    runs_command,
-    eval_command,
-    compare_command,
-    benchmarks_command,
-    tokenize_command,
-    convert_command,
-    inspect_command,
-    index_command,
-    search_command,
-    serve_command,
-    prompt_command,
-    generate_command,
-):
-    # Without an epilogue of its own each would show the examples of all.
-    app.command(_command, name=_command.__name__.removesuffix("_command"), help_epilogue="")
+_GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Make a model": (train_command, stretch_command, average_command, convert_command),
+    "Measure": (eval_command, compare_command, benchmarks_command, runs_command),
+    "Search": (index_command, search_command, serve_command),
+    "Generate": (generate_command, prompt_command),
+    "Helpers": (demo_command, inspect_command, tokenize_command),
+}
+
+app = App(
+    name="longclip",
+    help=_HELP,
+    help_epilogue=_EXAMPLES,
+    version=longclip.__version__,
+    # A switch that is off by default needs no option to turn it off.
+    default_parameter=Parameter(negative=()),
+)
+for _title, _commands in _GROUPS.items():
+    _group = Group.create_ordered(_title)
+    for _place, _command in enumerate(_commands):
+        # Without an epilogue of its own each would show the examples of all.
+        _name = _command.__name__.removesuffix("_command")
+        app.command(_command, name=_name, group=_group, sort_key=_place, help_epilogue="")
+app.register_install_completion_command()
 
 
 def main() -> None:
@@ -93,9 +98,14 @@ def main() -> None:
     """
     warnings.showwarning = _show_warning
     debug = os.environ.get("LONGCLIP_DEBUG", "0") != "0"
-    if "--debug" in sys.argv[1:]:
-        sys.argv.remove("--debug")
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    if "--debug" in words[:end]:
+        words.remove("--debug")
         debug = True
+    sys.argv[1:], renamed = in_new_spelling(words)
+    for line in renamed:
+        _show_warning(line)
     try:
         app()
     except KeyboardInterrupt:

@@ -1,9 +1,6 @@
 """`longclip average`."""
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
+from longclip.commands.options import AsJson
 from longclip.errors import UsageError
 
 
@@ -14,9 +11,9 @@ def average_command(
     /,
     *,
     share: float = 0.5,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Average the weights of a fine-tuned CLIP with those it started from (WiSE-FT).
+    """Average a fine-tuned CLIP with what it started from (WiSE-FT).
 
     Models between the two often keep most of what was learned and lose less of what was known. An
     original that reads fewer tokens is stretched first.
@@ -33,10 +30,8 @@ def average_command(
         Where the average is written.
     share:
         How much of it is the original, from 0 to 1.
-    json:
-        Print the result as JSON.
     """
-    import json as json_format
+    import json
     from pathlib import Path
 
     import longclip
@@ -60,7 +55,7 @@ def average_command(
         },
     )
     longclip.save(averaged, destination, card=card.text())
-    if json:
+    if as_json:
         result = {
             "tuned": tuned,
             "original": original,
@@ -68,6 +63,6 @@ def average_command(
             "share": share,
             "context_length": averaged.context_length,
         }
-        print(json_format.dumps(result))
+        print(json.dumps(result))
     else:
         print(f"{1 - share:.4g} × {tuned} + {share:.4g} × {original} → {destination}")

@@ -1,8 +1,8 @@
 """`longclip benchmarks`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
+from longclip.commands.options import AsJson
 
 if TYPE_CHECKING:
     from longclip.evaluation.benchmarks import Benchmark
@@ -14,9 +14,11 @@ def benchmarks_command(
     name: str | None = None,
     /,
     *,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """List the benchmarks with their sizes, licences and where to get them; or tell all about one.
+    """List the benchmarks, their sizes and licences; or describe one.
+
+    The list says where to get them, too.
 
     Example: `longclip benchmarks urban1k`
 
@@ -24,10 +26,8 @@ def benchmarks_command(
     ----------
     name:
         One of them: its protocol, its layout on disk, its source and the published numbers too.
-    json:
-        Print everything as JSON.
     """
-    import json as json_format
+    import json
     from shutil import get_terminal_size
 
     from longclip.evaluation.benchmarks import BENCHMARKS, PUBLISHED, SUITES
@@ -35,7 +35,7 @@ def benchmarks_command(
 
     chosen = list(BENCHMARKS.values()) if name is None else [find_benchmark(name)]
     width = min(get_terminal_size().columns, _WIDEST)
-    if json:
+    if as_json:
         found = [
             {
                 **benchmark.to_json(),
@@ -47,7 +47,7 @@ def benchmarks_command(
             }
             for benchmark in chosen
         ]
-        print(json_format.dumps(found if name is None else found[0], ensure_ascii=False))
+        print(json.dumps(found if name is None else found[0], ensure_ascii=False))
     elif name is None:
         for benchmark in chosen:
             _print_entry(benchmark, width)

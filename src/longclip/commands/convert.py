@@ -1,10 +1,31 @@
 """`longclip convert`."""
 
+from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from longclip.commands.options import AS_OPTIONS, AsJson
+from longclip.options import check_options, option
+from longclip.spec import Activation, ExportTarget
 
-from longclip.errors import UsageError
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """What is written."""
+
+    to: ExportTarget = option("Whose layout.", "hf")
+    dtype: Literal["keep", "float32", "float16", "bfloat16"] = option(
+        "What weights are stored in.", "keep"
+    )
+    shard_size: float = option(
+        "Gigabytes at which an hf directory begins another weight file.", 5.0, above=0
+    )
+    activation: Activation | None = option(
+        "For files of bare weights that do not say which one they use.", None
+    )
+    revision: str | None = option("Branch, tag or commit of a model on the hub.", None)
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 def convert_command(
@@ -12,14 +33,12 @@ def convert_command(
     destination: str,
     /,
     *,
-    to: Literal["hf", "hf-text", "openai", "openclip", "comfyui"] = "hf",
-    dtype: Literal["keep", "float32", "float16", "bfloat16"] = "keep",
-    shard_size: float = 5.0,
-    activation: Literal["quick_gelu", "gelu"] | None = None,
-    revision: str | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    options: Annotated[ConvertOptions, AS_OPTIONS] = ConvertOptions(),
+    as_json: AsJson = False,
 ) -> None:
-    """Write any CLIP in the layout of another program, bit for bit unless `dtype` says otherwise.
+    """Write any CLIP in the layout of another program.
+
+    Weights stay as they are, bit for bit, unless --dtype says otherwise.
 
     `hf` is a directory for transformers, sentence-transformers and diffusers, `hf-text` one with
     the text tower alone; `openclip` is a directory for open_clip; `openai` is a .pt file for
@@ -33,44 +52,28 @@ def convert_command(
         A model directory, a checkpoint file of any kind, a hub name, or `nano`.
     destination:
         A directory, or for `openai` and `comfyui` a file.
-    to:
-        Whose layout.
-    dtype:
-        What weights are stored in.
-    shard_size:
-        Gigabytes at which an hf directory begins another weight file.
-    activation:
-        For files of bare weights that do not say which one they use.
-    revision:
-        Branch, tag or commit of a model on the hub.
-    json:
-        Print the result as JSON.
     """
-    import dataclasses
-    import json as json_format
+    import json
 
     import torch
 
     from longclip._progress import progress_display
     from longclip.model.convert import convert
 
-    if shard_size <= 0:
-        raise UsageError(f"--shard-size is {shard_size}, must be above 0")
-    kind = None if dtype == "keep" else getattr(torch, dtype)
     with progress_display() as progress:
         done = convert(
             source,
             destination,
-            to,
-            dtype=kind,
-            shard_bytes=int(shard_size * 1e9),
-            activation=activation,
-            revision=revision,
+            options.to,
+            dtype=None if options.dtype == "keep" else getattr(torch, options.dtype),
+            shard_bytes=int(options.shard_size * 1e9),
+            activation=options.activation,
+            revision=options.revision,
             on_progress=progress,
         )
-    if json:
-        print(json_format.dumps(dataclasses.asdict(done)))
+    if as_json:
+        print(json.dumps(asdict(done)))
         return
-    print(f"{source} ({done.format}) → {destination} ({to})")
+    print(f"{source} ({done.format}) → {destination} ({options.to})")
     for note in done.notes:
         print(f"  {note}")

@@ -1,21 +1,21 @@
 """`longclip demo`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
+from longclip.commands.options import AsJson
 
 
 def demo_command(
     *,
     out: Path = Path("runs/demo"),
     seed: int = 0,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Run the main job on the embedded scenes, in a few minutes on two cores.
+    """Run the main job on the embedded scenes, in a few minutes.
 
-    The bundled CLIP is stretched and fine-tuned, once directly and once as Long-CLIP does, and all
-    three are measured. OUT holds results.json and report.html afterwards.
+    It takes two cores. The bundled CLIP is stretched and fine-tuned, once directly and once as
+    Long-CLIP does, and all three are measured. OUT holds results.json and report.html afterwards.
 
     Example: `longclip demo --out runs/demo`
 
@@ -25,18 +25,16 @@ def demo_command(
         Directory of the results.
     seed:
         Decides batch order and texts.
-    json:
-        Print results.json in place of the table.
     """
-    import json as json_format
+    import json
 
     from longclip._progress import progress_display
     from longclip.demo import DemoConfig, run_demo
 
     with progress_display() as progress:
         results = run_demo(DemoConfig(out=out, seed=seed), progress)
-    if json:
-        print(json_format.dumps(results))
+    if as_json:
+        print(json.dumps(results))
         return
     _print(results)
     print(f"numbers: {out / 'results.json'}\nreport:  {out / 'report.html'}")

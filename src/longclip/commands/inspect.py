@@ -1,8 +1,9 @@
 """`longclip inspect`."""
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from cyclopts import Parameter
+from longclip.commands.options import AsJson
+from longclip.spec import Activation
 
 
 def inspect_command(
@@ -10,12 +11,13 @@ def inspect_command(
     /,
     *,
     against: str | None = None,
-    activation: Literal["quick_gelu", "gelu"] | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    activation: Activation | None = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Say what a checkpoint is, how its positions were stretched, and how it differs from another.
+    """Say what a checkpoint is, and how it differs from another.
 
-    With `--against` the exit code is 1 where the two differ.
+    It says, too, how its positions were stretched. With `--against` the exit code is 1 where the
+    two differ.
 
     Example: `longclip inspect runs/longclip-B --against longclip-B.pt`
 
@@ -28,10 +30,8 @@ def inspect_command(
         then it is said whether the trained position rows of a Long-CLIP were lost.
     activation:
         For files of bare weights that do not say which one they use.
-    json:
-        Print everything as JSON.
     """
-    import json as json_format
+    import json
     import sys
 
     from longclip._progress import progress_display
@@ -49,7 +49,7 @@ def inspect_command(
             "differences": [vars(difference) for difference in differences],
             "trained_rows": lost_rows(other, checkpoint) or lost_rows(checkpoint, other),
         }
-    print(json_format.dumps(found, default=str)) if json else _print(found)
+    print(json.dumps(found, default=str)) if as_json else _print(found)
     if against is not None and found["against"]["differences"]:
         sys.exit(1)
 

@@ -5,20 +5,24 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from longclip.commands.options import AsJson
+from longclip.options import Text
+
 
 def prompt_command(
-    text: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
+    text: Text = "-",
     /,
     *,
     model: str | None = None,
-    negative: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    weights: bool = True,
+    negative: Text | None = None,
+    weights: Annotated[bool, Parameter(negative="--no-weights")] = True,
     revision: str | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Show a prompt as text encoders read it: its tokens, and what 77 and 248 of them leave out.
+    """Show a prompt as text encoders read it, and what they leave out.
 
-    Each sentence stands with its tokens, where they are, and who reads them.
+    It marks what 77 and what 248 tokens leave out. Each sentence stands with its tokens, where they
+    are, and who reads them.
 
     Example: `longclip prompt "A lighthouse at dusk. A (red boat:1.3) waits below it."`
 
@@ -38,23 +42,24 @@ def prompt_command(
         Read (word:1.3), [word] and BREAK; without, they are text, as for a pipeline's own call.
     revision:
         Branch, tag or commit of a model on the hub.
-    json:
-        Print everything as JSON.
     """
-    import json as json_format
+    import json
 
     from rich.console import Console
 
+    from longclip.diffusion import prompt_view
     from longclip.diffusion.prompt_print import print_views
-    from longclip.diffusion.prompt_view import as_json, view_prompt
     from longclip.diffusion.text_readers import open_readers
 
     prompt = sys.stdin.read() if text == "-" else text
     readers = open_readers(model, revision)
     texts = {"prompt": prompt} | ({"negative": negative} if negative is not None else {})
-    views = {title: view_prompt(text, readers, weights=weights) for title, text in texts.items()}
-    if json:
-        found = {title: as_json(view) for title, view in views.items()}
-        print(json_format.dumps(found, ensure_ascii=False))
+    views = {
+        title: prompt_view.view_prompt(text, readers, weights=weights)
+        for title, text in texts.items()
+    }
+    if as_json:
+        found = {title: prompt_view.as_json(view) for title, view in views.items()}
+        print(json.dumps(found, ensure_ascii=False))
     else:
         print_views(list(views.items()), Console(), weights=weights)

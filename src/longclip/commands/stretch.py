@@ -1,8 +1,28 @@
 """`longclip stretch`."""
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated
 
-from cyclopts import Parameter
+from longclip.commands.options import AS_OPTIONS, AsJson
+from longclip.options import option
+from longclip.spec import KEEP, LONG_CONTEXT, StretchMethod
+
+
+@dataclass(frozen=True, kw_only=True)
+class StretchOptions:
+    """How a position table is lengthened."""
+
+    context_length: int = option("Tokens the new model reads.", LONG_CONTEXT)
+    keep: int = option("How many first positions stay bit for bit as they are.", KEEP)
+    ratio: float | None = option(
+        "New positions per old one behind those; by default what fills the table (4 for 77 to "
+        "248).",
+        None,
+    )
+    method: StretchMethod = option(
+        "`knowledge-preserved`, or `linear`, which spreads all positions evenly.",
+        "knowledge-preserved",
+    )
 
 
 def stretch_command(
@@ -10,11 +30,8 @@ def stretch_command(
     destination: str,
     /,
     *,
-    context_length: int = 248,
-    keep: int = 20,
-    ratio: float | None = None,
-    method: Literal["knowledge-preserved", "linear"] = "knowledge-preserved",
-    json: Annotated[bool, Parameter(negative="")] = False,
+    options: Annotated[StretchOptions, AS_OPTIONS] = StretchOptions(),
+    as_json: AsJson = False,
 ) -> None:
     """Give a CLIP a longer position table, without training.
 
@@ -29,26 +46,19 @@ def stretch_command(
         A model directory, a checkpoint file, a hub name, or `nano`.
     destination:
         Where the longer model is written.
-    context_length:
-        Tokens the new model reads.
-    keep:
-        How many first positions stay bit for bit as they are.
-    ratio:
-        New positions per old one behind those; by default what fills the table (4 for 77 to 248).
-    method:
-        `knowledge-preserved`, or `linear`, which spreads all positions evenly.
-    json:
-        Print the result as JSON.
     """
-    import json as json_format
+    import json
     from pathlib import Path
 
     import longclip
     from longclip.checkpoints.card import Card, source_name
 
     model = longclip.load(source, dtype=None)
-    longer = longclip.stretch(model, context_length, keep, method, ratio=ratio)
-    kept = keep if method == "knowledge-preserved" else 0
+    method = options.method
+    longer = longclip.stretch(
+        model, options.context_length, options.keep, method, ratio=options.ratio
+    )
+    kept = options.keep if method == "knowledge-preserved" else 0
     card = Card(
         title=Path(destination).name,
         introduction=f"Stretched by longclip {longclip.__version__}, not trained since.",
@@ -67,7 +77,7 @@ def stretch_command(
         "method": method,
         "keep": kept,
     }
-    if json:
-        print(json_format.dumps(result))
+    if as_json:
+        print(json.dumps(result))
     else:
         print(f"{source}: {model.context_length} → {longer.context_length} tokens, {destination}")

@@ -1,19 +1,20 @@
 """`longclip tokenize`."""
 
 import sys
-from typing import Annotated
 
-from cyclopts import Parameter
+from longclip.commands.options import AsJson
+from longclip.options import Text
+from longclip.spec import STOCK_CONTEXT
 
 
 def tokenize_command(
-    text: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
+    text: Text = "-",
     /,
     *,
-    context_length: int = 77,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    context_length: int = STOCK_CONTEXT,
+    as_json: AsJson = False,
 ) -> None:
-    """Show a text as CLIP reads it: its token ids, their number, and what would be cut off.
+    """Show a text as CLIP reads it: its tokens, and what is cut off.
 
     Example: `longclip tokenize "A red boat." --context-length 248`
 
@@ -23,10 +24,8 @@ def tokenize_command(
         The text; `-` reads it from standard input.
     context_length:
         Tokens of the model in question, begin and end included: 77 for CLIP, 248 for Long-CLIP.
-    json:
-        Print ids, count, and the kept and the cut part as JSON.
     """
-    import json as json_format
+    import json
 
     from longclip.inputs import clip_tokenizer
 
@@ -43,8 +42,8 @@ def tokenize_command(
         "cut": tokenizer.decode(lost),
         "ids": ids,
     }
-    if json:
-        print(json_format.dumps(result, ensure_ascii=False))
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
         return
     print(f"{len(ids)} tokens of {context_length}, begin and end included")
     print("ids:", *ids)

@@ -1,62 +1,32 @@
 """`longclip train`."""
 
 import dataclasses
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
-
+from longclip.commands.options import AS_OPTIONS, AsJson, given, overrides
 from longclip.training.config import TrainConfig
 from longclip.training.recipes import RECIPES
 
-_EACH_RECIPE = {name: recipe() for name, recipe in RECIPES.items()}
-
-
-def _override(field: dataclasses.Field[Any]) -> tuple[str, Any, Any]:
-    """One option that, left out, keeps the recipe's value."""
-    values = {name: getattr(recipe, field.name) for name, recipe in _EACH_RECIPE.items()}
-    shown = {name: _show(value) for name, value in values.items()}
-    if len(set(shown.values())) == 1:
-        default = next(iter(shown.values()))
-    else:
-        default = ", ".join(f"{name} {value}" for name, value in shown.items())
-    text = f"{field.metadata['help']} [{default}]" if default else field.metadata["help"]
-    wanted: Any = get_type_hints(TrainConfig)[field.name]
-    annotated = Annotated[
-        wanted | None, Parameter(help=text, show_default=False, negative_iterable="")
-    ]
-    return field.name, annotated, dataclasses.field(default=None)
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return " ".join(value) if isinstance(value, tuple) else str(value)
-
-
-Overrides: Any = dataclasses.make_dataclass(
-    "Overrides",
-    [_override(f) for f in dataclasses.fields(TrainConfig) if f.name != "recipe"],
-    frozen=True,
-    kw_only=True,
-)
-# make_dataclass says "types", and cyclopts does not look into what is built in.
-Overrides.__module__ = __name__
+_STARTS: dict[str, TrainConfig] = {name: recipe() for name, recipe in RECIPES.items()}
+_RECIPE: Any = Literal[tuple(RECIPES)]
+_OVERRIDES: Any = overrides(_STARTS, but=["recipe"])
 
 
 def train_command(
     *,
-    recipe: Literal["clip", "direct", "paper", "reference", "debias", "best"] = "paper",
-    options: Annotated[Overrides, Parameter(name="*")] = Overrides(),  # noqa: B008 (frozen)
-    resume: Annotated[bool, Parameter(negative="")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    recipe: _RECIPE = "paper",
+    options: Annotated[_OVERRIDES, AS_OPTIONS] = _OVERRIDES(),  # noqa: B008 (frozen)
+    resume: bool = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Pre-train or fine-tune a CLIP; the model is in OUT/model afterwards.
+    """Pre-train or fine-tune a CLIP.
 
-    `paper` is Long-CLIP: knowledge-preserved stretching, then fine-tuning on long texts with
-    primary component matching. `direct` is the paper's baseline: plain interpolation, long texts
-    only. `reference` has the settings of Long-CLIP's published code, `debias` those of DeBias-CLIP.
-    `best` did best in our own comparison. `clip` pre-trains a base model on short captions. Every
-    option below replaces the recipe's own value, which stands in brackets.
+    The model is in OUT/model afterwards. `paper` is Long-CLIP: knowledge-preserved stretching, then
+    fine-tuning on long texts with primary component matching. `direct` is the paper's baseline:
+    plain interpolation, long texts only. `reference` has the settings of Long-CLIP's published
+    code, `debias` those of DeBias-CLIP. `best` did best in our own comparison. `clip` pre-trains a
+    base model on short captions. Every option below replaces the recipe's own value, which stands
+    in brackets.
 
     Under torchrun all processes learn from one batch, as one would. SIGTERM or SIGUSR1 end a run
     with a checkpoint and exit code 75; --resume continues it, with any number of processes.
@@ -73,20 +43,19 @@ def train_command(
     resume:
         Continue the run in OUT from its last checkpoint. Options that change no result, such as
         --workers or --micro-batch, may be given anew.
-    json:
-        Print the result as JSON.
     """
+    import json
     import os
 
     from longclip._progress import progress_display
     from longclip.training.loop import train
     from longclip.training.run_state import read_config
 
-    given = {key: value for key, value in vars(options).items() if value is not None}
-    start = _EACH_RECIPE[recipe]
+    changed = given(options)
+    start = _STARTS[recipe]
     if resume:
-        start = read_config(given.get("out", start.out))
-    config = dataclasses.replace(start, **given)
+        start = read_config(changed.get("out", start.out))
+    config = dataclasses.replace(start, **changed)
     evaluate = None
     if config.evaluate:
         from longclip.evaluation.periodic import periodic_evaluation
@@ -99,13 +68,8 @@ def train_command(
             on_step=lambda n, of, note: progress(recipe, n, of, note),
             evaluate=evaluate,
         )
-    if os.environ.get("RANK", "0") == "0":
-        _tell(result, as_json=json)
-
-
-def _tell(result: Any, *, as_json: bool) -> None:
-    import json
-
+    if os.environ.get("RANK", "0") != "0":
+        return
     if as_json:
         print(json.dumps(dataclasses.asdict(result) | {"model": str(result.model)}))
         return

@@ -16,6 +16,7 @@ from longclip._files import check_writable
 from longclip._progress import SILENT, OnProgress
 from longclip.diffusion.comparison import Side, side_by_side
 from longclip.diffusion.conditioning import Conditioning, encode
+from longclip.diffusion.config import GenerateConfig
 from longclip.diffusion.patch import apply
 from longclip.diffusion.pictures import write_png
 from longclip.diffusion.pipeline import open_pipeline, text_slots
@@ -24,74 +25,6 @@ from longclip.diffusion.text_readers import pipeline_readers
 from longclip.diffusion.windows import PromptCut, quiet_about_cuts
 from longclip.errors import UsageError
 from longclip.spec import Overflow
-
-
-@dataclass(frozen=True)
-class GenerateConfig:
-    """What is drawn, by which model, and how.
-
-    Attributes:
-        prompt: the text.
-        model: a diffusers pipeline: a directory or a hub id.
-        text_encoder: a Long-CLIP for the pipeline's first encoder, as `longclip.load` takes it;
-            None stretches the pipeline's own.
-        text_encoder_2: likewise for the second.
-        negative: what is not to be seen.
-        seed: of the first picture; each further one has the next. Noise is drawn on the CPU, so a
-            seed means the same on every device.
-        steps: denoising steps.
-        guidance: how strongly the prompt is followed; None is the pipeline's own default.
-        width: pixels; None is what the model was made for.
-        height: likewise.
-        count: pictures.
-        overflow: what to do with a prompt that is longer than the long encoder reads: cut it and
-            warn, or read it in chunks.
-        clip_skip: layers left out at the encoder's end, counted as diffusers does.
-        weights: read (word:1.3) and BREAK, instead of taking them for text.
-        dtype: of the weights; None is float16 on CUDA and float32 elsewhere.
-        device: None is cuda where there is one, else cpu.
-        revision: branch, tag or commit of the pipeline on the hub.
-    """
-
-    prompt: str
-    model: str
-    text_encoder: str | None = None
-    text_encoder_2: str | None = None
-    negative: str | None = None
-    seed: int = 0
-    steps: int = 30
-    guidance: float | None = None
-    width: int | None = None
-    height: int | None = None
-    count: int = 1
-    overflow: Overflow = "warn"
-    clip_skip: int | None = None
-    weights: bool = False
-    dtype: torch.dtype | None = None
-    device: str | None = None
-    revision: str | None = None
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for what cannot be drawn."""
-        for name in ("steps", "count", "width", "height"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} is {value}, must be at least 1")
-        for name in ("width", "height"):
-            value = getattr(self, name)
-            if value is not None and value % 8:
-                raise UsageError(f"{name} is {value}, must be a multiple of 8")
-
-    @property
-    def chosen_device(self) -> str:
-        """The device, with the default filled in."""
-        return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-
-    @property
-    def chosen_dtype(self) -> torch.dtype:
-        """The dtype, with the default filled in."""
-        default = torch.float16 if self.chosen_device.startswith("cuda") else torch.float32
-        return self.dtype or default
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from longclip.errors import EncoderError as EncoderError
     from longclip.evaluation.benchmarks.opening import open_benchmark as open_benchmark
     from longclip.evaluation.cache import EmbeddingCache as EmbeddingCache
+    from longclip.evaluation.config import EvaluateConfig as EvaluateConfig
     from longclip.evaluation.embed import embed_images as embed_images
     from longclip.evaluation.embed import embed_texts as embed_texts
     from longclip.evaluation.encoder import Encoder as Encoder
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from longclip.evaluation.evidence import Evidence as Evidence
     from longclip.evaluation.evidence import Mark as Mark
     from longclip.evaluation.evidence import text_evidence as text_evidence
-    from longclip.evaluation.measure import EvaluateConfig as EvaluateConfig
     from longclip.evaluation.measure import evaluate as evaluate
     from longclip.evaluation.pools import TextPool as TextPool
     from longclip.evaluation.pools import long_texts as long_texts

@@ -9,6 +9,7 @@ from longclip._progress import SILENT, OnProgress
 from longclip.data.collection import Collection, LabelSet
 from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
+from longclip.evaluation.config import EvaluateConfig
 from longclip.evaluation.embed import ImageEmbeddings, embed_images, embed_texts
 from longclip.evaluation.encoder import Encoder
 from longclip.evaluation.pools import TextPool, long_texts, short_texts, text_pool
@@ -18,36 +19,6 @@ from longclip.evaluation.results import EvaluationResult, TextRetrieval
 from longclip.evaluation.templates import IMAGENET_TEMPLATES
 from longclip.evaluation.zero_shot import ZeroShotResult, top1_accuracy, zero_shot_classifier
 from longclip.inputs import truncation
-from longclip.spec import Task
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """What is measured, and how it is computed; only the first three change a number.
-
-    Attributes:
-        tasks: what to measure, as far as the collection has it.
-        ks: K of recall at K.
-        max_bad_fraction: the largest share of images that may be unreadable.
-        probes: also measure what recall hides, on long texts.
-        batch_size: images per call of the encoder.
-        workers: threads that decode; one per processor where None.
-    """
-
-    tasks: tuple[Task, ...] = ("long", "short", "zero-shot")
-    ks: tuple[int, ...] = (1, 5, 10)
-    max_bad_fraction: float = 0.01
-    probes: bool = False
-    batch_size: int = 64
-    workers: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UsageError(f"--batch-size is {self.batch_size}, must be at least 1")
-        if self.workers is not None and self.workers < 1:
-            raise UsageError(f"--workers is {self.workers}, must be at least 1")
-        if not 0 <= self.max_bad_fraction <= 1:
-            raise UsageError(f"--max-bad-fraction is {self.max_bad_fraction}, must be from 0 to 1")
 
 
 def evaluate(

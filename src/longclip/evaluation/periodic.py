@@ -12,8 +12,9 @@ from PIL import Image
 
 from longclip.data import Captions, Collection, Columns, LabelSet
 from longclip.errors import UsageError
+from longclip.evaluation.config import EvaluateConfig
 from longclip.evaluation.encoders.own import CLIPEncoder
-from longclip.evaluation.measure import EvaluateConfig, evaluate
+from longclip.evaluation.measure import evaluate
 from longclip.evaluation.results import EvaluationResult, TextRetrieval
 from longclip.evaluation.session import open_requests
 from longclip.inputs import Preprocess
@@ -26,9 +27,9 @@ def periodic_evaluation(
     *,
     root: Path = Path("data"),
     columns: Columns | None = None,
-    batch_size: int = 64,
+    batch_size: int = EvaluateConfig.batch_size,
     workers: int | None = None,
-    max_bad_fraction: float = 0.01,
+    max_bad_fraction: float = EvaluateConfig.max_bad_fraction,
     memory_gb: float = 2.0,
 ) -> Callable[[CLIP], dict[str, float]]:
     """Open data once, to be measured on again and again.

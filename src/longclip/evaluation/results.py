@@ -198,7 +198,7 @@ def read_all_results(paths: Sequence[Path]) -> list[EvaluationResult]:
 
 
 def read_results(path: Path) -> list[EvaluationResult]:
-    """The results in a file of `longclip eval --json`, without embeddings.
+    """The results in a file of `longclip eval --results`, without embeddings.
 
     Raises:
         ValueError: if there is no such file or it holds something else; it is named.
@@ -207,8 +207,8 @@ def read_results(path: Path) -> list[EvaluationResult]:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
         return [EvaluationResult.from_json(values) for values in content["results"]]
     except FileNotFoundError:
-        raise UsageError(f"there is no file {path}; make one with longclip eval --json") from None
+        raise UsageError(f"there is no file {path}; make one: longclip eval --results") from None
     except KeyError as error:
-        raise UsageError(f"{path} holds no results of longclip eval --json: no {error}") from None
+        raise UsageError(f"{path} holds no results of longclip eval: no {error}") from None
     except (UnicodeDecodeError, json.JSONDecodeError, TypeError, ValueError) as error:
-        raise UsageError(f"{path} holds no results of longclip eval --json: {error}") from None
+        raise UsageError(f"{path} holds no results of longclip eval: {error}") from None

@@ -18,9 +18,10 @@ from longclip.evaluation.benchmarks import (
     open_benchmark,
 )
 from longclip.evaluation.cache import EmbeddingCache
+from longclip.evaluation.config import EvaluateConfig
 from longclip.evaluation.disagreements import Disagreements, find_disagreements
 from longclip.evaluation.encoder import Encoder
-from longclip.evaluation.measure import EvaluateConfig, evaluate
+from longclip.evaluation.measure import evaluate
 from longclip.evaluation.results import EvaluationResult
 from longclip.spec import Task
 

@@ -7,6 +7,7 @@ from longclip._lazy import export_lazily
 if TYPE_CHECKING:
     from longclip.errors import FilterError as FilterError
     from longclip.errors import SearchError as SearchError
+    from longclip.search.config import IndexConfig as IndexConfig
     from longclip.search.database.provenance import About as About
     from longclip.search.database.reader import Hit as Hit
     from longclip.search.database.schema import Facts as Facts

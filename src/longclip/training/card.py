@@ -4,11 +4,11 @@ from dataclasses import fields
 
 from longclip import __version__
 from longclip.checkpoints.card import Card, source_name
-from longclip.training.config import HOW_IT_RUNS, TrainConfig
+from longclip.training.config import TrainConfig
 from longclip.training.recipes import peak_lr
 
 # Told above the settings, or where the data lay.
-_NOT_TOLD = HOW_IT_RUNS | {"recipe", "model", "scratch", "data", "images"}
+_NOT_TOLD = {"recipe", "model", "scratch", "data", "images"}
 
 
 def run_card(config: TrainConfig, *, steps: int, bad: int) -> str:
@@ -25,7 +25,8 @@ def run_card(config: TrainConfig, *, steps: int, bad: int) -> str:
     settings = "\n".join(
         f"- `{option.name}`: {getattr(config, option.name)}"
         for option in fields(config)
-        if option.name not in _NOT_TOLD and getattr(config, option.name) != option.default
+        if not (option.metadata["resumable"] or option.name in _NOT_TOLD)
+        and getattr(config, option.name) != option.default
     )
     return Card(
         title=config.out.name or "model",

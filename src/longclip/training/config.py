@@ -1,23 +1,18 @@
 """What a training run is made of. No torch here: the command line reads this to print its help."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from longclip.errors import UsageError
-from longclip.spec import LONG_CONTEXT, ShortTexts, StretchMethod
+from longclip.options import Dtype, bad_fraction_option, check_options, device_option, option
+from longclip.spec import KEEP, LONG_CONTEXT, ShortTexts, StretchMethod
 
 Texts = Literal["short", "long"]
 Stretch = StretchMethod | Literal["none"]
-Precision = Literal["auto", "bfloat16", "float32"]
 ShortLoss = Literal["softmax", "sigmoid"]
 Learn = Literal["all", "image", "text", "positions"]
 Parallel = Literal["ddp", "fsdp"]
-
-
-def option(help: str, default: Any) -> Any:
-    """A field that is also a command-line option, with its help."""
-    return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)
@@ -50,12 +45,14 @@ class TrainConfig:
     image_column: str = option("The column with pictures, where it has an unusual name.", "")
     short_column: str = option("The column with short captions, likewise.", "")
     long_column: str = option("The column with long descriptions, likewise.", "")
-    out: Path = option("Directory of the run.", Path("runs/train"))
+    out: Path = option("Directory of the run.", Path("runs/train"), resumable=True)
     shard_cache: str = option(
-        "Folder where shards from elsewhere are kept; the user's cache folder where empty.", ""
+        "Folder where shards from elsewhere are kept; the user's cache folder where empty.",
+        "",
+        resumable=True,
     )
-    shard_cache_gb: float = option("How much of them is kept.", 100.0)
-    limit: int = option("Use only this many first items of the data; 0 for all.", 0)
+    shard_cache_gb: float = option("How much of them is kept.", 100.0, resumable=True)
+    limit: int = option("Use only this many first items of the data; 0 for all.", 0, least=0)
 
     # What is learned.
     texts: Texts = option("Which texts images are matched with.", "long")
@@ -64,108 +61,153 @@ class TrainConfig:
         "the first sentence of the long text, or a random part of it without its first sentence.",
         "given",
     )
-    join_short: int = option("Join up to this many short captions into one short text.", 1)
-    positives: int = option("Short texts per image and step, all of them its positives.", 1)
-    pad_prefix: int = option("Up to this many PAD tokens before each short text, at random.", 0)
+    join_short: int = option("Join up to this many short captions into one short text.", 1, least=1)
+    positives: int = option(
+        "Short texts per image and step, all of them its positives.", 1, least=1
+    )
+    pad_prefix: int = option(
+        "Up to this many PAD tokens before each short text, at random.", 0, least=0
+    )
     stretch: Stretch = option("How the position table is lengthened first.", "none")
     context_length: int = option("Tokens after stretching.", LONG_CONTEXT)
-    keep: int = option("First positions that stretching keeps, and training leaves frozen.", 20)
+    keep: int = option("First positions that stretching keeps, and training leaves frozen.", KEEP)
     long_weight: float = option("Weight of the loss between images and long texts.", 1.0)
     pcm: bool = option("Match the primary components of images with short texts too.", False)
     pcm_weight: float = option("Weight of that second loss.", 1.0)
-    pcm_components: int = option("Principal directions the coarse image feature keeps.", 32)
-    pcm_groups: int = option("Split the batch into this many parts with a PCA of their own.", 1)
+    pcm_components: int = option(
+        "Principal directions the coarse image feature keeps.", 32, least=1
+    )
+    pcm_groups: int = option(
+        "Split the batch into this many parts with a PCA of their own.", 1, least=1
+    )
     short_loss: ShortLoss = option("Loss of the short branch.", "softmax")
-    label_smoothing: float = option("Share of the target spread over all pairs.", 0.0)
+    label_smoothing: float = option(
+        "Share of the target spread over all pairs.", 0.0, least=0, most=1
+    )
     margin: float = option(
         "Hard-negative margin: how much similar texts repel each other, long ones if there are.",
         0.0,
+        least=0,
     )
     distill_weight: float = option(
-        "Weight of keeping the short-text similarities of the model that training starts from.", 0.0
+        "Weight of keeping the short-text similarities of the model that training starts from.",
+        0.0,
+        least=0,
     )
-    logit_scale: float = option("Inverse temperature to start from; 0 keeps the model's.", 0.0)
+    logit_scale: float = option(
+        "Inverse temperature to start from; 0 keeps the model's.", 0.0, least=0
+    )
     learn: Learn = option("What learns: all, one tower alone, or the text positions alone.", "all")
-    lora_rank: int = option("Learn low-rank changes of this rank instead of weights; 0 not.", 0)
+    lora_rank: int = option(
+        "Learn low-rank changes of this rank instead of weights; 0 not.", 0, least=0
+    )
     lora_alpha: float = option("Scale of low-rank changes: they count alpha / rank.", 16.0)
     wise_ft: float = option(
-        "At the end, average with the stretched model that training started from; its share.", 0.0
+        "At the end, average with the stretched model that training started from; its share.",
+        0.0,
+        least=0,
+        most=1,
     )
 
     # How it is learned.
     epochs: float = option("Passes over the data.", 1.0)
-    steps: int = option("Optimiser steps, in place of epochs; 0 to count by epochs.", 0)
-    batch_size: int = option("Pairs per step, over all processes.", 1024)
+    steps: int = option("Optimiser steps, in place of epochs; 0 to count by epochs.", 0, least=0)
+    batch_size: int = option("Pairs per step, over all processes.", 1024, least=2)
     lr: float = option(
         "Peak learning rate; 0 for the recipe's 1e-4 per 1,024 pairs, scaled to the batch size.",
         0.0,
+        least=0,
     )
     text_lr_scale: float = option("Learning rate of the text tower over `lr`.", 1.0)
     position_lr_scale: float = option("Learning rate of the position table over `lr`.", 1.0)
     warmup_steps: int = option(
-        "Steps of linear warm-up, at most a fifth of the run; then cosine to zero.", 200
+        "Steps of linear warm-up, at most a fifth of the run; then cosine to zero.", 200, least=0
     )
-    weight_decay: float = option("Decay of weight matrices; nothing else is decayed.", 1e-2)
+    weight_decay: float = option(
+        "Decay of weight matrices; nothing else is decayed.", 1e-2, least=0
+    )
     beta1: float = option("AdamW's first moment decay.", 0.9)
     beta2: float = option("AdamW's second moment decay.", 0.999)
     eps: float = option("AdamW's epsilon.", 1e-8)
-    clip_gradient: float = option("Largest norm of a step's gradient; 0 for no limit.", 0.0)
+    clip_gradient: float = option(
+        "Largest norm of a step's gradient; 0 for no limit.", 0.0, least=0
+    )
     crop_scale: float = option(
-        "Smallest share of a picture's side that a random crop keeps; 1 for no augmentation.", 1.0
+        "Smallest share of a picture's side that a random crop keeps; 1 for no augmentation.",
+        1.0,
+        above=0,
+        most=1,
     )
     seed: int = option("Decides initial weights, batch order, texts and crops.", 0)
 
     # Where and how it runs.
-    precision: Precision = option(
-        "bfloat16 arithmetic with float32 weights, or all float32.", "auto"
+    dtype: Dtype = option(
+        "What activations are computed in, with float32 weights: auto is bfloat16 where the device "
+        "is fast at it, else float32.",
+        "auto",
     )
-    device: str = option(
-        "auto, cpu, cuda, cuda:1 …; under torchrun each process takes its own.", "auto"
-    )
+    device: str = device_option("Under torchrun each process takes its own.", resumable=True)
     parallel: Parallel = option(
-        "Under torchrun: whole weights in every process (ddp) or a share in each (fsdp).", "ddp"
+        "Under torchrun: whole weights in every process (ddp) or a share in each (fsdp).",
+        "ddp",
+        resumable=True,
     )
     micro_batch: int = option(
         "Pairs whose activations are in memory at once; 0 for all of a process. Less memory, a "
         "third more time, the same gradients.",
         0,
+        least=0,
+        resumable=True,
     )
-    logit_rows: int = option("Rows of the similarity matrix in memory at once; 0 for all.", 0)
-    activation_checkpointing: bool = option("Recompute activations to save memory.", False)
-    compile: bool = option("Compile the layers with torch.compile.", False)
+    logit_rows: int = option(
+        "Rows of the similarity matrix in memory at once; 0 for all.", 0, least=0, resumable=True
+    )
+    activation_checkpointing: bool = option(
+        "Recompute activations to save memory.", False, resumable=True
+    )
+    compile: bool = option("Compile the layers with torch.compile.", False, resumable=True)
     workers: int = option(
-        "Processes that decode pictures and tokenize texts, for each training process.", 2
+        "Processes that decode pictures and tokenize texts, for each training process.",
+        2,
+        least=0,
+        resumable=True,
     )
-    cache_gb: float = option("Memory for decoded pictures; beyond it they are decoded again.", 4.0)
-    max_bad_fraction: float = option("Share of unusable items at which the run stops.", 0.01)
-    checkpoint_every: int = option("Steps between checkpoints.", 100)
-    keep_checkpoints: int = option("How many of the last checkpoints are kept.", 2)
+    cache_gb: float = option(
+        "Memory for decoded pictures; beyond it they are decoded again.", 4.0, resumable=True
+    )
+    max_bad_fraction: float = bad_fraction_option(resumable=True)
+    checkpoint_every: int = option("Steps between checkpoints.", 100, least=1, resumable=True)
+    keep_checkpoints: int = option(
+        "How many of the last checkpoints are kept.", 2, least=1, resumable=True
+    )
 
     # Watching it.
-    log_every: int = option("Steps between lines of metrics.", 10)
+    log_every: int = option("Steps between lines of metrics.", 10, least=1, resumable=True)
     evaluate: tuple[str, ...] = option(
-        "Measure on this while training: whatever `longclip eval` takes. Repeatable.", ()
+        "Measure on this while training: whatever `longclip eval` takes. Repeatable.",
+        (),
+        resumable=True,
     )
     evaluate_every: int = option(
-        "Steps between those measurements; 0 for only before the first step and at the end.", 0
+        "Steps between those measurements; 0 for only before the first step and at the end.",
+        0,
+        least=0,
+        resumable=True,
     )
-    tensorboard: bool = option("Write metrics for TensorBoard too, into OUT/tensorboard.", False)
-    wandb: str = option("Send metrics to this project on Weights & Biases too.", "")
+    tensorboard: bool = option(
+        "Write metrics for TensorBoard too, into OUT/tensorboard.", False, resumable=True
+    )
+    wandb: str = option("Send metrics to this project on Weights & Biases too.", "", resumable=True)
 
     def __post_init__(self) -> None:
-        for name, lowest in _LOWEST.items():
-            if getattr(self, name) < lowest:
-                flag = name.replace("_", "-")
-                raise UsageError(f"--{flag} is {getattr(self, name)}, must be at least {lowest}")
-        for name in ("wise_ft", "label_smoothing", "max_bad_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                flag = name.replace("_", "-")
-                raise UsageError(f"--{flag} is {getattr(self, name)}, must be from 0 to 1")
-        if not 0 < self.crop_scale <= 1:
-            raise UsageError(f"--crop-scale is {self.crop_scale}, must be above 0 and at most 1")
+        check_options(self)
         self._check_together()
 
     def _check_together(self) -> None:
+        if self.dtype == "float16":
+            raise UsageError(
+                "--dtype float16 overflows in training without scaled losses; take bfloat16"
+            )
         if self.pcm and self.texts == "short":
             raise UsageError("--pcm needs long texts too; take --texts long")
         if self.pcm and self.batch_size % self.pcm_groups:
@@ -196,53 +238,10 @@ class TrainConfig:
         return self.texts == "short" or self.pcm or self.distill_weight > 0
 
 
-HOW_IT_RUNS = frozenset(
-    {
-        "out",
-        "device",
-        "parallel",
-        "micro_batch",
-        "logit_rows",
-        "activation_checkpointing",
-        "compile",
-        "workers",
-        "cache_gb",
-        "shard_cache",
-        "shard_cache_gb",
-        "max_bad_fraction",
-        "checkpoint_every",
-        "keep_checkpoints",
-        "log_every",
-        "evaluate",
-        "evaluate_every",
-        "tensorboard",
-        "wandb",
-    }
-)
-"""Options that change no result but by rounding: they may differ between a start and a resume."""
+def resumable(name: str) -> bool:
+    """Return whether a resume may change an option, which changes no result but by rounding."""
+    return any(one.name == name and one.metadata["resumable"] for one in fields(TrainConfig))
 
-_LOWEST = {
-    "batch_size": 2,
-    "join_short": 1,
-    "positives": 1,
-    "pcm_groups": 1,
-    "pcm_components": 1,
-    "pad_prefix": 0,
-    "checkpoint_every": 1,
-    "keep_checkpoints": 1,
-    "log_every": 1,
-    "evaluate_every": 0,
-    "steps": 0,
-    "limit": 0,
-    "workers": 0,
-    "warmup_steps": 0,
-    "micro_batch": 0,
-    "logit_rows": 0,
-    "lora_rank": 0,
-    "margin": 0,
-    "distill_weight": 0,
-    "clip_gradient": 0,
-    "logit_scale": 0,
-    "lr": 0,
-    "weight_decay": 0,
-}
+
+RENAMED = {"precision": "dtype"}
+"""Options of configurations that earlier versions wrote, and their names now."""

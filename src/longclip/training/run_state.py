@@ -10,7 +10,7 @@ from longclip import __version__
 from longclip._files import write_text
 from longclip.errors import UsageError
 from longclip.runs.read import CHECKPOINTS, CONFIG, METRICS
-from longclip.training.config import HOW_IT_RUNS, TrainConfig
+from longclip.training.config import RENAMED, TrainConfig, resumable
 from longclip.training.processes import World
 from longclip.training.watching import forget
 
@@ -64,12 +64,12 @@ class RunDirectory:
         except FileNotFoundError:
             raise UsageError(f"{self.path} holds no run to resume; leave out --resume") from None
         # What an earlier version did not know it did as the default says.
-        started = config_json(TrainConfig()) | started
+        started = config_json(TrainConfig()) | _renamed(started)
         asked = config_json(config)
         changed = [
             f"{key} was {started.get(key)!r}, now {asked[key]!r}"
             for key in asked
-            if key not in HOW_IT_RUNS | {"longclip"} and started.get(key) != asked[key]
+            if not (resumable(key) or key == "longclip") and started.get(key) != asked[key]
         ]
         if changed:
             raise UsageError(
@@ -119,6 +119,7 @@ def read_config(run: Path) -> TrainConfig:
     except FileNotFoundError:
         raise UsageError(f"{run} holds no run to resume; leave out --resume") from None
     version = values.pop("longclip", "another version")
+    values = _renamed(values)
     kinds = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     unknown = values.keys() - kinds.keys()
     if unknown:
@@ -130,3 +131,7 @@ def read_config(run: Path) -> TrainConfig:
     values["out"] = run
     values["images"] = tuple(map(Path, values.get("images", ())))
     return TrainConfig(**values)
+
+
+def _renamed(values: dict[str, Any]) -> dict[str, Any]:
+    return {RENAMED.get(name, name): value for name, value in values.items()}

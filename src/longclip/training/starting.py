@@ -150,7 +150,5 @@ def reading_of(config: TrainConfig, model: CLIP) -> Reading:
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
     """bfloat16 arithmetic where it is asked for, or "auto" finds hardware for it."""
-    wanted = config.precision == "bfloat16" or (
-        config.precision == "auto" and has_fast_bfloat16(device)
-    )
+    wanted = config.dtype == "bfloat16" or (config.dtype == "auto" and has_fast_bfloat16(device))
     return torch.autocast(device.type, torch.bfloat16) if wanted else nullcontext()

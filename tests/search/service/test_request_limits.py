@@ -83,7 +83,7 @@ def test_more_than_there_is_room_for_is_429_and_the_others_are_answered(
 def test_what_takes_too_long_is_504_and_its_place_is_free_again(
     searcher: Searcher, model: HeldUp
 ) -> None:
-    with serving(searcher, ServeConfig(port=0, seconds=1)) as served:
+    with serving(searcher, ServeConfig(port=0, timeout=1)) as served:
         late = embed(served, 7)
         assert late.status_code == 504
         assert "within 1 s" in late.json()["error"]["message"]
@@ -141,7 +141,7 @@ def _address(served: Served) -> tuple[str, int]:
 def test_what_is_too_large_is_413(searcher: Searcher, chunked: bool) -> None:
     body = b'{"text": "' + b"a" * 3_000_000 + b'"}'
     content = (body[i : i + 65536] for i in range(0, len(body), 65536)) if chunked else body
-    with serving(searcher, ServeConfig(port=0, max_bytes=2**20)) as served:
+    with serving(searcher, ServeConfig(port=0, max_mb=1)) as served:
         answer = served.client().post(
             "/v1/search", content=content, headers={"content-type": "application/json"}
         )
@@ -151,7 +151,7 @@ def test_what_is_too_large_is_413(searcher: Searcher, chunked: bool) -> None:
 
 
 def test_a_request_that_is_never_sent_whole_is_408(searcher: Searcher) -> None:
-    config = ServeConfig(port=0, seconds=0.3)
+    config = ServeConfig(port=0, timeout=0.3)
     head = b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
     with serving(searcher, config) as served, socket.create_connection(_address(served)) as client:
         client.sendall(head)

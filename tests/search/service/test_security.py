@@ -166,9 +166,9 @@ def test_a_weak_token_is_refused(token: str) -> None:
         ServeConfig(token=token)
 
 
-@pytest.mark.parametrize("name", ["max_requests", "max_bytes", "seconds", "refresh"])
+@pytest.mark.parametrize("name", ["max_requests", "max_mb", "timeout", "refresh"])
 def test_limits_are_above_0(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} is 0"):
+    with pytest.raises(ValueError, match=f"{name.replace('_', '-')} is 0"):
         ServeConfig(**{name: 0})
 
 

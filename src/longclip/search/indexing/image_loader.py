@@ -15,7 +15,7 @@ from PIL import Image
 from longclip._threads import in_order
 from longclip.errors import ImageError, RetryableImageError
 from longclip.inputs import decode_image
-from longclip.inputs.images import MAX_PIXELS
+from longclip.search.config import IndexConfig
 from longclip.search.database.schema import Facts
 from longclip.search.indexing.exif import Metadata, read_metadata
 from longclip.search.indexing.index_plan import Task
@@ -39,8 +39,8 @@ class Decoding:
     """
 
     pixels: Callable[[Image.Image], NDArray[np.uint8]]
-    thumbnail: int = 256
-    max_pixels: int = MAX_PIXELS
+    thumbnail: int = IndexConfig.thumbnail
+    max_pixels: int = IndexConfig.max_pixels
 
 
 @dataclass(frozen=True, eq=False)

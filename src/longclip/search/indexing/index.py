@@ -3,14 +3,16 @@
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from longclip._libraries import require
 from longclip._progress import SILENT, OnProgress
 from longclip.data.storage import is_url
 from longclip.errors import SearchError
-from longclip.inputs.images import MAX_PIXELS
 from longclip.model import CLIP
+from longclip.search.config import IndexConfig
 from longclip.search.database.store import Store
 from longclip.search.database.vector_index import ensure_index
 from longclip.search.indexing.cluster.cluster_run import ROWS_AT_ONCE, ClusterRun
@@ -36,16 +38,12 @@ def index(
     sources: Sequence[str | Path],
     db: str | Path,
     model: CLIP,
+    config: IndexConfig | None = None,
     *,
     model_name: str,
-    rebuild: bool = False,
-    workers: int | None = None,
-    batch_size: int = 64,
-    thumbnail: int = 256,
-    max_pixels: int = MAX_PIXELS,
-    keep_deleted: bool = False,
     cluster: Cluster | None = None,
     on_progress: OnProgress = SILENT,
+    **options: Any,
 ) -> IndexReport:
     """Bring a database up to date with its sources.
 
@@ -56,50 +54,48 @@ def index(
         sources: see `longclip.search.open_source`. Without any, those that were indexed before.
         db: directory or URL of object storage; made where it is not there.
         model: whose embeddings are kept.
+        config: how it is done. `max_bad_fraction` is for the caller: the report counts what
+            could not be used.
         model_name: what opens it again: a directory, the name of one on the hub.
-        rebuild: embed everything anew, with this model, from these sources and those before.
-        workers: threads that read and decode; one per processor, at most 32, where None.
-        batch_size: images per forward pass.
-        thumbnail: longest side of the small JPEG that is kept of each, in pixels.
-        max_pixels: the largest width · height of an image.
-        keep_deleted: keep what is known of images that are gone.
         cluster: read and embed with Ray Data; `workers` is not looked at then.
         on_progress: told how far it is.
+        options: fields of `config` by name, which replace those.
 
     Raises:
+        UsageError: where an option is out of its bounds.
         SearchError: where no source can be read, another process writes to the database, it was
             made by another model, or it cannot be written.
     """
-    _check_options(
-        workers=workers, batch_size=batch_size, thumbnail=thumbnail, max_pixels=max_pixels
-    )
+    config = replace(config or IndexConfig(), **options)
     if cluster is not None:
         require(("ray",), needed_by="embedding on a cluster needs", extra="search,ray")
         check_address(cluster.address)
     began = time.monotonic()
     place = str(db)
-    opened, missing = open_sources(sources, place, rebuild)
-    with writing(place), pillow_opens(max_pixels):
+    opened, missing = open_sources(sources, place, config.rebuild)
+    with writing(place), pillow_opens(config.max_pixels):
         work = Split(opened) if cluster is None else split(opened)
         listings = list_sources(work.loose, [*missing, *work.missing])
-        if rebuild and Store.exists(place):
+        if config.rebuild and Store.exists(place):
             check_all_there(listings, Store.open(place))
         names = [source.name for source, _ in listings.whole]
         names += dict.fromkeys(shard.source for shard in work.shards)
         if work.missing and not names:
             raise SearchError("; ".join(bad.reason for bad in work.missing))
-        store = open_store(place, model, model_name, rebuild, names)
+        store = open_store(place, model, model_name, config.rebuild, names)
         plan = make_plan(listings, store)
         at_once = ROWS_AT_ONCE if cluster else None
-        outcomes = Outcomes(store, keep_gone=keep_deleted, rows_at_once=at_once)
-        how = Decoding(model.preprocess.pixels, thumbnail, max_pixels)
+        outcomes = Outcomes(store, keep_gone=config.keep_deleted, rows_at_once=at_once)
+        how = Decoding(model.preprocess.pixels, config.thumbnail, config.max_pixels)
         started = time.monotonic()
         if cluster is None:
             outcomes.begin(plan)
             loader = Loader(how, _hashes(store, plan))
-            Run(outcomes, model, batch_size, on_progress).embed_all(plan.tasks, loader, workers)
+            Run(outcomes, model, config.batch_size, on_progress).embed_all(
+                plan.tasks, loader, config.workers
+            )
         else:
-            run = ClusterRun(store, outcomes, model, how, cluster, batch_size, on_progress)
+            run = ClusterRun(store, outcomes, model, how, cluster, config.batch_size, on_progress)
             run.embed_all(plan, work)
         reading = time.monotonic() - started
         outcomes.delete_gone()
@@ -130,12 +126,6 @@ def forget(source: str, db: str | Path) -> int:
         store.forget(name)
         store.compact()
         return before - len(store)
-
-
-def _check_options(**options: int | None) -> None:
-    for name, value in options.items():
-        if value is not None and value < 1:
-            raise SearchError(f"{name} must be 1 or more, not {value}")
 
 
 def _hashes(store: Store, plan: Plan) -> set[bytes]:

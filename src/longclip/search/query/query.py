@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from longclip.errors import SearchError
+from longclip.search.config import SearchConfig
 from longclip.search.database.schema import Facts
-from longclip.search.query import DEFAULT_COUNT
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Query:
     image: Image.Image | None = field(default=None, repr=False)
     like: str | None = None
     where: str | None = None
-    count: int = DEFAULT_COUNT
+    count: int = SearchConfig.count
     exact: bool = False
-    text_share: float = 0.5
+    text_share: float = SearchConfig.text_share
     why: bool = True
 
     def check(self) -> None:

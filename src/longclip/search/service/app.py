@@ -70,7 +70,7 @@ def create_app(searcher: Searcher, config: ServeConfig | None = None) -> FastAPI
     _add_health(app, service)
     _add_errors(app)
     # The last one added sees a request first.
-    app.add_middleware(Limits, max_bytes=config.max_bytes, seconds=config.seconds)
+    app.add_middleware(Limits, max_bytes=config.max_bytes, seconds=config.timeout)
     app.add_middleware(Security, token=config.token)
     app.add_middleware(Measured, metrics=service.metrics)
     return app

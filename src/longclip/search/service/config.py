@@ -2,40 +2,55 @@
 
 import ipaddress
 from dataclasses import dataclass
+from typing import Annotated
 
 from longclip.errors import UsageError
+from longclip.options import NOT_AN_OPTION, check_options, option
 
 SHORTEST_TOKEN = 16
 _LAST_PORT = 65_535
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ServeConfig:
     """How the service listens, and what it lets in.
 
     Attributes:
-        host: address to listen at. Anything but loopback needs a token.
-        port: number of the port; 0 takes a free one.
-        token: what clients must present, where one is asked for.
-        max_requests: searches and embedding requests under way at the same time; more are refused
-            with 429.
-        max_bytes: size of a request; larger ones are refused with 413.
-        seconds: how long a request may take until its answer begins; then 504.
         batch_tokens: tokens that go through the model at once, an image counting as many as it has
             patches; what the model's own micro-batches take where None.
         batch_wait: seconds that an idle model waits for further requests to share a batch.
         refresh: seconds between looks at what has been indexed meanwhile.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    token: str | None = None
-    max_requests: int = 128
-    max_bytes: int = 20 * 2**20
-    seconds: float = 60
-    batch_tokens: int | None = None
-    batch_wait: float = 0.002
-    refresh: float = 2
+    host: str = option(
+        "Address to listen at. Anything but this machine's own (127.0.0.1, localhost) needs a "
+        "token.",
+        "127.0.0.1",
+    )
+    port: int = option("Number of the port; 0 takes a free one.", 8000)
+    token: str | None = option(
+        "What clients must present: as a bearer token (the API key of OpenAI clients), or once in "
+        "the browser as /?token=…. Where not given, the command takes the environment's "
+        "LONGCLIP_TOKEN, which others on this machine cannot see.",
+        None,
+    )
+    max_requests: int = option(
+        "Searches and embedding requests under way at a time; more are refused (429) and may try "
+        "again later.",
+        128,
+        above=0,
+    )
+    max_mb: float = option(
+        "MiB that a request may have; larger ones are refused (413).", 20, above=0
+    )
+    timeout: float = option(
+        "Seconds that a request may take until its answer begins; then 504.", 60, above=0
+    )
+    batch_tokens: Annotated[int | None, NOT_AN_OPTION] = None
+    batch_wait: Annotated[float, NOT_AN_OPTION] = 0.002
+    refresh: Annotated[float, NOT_AN_OPTION] = option(
+        "Seconds between looks at what has been indexed meanwhile.", 2, above=0
+    )
 
     def __post_init__(self) -> None:
         if self.token is None and not is_loopback(self.host):
@@ -53,9 +68,12 @@ class ServeConfig:
             raise UsageError(
                 f"--port is {self.port}; it goes from 0, which takes a free one, to {_LAST_PORT}"
             )
-        for name in ("max_requests", "max_bytes", "seconds", "refresh"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0")
+        check_options(self)
+
+    @property
+    def max_bytes(self) -> int:
+        """Bytes that a request may have."""
+        return int(self.max_mb * 2**20)
 
 
 def is_loopback(host: str) -> bool:

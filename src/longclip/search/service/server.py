@@ -51,7 +51,7 @@ def make_server(searcher: Searcher, config: ServeConfig) -> uvicorn.Server:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=int(config.seconds) + _TO_FINISH,
+            timeout_graceful_shutdown=int(config.timeout) + _TO_FINISH,
         )
     )
 

@@ -1,0 +1,90 @@
+"""What the commands' options have in common: shared types, overrides of a recipe, old spellings."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, get_type_hints
+
+from cyclopts import Parameter
+
+AsJson = Annotated[bool, Parameter(name="--json", help="Print the result as JSON.")]
+"""The switch `--json` of every command that has a result."""
+
+AS_OPTIONS = Parameter(name="*")
+"""Makes every field of a dataclass an option: `options: Annotated[Config, AS_OPTIONS]`."""
+
+
+def overrides(starts: Mapping[str, Any], *, but: Sequence[str] = ()) -> type:
+    """Return a dataclass of options that, left out, keep the value of a start.
+
+    Args:
+        starts: configurations of one class by name; the help of an option says its value in each,
+            or the one value that they share.
+        but: fields that are no options.
+    """
+    [config] = {type(start) for start in starts.values()}
+    types = get_type_hints(config, include_extras=True)
+    options = []
+    for one in dataclasses.fields(config):
+        if one.name in but:
+            continue
+        shown = {name: _shown(getattr(start, one.name)) for name, start in starts.items()}
+        if len(set(shown.values())) == 1:
+            default = next(iter(shown.values()))
+        else:
+            default = ", ".join(f"{name} {value}" for name, value in shown.items())
+        help = one.metadata["help"] + f" [{default}]" * bool(default)
+        # The commands' switches have no negative, but here one may turn off what a recipe turns on.
+        wanted: Any = types[one.name]
+        negative = "--no-" + one.name.replace("_", "-") if wanted is bool else ()
+        parameter = Parameter(help=help, show_default=False, negative=negative)
+        annotation = Annotated[wanted | None, parameter]
+        options.append((one.name, annotation, dataclasses.field(default=None)))
+    made = dataclasses.make_dataclass("Overrides", options, frozen=True, kw_only=True)
+    # make_dataclass puts it into the module `types`, and cyclopts takes classes of the standard
+    # library for values, not for groups of options.
+    made.__module__ = __name__
+    return made
+
+
+def given(options: Any) -> dict[str, Any]:
+    """Return the fields of an `overrides` dataclass that the user has given."""
+    return {name: value for name, value in vars(options).items() if value is not None}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(value) if isinstance(value, tuple) else str(value)
+
+
+OLD_SPELLINGS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("train", "--precision"): ("--dtype",),
+    ("eval", "--bfloat16"): ("--dtype", "bfloat16"),
+    ("serve", "--bfloat16"): ("--dtype", "bfloat16"),
+}
+"""Options of the release before this one by command, and what they are called now.
+
+Besides, `eval --json FILE` is now `--results FILE`, and `eval --json -` is `--json`.
+"""
+
+
+def in_new_spelling(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the words of a command line in today's spelling, and a warning for each old one."""
+    command, *rest = words or [""]
+    new, warnings = [command], []
+    while rest and rest[0] != "--":
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        now = OLD_SPELLINGS.get((command, name))
+        if (command, name) == ("eval", "--json"):
+            file = value or (rest[0] if rest else "")
+            if file == "-" or file.endswith(".json"):
+                now = ("--json",) if file == "-" else ("--results", file)
+                rest = rest if equals else rest[1:]
+                name, value, equals = f"--json {file}", "", ""
+        if now is None:
+            new.append(word)
+            continue
+        new += [f"{now[0]}={value}"] if equals and len(now) == 1 else now
+        warnings.append(f"{name} is now {' '.join(now)}; the old spelling goes with next release")
+    return new + rest if words else [], warnings

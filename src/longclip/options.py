@@ -1,0 +1,108 @@
+"""Options: each stands once, as a field of a frozen dataclass, with its help, default and bounds.
+
+A command takes the dataclass as its options (`longclip.commands`), and the Python API takes the
+same object. No torch here: the command line reads this to print its help.
+"""
+
+from dataclasses import MISSING, field, fields
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from longclip.errors import UsageError
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
+"""A text, which may begin with a hyphen."""
+
+NOT_AN_OPTION = Parameter(parse=False)
+"""Marks a field that the Python API has and the command line has not."""
+
+
+def option(
+    help: str,
+    default: Any = MISSING,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    resumable: bool = False,
+) -> Any:
+    """Return a dataclass field that is also an option of a command.
+
+    Args:
+        help: one or more sentences for `--help`.
+        default: of the field; without one it has to be given.
+        least: the smallest value.
+        most: the largest value.
+        above: a bound below all values.
+        resumable: whether a training run may be resumed with another value, because it changes no
+            result but by rounding.
+    """
+    metadata = {
+        "help": help,
+        "least": least,
+        "most": most,
+        "above": above,
+        "resumable": resumable,
+    }
+    return field(default=default, metadata=metadata)
+
+
+def device_option(note: str = "", *, resumable: bool = False) -> Any:
+    """Return the option `--device`, the same for every command that runs a model."""
+    return option(
+        "Where the model runs: cpu, cuda, cuda:1, mps …; auto is CUDA, else MPS where it works, "
+        f"else the CPU.{note and ' '}{note}",
+        "auto",
+        resumable=resumable,
+    )
+
+
+def dtype_option(auto: str) -> Any:
+    """Return the option `--dtype` of a command for which `auto` means that."""
+    return option(f"Numbers that the model computes with; auto is {auto}.", "auto")
+
+
+def bad_fraction_option(default: float = 0.01, *, resumable: bool = False) -> Any:
+    """Return the option `--max-bad-fraction`."""
+    return option(
+        "Share of items (images, rows) that may be unusable; with more of them the command fails.",
+        default,
+        least=0,
+        most=1,
+        resumable=resumable,
+    )
+
+
+def flag_of(name: str) -> str:
+    """Return the option that sets a field: `--batch-size` for `batch_size`."""
+    return "--" + name.replace("_", "-")
+
+
+def check_options(config: Any) -> None:
+    """Check every field of a dataclass against its bounds; None is never out of them.
+
+    Raises:
+        UsageError: names the option, its value and the bounds.
+    """
+    for one in fields(config):
+        least, most, above = (one.metadata.get(name) for name in ("least", "most", "above"))
+        value = getattr(config, one.name)
+        if value is None:
+            continue
+        # Written so that NaN is in no bounds.
+        inside = (
+            (least is None or value >= least)
+            and (most is None or value <= most)
+            and (above is None or value > above)
+        )
+        if inside:
+            continue
+        if least is not None and most is not None:
+            bounds = f"from {least} to {most}"
+        else:
+            parts = ((above, "above"), (least, "at least"), (most, "at most"))
+            bounds = " and ".join(f"{word} {bound}" for bound, word in parts if bound is not None)
+        raise UsageError(f"{flag_of(one.name)} is {value}, must be {bounds}")

@@ -1,0 +1,90 @@
+"""How images are indexed and found. No torch here: the command line reads this."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from longclip.errors import UsageError
+from longclip.options import (
+    Dtype,
+    bad_fraction_option,
+    check_options,
+    device_option,
+    dtype_option,
+    option,
+)
+from longclip.search.query import DEFAULT_COUNT
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexConfig:
+    """How `longclip.search.index` brings a database up to date."""
+
+    rebuild: bool = option(
+        "Embed everything anew, all earlier sources too: for another model. If it is stopped, go "
+        "on without this option.",
+        False,
+    )
+    keep_deleted: bool = option("Do not forget images that are gone.", False)
+    max_pixels: int = option("Largest width times height of an image.", 100_000_000, least=1)
+    thumbnail: int = option(
+        "Longest side of the small pictures that are kept, in pixels.", 256, least=1
+    )
+    batch_size: int = option("Images per forward pass.", 64, least=1)
+    workers: int | None = option(
+        "Threads that read and decode; one per processor, at most 32, where not given. With ray "
+        "they are not looked at.",
+        None,
+        least=1,
+    )
+    max_bad_fraction: float = bad_fraction_option(0.1)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """Which images of which database are looked for, by which model."""
+
+    db: str = option("A database that `longclip index` has made: a directory or a URL.")
+    image: Path | None = option("A picture that what is found should resemble.", None)
+    like: str | None = option(
+        "An image of the database in its place, by path, URL or id; it is not found itself.", None
+    )
+    without: Annotated[tuple[str, ...], Parameter(name="--not", allow_leading_hyphen=True)] = (
+        option("What is not to be seen. Repeat the option for several.", ())
+    )
+    where: str | None = option(
+        "An SQL condition on what is known of images: `width > 1000 AND camera LIKE 'Nikon%'`.",
+        None,
+    )
+    folder: str | None = option("Only images in this folder or below.", None)
+    after: str | None = option("Only photos taken then or later: 2024, 2024-05, 2024-05-31.", None)
+    before: str | None = option("Only photos taken earlier than that.", None)
+    count: Annotated[int, Parameter(name=("--count", "-k"))] = option(
+        "Number of images.", DEFAULT_COUNT, least=1
+    )
+    text_share: float = option(
+        "From 0 to 1, what the text counts for beside a picture.", 0.5, least=0, most=1
+    )
+    exact: bool = option("Compare with every image, even where there is an index.", False)
+    why: Annotated[bool, Parameter(negative="--no-why")] = option(
+        "Compare each sentence with each image.", True
+    )
+    sheet: Path | None = option("Draw the images that are found into a .png file there.", None)
+    open: bool = option("Show them in the program that this machine shows pictures with.", False)
+    model: str | None = option(
+        "Where the model is that the database was made with, if it has moved.", None
+    )
+    device: str = device_option()
+    dtype: Dtype = dtype_option("float32")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.sheet is not None and self.sheet.suffix.lower() != ".png":
+            raise UsageError(
+                f"--sheet {self.sheet}: contact sheets are PNG files; name one, like found.png"
+            )
