@@ -1,4 +1,4 @@
-"""Which short texts and which long text of an image a training step reads."""
+"""Choice of the short texts and the long text of an image that a training step reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

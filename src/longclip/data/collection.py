@@ -1,4 +1,4 @@
-"""What a collection of captioned or labelled images looks like to the rest of the house."""
+"""Protocols of collections of captioned or labelled images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,13 +39,13 @@ class Collection(Protocol):
 
     @property
     def name(self) -> str:
-        """What reports call it, for example `scenes/test`."""
+        """Name in reports, for example `scenes/test`."""
         ...
 
     def __len__(self) -> int: ...
 
     def image(self, index: int) -> Image.Image:
-        """The decoded RGB picture; raises `longclip.inputs.ImageError` where there is none."""
+        """Return the decoded RGB picture; raise `longclip.errors.ImageError` if there is none."""
         ...
 
     def key(self, index: int) -> str:
@@ -59,7 +59,7 @@ class Collection(Protocol):
     def captions(self, index: int) -> Captions: ...
 
     def label_sets(self) -> Sequence[LabelSet]:
-        """The classification tasks that these images come with; empty where there are none."""
+        """Return the classification tasks that these images come with, if any."""
         ...
 
 
@@ -88,7 +88,7 @@ class Encoded(Protocol):
     """A collection whose pictures are image files."""
 
     def image_file(self, index: int) -> bytes | None:
-        """The file as it is, with all that a camera wrote into it; None where there is none.
+        """Return the file as it is, with all that a camera wrote into it; None where there is none.
 
         Raises `longclip.inputs.ImageError` where it is not there or cannot be read.
         """
@@ -101,10 +101,10 @@ def blocks_of(collection: Collection) -> Sequence[range]:
 
 
 def problems_of(collection: Collection) -> tuple[str, ...]:
-    """What has been left out of a collection when it was opened."""
+    """Return what was left out of a collection when it was opened."""
     return collection.problems if isinstance(collection, Troubled) else ()
 
 
 def image_file_of(collection: Collection, index: int) -> bytes | None:
-    """The image file that a picture is decoded from; None where a collection draws its own."""
+    """Return the image file of a picture; None where a collection draws its own."""
     return collection.image_file(index) if isinstance(collection, Encoded) else None

@@ -175,7 +175,7 @@ _KEYS = ("data", "images", "weight", "limit", "short", "join_short", "columns")
 
 
 def read_mixture(path: Path) -> list[MixtureSource]:
-    """The sources of a mixture file.
+    """Return the sources of a mixture file.
 
     Args:
         path: of a TOML file with one `[[source]]` after the other, whose keys are `data`, which
@@ -253,7 +253,7 @@ def _check_keys(row: Any, known: Sequence[str], where: str) -> None:
 
 
 def _value(row: dict[str, Any], key: str, kinds: tuple[type, ...], where: str) -> Any:
-    """The value of an optional key, checked; None where it is absent."""
+    """Return the value of an optional key, checked; None where it is absent."""
     value = row.get(key)
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""What a user may name as data or as images, told apart once for all packages."""
+"""Kinds of names of data and images that a user may give, the same for all packages."""
 
 import glob
 import re
@@ -38,7 +38,7 @@ SEARCHED_SUFFIXES = IMAGE_SUFFIXES | {
 """Files that search takes for images; what cannot be decoded is then listed as broken."""
 
 _DATA_SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tar", ".gz", ".zip", ".toml")
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+(:[\w.\[\]%-]+)?")
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+(:[\w.\[\]:%-]+)?")
 _MAX_INDEX_START = 1 << 20
 """Characters of a JSON file among which an index has its `shardlist`."""
 

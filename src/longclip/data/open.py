@@ -1,4 +1,4 @@
-"""From what a user names as data to a Collection."""
+"""Data by name or path, opened as a Collection."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From what a user writes to the list of shards: braces, patterns, addresses, index files."""
+"""Lists of shards from braces, patterns, URLs and index files."""
 
 import glob
 import re

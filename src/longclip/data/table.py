@@ -134,7 +134,7 @@ class Table:
 
     @property
     def numbered_labels(self) -> bool:
-        """Whether labels are numbers into a list of names that comes with the table."""
+        """Return whether labels are numbers into a list of names that comes with the table."""
         column = self._columns["label"]
         return column is not None and hasattr(self._rows.features[column], "names")
 

@@ -49,25 +49,25 @@ class CifarCollection:
         return len(self._pixels)
 
     def image(self, index: int) -> Image.Image:
-        """One picture of 32 x 32 pixels."""
+        """Return one picture of 32 x 32 pixels."""
         planes = self._pixels[index].reshape(3, _SIDE, _SIDE)
         return Image.fromarray(np.ascontiguousarray(planes.transpose(1, 2, 0)))
 
     def key(self, index: int) -> str:
-        """The hash of the pixels."""
+        """Return the hash of the pixels."""
         return hashlib.sha256(self._pixels[index].tobytes()).hexdigest()
 
     def captions(self, index: int) -> Captions:
-        """None."""
+        """Return nothing."""
         return Captions()
 
     def label_sets(self) -> Sequence[LabelSet]:
-        """The one task."""
+        """Return the one task."""
         return (self._labels,)
 
 
 def open_cifar(root: Path, *, task: str, classes: Sequence[str], fine: bool) -> CifarCollection:
-    """The test file of the binary distribution; `fine` for CIFAR-100.
+    """Return the test file of the binary distribution; `fine` for CIFAR-100.
 
     Raises:
         DataError: if there is none; also where only the Python distribution is there, which is

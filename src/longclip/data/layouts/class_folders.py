@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from longclip.data.collection import LabelSet
-from longclip.data.layouts.file_collection import FileCollection, image_files, listing, told_of
+from longclip.data.layouts.file_collection import FileCollection, count_of, image_files, listing
 from longclip.errors import DataError
 
 
@@ -37,8 +37,8 @@ def open_class_folders(
     found = [(number, image) for number, folder in known for image in image_files(folder)]
     absent = sorted(set(range(len(classes))) - {number for number, _ in found})
     problems = [
-        *(told_of(strange, "folder is no class", "folders are no classes") if absent else ()),
-        *told_of([classes[i] for i in absent], "class has no image", "classes have no image"),
+        *(count_of(strange, "folder is no class", "folders are no classes") if absent else ()),
+        *count_of([classes[i] for i in absent], "class has no image", "classes have no image"),
     ]
     labels = LabelSet(task, tuple(classes), tuple(number for number, _ in found))
     return FileCollection(

@@ -8,19 +8,19 @@ from longclip.data.json_files import json_rows, read_json, read_jsonl
 from longclip.data.layouts.file_collection import (
     FileCollection,
     captioned,
+    count_of,
     existing,
     field,
     first_of,
     holding,
     listing,
-    told_of,
 )
 from longclip.data.sharegpt4v import SHAREGPT4V, picture_and_text, picture_folders
 from longclip.errors import DataError
 
 
 def open_sharegpt4v(root: Path, *, rows: int) -> FileCollection:
-    """The first `rows` rows of the 1.2 million, read as `longclip.data.sharegpt4v` does."""
+    """Return the first `rows` rows of the 1.2 million, read as `longclip.data.sharegpt4v` does."""
     folder = holding(root, SHAREGPT4V)
     if folder is None:
         raise DataError(f"{root} holds no {SHAREGPT4V}")
@@ -41,7 +41,7 @@ def open_sharegpt4v(root: Path, *, rows: int) -> FileCollection:
 
 
 def open_docci(root: Path, *, split: str = "test") -> FileCollection:
-    """The rows of one split of docci_descriptions.jsonlines, in the order of their file names."""
+    """Return the rows of one split of docci_descriptions.jsonlines, by file name."""
     folder = holding(root, "docci_descriptions.jsonlines")
     if folder is None:
         raise DataError(f"{root} holds no docci_descriptions.jsonlines")
@@ -72,7 +72,7 @@ def open_dci(root: Path, *, extra_only: bool = False) -> FileCollection:
         raise DataError(f"{folder / 'splits.json'} holds no splits; is it the published file?")
     named = [str(name) for names in splits.values() for name in names]
     files = {path.name: path for path in listing(folder / "annotations") if path.suffix == ".json"}
-    problems = told_of(
+    problems = count_of(
         [name for name in named if name not in files],
         "annotation file is missing",
         "annotation files are missing",

@@ -1,4 +1,4 @@
-"""What all layouts share: images in files with their texts or labels, and what was missing."""
+"""Images in files with their texts or labels, which all layouts share, and what was missing."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ class LayoutCollection(Collection, Protocol):
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """One sentence each; what they speak of is left out of the collection."""
+        """Return one sentence each; what they speak of is left out of the collection."""
         ...
 
 
@@ -52,7 +52,7 @@ class FileCollection:
         return decode_image(self._images[index])
 
     def key(self, index: int) -> str:
-        """The hash of the file's bytes."""
+        """Return the hash of the file's bytes."""
         path = self._images[index]
         try:
             with path.open("rb") as file:
@@ -61,20 +61,20 @@ class FileCollection:
             raise ImageError(f"{path}: {error.strerror}; check the path") from error
 
     def captions(self, index: int) -> Captions:
-        """The texts of one image."""
+        """Return the texts of one image."""
         if not self._captions:
             return Captions()
         return self._captions[index]
 
     def label_sets(self) -> Sequence[LabelSet]:
-        """The one task of a labelled layout; none for captions."""
+        """Return the one task of a labelled layout; none for captions."""
         return self._label_sets
 
 
 def captioned(
     name: str, rows: Iterable[tuple[Path, Captions]], problems: Iterable[str] = ()
 ) -> FileCollection:
-    """The rows whose image is there and whose text is not empty; the others become problems."""
+    """Return the rows with an image and a text; the others become problems."""
     images: list[Path] = []
     captions: list[Captions] = []
     missing: list[str] = []
@@ -88,16 +88,16 @@ def captioned(
         else:
             images.append(file)
             captions.append(texts)
-    told = [
+    lines = [
         *problems,
-        *told_of(missing, "image is missing", "images are missing"),
-        *told_of(silent, "image has an empty caption", "images have empty captions"),
+        *count_of(missing, "image is missing", "images are missing"),
+        *count_of(silent, "image has an empty caption", "images have empty captions"),
     ]
-    return FileCollection(name, images, captions, problems=told)
+    return FileCollection(name, images, captions, problems=lines)
 
 
 def existing(path: Path) -> Path | None:
-    """The file, also where only the case of its extension differs; None where there is none."""
+    """Return the file, whatever the case of its extension; None where there is none."""
     for suffix in (path.suffix, path.suffix.lower(), path.suffix.upper()):
         candidate = path.with_suffix(suffix)
         if candidate.is_file():
@@ -105,7 +105,7 @@ def existing(path: Path) -> Path | None:
     return None
 
 
-def told_of(names: Sequence[str], one: str, several: str) -> list[str]:
+def count_of(names: Sequence[str], one: str, several: str) -> list[str]:
     """`3 images are missing (a.jpg, b.jpg, …)`; an empty list where there is nothing to tell."""
     if not names:
         return []
@@ -114,7 +114,7 @@ def told_of(names: Sequence[str], one: str, several: str) -> list[str]:
 
 
 def listing(folder: Path) -> list[Path]:
-    """What is in a folder, sorted by name; hidden files (.DS_Store, ._1.jpg) left out."""
+    """List a folder, sorted by name; hidden files (.DS_Store, ._1.jpg) are left out."""
     try:
         names = os.listdir(folder)
     except OSError as error:
@@ -123,7 +123,7 @@ def listing(folder: Path) -> list[Path]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The pictures in a folder by their extension, in any case, sorted by name."""
+    """Return the pictures in a folder by their extension, in any case, sorted by name."""
     return [path for path in listing(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
@@ -140,7 +140,7 @@ def holding(root: Path, *names: str) -> Path | None:
 
 
 def first_of(root: Path, names: Sequence[str], what: str) -> Path:
-    """The first of several usual places that exists; DataError naming all where none does."""
+    """Return the first usual place that exists; raise DataError naming all if none does."""
     for name in names:
         if (root / name).exists():
             return root / name
@@ -148,7 +148,7 @@ def first_of(root: Path, names: Sequence[str], what: str) -> Path:
 
 
 def field(row: Any, key: str, path: Path) -> Any:
-    """One field of a row; DataError naming the file where it is absent."""
+    """Return one field of a row; DataError naming the file where it is absent."""
     if not isinstance(row, dict) or key not in row:
         raise DataError(f"{path}: a row has no {key!r}; is it the published file?")
     return row[key]

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
-from longclip.data.layouts.file_collection import told_of
+from longclip.data.layouts.file_collection import count_of
 from longclip.data.table import Columns, Table
 from longclip.data.table_files import quiet_datasets
 from longclip.errors import DataError
@@ -35,7 +35,7 @@ class TableCollection:
         self.problems: tuple[str, ...] = ()
         if texts is not None:
             empty = [f"row {i}" for i in range(len(self)) if self.captions(i) == Captions()]
-            self.problems = tuple(told_of(empty, "row has no text", "rows have no text"))
+            self.problems = tuple(count_of(empty, "row has no text", "rows have no text"))
 
     def __len__(self) -> int:
         return len(self._table)
@@ -45,15 +45,15 @@ class TableCollection:
         return self._table.image(index)
 
     def key(self, index: int) -> str:
-        """The hash of the file's bytes."""
+        """Return the hash of the file's bytes."""
         return self._table.key(index)
 
     def captions(self, index: int) -> Captions:
-        """The texts of one row, as the benchmark takes them."""
+        """Return the texts of one row, as the benchmark takes them."""
         return Captions() if self._texts is None else self._texts(self._table.captions(index))
 
     def label_sets(self) -> Sequence[LabelSet]:
-        """The one task of a labelled table."""
+        """Return the one task of a labelled table."""
         return self._label_sets
 
 
@@ -66,7 +66,7 @@ def parquet_files(root: Path, split: str) -> list[Path]:
 
 
 def open_long_texts(files: Sequence[Path]) -> TableCollection:
-    """One long text an image: of a long column where there is one, or else of a caption column."""
+    """Open one long text an image: of a long column, or else of a caption column."""
 
     def texts(captions: Captions) -> Captions:
         return Captions(long=(captions.long or captions.short)[:1])
@@ -75,7 +75,7 @@ def open_long_texts(files: Sequence[Path]) -> TableCollection:
 
 
 def open_short_texts(files: Sequence[Path], *, per_image: int = 5) -> TableCollection:
-    """The first `per_image` short captions an image."""
+    """Open the first `per_image` short captions an image."""
     return TableCollection(_table(files), texts=lambda c: Captions(short=c.short[:per_image]))
 
 
@@ -98,7 +98,7 @@ def open_labels(
         number |= {wnid: i for i, wnid in enumerate(wnids)}
     strange = [name for name in own.classes if not 0 <= number.get(name, -1) < len(classes)]
     if strange:
-        [problem] = told_of(strange, "label is", "labels are")
+        [problem] = count_of(strange, "label is", "labels are")
         raise DataError(
             f"{table.name}: {problem} not among the {len(classes)} classes of {task}; write labels "
             "as class numbers, as the names longclip uses, or for ImageNet as WordNet ids"

@@ -10,10 +10,10 @@ from longclip.data.json_files import read_json, read_text
 from longclip.data.layouts.file_collection import (
     FileCollection,
     captioned,
+    count_of,
     field,
     first_of,
     holding,
-    told_of,
 )
 from longclip.errors import DataError
 
@@ -48,7 +48,7 @@ def open_coco(root: Path, *, per_image: int = 5) -> FileCollection:
 def open_karpathy(
     root: Path, *, file: str, folders: tuple[str, ...], split: str = "test", per_image: int = 5
 ) -> FileCollection:
-    """One split of Karpathy's dataset_*.json, in the order of the file."""
+    """Return one split of Karpathy's dataset_*.json, in the order of the file."""
     folder = holding(root, file)
     if folder is None:
         raise DataError(f"{root} holds no {file}")
@@ -116,7 +116,7 @@ def open_flickr_tokens(
 
 def _several(root: Path, rows: list[tuple[Path, list[str]]], per_image: int) -> FileCollection:
     few = [path.name for path, texts in rows if len(texts) < per_image]
-    problems = told_of(
+    problems = count_of(
         few,
         f"image has fewer than {per_image} captions",
         f"images have fewer than {per_image} captions",

@@ -7,10 +7,10 @@ from longclip.data.json_files import read_text
 from longclip.data.layouts.file_collection import (
     FileCollection,
     captioned,
+    count_of,
     holding,
     image_files,
     listing,
-    told_of,
 )
 from longclip.errors import DataError
 
@@ -28,8 +28,8 @@ def open_stem_pairs(root: Path, *, first_line: bool = False) -> FileCollection:
     images = {path.stem: path for path in image_files(folder / "image")}
     texts = {p.stem: p for p in listing(folder / "caption") if p.suffix.lower() == ".txt"}
     problems = [
-        *told_of(sorted(images.keys() - texts), "image has no caption file", "images have none"),
-        *told_of(sorted(texts.keys() - images), "caption file has no image", "captions have none"),
+        *count_of(sorted(images.keys() - texts), "image has no caption file", "images have none"),
+        *count_of(sorted(texts.keys() - images), "caption file has no image", "captions have none"),
     ]
     rows = [
         (images[stem], Captions(long=(_caption(texts[stem], first_line),)))

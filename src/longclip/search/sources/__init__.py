@@ -1,1 +1,1 @@
-"""Where images are found: files, folders, archives, tables, object storage."""
+"""Places with images: files, folders, tar files, tables, object storage."""

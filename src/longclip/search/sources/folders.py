@@ -22,11 +22,11 @@ class _Files:
     """Image files, whose `uri` is their path."""
 
     def read(self, item: Item) -> bytes:
-        """The file."""
+        """Read the file."""
         return Path(item.uri).read_bytes()
 
     def caption(self, item: Item) -> str | None:
-        """From the file beside it."""
+        """Return the text of the file beside it."""
         return _beside(item)
 
 
@@ -78,7 +78,7 @@ class FileSource(_Files):
         self.name = os.path.abspath(path)
 
     def list(self) -> Listing:
-        """The file, whatever its suffix."""
+        """Return the file, whatever its suffix."""
         caption = caption_beside(self.name, os.path.isfile)
         try:
             about = os.stat(self.name)
@@ -99,7 +99,7 @@ class JoinedSource:
         self.parts = parts
 
     def list(self) -> Listing:
-        """All that is in them; one that cannot be read at all is `unlisted`."""
+        """List all that is in them; one that cannot be read at all is `unlisted`."""
         items: list[Item] = []
         unlisted: list[Unlisted] = []
         for part in self.parts:
@@ -115,20 +115,20 @@ class JoinedSource:
         return Listing(items, unlisted)
 
     def read(self, item: Item) -> bytes:
-        """As the part does."""
+        """Read an image as its part does."""
         part, inner = item.place
         content: bytes = part.read(inner)
         return content
 
     def caption(self, item: Item) -> str | None:
-        """As the part does."""
+        """Return the text as the part does."""
         part, inner = item.place
         caption: str | None = part.caption(inner)
         return caption
 
 
 def _common_prefix(source: ImageSource) -> str:
-    """How the `uri` of each image of a source begins; nothing where its name does not tell.
+    """Return how each `uri` of a source begins; nothing where its name does not tell.
 
     A list names files that are elsewhere, and no URL begins with the pattern that it matches.
     """

@@ -1,4 +1,4 @@
-"""What an indexer asks of a place with images."""
+"""Places with images, as an indexer sees them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -62,11 +62,11 @@ class ImageSource(Protocol):
 
     @property
     def name(self) -> str:
-        """What opens it again from any working directory; kept with each of its images."""
+        """Name that opens it again from any directory; kept with each of its images."""
         ...
 
     def list(self) -> Listing:
-        """What is in it, without reading any image.
+        """List what is in it, without reading any image.
 
         Raises:
             SearchError: where the whole of it is not there or cannot be read.
@@ -74,11 +74,11 @@ class ImageSource(Protocol):
         ...
 
     def read(self, item: Item) -> bytes:
-        """The image file. Raises OSError or ValueError where it cannot be had."""
+        """Return the image file. Raises OSError or ValueError where it cannot be had."""
         ...
 
     def caption(self, item: Item) -> str | None:
-        """The text that comes with an image, where there is one."""
+        """Return the text that comes with an image, where there is one."""
         ...
 
 
@@ -92,7 +92,7 @@ def search_errors() -> Iterator[None]:
 
 
 def container_of(uri: str) -> str | None:
-    """The file that holds the image and others; None where the image is a file of its own."""
+    """Return the file that holds the image and others; None for a file of its own."""
     container, part, _ = uri.rpartition(PART)
     return container if part else None
 

@@ -1,4 +1,4 @@
-"""From what a user names to a source, and from a `uri` back to its image."""
+"""Image sources by the name that a user gives, and images by the `uri` of a row."""
 
 import glob
 import os

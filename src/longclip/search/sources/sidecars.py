@@ -13,14 +13,14 @@ MAX_CAPTION_BYTES = 64 << 10
 
 
 def caption_beside(image: str, is_there: Callable[[str], bool]) -> str | None:
-    """The name of the file with the text of an image; cameras and old disks write `SEA.TXT`."""
+    """Return the name of the file with an image's text; old disks write `SEA.TXT`."""
     stem = os.path.splitext(image)[0]
     names = (stem + case for suffix in CAPTION_SUFFIXES for case in (suffix, suffix.upper()))
     return next(filter(is_there, names), None)
 
 
 def caption_of(content: bytes, name: str) -> str | None:
-    """The text in a file of this name; None where there is none, or the JSON is damaged."""
+    """Return the text in a file of this name; None where there is none, or the JSON is damaged."""
     text = content.decode("utf-8-sig", errors="replace").strip()
     if name.lower().endswith(".txt"):
         return text or None
@@ -31,7 +31,7 @@ def caption_of(content: bytes, name: str) -> str | None:
 
 
 def caption_in(fields: Any) -> str | None:
-    """The first text under one of the usual keys; several texts are joined."""
+    """Return the first text under one of the usual keys; several texts are joined."""
     if not isinstance(fields, dict):
         return None
     for key in _KEYS:
