@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("benchmarks/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("benchmarks/*.md")])
 TESTS = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
 
 
@@ -19,3 +19,9 @@ def test_named_tests_and_files_exist(page: Path) -> None:
     assert [name for name in files if not (ROOT / name).exists()] == []
     links = set(re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_pictures_of_the_documents_lie_in_one_folder() -> None:
+    pictures = [*(ROOT / "docs").rglob("*.png")]
+    assert pictures
+    assert {picture.parent for picture in pictures} == {ROOT / "docs" / "images"}
