@@ -15,8 +15,7 @@ from PIL import Image, features
 
 from longclip.errors import ImageError, MissingDecoderError
 from longclip.inputs import decode_image
-from longclip.inputs.heic import is_heic
-from longclip.inputs.images import open_image
+from longclip.inputs.images import is_heic, open_image
 
 
 def head(first: bytes, *others: bytes) -> bytes:

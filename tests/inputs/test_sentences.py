@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longclip.inputs import published_short_caption, short_caption, split_sentences
+from longclip.inputs import split_sentences
 
 # "|" marks where a sentence ends.
 CAPTIONS = [
@@ -57,7 +57,6 @@ def test_paragraphs() -> None:
 @pytest.mark.parametrize("text", ["", "  ", "\n\n \t\n"])
 def test_nothing(text: str) -> None:
     assert split_sentences(text) == []
-    assert short_caption(text) == ""
 
 
 MARKS = 'Dog. St. e.g. U.S. a.m. No. 5 3.5 J. ... . " ." ?! dog The (Dog.) ” 1. …'
@@ -82,8 +81,7 @@ def test_plain_sentences_come_back(sentences: list[str]) -> None:
     assert split_sentences(" ".join(sentences)) == sentences
 
 
-def test_short_captions() -> None:
+def test_the_first_sentence() -> None:
     text = "A view of St. Mary's at 5 p.m. in winter. Snow falls."
-    assert short_caption(text) == "A view of St. Mary's at 5 p.m. in winter."
-    assert published_short_caption(text) == "A view of St"
-    assert short_caption("Only one.") == published_short_caption("Only one.") == "Only one."
+    assert split_sentences(text)[0] == "A view of St. Mary's at 5 p.m. in winter."
+    assert split_sentences("Only one.") == ["Only one."]

@@ -1,16 +1,23 @@
 """Image files of every kind to plain 8-bit RGB, or to an error that says what is wrong."""
 
+import importlib
 import io
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from longclip.errors import ImageError, MissingDecoderError, RetryableImageError
-from longclip.inputs.heic import HEAD, is_heic, open_heic
 
 MAX_PIXELS = 100_000_000
+HEIC_HEAD = 256
+"""Bytes of a file that tell whether it is HEIC; the list of brands is never longer."""
+
+_HEIC_BRANDS = frozenset(
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+)
+_AVIF_BRANDS = frozenset((b"avif", b"avis"))
 ORIENTATION_TAG = 0x0112
 # How to turn a picture upright, by the value of its EXIF orientation; 1 is upright.
 UPRIGHT = {
@@ -24,6 +31,37 @@ UPRIGHT = {
 }
 
 
+def is_heic(head: bytes) -> bool:
+    """Return whether a file that begins so is HEIC: by the brands in `ftyp` (ISO/IEC 23008-12).
+
+    AVIF, which Pillow reads itself, comes in the same container with a brand of its own.
+    """
+    if head[4:8] != b"ftyp":
+        return False
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    # The first brand, the number of its version, and all brands that the file is good for.
+    brands = {head[8:12], *(head[i : i + 4] for i in range(16, end, 4))}
+    return bool(brands & _HEIC_BRANDS) and not brands & _AVIF_BRANDS
+
+
+def _open_heic(file: BinaryIO) -> Image.Image:
+    """Open a HEIC file as `PIL.Image.open` does: no pixel is decoded yet.
+
+    The plugin is not registered with Pillow: for other code in this process nothing changes, and
+    it is not asked for AVIF, which it takes for its own but may not be able to decode.
+
+    Raises:
+        ModuleNotFoundError: if pillow-heif is not installed.
+        OSError: if the file is damaged.
+    """
+    heif: Any = importlib.import_module("pillow_heif")
+    try:
+        image: Image.Image = heif.HeifImageFile(file)
+    except SyntaxError as error:  # what Pillow has its plugins raise
+        raise OSError(str(error)) from error
+    return image
+
+
 def open_image(file: BinaryIO) -> Image.Image:
     """As `PIL.Image.open`, and HEIC where pillow-heif is installed: no pixel is decoded yet.
 
@@ -32,12 +70,12 @@ def open_image(file: BinaryIO) -> Image.Image:
         OSError: if it is no image, or its header is damaged.
         PIL.Image.DecompressionBombError: if it claims to be very large.
     """
-    head = file.read(HEAD)
+    head = file.read(HEIC_HEAD)
     file.seek(0)
     if not is_heic(head):
         return Image.open(file)
     try:
-        return open_heic(file)
+        return _open_heic(file)
     except ModuleNotFoundError:
         raise MissingDecoderError(
             "HEIC takes a plugin of Pillow: pip install pillow-heif, or convert it to JPEG"

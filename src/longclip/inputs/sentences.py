@@ -1,4 +1,4 @@
-"""Splitting a caption into sentences, and the short caption that Long-CLIP trains on beside it.
+"""Splitting a caption into sentences.
 
 The splitter is a handful of rules for English prose. It looks at each word that ends in a period,
 a question or an exclamation mark, and at the word after it.
@@ -62,20 +62,6 @@ def split_sentences(text: str) -> list[str]:
         for paragraph in PARAGRAPH_BREAK.split(text)
         for sentence in _split_paragraph(paragraph.split())
     ]
-
-
-def short_caption(text: str) -> str:
-    """The first sentence of a caption; empty if the caption is."""
-    return next(iter(split_sentences(text)), "")
-
-
-def published_short_caption(text: str) -> str:
-    """The short caption as the code published with Long-CLIP takes it: up to the first ". ".
-
-    It loses its period, and is cut at "St. " and the like. Here to reproduce that training;
-    otherwise `short_caption` is the better choice.
-    """
-    return text.split(". ")[0]
 
 
 def _split_paragraph(words: list[str]) -> list[str]:

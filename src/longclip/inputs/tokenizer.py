@@ -5,17 +5,18 @@ The merges (bpe_simple_vocab_16e6.txt.gz) are OpenAI's, see THIRD_PARTY.md.
 
 import functools
 import gzip
+import html
 import importlib.resources
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import ftfy
 from tokenizers import Regex, models, pre_tokenizers
 from tokenizers import Tokenizer as RustTokenizer
 
 from longclip.errors import UsageError
-from longclip.inputs.cleaning import clean_text
 from longclip.spec import BOS, EOT, LONG_CONTEXT, SPECIAL_TOKENS, STOCK_CONTEXT
 
 if TYPE_CHECKING:
@@ -29,6 +30,16 @@ END_OF_WORD = "</w>"
 # <|endoftext|> became the special id, the model would silently ignore everything after it.
 # Case is ignored as in the original, where it still matters after lower-casing: 's matches 'ſ.
 WORD_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+def clean_text(text: str) -> str:
+    """Clean a text as CLIP's training did, step by step in OpenAI's order: the ids depend on it.
+
+    Mojibake is repaired (ftfy), HTML entities are resolved twice (web captions are often escaped
+    twice: `&amp;amp;`), runs of whitespace become one space, and everything is lower-cased.
+    """
+    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return " ".join(text.split()).lower()
 
 
 class TruncationWarning(UserWarning):
