@@ -6,6 +6,7 @@ python scripts/make_nano.py --resume   # go on after an interruption
 
 import argparse
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,7 +59,13 @@ def pack(model: Path, destination: Path) -> None:
             seen[ids] = True
     with torch.no_grad():
         nano.text_model.embeddings.token_embedding.weight[~seen] = 0
-    longclip.save(nano, destination, dtype=torch.float16)
+    destination.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as work:
+        whole = Path(work) / "nano"
+        longclip.save(nano, whole, dtype=torch.float16)
+        # Its tokenizer is CLIP's, which the package has; whoever saves the model gets the files.
+        for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
+            shutil.copy(whole / name, destination / name)
     shutil.copy(CARD, destination / "README.md")
     print(f"{destination}: {int(seen.sum())} of {len(seen)} tokens known")
 
