@@ -18,14 +18,13 @@ from longclip.evaluation import (
     EvaluationResult,
     LengthCurve,
     Query,
-    ReportData,
     evaluate,
     recall_by_length,
     results_tables,
-    write_report,
 )
 from longclip.evaluation.disagreements import Answering, disagreements
 from longclip.model import CLIP
+from longclip.report import ReportData, write_report
 from longclip.training import PixelStore, TrainConfig, train
 from longclip.training.recipes import direct, paper
 from longclip.training.run_state import RunDirectory

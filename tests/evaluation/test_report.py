@@ -17,14 +17,12 @@ from longclip.evaluation import (
     LengthCurve,
     Mark,
     Query,
-    ReportData,
     ResultsTable,
     Row,
     evaluate,
-    render_report,
     results_tables,
-    write_report,
 )
+from longclip.report import ReportData, render_report, write_report
 
 VOID = {"meta", "img", "line", "circle", "polygon", "polyline", "br"}
 NASTY = "<script>alert('$title & \"co\"')</script>"

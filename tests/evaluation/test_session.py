@@ -9,10 +9,10 @@ from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
 from longclip.errors import DataError
-from longclip.evaluation import EvaluateConfig, render_report
+from longclip.evaluation import EvaluateConfig
 from longclip.evaluation.encoder import Encoder
-from longclip.evaluation.model_report import model_report
 from longclip.evaluation.session import Request, named, open_requests, run_session
+from longclip.report import model_report, render_report
 
 BEGINNING = "There is a wide street with old brick houses. " * 9
 TEXTS = tuple(BEGINNING + end for end in ("A red boat.", "Two dogs.", "A tall lamp.", "Snow."))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from made_runs import line, lines_to, make_run, measured
 from test_report import Page
 
-from longclip.evaluation.run_chart import Curve, curves_chart, smoothed
+from longclip.report.chart import Curve, line_chart, smoothed
 from longclip.runs.curves import curves_page, curves_svg, write_curves
 from longclip.runs.read import Run, find_runs
 
@@ -67,7 +67,7 @@ finite = st.floats(-1e6, 1e6, allow_nan=False)
 @given(st.lists(finite, min_size=1, max_size=30), st.floats(1e-9, 1e3))
 def test_whatever_is_drawn_is_in_the_picture(values: list[float], size: float) -> None:
     points = [(float(i), size * value) for i, value in enumerate(values)]
-    chart = curves_chart("loss", "step", [Curve("a", points, 0)])
+    chart = line_chart("loss", "step", [Curve("a", points, 0)], width=440, height=280)
     [drawn] = coordinates(chart)
     assert len(drawn) == len(points)
     assert all(53 <= x <= 427 and 29 <= y <= 241 for x, y in drawn)
@@ -77,7 +77,9 @@ def test_whatever_is_drawn_is_in_the_picture(values: list[float], size: float) -
 
 
 def test_ticks_are_round_numbers_around_the_values() -> None:
-    chart = curves_chart("loss", "step", [Curve("a", [(0, 2.13), (50_000, 4.4)], 0)])
+    chart = line_chart(
+        "loss", "step", [Curve("a", [(0, 2.13), (50_000, 4.4)], 0)], width=440, height=280
+    )
     texts = re.findall(r'text-anchor="(\w+)">(.*?)</text>', chart)
     assert [text for side, text in texts if side == "end"] == ["2", "2.5", "3", "3.5", "4", "4.5"]
     middle = [text for side, text in texts if side == "middle"]
@@ -86,7 +88,9 @@ def test_ticks_are_round_numbers_around_the_values() -> None:
 
 def test_long_runs_make_no_large_file_and_keep_their_spikes() -> None:
     raw = [(float(i), 9.0 if i == 77_777 else 1.0) for i in range(100_000)]
-    chart = curves_chart("loss", "step", [Curve("a", smoothed(raw), 0, raw=raw)])
+    chart = line_chart(
+        "loss", "step", [Curve("a", smoothed(raw), 0, raw=raw)], width=440, height=280
+    )
     assert len(chart) < 60_000
     faint, strong = coordinates(chart)
     assert min(y for _, y in faint) < min(y for _, y in strong) - 100

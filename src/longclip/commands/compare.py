@@ -47,10 +47,9 @@ def compare_command(
 
     from longclip._files import write_text
     from longclip.evaluation.export import as_csv, as_latex, print_results
-    from longclip.evaluation.model_report import model_report
-    from longclip.evaluation.report import write_report
     from longclip.evaluation.results import read_all_results
-    from longclip.evaluation.side_by_side import results_tables
+    from longclip.evaluation.tables import results_tables
+    from longclip.report import model_report, write_report
 
     results = read_all_results([file, *files])
     if as_json:

@@ -92,9 +92,8 @@ def eval_command(
     from longclip.evaluation.cache import EmbeddingCache
     from longclip.evaluation.encoders import open_encoder
     from longclip.evaluation.export import as_csv, as_latex, print_results
-    from longclip.evaluation.model_report import model_report
-    from longclip.evaluation.report import write_report
     from longclip.evaluation.session import named, open_requests, run_session
+    from longclip.report import model_report, write_report
 
     o = options
     outputs = [path for path in (o.results, o.csv, o.latex, o.report) if path is not None]

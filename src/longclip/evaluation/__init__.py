@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from longclip.evaluation.benchmarks.opening import open_benchmark as open_benchmark
     from longclip.evaluation.cache import EmbeddingCache as EmbeddingCache
     from longclip.evaluation.config import EvaluateConfig as EvaluateConfig
+    from longclip.evaluation.disagreements import Answer as Answer
+    from longclip.evaluation.disagreements import Query as Query
     from longclip.evaluation.embed import embed_images as embed_images
     from longclip.evaluation.embed import embed_texts as embed_texts
     from longclip.evaluation.encoder import Encoder as Encoder
@@ -31,21 +33,16 @@ if TYPE_CHECKING:
     from longclip.evaluation.ranking import retrieval_ranks as retrieval_ranks
     from longclip.evaluation.ranking import retrieval_recall as retrieval_recall
     from longclip.evaluation.ranking import strongest_rivals as strongest_rivals
-    from longclip.evaluation.report import ReportData as ReportData
-    from longclip.evaluation.report import render_report as render_report
-    from longclip.evaluation.report import write_report as write_report
-    from longclip.evaluation.report_gallery import Answer as Answer
-    from longclip.evaluation.report_gallery import Query as Query
-    from longclip.evaluation.report_tables import Cell as Cell
-    from longclip.evaluation.report_tables import ResultsTable as ResultsTable
-    from longclip.evaluation.report_tables import Row as Row
     from longclip.evaluation.results import EvaluationResult as EvaluationResult
     from longclip.evaluation.results import TextRetrieval as TextRetrieval
-    from longclip.evaluation.side_by_side import results_tables as results_tables
     from longclip.evaluation.stats import bootstrap_recall as bootstrap_recall
     from longclip.evaluation.stats import bootstrap_top1 as bootstrap_top1
     from longclip.evaluation.stats import compare_recall as compare_recall
     from longclip.evaluation.stats import compare_top1 as compare_top1
+    from longclip.evaluation.tables import Cell as Cell
+    from longclip.evaluation.tables import ResultsTable as ResultsTable
+    from longclip.evaluation.tables import Row as Row
+    from longclip.evaluation.tables import results_tables as results_tables
     from longclip.evaluation.templates import IMAGENET_TEMPLATES as IMAGENET_TEMPLATES
     from longclip.evaluation.zero_shot import ZeroShotResult as ZeroShotResult
     from longclip.evaluation.zero_shot import top1_accuracy as top1_accuracy

@@ -12,9 +12,32 @@ from longclip.evaluation.evidence import Evidence, text_evidence
 from longclip.evaluation.pools import TextPool
 from longclip.evaluation.probes.lengths import characters_read
 from longclip.evaluation.ranking import strongest_rivals
-from longclip.evaluation.report_gallery import Answer, Query
 from longclip.evaluation.results import EvaluationResult, TextRetrieval
 from longclip.spec import STOCK_CONTEXT
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The image that a model returns first; `caption` says what is on it, also to the blind."""
+
+    model: str
+    image: Image.Image
+    is_right: bool
+    caption: str
+
+
+@dataclass(frozen=True)
+class Query:
+    """A description, what decides in it, and each model's answer.
+
+    A line is drawn at `characters_read`, where a short context stops reading (the function
+    `characters_read` finds it); None draws none.
+    """
+
+    evidence: Evidence
+    answers: tuple[Answer, ...]
+    characters_read: int | None = None
+    cut_label: str = "77 tokens: a stock CLIP stops reading here"
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from longclip.evaluation.report_tables import CHANCE, Cell, ResultsTable
 from longclip.evaluation.results import EvaluationResult
-from longclip.evaluation.side_by_side import results_tables
 from longclip.evaluation.stats import Interval, bootstrap_top1
+from longclip.evaluation.tables import CHANCE, Cell, ResultsTable, results_tables
 
 _DIRECTIONS = ("text_to_image", "image_to_text")
 

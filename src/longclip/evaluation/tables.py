@@ -1,13 +1,78 @@
-"""Results side by side: models below each other, with intervals, comparisons and quoted rows."""
+"""Tables of results: models below each other, with intervals, comparisons and quoted rows."""
 
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from longclip.errors import UsageError
 from longclip.evaluation.benchmarks import PUBLISHED
-from longclip.evaluation.report_tables import Cell, ResultsTable, Row
 from longclip.evaluation.results import EvaluationResult, TextRetrieval
 from longclip.evaluation.stats import Interval, bootstrap_top1, compare_recall, compare_top1
+
+CHANCE = 0.05
+"""A p-value from which a difference is taken for chance."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A fraction of 1, shown in percent.
+
+    `spread`: standard deviation over `runs`, if several. `interval`: 95 % confidence, low and high.
+    `p`: of the hypothesis that the first row's model is as good.
+    """
+
+    value: float
+    runs: int = 1
+    spread: float = 0.0
+    interval: tuple[float, float] | None = None
+    p: float | None = None
+
+    @property
+    def percent(self) -> float:
+        """The value as it is shown: in percent, to one decimal."""
+        return round(100 * self.value, 1)
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Cell":
+        """The mean of one value per run."""
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        return cls(statistics.fmean(values), len(values), spread)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model; a cell is None where nothing is known.
+
+    `quoted` rows hold what others published: they are shown, but not compared.
+    """
+
+    model: str
+    cells: tuple[Cell | None, ...]
+    quoted: bool = False
+
+
+@dataclass(frozen=True)
+class ResultsTable:
+    """`note` belongs to the title: pool sizes. Later rows are compared with the first one.
+
+    The best of a column is marked where tables are `ranked`: where more is better.
+    """
+
+    title: str
+    note: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    ranked: bool = True
+
+    def is_best(self, row: Row, column: int) -> bool:
+        """Return whether no other measured model shows more in that column, and there is one."""
+        cell = row.cells[column]
+        others = (
+            other.cells[column] for other in self.rows if other is not row and not other.quoted
+        )
+        rivals = [rival.percent for rival in others if rival is not None]
+        return self.ranked and cell is not None and bool(rivals) and cell.percent >= max(rivals)
+
 
 _DIRECTIONS = {"text_to_image": "text → image", "image_to_text": "image → text"}
 _KS = (1, 5, 10)
