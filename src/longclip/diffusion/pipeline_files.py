@@ -219,13 +219,13 @@ def fetch_files(repository: str, files: Sequence[str], revision: str | None = No
     """
     from huggingface_hub import hf_hub_download
 
-    with hub_answers(repository, revision):
+    with answers_or_missing(repository, revision):
         for file in files:
             hf_hub_download(repository, file, revision=revision)
 
 
 @contextmanager
-def hub_answers(repository: str, revision: str | None = None) -> Iterator[None]:
+def answers_or_missing(repository: str, revision: str | None = None) -> Iterator[None]:
     """`checkpoints.hub.hub_answers`, which says how large it is what could not be fetched.
 
     Raises:
@@ -274,7 +274,7 @@ def _asked(name: str, half: bool, revision: str | None) -> Download:
     """What the hub has of a pipeline and this machine has not."""
     from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 
-    with hub_answers(name, revision):
+    with answers_or_missing(name, revision):
         info = HfApi().model_info(name, revision=revision, files_metadata=True)
         sizes = {file.rfilename: file.size for file in info.siblings or ()}
         if INDEX not in sizes:
@@ -306,7 +306,7 @@ def _encoder_download(name: str) -> Download | None:
             return None
     except (OSError, CheckpointError):  # not there, or without weights
         pass
-    with hub_answers(repository):
+    with answers_or_missing(repository):
         info = HfApi().model_info(repository, files_metadata=True)
     sizes = {file.rfilename: file.size for file in info.siblings or ()}
     files = [

@@ -152,10 +152,10 @@ def _with_tokenizers(model: str, directory: Path, revision: str | None) -> Path:
     """The directory in the cache, after the small files of the tokenizers have been fetched."""
     from huggingface_hub import HfApi
 
-    from longclip.diffusion.pipeline_files import fetch_files, hub_answers
+    from longclip.diffusion.pipeline_files import answers_or_missing, fetch_files
 
     if not any((directory / name).is_dir() for name in _FOLDERS):
-        with hub_answers(model, revision):
+        with answers_or_missing(model, revision):
             siblings = HfApi().model_info(model, revision=revision).siblings or ()
         files = [file.rfilename for file in siblings]
         fetch_files(model, [f for f in files if f.partition("/")[0] in _FOLDERS], revision)
@@ -166,9 +166,9 @@ def _fetched(repository: str, file: str, revision: str | None) -> Path | None:
     """The directory in the cache with one small file, or None where the model has none."""
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    from longclip.diffusion.pipeline_files import hub_answers
+    from longclip.diffusion.pipeline_files import answers_or_missing
 
-    with hub_answers(repository, revision):
+    with answers_or_missing(repository, revision):
         from huggingface_hub import hf_hub_download
 
         try:
