@@ -14,8 +14,18 @@ def pick_device(name: str) -> str:
     Args:
         name: `auto` for CUDA, else MPS where it works, else the CPU; any other name is returned as
             it is, and refused where a model is placed on it.
+
+    Raises:
+        UsageError: if torch knows no device of that name.
     """
     if name != "auto":
+        try:
+            torch.device(name)
+        except RuntimeError:
+            raise UsageError(
+                f"device {name!r} cannot be used, it is none that torch knows: take --device cpu, "
+                "cuda, cuda:1 or mps"
+            ) from None
         return name
     if torch.cuda.is_available():
         return "cuda"

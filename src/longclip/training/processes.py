@@ -117,10 +117,7 @@ def world(device: str) -> Iterator[World]:
 
 
 def _device(name: str, *, local_rank: int) -> torch.device:
-    try:
-        device = torch.device(pick_device(name))
-    except RuntimeError:
-        raise UsageError(f"--device {name!r} is none that torch knows; cpu or cuda") from None
+    device = torch.device(pick_device(name))
     if device.type == "cuda" and device.index is None:
         if torch.cuda.is_available() and local_rank >= torch.cuda.device_count():
             raise UsageError(
