@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from longclip.model import CLIP, transformer
 from longclip.model.stretch import stretch
 from longclip.model.towers import TextEmbeddings
+from longclip.training.data import Batch
+from longclip.training.distributed import World
 from longclip.training.memory import keep_freed_memory, peak_memory
-from longclip.training.processes import World
 from longclip.training.recipes import paper
 from longclip.training.step import Stepper
-from longclip.training.stream import Batch
 from train_step_pairs import make_batch, pictures, shape
 from train_step_peers import LR, PublishedStep, TransformersStep, use_plain_attention
 
@@ -142,7 +142,9 @@ class OurStep:
 
     def take(self, batch: Batch) -> float:
         """Learn from one batch; its loss."""
-        return self._stepper.take(batch, [len(batch)], step=500, total=2000, tell=False).loss
+        return self._stepper.train_step(
+            batch, [len(batch)], step=500, total=2000, measure=False
+        ).loss
 
 
 def _go_without(trick: str) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from longclip.model.config import ARCHITECTURES, CLIPConfig, TextConfig, TowerConfig, VisionConfig
 from longclip.spec import BOS, EOT
-from longclip.training.stream import Batch
+from longclip.training.data import Batch
 
 CONTEXT_LENGTH = 248
 MEAN_WORDS, WORDS_SPREAD, TOKENS_PER_WORD = 144, 0.25, 1.2

@@ -26,7 +26,7 @@ from longclip.losses.pcm import COMPONENTS
 from longclip.model import CLIP
 from longclip.model.config import TowerConfig
 from longclip.spec import EOT
-from longclip.training.stream import Batch
+from longclip.training.data import Batch
 from train_step_pairs import CONTEXT_LENGTH
 
 KEPT = 20

@@ -20,8 +20,8 @@ from tiny import tiny_config
 
 from longclip.errors import Preempted
 from longclip.training import TrainConfig, train
-from longclip.training import checkpoints as checkpoints_module
-from longclip.training.checkpoints import CheckpointWarning, whole_checkpoints
+from longclip.training import checkpoint as checkpoints_module
+from longclip.training.checkpoint import CheckpointWarning, whole_checkpoints
 from longclip.training.run_state import read_config
 
 _CHILD = """

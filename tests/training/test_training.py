@@ -24,13 +24,13 @@ from longclip.model.convert import convert
 from longclip.model.stretch import stretch_table
 from longclip.spec import EOT
 from longclip.training import RECIPES, TrainConfig, train
-from longclip.training import stream as stream_module
+from longclip.training import data as stream_module
+from longclip.training.data import PAD, Pairs, PixelStore, Reading, batches, crop, reading_of
+from longclip.training.forward import Towers
 from longclip.training.optimizer import make_optimizer, set_lr
-from longclip.training.plan import make_plan
+from longclip.training.plan import make_plan, plan_of
 from longclip.training.recipes import clip, direct, paper, peak_lr
-from longclip.training.starting import initial_model, plan_of, reading_of
-from longclip.training.stream import PAD, Pairs, PixelStore, Reading, batches, crop
-from longclip.training.towers import Towers
+from longclip.training.setup import initial_model
 
 
 def positions(model: longclip.CLIP) -> torch.Tensor:

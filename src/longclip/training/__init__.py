@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     from longclip.errors import Preempted as Preempted
     from longclip.errors import TrainingError as TrainingError
     from longclip.training.config import TrainConfig as TrainConfig
+    from longclip.training.data import PixelStore as PixelStore
     from longclip.training.loop import TrainResult as TrainResult
     from longclip.training.loop import train as train
     from longclip.training.recipes import RECIPES as RECIPES
-    from longclip.training.stream import PixelStore as PixelStore
 
 export_lazily(__name__)

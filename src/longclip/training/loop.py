@@ -10,37 +10,30 @@ from longclip.data.collection import problems_of
 from longclip.errors import Preempted, TrainingError, UsageError
 from longclip.model import CLIP
 from longclip.runs.read import MODEL, last_checkpoint
-from longclip.training.checkpoints import Checkpoints, training_tensors
+from longclip.training.checkpoint import RunCheckpoints, training_tensors
 from longclip.training.config import TrainConfig
-from longclip.training.finishing import check_finite, whole_model, write_model
+from longclip.training.data import Batch, Pairs, PixelStore, batches, open_store, reading_of
+from longclip.training.distributed import World, world
+from longclip.training.export import check_finite, whole_model, write_model
+from longclip.training.forward import autocast
+from longclip.training.log import Clock, Watchers
 from longclip.training.memory import keep_freed_memory, peak_memory
-from longclip.training.plan import Plan
-from longclip.training.processes import World, world
+from longclip.training.plan import Plan, plan_of
 from longclip.training.run_state import RunDirectory, config_json
-from longclip.training.starting import (
-    autocast,
-    initial_model,
-    open_store,
-    original_model,
-    plan_of,
-    reading_of,
-)
-from longclip.training.step import Stepper, Taken
-from longclip.training.stopping import StopRequest, stop_request
-from longclip.training.stream import Batch, Pairs, PixelStore, batches
-from longclip.training.timing import Clock
-from longclip.training.watching import Watchers
+from longclip.training.setup import initial_model, original_model
+from longclip.training.signals import StopRequest, stop_request
+from longclip.training.step import Stepper, StepResult
 
 OnStep = Callable[[int, int, str], None]
 """Called after each step with (steps done, steps in all, a few words on how it goes)."""
 
 Evaluate = Callable[[CLIP], dict[str, float]]
-"""Measures a model; names and values."""
+"""Measures a model and returns values by name."""
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a finished run leaves."""
+    """The result of a finished run."""
 
     model: Path
     steps: int
@@ -68,7 +61,7 @@ def train(
             processes on the same machine the result is bit for bit that of an uninterrupted run,
             otherwise it is the same up to rounding.
         store: pictures that are decoded already, in place of opening `config.data`.
-        on_step: told about every step.
+        on_step: called after every step.
         evaluate: measures the model every `config.evaluate_every` steps and at the end, in the
             first process; see `longclip.evaluation.periodic`.
 
@@ -114,7 +107,7 @@ def _watchers(config: TrainConfig, processes: World) -> Watchers:
 
 
 class _Trainer:
-    """The state of a run: where it stands, what it has left out."""
+    """The state of a run: its step, its time, and the items it has left out."""
 
     def __init__(
         self,
@@ -132,7 +125,7 @@ class _Trainer:
         self.world: World = stepper.towers.world
         self.plan = plan
         self.directory = directory
-        self.checkpoints = Checkpoints(directory.path, self.world, config.keep_checkpoints)
+        self.checkpoints = RunCheckpoints(directory.path, self.world, config.keep_checkpoints)
         self.step = self.saved = 0
         self.seconds = 0.0
         self.pairs = 0
@@ -140,7 +133,7 @@ class _Trainer:
         self.clock = Clock()
 
     def run(self, pairs: Pairs, stop: StopRequest, on_step: OnStep | None) -> TrainResult:
-        """All steps that are left, and what comes after the last."""
+        """Take all steps that are left and finish the run."""
         done = False
         try:
             self._steps(pairs, stop, on_step)
@@ -161,10 +154,10 @@ class _Trainer:
             pairs, self.plan, first_step=self.step, workers=config.workers, world=self.world
         )
         if self.step == 0:
-            # Where it starts from; and what cannot be measured on is told of now.
+            # The point it starts from; and a benchmark that does not open fails now.
             self._evaluate()
         while self.step < total:
-            self._look_around(stop)
+            self._stop_or_commit(stop)
             self._one_step(self.clock.next(stream), on_step)
             if self.step % config.checkpoint_every == 0 and self.step < total:
                 self._checkpoint()
@@ -177,24 +170,30 @@ class _Trainer:
         counts = [count for count, _ in found]
         if any(bad for _, bad in found):
             self._note_bad(batch)
-        tell = (self.step + 1) % config.log_every == 0 or self.step + 1 == total
-        taken = None
+        measure = (self.step + 1) % config.log_every == 0 or self.step + 1 == total
+        result = None
         if sum(counts):
-            taken = self.stepper.take(batch, counts, step=self.step, total=total, tell=tell)
+            result = self.stepper.train_step(
+                batch, counts, step=self.step, total=total, measure=measure
+            )
         self.step += 1
         self.pairs += sum(counts)
         self.seconds += self.clock.step(sum(counts))
-        if on_step and self.world.first and taken:
-            on_step(self.step, total, f"loss {taken.loss:.3f}, {self.clock.so_far()}")
-        if tell:
-            self._log(taken)
+        if on_step and self.world.first and result:
+            on_step(self.step, total, f"loss {result.loss:.3f}, {self.clock.so_far()}")
+        if measure:
+            self._log(result)
 
-    def _look_around(self, stop: StopRequest) -> None:
-        """What all processes must do together: end a checkpoint, or the run."""
+    def _stop_or_commit(self, stop: StopRequest) -> None:
+        """Put a written checkpoint in its place and end the run where a signal has come.
+
+        A signal comes to processes between different steps, and a checkpoint is written at another
+        pace in each: they agree here, so that all do the same thing after the same step.
+        """
         found = self.world.gather_numbers(int(stop.came), int(self.checkpoints.written))
         if all(written for _, written in found):
             self.checkpoints.finish()
-        if not any(told for told, _ in found):
+        if not any(stopped for stopped, _ in found):
             return
         self._checkpoint()
         self.checkpoints.finish()
@@ -218,17 +217,17 @@ class _Trainer:
                 f"{self.config.max_bad_fraction} of {self.plan.items}:\n  {listed}"
             )
 
-    def _log(self, taken: Taken | None) -> None:
+    def _log(self, result: StepResult | None) -> None:
         since = self.clock.restart()
         values: dict[str, Any] = {
             "step": self.step,
             "total_steps": self.plan.total_steps,
             "epoch": round(self.step / self.plan.steps_per_epoch, 4),
         }
-        if taken:
-            values["loss"] = taken.loss
-            values |= {f"loss_{name}": part for name, part in taken.parts.items()}
-            values |= {"grad_norm": taken.gradient, "update_norm": taken.update}
+        if result:
+            values["loss"] = result.loss
+            values |= {f"loss_{name}": part for name, part in result.parts.items()}
+            values |= {"grad_norm": result.gradient_norm, "update_norm": result.update_norm}
         values |= {
             "lr": self.stepper.optimizer.param_groups[0]["lr"],
             "logit_scale": self.stepper.model.logit_scale.exp().item(),
@@ -275,7 +274,7 @@ class _Trainer:
         self.saved = self.step
 
     def restore(self) -> None:
-        """Go on from the last checkpoint, or from the beginning where there is none."""
+        """Continue from the last checkpoint, or from the beginning where there is none."""
         towers = self.stepper.towers.towers
         tensors = training_tensors(towers, self.stepper.optimizer)
         progress = self.checkpoints.load(tensors)

@@ -9,8 +9,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from longclip.spec import POSITION_TABLE
 from longclip.training.config import TrainConfig
+from longclip.training.forward import Towers
 from longclip.training.recipes import peak_lr
-from longclip.training.towers import Towers
 
 MAX_LOG_SCALE = math.log(100)
 """CLIP keeps its inverse temperature below 100 (Radford et al. 2021, section 2.5)."""

@@ -1,4 +1,4 @@
-"""Which items make up which step: a pure function of (seed, epoch), so that resuming is exact."""
+"""The order of items over steps: a pure function of (seed, epoch), so that resuming is exact."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from longclip.data.collection import Collection, blocks_of
+from longclip.data.mixture import Mixture
 from longclip.errors import UsageError
+from longclip.training.config import TrainConfig
 
 Key = tuple[int, int]
 """(epoch, index) of a pair: the pass over the data, or over its own source, and the item."""
@@ -20,7 +23,7 @@ CYCLE = 10_000
 """Pairs after which weights are met exactly; they are rounded to one part in so many."""
 
 
-class Source(Protocol):
+class WeightedPart(Protocol):
     """A part of the data that batches take a share of, such as `longclip.data.mixture.Part`."""
 
     @property
@@ -58,7 +61,7 @@ class Plan:
     total_steps: int
     seed: int
     blocks: tuple[range, ...] = ()
-    sources: tuple[Source, ...] = ()
+    sources: tuple[WeightedPart, ...] = ()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -66,7 +69,7 @@ class Plan:
         return self.items // self.batch_size
 
     def batches(self, first_step: int) -> Iterator[list[Key]]:
-        """(epoch, index) of each pair of each step from `first_step` on."""
+        """Yield the keys of each step from `first_step` on."""
         return self._mixed(first_step) if self.sources else self._plain(first_step)
 
     def _plain(self, first_step: int) -> Iterator[list[Key]]:
@@ -99,7 +102,7 @@ class Plan:
 
 
 class _Stream:
-    """What one source gives to each step.
+    """The items that one source gives to each step.
 
     Args:
         plan: of the run.
@@ -108,15 +111,18 @@ class _Stream:
         turns: bool [CYCLE], which pairs of a cycle are from this source.
     """
 
-    def __init__(self, plan: Plan, source: Source, number: int, turns: NDArray[np.bool_]) -> None:
+    def __init__(
+        self, plan: Plan, source: WeightedPart, number: int, turns: NDArray[np.bool_]
+    ) -> None:
         self._batch_size = plan.batch_size
         self._seed = (plan.seed, 2, number)
         self._items = range(source.start, source.stop)
         self._blocks = _within(plan.blocks, self._items)
         self._order: tuple[int, NDArray[np.int64]] | None = None
-        # Of the first i pairs of a cycle, how many are from here.
+        # Of the first i pairs of a cycle, so many are from here.
         self._given_in_cycle = np.concatenate([[0], np.cumsum(turns)])
-        # A pass takes as many whole steps as are sure not to need more items than there are.
+        # A pass takes as many whole steps as are sure not to need more items than there are:
+        # an item that came twice in a batch would be its own negative.
         weight = turns.mean()
         sure = len(self._items) - 2 * _most_ahead(weight, len(plan.sources))
         self._steps_per_pass = math.floor(sure / (weight * plan.batch_size))
@@ -135,7 +141,7 @@ class _Stream:
         return [(number, int(index)) for index in chosen]
 
     def _given(self, step: int) -> int:
-        """How many it gives before this step."""
+        """Return how many it gives before this step."""
         cycles, pairs = divmod(step * self._batch_size, CYCLE)
         return cycles * int(self._given_in_cycle[-1]) + int(self._given_in_cycle[pairs])
 
@@ -146,7 +152,7 @@ class _Stream:
 
 
 def _turns(weights: Sequence[float]) -> NDArray[np.int64]:
-    """Which source each pair of a cycle is from, int64 [CYCLE]; each as evenly as can be.
+    """Return the source of each pair of a cycle, int64 [CYCLE]; each as evenly as can be.
 
     The pairs of a source stand in the middles of equal parts of the cycle, and so take their turns.
     Until a point x of it (from 0 to 1) a source with n pairs has had n · x to within a half. With
@@ -163,12 +169,12 @@ def _turns(weights: Sequence[float]) -> NDArray[np.int64]:
 
 
 def _most_ahead(weight: float, sources: int) -> float:
-    """How many pairs a source can be ahead of, or behind, its share."""
+    """Return how many pairs a source can be ahead of, or behind, its share."""
     return 0.5 + weight * sources / 2
 
 
 def shuffled(items: range, blocks: Sequence[range], seed: tuple[int, ...]) -> NDArray[np.int64]:
-    """The items of one pass in random order, int64; of few blocks at a time where there are some.
+    """Return one pass's items in random order, int64; of few blocks at a time where there are some.
 
     The blocks are put in random order. Block b of them is met from (WINDOW − 1) / 2 blocks before
     its own place until as many after it, anywhere in between, so that one block after the other
@@ -197,7 +203,7 @@ def make_plan(
     steps: int,
     seed: int,
     blocks: Sequence[range] = (),
-    sources: Sequence[Source] = (),
+    sources: Sequence[WeightedPart] = (),
 ) -> Plan:
     """Plan a run by steps, or where they are 0 by epochs.
 
@@ -232,10 +238,24 @@ def make_plan(
     total = steps or max(1, math.ceil(epochs * (items // batch_size)))
     plan = Plan(items, batch_size, total, seed, _within(blocks, range(items)), weighted)
     if weighted:
-        plan._streams()  # a source that is too small is told of now
+        plan._streams()  # a source that is too small fails now, not at its turn
     return plan
 
 
 def _within(blocks: Sequence[range], items: range) -> tuple[range, ...]:
     cut = (range(max(b.start, items.start), min(b.stop, items.stop)) for b in blocks)
     return tuple(block for block in cut if block)
+
+
+def plan_of(config: TrainConfig, collection: Collection) -> Plan:
+    """Plan a run over a collection, with the weights of a mixture."""
+    items = min(len(collection), config.limit) if config.limit else len(collection)
+    return make_plan(
+        items=items,
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        steps=config.steps,
+        seed=config.seed,
+        blocks=blocks_of(collection),
+        sources=collection.parts if isinstance(collection, Mixture) else (),
+    )

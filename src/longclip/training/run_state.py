@@ -11,8 +11,8 @@ from longclip._files import write_text
 from longclip.errors import UsageError
 from longclip.runs.read import CHECKPOINTS, CONFIG, METRICS
 from longclip.training.config import RENAMED, TrainConfig, resumable
-from longclip.training.processes import World
-from longclip.training.watching import forget
+from longclip.training.distributed import World
+from longclip.training.log import forget
 
 
 class RunDirectory:

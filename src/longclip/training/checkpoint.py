@@ -28,7 +28,7 @@ from torch.distributed.tensor import DTensor
 from longclip._files import write_text
 from longclip.errors import UsageError
 from longclip.runs.read import CHECKPOINT_PREFIX, CHECKPOINTS
-from longclip.training.processes import World
+from longclip.training.distributed import World
 
 STATE = "state.json"
 # torch's own, which holds what went wrong in each process, is no Exception.
@@ -47,7 +47,7 @@ class _Pending:
     progress: dict[str, Any]
 
 
-class Checkpoints:
+class RunCheckpoints:
     """The checkpoints of one run, the last `keep` of them.
 
     Args:

@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from tiny import tiny_config, write_photos
 
 from longclip.training import TrainConfig, train
-from longclip.training.checkpoints import own_share, whole_checkpoints
-from longclip.training.processes import World
+from longclip.training.checkpoint import own_share, whole_checkpoints
+from longclip.training.distributed import World
 
 # All runs of a test in one go: starting the processes takes far longer than the runs.
 _JOB = """

@@ -2,9 +2,11 @@
 
 import mmap
 import multiprocessing
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,14 +15,18 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from longclip.data import Captions, Collection
+from longclip.data import Captions, Collection, Columns
 from longclip.data.captions import DEFAULT_POLICY, TextPolicy, policy_of, sample_texts
+from longclip.data.open import open_training_data
+from longclip.data.shard_cache import ShardCache
 from longclip.errors import ImageError
 from longclip.inputs import Preprocess, clip_tokenizer
-from longclip.spec import EOT
+from longclip.model import CLIP
+from longclip.spec import EOT, STOCK_CONTEXT
+from longclip.training.config import TrainConfig
+from longclip.training.distributed import World
 from longclip.training.plan import Plan
-from longclip.training.processes import World
-from longclip.training.stopping import heed_parent_alone
+from longclip.training.signals import heed_parent_alone
 
 PAD = 0
 """OpenAI's padding token; another end of text in front would end the text there."""
@@ -267,3 +273,44 @@ def crop(pixels: Tensor, crops: Tensor) -> Tensor:
     matrix = torch.stack([torch.stack([scale, zero, x], 1), torch.stack([zero, scale, y], 1)], 1)
     grid = F.affine_grid(matrix, list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+
+
+def open_store(config: TrainConfig, model: CLIP, world: World) -> PixelStore:
+    """Open the data of a run; the processes of one machine share the memory for pictures."""
+    if not world.first:
+        # Shards are scanned and tables converted once; the others find them done.
+        world.wait()
+    try:
+        collection = open_training_data(
+            config.data,
+            columns=Columns(
+                image=config.image_column or None,
+                short=config.short_column or None,
+                long=config.long_column or None,
+            ),
+            images=config.images,
+            cache=ShardCache(
+                Path(config.shard_cache) if config.shard_cache else None, config.shard_cache_gb
+            ),
+        )
+    finally:
+        if world.first:
+            world.wait()
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return PixelStore(collection, model.preprocess, config.cache_gb / beside)
+
+
+def reading_of(config: TrainConfig, model: CLIP) -> Reading:
+    """Return how a run reads pairs.
+
+    Short texts alone are as long as every CLIP reads them, beside long ones as long as those.
+    """
+    length = model.context_length
+    return Reading(
+        short=length if config.texts == "long" else min(STOCK_CONTEXT, length),
+        long=length,
+        policy=TextPolicy(config.short_texts, config.join_short, config.positives),
+        pad_prefix=config.pad_prefix,
+        crop_scale=config.crop_scale,
+        seed=config.seed,
+    )

@@ -1,17 +1,20 @@
-"""From a model in training to the one that is kept: whole, merged, averaged, a stock CLIP."""
+"""The model that a run leaves: whole, merged, averaged, a stock CLIP, with a card."""
 
 import copy
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from longclip import __version__
+from longclip.checkpoints.card import Card, source_name
 from longclip.errors import TrainingError
 from longclip.model import CLIP, save
-from longclip.training.card import run_card
 from longclip.training.config import TrainConfig
-from longclip.training.starting import choose_what_learns, initial_model
+from longclip.training.recipes import peak_lr
+from longclip.training.setup import choose_what_learns, initial_model
 from longclip.training.step import Stepper
 
 
@@ -79,3 +82,32 @@ def write_model(
         model = average(model.cpu(), initial_model(config), config.wise_ft).to(device)
     save(model.eval(), path, card=run_card(config, steps=step, bad=bad))
     return model
+
+
+# Named above the settings, or where the data lay.
+_NO_SETTINGS = {"recipe", "model", "scratch", "data", "images"}
+
+
+def run_card(config: TrainConfig, *, steps: int, bad: int) -> str:
+    """Markdown for the README.md of a run's model; `bad` items of the data were left out."""
+    scratch = config.scratch and f"random weights ({source_name(config.scratch)})"
+    facts = {
+        "started from": scratch or source_name(config.model),
+        "recipe": config.recipe,
+        "data": ", ".join(map(source_name, config.data)),
+        "steps × pairs": f"{steps:,} × {config.batch_size:,}",
+        "peak learning rate": f"{peak_lr(config):.3g}",
+        "items left out as unusable": str(bad),
+    }
+    settings = "\n".join(
+        f"- `{option.name}`: {getattr(config, option.name)}"
+        for option in fields(config)
+        if not (option.metadata["resumable"] or option.name in _NO_SETTINGS)
+        and getattr(config, option.name) != option.default
+    )
+    return Card(
+        title=config.out.name or "model",
+        introduction=f"A CLIP trained by longclip {__version__}.",
+        facts=facts,
+        sections={"Settings other than the defaults": settings} if settings else None,
+    ).text()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from made_runs import line, measured
 
-from longclip.training.watching import Watchers
+from longclip.training.log import Watchers
 
 CONFIG = {"recipe": "paper", "lr": 1e-4, "data": ["scenes"], "out": Path("runs/x")}
 

@@ -1,0 +1,349 @@
+"""The towers' part of a step: features of a batch, and later their gradients into the weights.
+
+With micro-batches this is gradient caching (Gao et al. 2021, "Scaling deep contrastive learning
+batch size under memory limited setup"): a contrastive loss sees features only, so they are made
+without a graph, the loss gives each its gradient, and then each micro-batch is computed once more,
+with a graph, to take its part of that gradient into the weights. Gradients are those of the whole
+batch, activations in memory those of one micro-batch.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import (
+    FSDPModule,
+    fully_shard,
+    register_fsdp_forward_method,
+)
+from torch.nn.parallel import DistributedDataParallel
+
+from longclip._hardware import has_fast_bfloat16
+from longclip.model import CLIP
+from longclip.model.towers import end_positions
+from longclip.training.config import Parallel, TrainConfig
+from longclip.training.distributed import World
+
+Outputs = tuple[Tensor | None, Tensor | None, Tensor, Tensor]
+"""Image features [N, D] and text features [M, D], None where nothing was given; the inverse
+temperature and, for a sigmoid loss, the bias of all logits."""
+
+INITIAL_LOGIT_BIAS = -10.0
+"""SigLIP's first bias: at the start nearly all pairs are negatives (Zhai et al. 2023, sec. 3.2)."""
+
+LOCKSTEP_PARTS = 4
+"""Parts, from short texts to long, in which sharded towers read: padding only within each."""
+
+
+class Towers(nn.Module):
+    """The parameters of a run: a CLIP, and for sigmoid losses a bias that no stock CLIP has.
+
+    Args:
+        clip: both towers.
+        lockstep: read texts in the same number of calls in every process, as sharding needs.
+    """
+
+    def __init__(self, clip: CLIP, *, lockstep: bool = False) -> None:
+        super().__init__()
+        self.clip = clip
+        self.logit_bias = nn.Parameter(torch.tensor(INITIAL_LOGIT_BIAS, device=clip.device))
+        self.lockstep = lockstep
+
+    def forward(self, pixels: Tensor | None, ids: Tensor | None) -> Outputs:
+        """Return features of normalised pixels [N, 3, H, W], token ids [M, L], or both."""
+        clip = self.clip
+        images = None if pixels is None else clip.image_features(pixels)
+        if ids is None:
+            texts = None
+        else:
+            texts = self._lockstep_text_features(ids) if self.lockstep else clip.text_features(ids)
+        # An output must not be the parameter itself: DDP wants the gradient to come through a node.
+        return images, texts, clip.logit_scale.exp(), self.logit_bias * 1.0
+
+    def _lockstep_text_features(self, ids: Tensor) -> Tensor:
+        """Return what `CLIP.text_features` does, in LOCKSTEP_PARTS calls of the tower.
+
+        Where weights are sharded every layer's call is a collective, so all processes must make the
+        same number of them. `CLIP.text_features` makes as many as its texts' lengths ask for.
+        """
+        clip = self.clip
+        ids = ids.to(clip.device)
+        ends = end_positions(ids, clip.text_model.eos_token_id)
+        order = ends.argsort(stable=True)
+        features = []
+        for part in order.tensor_split(LOCKSTEP_PARTS):
+            # A process with fewer texts than parts reads its first one again and drops the result.
+            rows = part if len(part) else order[:1]
+            longest = int(ends[rows].max()) + 1
+            read = clip.text_projection(clip.text_model(ids[rows][:, :longest]))
+            features.append(read[: len(part)])
+        return torch.cat(features)[order.argsort()]
+
+
+class ParallelTowers:
+    """Towers on one device, replicated (DDP) or sharded (FSDP2)."""
+
+    def __init__(self, towers: Towers, world: World, parallel: Parallel) -> None:
+        self.towers = towers
+        self.world = world
+        self.sharded = world.size > 1 and parallel == "fsdp"
+        self._module: nn.Module = towers
+        if self.sharded:
+            _shard(towers, world)
+        elif world.size > 1:
+            self._module = DistributedDataParallel(towers, gradient_as_bucket_view=True)
+
+    @torch.no_grad()
+    def forward_without_graph(self, pixels: Tensor | None, ids: Tensor | None) -> Outputs:
+        """Return features that no gradient flows through."""
+        # Replicas exchange nothing for that, so DDP's wrapper would only get in the way.
+        module = self._module if self.sharded else self.towers
+        return cast(Outputs, module(pixels, ids))
+
+    def forward(self, pixels: Tensor | None, ids: Tensor | None, *, last: bool) -> Outputs:
+        """Return features with a graph.
+
+        The backward pass of the `last` part of a step averages gradients over processes.
+        """
+        # Sharded gradients are reduced part by part: there is no memory for whole ones.
+        postponed: AbstractContextManager[Any] = nullcontext()
+        if isinstance(self._module, DistributedDataParallel) and not last:
+            postponed = self._module.no_sync()
+        with postponed:
+            return cast(Outputs, self._module(pixels, ids))
+
+    def unsharded_scalars(self) -> list[nn.Parameter]:
+        """Return parameters too small to shard, whose gradients the step averages itself."""
+        if not self.sharded:
+            return []
+        return [
+            p for p in (self.towers.clip.logit_scale, self.towers.logit_bias) if p.requires_grad
+        ]
+
+
+def _shard(towers: Towers, world: World) -> None:
+    mesh, clip = world.mesh(), towers.clip
+    # Weights travel in float32 and autocast rounds them, as it does for replicas: sent in bfloat16
+    # they would make the residual stream bfloat16 too, and sharding another computation.
+    for tower in (clip.text_model, clip.vision_model):
+        for layer in tower.encoder.layers:
+            fully_shard(layer, mesh=mesh)
+            for pooled in ("at", "at_ends"):
+                register_fsdp_forward_method(layer, pooled)
+    ignored = {clip.logit_scale, towers.logit_bias}
+    fully_shard(towers, mesh=mesh, ignored_params=ignored)
+    assert isinstance(towers, FSDPModule)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of this process's rows; leaves, so that a loss can fill in `.grad`.
+
+    Attributes:
+        images: [N, D].
+        texts: [M, D].
+        logit_scale: scalar, the inverse temperature.
+        logit_bias: scalar, for sigmoid losses.
+    """
+
+    images: Tensor
+    texts: Tensor
+    logit_scale: Tensor
+    logit_bias: Tensor
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows that pass the towers at once; None for a tower that has no more parts.
+
+    Rows may be empty where another process has more: the first row is then computed all the same,
+    so that the processes make the same calls, and its result gets no gradient.
+    """
+
+    pictures: slice | None
+    texts: Tensor | None
+
+
+class GradientCache:
+    """One step's pass through the towers and back.
+
+    Args:
+        towers: the network.
+        pixels: returns the normalised pixels [n, 3, H, W] of a slice of this process's pictures.
+        ids: int64 [M, L], this process's texts, M ≥ 1.
+        count: N, this process's pictures, N ≥ 1.
+        micro_batch: pictures at once; 0 for all.
+        autocast: makes the context that the towers run in.
+        world: the processes, to agree on the number of parts where weights are sharded.
+    """
+
+    def __init__(
+        self,
+        towers: ParallelTowers,
+        pixels: Callable[[slice], Tensor],
+        ids: Tensor,
+        *,
+        count: int,
+        micro_batch: int,
+        autocast: Callable[[], AbstractContextManager[Any]],
+        world: World,
+    ) -> None:
+        self._towers = towers
+        self._pixels = pixels
+        self._ids = ids
+        self._autocast = autocast
+        self._parts = self._divide(count, micro_batch, world)
+
+    def _divide(self, count: int, micro_batch: int, world: World) -> list[_Part]:
+        if not micro_batch:
+            return [_Part(slice(0, count), torch.arange(len(self._ids)))]
+        config = self._towers.towers.clip.config
+        vision, text = config.vision, config.text
+        assert vision
+        assert text
+        # As many tokens of text as patches of pictures.
+        tokens = micro_batch * ((vision.image_size // vision.patch_size) ** 2 + 1)
+        pictures = _even_slices(count, -(-count // micro_batch))
+        texts = _by_length(self._ids, text.eos_token_id, tokens)
+        if self._towers.sharded:
+            # Each part is a collective there: all processes must have as many.
+            most = torch.tensor(world.gather_numbers(len(pictures), len(texts))).amax(dim=0)
+            pictures = _even_slices(count, int(most[0]))
+            texts = _halved(texts, int(most[1]))
+        parts = max(len(pictures), len(texts))
+        # Aligned at the end: the part that synchronises must have used every weight.
+        return [
+            _Part(
+                pictures[i - parts] if parts - i <= len(pictures) else None,
+                texts[i - parts] if parts - i <= len(texts) else None,
+            )
+            for i in range(parts)
+        ]
+
+    def features(self) -> Features:
+        """Return features of all rows, in their order."""
+        # The first part keeps its graph, which saves computing it again.
+        self._kept = self._forward(self._parts[0], last=len(self._parts) == 1)
+        outputs = [_detached(self._kept, self._parts[0])]
+        for part in self._parts[1:]:
+            with self._autocast():
+                without_graph = self._towers.forward_without_graph(*self._inputs(part))
+            outputs.append(_detached(without_graph, part))
+        order = torch.cat([p.texts for p in self._parts if p.texts is not None]).argsort()
+        self._leaves = Features(
+            images=torch.cat([o[0] for o in outputs if o[0] is not None]),
+            texts=torch.cat([o[1] for o in outputs if o[1] is not None])[order],
+            logit_scale=outputs[0][2].detach().clone(),
+            logit_bias=outputs[0][3].detach().clone(),
+        )
+        for leaf in vars(self._leaves).values():
+            leaf.requires_grad_()
+        return self._leaves
+
+    def backward(self) -> None:
+        """Take the gradients of the features into the weights, averaged over all processes.
+
+        What is averaged is each process's share times their number: together, the loss's gradient.
+        """
+        for i, part in enumerate(self._parts):
+            last = i == len(self._parts) - 1
+            outputs = self._forward(part, last=last) if i else self._kept
+            # Every part has the scalars, and their gradient is whole already: it is counted once.
+            self._backward(outputs, part, scalars=last)
+        del self._kept
+
+    def _backward(self, outputs: Outputs, part: _Part, *, scalars: bool) -> None:
+        leaves, size = self._leaves, self._towers.world.size
+        images, texts, scale, bias = outputs
+        pairs = [
+            (images, _rows(leaves.images.grad, part.pictures)),
+            (texts, _rows(leaves.texts.grad, part.texts)),
+            (scale, leaves.logit_scale.grad if scalars else None),
+            (bias, leaves.logit_bias.grad if scalars else None),
+        ]
+        tensors, gradients = [], []
+        for tensor, gradient in pairs:
+            if tensor is None or not tensor.requires_grad:
+                continue
+            tensors.append(tensor)
+            if gradient is None or not gradient.numel():
+                # Zero and not left out: every process must walk the same graph to stay in step.
+                gradients.append(torch.zeros_like(tensor))
+            else:
+                # Data parallelism averages; the loss is a sum over processes.
+                gradients.append((gradient * size).to(tensor.dtype))
+        if tensors:
+            torch.autograd.backward(tensors, gradients)
+
+    def _forward(self, part: _Part, *, last: bool) -> Outputs:
+        with self._autocast():
+            return self._towers.forward(*self._inputs(part), last=last)
+
+    def _inputs(self, part: _Part) -> tuple[Tensor | None, Tensor | None]:
+        pictures, texts = part.pictures, part.texts
+        if pictures is not None and pictures.start == pictures.stop:
+            pictures = slice(0, 1)
+        if texts is not None and not len(texts):
+            texts = texts.new_zeros(1)
+        return (
+            None if pictures is None else self._pixels(pictures),
+            None if texts is None else self._ids[texts],
+        )
+
+
+def _detached(outputs: Outputs, part: _Part) -> Outputs:
+    """Return outputs without their graph and without a row that was computed for lock-step."""
+    images, texts, scale, bias = outputs
+    if images is not None and part.pictures is not None:
+        images = images.detach()[: part.pictures.stop - part.pictures.start]
+    if texts is not None and part.texts is not None:
+        texts = texts.detach()[: len(part.texts)]
+    return images, texts, scale, bias
+
+
+def _rows(gradient: Tensor | None, rows: slice | Tensor | None) -> Tensor | None:
+    return None if gradient is None or rows is None else gradient[rows]
+
+
+def _even_slices(count: int, parts: int) -> list[slice]:
+    """Return slices of nearly the same length; some are empty where `parts` exceeds `count`."""
+    edges = [i * count // parts for i in range(parts + 1)]
+    return [slice(a, b) for a, b in pairwise(edges)]
+
+
+def _by_length(ids: Tensor, eos_token_id: int, tokens: int) -> list[Tensor]:
+    """Return rows from short texts to long, cut where a part's padded size would pass `tokens`.
+
+    The text tower sorts and cuts what it gets once more. That is about speed and goes by its own
+    budget of padding; this is about memory, and what one part holds decides which gradients are
+    added up first, so neither can stand in for the other.
+    """
+    lengths = end_positions(ids, eos_token_id) + 1
+    order = lengths.argsort(stable=True)
+    sizes: Sequence[int] = lengths[order].tolist()
+    parts, start = [], 0
+    for end, size in enumerate(sizes):
+        if end > start and (end + 1 - start) * size > tokens:
+            parts.append(order[start:end])
+            start = end
+    return [*parts, order[start:]]
+
+
+def _halved(parts: list[Tensor], wanted: int) -> list[Tensor]:
+    """Return the same texts in `wanted` parts by halving the largest."""
+    parts = list(parts)
+    while len(parts) < wanted:
+        largest = max(range(len(parts)), key=lambda i: len(parts[i]))
+        half = len(parts[largest]) // 2
+        parts[largest : largest + 1] = [parts[largest][:half], parts[largest][half:]]
+    return parts
+
+
+def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context of bfloat16 arithmetic if asked for or "auto" finds hardware for it."""
+    wanted = config.dtype == "bfloat16" or (config.dtype == "auto" and has_fast_bfloat16(device))
+    return torch.autocast(device.type, torch.bfloat16) if wanted else nullcontext()
