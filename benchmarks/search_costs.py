@@ -99,7 +99,7 @@ def _tell_writing(place: Path, copy: Path) -> None:
 
 def measure_writing(place: str, copy: str, size: int) -> dict[str, Any]:
     """Rows that come in beside those that are there, as one process writes them."""
-    from longclip.search.database.schema import Facts, Row
+    from longclip.search.database.schema import Facts, ImageRow
     from longclip.search.database.store import Store
 
     shutil.rmtree(copy, ignore_errors=True)
@@ -115,7 +115,7 @@ def measure_writing(place: str, copy: str, size: int) -> dict[str, Any]:
             name = f"{number:04}-{i:06}.jpg"
             sha256 = hashlib.sha256(name.encode()).hexdigest()
             facts = Facts(f"/new/{name}", "/new", "/new", name, sha256, 100_000)
-            rows.append(Row(facts, vector, random.bytes(_THUMBNAIL)))
+            rows.append(ImageRow(facts, vector, random.bytes(_THUMBNAIL)))
         began = time.perf_counter()
         store.put(rows)
         seconds.append(time.perf_counter() - began)

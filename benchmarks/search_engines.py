@@ -43,7 +43,7 @@ def fill(place: str, about: Any, parts: Iterator[Vectors]) -> Any:
 
     The rows are added without looking for earlier ones of the same name, as `index` has to.
     """
-    from longclip.search.database.schema import Facts, Row, to_arrow
+    from longclip.search.database.schema import Facts, ImageRow, to_arrow
     from longclip.search.database.store import Store
 
     store = Store.create(place, about, replace=True)
@@ -54,7 +54,7 @@ def fill(place: str, about: Any, parts: Iterator[Vectors]) -> Any:
             folder, name = f"/photos/{number // 1000:04}", f"{number:08}.jpg"
             sha256 = hashlib.sha256(name.encode()).hexdigest()
             facts = Facts(f"{folder}/{name}", "/photos", folder, name, sha256, **_made_up(number))
-            rows.append(Row(facts, vector, b""))
+            rows.append(ImageRow(facts, vector, b""))
             number += 1
         store.table.add(to_arrow(rows, store.table.schema))
     store.compact()

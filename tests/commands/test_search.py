@@ -12,7 +12,7 @@ pytest.importorskip("lancedb")
 
 from longclip import load
 from longclip.search.database.provenance import about
-from longclip.search.database.schema import Facts, Row, id_of
+from longclip.search.database.schema import Facts, ImageRow, id_of
 from longclip.search.database.store import Store
 from longclip.search.query.query import Query
 from longclip.search.query.searcher import open_searcher
@@ -54,7 +54,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> str:
             height=48,
             taken=datetime(2024, month, 1),
         )
-        rows.append(Row(facts, vector, written.getvalue()))
+        rows.append(ImageRow(facts, vector, written.getvalue()))
     store.put(rows)
     return str(place)
 

@@ -12,7 +12,7 @@ from small import small_clip
 
 from longclip.model import CLIP
 from longclip.search.database.provenance import about
-from longclip.search.database.schema import Facts, Row
+from longclip.search.database.schema import Facts, ImageRow
 from longclip.search.database.store import Store
 
 MODEL = small_clip()
@@ -25,17 +25,19 @@ def jpeg(colour: tuple[int, int, int], size: tuple[int, int] = (48, 32)) -> byte
     return written.getvalue()
 
 
-def row(uri: str, vector: Sequence[float], content: str | None = None, **facts: object) -> Row:
+def row(uri: str, vector: Sequence[float], content: str | None = None, **facts: object) -> ImageRow:
     """An image; those of equal `content` are copies of one file."""
     folder, _, name = uri.rpartition("/")
     digest = hashlib.sha256((content or uri).encode()).hexdigest()
     unit = np.asarray(vector, np.float32)
     unit = unit / np.linalg.norm(unit)
     known = {"source": "photos", "folder": folder, "name": name, "sha256": digest, "bytes": 9}
-    return Row(Facts(uri, **(known | facts)), unit, jpeg((10, 20, 30)))  # type: ignore[arg-type]
+    return ImageRow(Facts(uri, **(known | facts)), unit, jpeg((10, 20, 30)))  # type: ignore[arg-type]
 
 
-def database(place: Path, rows: Sequence[Row], model: CLIP = MODEL, name: str = "small") -> Store:
+def database(
+    place: Path, rows: Sequence[ImageRow], model: CLIP = MODEL, name: str = "small"
+) -> Store:
     store = Store.create(str(place), about(model, name))
     store.put(rows)
     return store

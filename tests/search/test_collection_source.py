@@ -11,8 +11,8 @@ from PIL import Image
 from test_sources import tar_file
 
 from longclip.search.indexing.image_loader import read
-from longclip.search.indexing.index_plan import Task
-from longclip.search.sources.image_source import Bad
+from longclip.search.indexing.index_plan import ImageTask
+from longclip.search.sources.image_source import Unusable
 from longclip.search.sources.open_image_source import open_image_source, read_original
 from longclip.search.sources.table_source import CollectionSource
 
@@ -64,6 +64,6 @@ def test_what_a_mixture_is_made_of(tmp_path: Path) -> None:
     assert [source.read(item) for item in items[:3]] == files[:3]
     assert source.read(items[3]).startswith(b"\x89PNG")
     (tmp_path / "0.jpg").unlink()
-    gone = read(Task(source, items[0], None))
-    assert isinstance(gone, Bad)
+    gone = read(ImageTask(source, items[0], None))
+    assert isinstance(gone, Unusable)
     assert "No such file" in gone.reason

@@ -237,7 +237,7 @@ def test_a_picture_that_breaks_keeps_what_was_known(tmp_path: Path) -> None:
 
 def test_files_that_go_or_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, db = photos(tmp_path / "photos", 3), tmp_path / "db"
-    monkeypatch.setattr(image_loader, "LARGEST", 1_000_000)
+    monkeypatch.setattr(image_loader, "MAX_IMAGE_BYTES", 1_000_000)
     with (folder / "huge.jpg").open("wb") as huge:
         huge.truncate(2_000_000)
     read = Path.read_bytes

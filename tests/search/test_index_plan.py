@@ -10,7 +10,7 @@ pytest.importorskip("lancedb")
 from databases import database, row, vectors
 
 from longclip.errors import SearchError
-from longclip.search.indexing.index_plan import Plan, list_all, make_plan
+from longclip.search.indexing.index_plan import IndexPlan, list_all, make_plan
 from longclip.search.sources.folders import FolderSource
 from longclip.search.sources.image_source import Item, Listing, Unlisted
 from longclip.search.sources.tar_source import TarSource
@@ -38,7 +38,7 @@ class Shelf:
         raise AssertionError("planning reads nothing")
 
 
-def plan(tmp_path: Path, *shelves: Shelf) -> Plan:
+def plan(tmp_path: Path, *shelves: Shelf) -> IndexPlan:
     known = [
         row(f"/{s}/{i}.jpg", vectors(1)[0], source=f"/{s}", bytes=100 + i, mtime_ns=1000 + i)
         for s in "ab"

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from longclip.search.indexing.index_report import IndexReport, report_lines
-from longclip.search.sources.image_source import Bad
+from longclip.search.sources.image_source import Unusable
 
 NOTHING = IndexReport(
     found=0,
@@ -45,7 +45,7 @@ def test_where_nothing_was_embedded_there_is_no_speed() -> None:
 
 
 def test_a_source_of_nothing_usable_is_not_nothing_to_do() -> None:
-    assert lines(found=1, bad=(Bad("/a.txt", "not an image"),))[:3] == [
+    assert lines(found=1, bad=(Unusable("/a.txt", "not an image"),))[:3] == [
         "1 image found: none of them usable",
         "1 could not be used:",
         "  /a.txt: not an image",
@@ -53,6 +53,6 @@ def test_a_source_of_nothing_usable_is_not_nothing_to_do() -> None:
 
 
 def test_names_and_notes_cannot_write_to_the_terminal() -> None:
-    told = lines(found=1, bad=(Bad("/a\x1b[2J\n.txt", "no\rimage"),), notes=("b\x1b[31m",))
+    told = lines(found=1, bad=(Unusable("/a\x1b[2J\n.txt", "no\rimage"),), notes=("b\x1b[31m",))
     assert "  /a\\x1b[2J\\n.txt: no\\rimage" in told
     assert "note: b\\x1b[31m" in told

@@ -22,7 +22,7 @@ from longclip.errors import SearchError
 from longclip.search.database.lance import connect, reason
 from longclip.search.database.status import status
 from longclip.search.database.store import Store
-from longclip.search.indexing.cluster.work import split
+from longclip.search.indexing.cluster.work import split_shards
 from longclip.search.indexing.index import forget
 from longclip.search.indexing.index_report import IndexReport
 from longclip.search.query.query import Query
@@ -159,7 +159,7 @@ def test_shards_by_braces_and_patterns(files: Storage) -> None:
     assert "there is no such file" in listing.unlisted[0].reason
     with pytest.raises(SearchError, match=r"3 shards; name those, in quotes: 'bucket://s/\*\.tar'"):
         open_image_source("bucket://s").list()
-    found = split([open_image_source("bucket://s/{a,b}/*.tar")])
+    found = split_shards([open_image_source("bucket://s/{a,b}/*.tar")])
     places = [shard.place for shard in found.shards]
     assert [f"{place.removeprefix('bucket:///')}::x.jpg" for place in places] == every
     assert len({shard.stamp for shard in found.shards}) == 3

@@ -12,16 +12,18 @@ from image_folders import jpeg_bytes, photos
 from test_sources import tar_file
 
 from longclip.search.database.provenance import about
-from longclip.search.database.shard_table import DoneShard, ShardTable
+from longclip.search.database.shard_table import IndexedShard, ShardTable
 from longclip.search.database.store import Store
-from longclip.search.indexing.cluster.work import chunks, split, vanished
-from longclip.search.indexing.index_plan import Task
-from longclip.search.sources.image_source import Bad, Item
+from longclip.search.indexing.cluster.work import chunks, split_shards, vanished
+from longclip.search.indexing.index_plan import ImageTask
+from longclip.search.sources.image_source import Item, Unusable
 from longclip.search.sources.open_image_source import open_image_source
 
-ONE = DoneShard("/a/1.tar", "/a/*.tar", "9 1", 3, (Bad("/a/1.tar::x.jpg", 'a "b"', lasting=True),))
-TWO = DoneShard("/a/2.tar", "/a/*.tar", "9 2", 2)
-OTHER = DoneShard("/b.parquet", "/b.parquet", "7 7", 1)
+ONE = IndexedShard(
+    "/a/1.tar", "/a/*.tar", "9 1", 3, (Unusable("/a/1.tar::x.jpg", 'a "b"', lasting=True),)
+)
+TWO = IndexedShard("/a/2.tar", "/a/*.tar", "9 2", 2)
+OTHER = IndexedShard("/b.parquet", "/b.parquet", "7 7", 1)
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def done(store: Store) -> set[str]:
 def test_they_are_kept(store: Store) -> None:
     table = ShardTable(store.place)
     assert table.done("/a/*.tar") == {ONE.place: ONE, TWO.place: TWO}
-    changed = DoneShard(TWO.place, TWO.source, "10 3", 4)
+    changed = IndexedShard(TWO.place, TWO.source, "10 3", 4)
     table.put([changed])
     table.put([])
     table.tidy()
@@ -109,7 +111,7 @@ def test_sources_are_split(tmp_path: Path) -> None:
     )
     again, missing = open_image_source(one), open_image_source(two)
     two.unlink()
-    found = split([pattern, alone, again, missing])
+    found = split_shards([pattern, alone, again, missing])
     assert [source.name for source in found.loose] == [pattern.name, alone.name]
     assert [Path(item.uri).name for item in found.loose[0].list().items] == ["0000.jpg", "0001.jpg"]
     assert [(shard.place, shard.source) for shard in found.shards] == [(str(one), pattern.name)]
@@ -121,7 +123,7 @@ def test_sources_are_split(tmp_path: Path) -> None:
 
 def test_chunks_hold_every_task_once(tmp_path: Path) -> None:
     source = open_image_source(tmp_path)
-    tasks = [Task(source, Item(str(i), 1, 1), None) for i in range(10)]
+    tasks = [ImageTask(source, Item(str(i), 1, 1), None) for i in range(10)]
     parts = list(chunks(tasks, 4, shard=3))
     assert [len(part.tasks) for part in parts] == [4, 4, 2]
     assert [task for part in parts for task in part.tasks] == tasks

@@ -19,7 +19,7 @@ COUNT = 600
 
 @pytest.fixture(autouse=True)
 def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vector_index, "_QUERIES", 8)
+    monkeypatch.setattr(vector_index, "_TEST_QUERIES", 8)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_it_is_made_measured_and_used(store: Store) -> None:
     quality = ensure_index(store, MODEL, lambda *words: told.append(words), exact_below=COUNT)
     assert quality is not None
     assert (quality.kind, quality.rows, quality.trained) == ("IVF_SQ", COUNT, COUNT)
-    assert min(quality.recall_images, quality.recall_texts) >= vector_index.ENOUGH
+    assert min(quality.recall_images, quality.recall_texts) >= vector_index.MIN_RECALL
     assert told[-1] == (vector_index.STAGE, 2, 2)
     assert "it finds 100.0% for images" in str(replace(quality, recall_images=1.0))
     columns = {column for index in store.table.list_indices() for column in index.columns}
@@ -66,7 +66,7 @@ def test_recall_is_the_share_of_what_an_exact_search_finds(
     quality = ensure_index(store, MODEL, exact_below=COUNT)
     assert quality is not None
     assert quality.recall_images == quality.recall_texts == 0.5
-    assert (quality.probes, quality.refine) == vector_index._LADDER[-1]
+    assert (quality.probes, quality.refine) == vector_index._SETTINGS_TRIED[-1]
 
 
 def test_equal_images_may_stand_for_each_other(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ pytest.importorskip("lancedb", reason='the search page needs pip install "longcl
 from longclip import load
 from longclip.data import open_collection
 from longclip.search.database.provenance import about
-from longclip.search.database.schema import Facts, Row
+from longclip.search.database.schema import Facts, ImageRow
 from longclip.search.database.store import Store
 from longclip.search.query.searcher import Searcher
 
@@ -41,7 +41,7 @@ def small_searcher(place: Path) -> tuple[Searcher, list[Facts]]:
     return Searcher(store, model), [row.facts for row in rows]
 
 
-def make_rows(place: Path, model: Any) -> list[Row]:
+def make_rows(place: Path, model: Any) -> list[ImageRow]:
     scenes = open_collection("scenes/test")
     images = [scenes.image(i) for i in range(SCENES)]
     vectors = model.encode_image(images).numpy()
@@ -56,7 +56,9 @@ def make_rows(place: Path, model: Any) -> list[Row]:
         thumbnail = io.BytesIO()
         image.save(thumbnail, "JPEG")
         unit = (vector / np.linalg.norm(vector)).astype(np.float32)
-        rows.append(Row(facts_of(folder / name, image, caption, i), unit, thumbnail.getvalue()))
+        rows.append(
+            ImageRow(facts_of(folder / name, image, caption, i), unit, thumbnail.getvalue())
+        )
     return rows
 
 

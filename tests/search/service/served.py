@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from longclip.model import CLIP
 from longclip.search.database.provenance import about
-from longclip.search.database.schema import Facts, Row
+from longclip.search.database.schema import Facts, ImageRow
 from longclip.search.database.store import Store
 from longclip.search.query.searcher import Searcher
 from longclip.search.service import ServeConfig
@@ -55,7 +55,7 @@ def data_url(image: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(encoded(image, "PNG")).decode()
 
 
-def row(path: Path, model: CLIP) -> Row:
+def row(path: Path, model: CLIP) -> ImageRow:
     with Image.open(path) as image:
         image.load()
         vector = model.encode_image(image.convert("RGB"), normalize=True)[0].numpy()
@@ -71,7 +71,7 @@ def row(path: Path, model: CLIP) -> Row:
             format=image.format or "",
             caption="<script>alert(1)</script>",
         )
-        return Row(facts, vector.astype(np.float32), encoded(image.convert("RGB")))
+        return ImageRow(facts, vector.astype(np.float32), encoded(image.convert("RGB")))
 
 
 def make_database(folder: Path, model: CLIP, count: int = 24) -> Store:

@@ -18,7 +18,7 @@ from longclip.data.storage import is_url
 from longclip.errors import FilterError, SearchError, UnreadableError
 from longclip.search.database.lance import among, connect, is_storage, quoted, reason, tables
 from longclip.search.database.provenance import About
-from longclip.search.database.schema import FACTS, PACKED, Facts, Row
+from longclip.search.database.schema import FACTS, PACKED, Facts, ImageRow
 from longclip.search.sources.image_source import PART, container_of
 
 TABLE = "images"
@@ -152,7 +152,7 @@ class Reader:
             for sha256 in batch.column(0).to_pylist()
         }
 
-    def originals(self, hashes: Sequence[str]) -> dict[str, Row]:
+    def originals(self, hashes: Sequence[str]) -> dict[str, ImageRow]:
         """One row for each of these `sha256` that is there."""
         # First without thumbnails: thousands of files may have the same content.
         uri_of: dict[str, str] = {}
@@ -172,7 +172,7 @@ class Reader:
                     found[uri] = Known(*values)
         return found
 
-    def rows(self, column: str, values: Sequence[str]) -> list[Row]:
+    def rows(self, column: str, values: Sequence[str]) -> list[ImageRow]:
         """Whole rows whose `uri`, `id` or `sha256` is one of `values`."""
         return [
             _row(found)
@@ -309,6 +309,6 @@ def matrix(column: pa.ChunkedArray | pa.FixedSizeListArray) -> NDArray[np.float3
     return whole.reshape(-1, width).astype(np.float32)
 
 
-def _row(values: dict[str, Any]) -> Row:
+def _row(values: dict[str, Any]) -> ImageRow:
     vector = np.asarray(values["vector"], np.float32)
-    return Row(Facts.unpack(values[PACKED]), vector, values["thumbnail"])
+    return ImageRow(Facts.unpack(values[PACKED]), vector, values["thumbnail"])

@@ -1,9 +1,11 @@
-"""What a database knows of an image."""
+"""The table of images: their facts, and the columns that hold these."""
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from types import NoneType
+from typing import Annotated, Any, get_args, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from longclip.search.database.lance import KEY
 
+Pixels = Annotated[int, pa.int32()]
 ID_DIGITS = 32
 ID_PATTERN = f"[0-9a-f]{{{ID_DIGITS}}}"
 PACKED = "facts"
@@ -20,6 +23,9 @@ PACKED = "facts"
 @dataclass(frozen=True)
 class Facts:
     """Everything about an image but its embedding.
+
+    The columns of the table, what is printed as JSON and what filters may ask for follow from this
+    list; over HTTP go those facts that `service.schemas.HitAnswer` names.
 
     Attributes:
         uri: where it is, the key of the table: an absolute path, a URL, or one of those with `::`
@@ -45,8 +51,8 @@ class Facts:
     sha256: str
     bytes: int
     mtime_ns: int = 0
-    width: int = 0
-    height: int = 0
+    width: Pixels = 0
+    height: Pixels = 0
     format: str = ""
     taken: datetime | None = None
     latitude: float | None = None
@@ -56,24 +62,28 @@ class Facts:
 
     @property
     def id(self) -> str:
-        """A name that is safe in a URL and a file name."""
+        """Return a name that is safe in a URL and a file name."""
         return id_of(self.uri)
 
     def pack(self) -> str:
-        """All of it as JSON."""
+        """Return all facts as JSON."""
         taken = self.taken.isoformat() if self.taken else None
         return json.dumps(vars(self) | {"taken": taken}, ensure_ascii=False)
 
     @staticmethod
     def unpack(packed: str) -> "Facts":
-        """What `pack` has made."""
+        """Read what `pack` has written."""
         values = json.loads(packed)
         taken = values["taken"]
         return Facts(**(values | {"taken": datetime.fromisoformat(taken) if taken else None}))
 
 
+FACTS = tuple(field.name for field in fields(Facts))
+"""Columns that are facts, in the order of the dataclass."""
+
+
 @dataclass(frozen=True, eq=False)
-class Row:
+class ImageRow:
     """An image in the table.
 
     Attributes:
@@ -87,12 +97,12 @@ class Row:
 
 
 def id_of(uri: str) -> str:
-    """The id of the image at `uri`."""
+    """Return the id of the image at `uri`."""
     return hashlib.sha256(uri.encode("utf-8", "surrogatepass")).hexdigest()[:ID_DIGITS]
 
 
 def schema(width: int, metadata: dict[bytes, bytes]) -> pa.Schema:
-    """Columns of the table, for embeddings of `width` numbers.
+    """Return the columns of the table, for embeddings of `width` numbers.
 
     Vectors are stored in 16 bits: half the disk and memory traffic, and cosines are off by at most
     5e-4, less than the difference between two processors' bfloat16 embeddings.
@@ -100,27 +110,23 @@ def schema(width: int, metadata: dict[bytes, bytes]) -> pa.Schema:
     Facts are there twice: each in a column of its own for filters, and all together in one, which
     answers are made from. A few rows of one column take a tenth of the time of fifteen columns.
 
-    Lance is told that `uri` is the key: without that, two writers that merge the same new rows at
-    once would both insert them.
+    `uri` is declared as the key: without that, two writers that merge the same new rows at once
+    would both insert them.
     """
+    key, *others = (
+        pa.field(
+            name,
+            _arrow_type(kind),
+            nullable=NoneType in get_args(kind),
+            metadata=KEY if name == "uri" else None,
+        )
+        for name, kind in get_type_hints(Facts, include_extras=True).items()
+    )
     return pa.schema(
         [
-            pa.field("uri", pa.string(), nullable=False, metadata=KEY),
+            key,
             pa.field("id", pa.string(), nullable=False),
-            pa.field("source", pa.string(), nullable=False),
-            pa.field("folder", pa.string(), nullable=False),
-            pa.field("name", pa.string(), nullable=False),
-            pa.field("sha256", pa.string(), nullable=False),
-            pa.field("bytes", pa.int64(), nullable=False),
-            pa.field("mtime_ns", pa.int64(), nullable=False),
-            pa.field("width", pa.int32(), nullable=False),
-            pa.field("height", pa.int32(), nullable=False),
-            pa.field("format", pa.string(), nullable=False),
-            pa.field("taken", pa.timestamp("us")),
-            pa.field("latitude", pa.float64()),
-            pa.field("longitude", pa.float64()),
-            pa.field("camera", pa.string()),
-            pa.field("caption", pa.string()),
+            *others,
             pa.field(PACKED, pa.string(), nullable=False),
             pa.field("thumbnail", pa.binary(), nullable=False),
             pa.field("vector", pa.list_(pa.float16(), width), nullable=False),
@@ -129,12 +135,25 @@ def schema(width: int, metadata: dict[bytes, bytes]) -> pa.Schema:
     )
 
 
-FACTS = tuple(name for name in Facts.__dataclass_fields__)
-"""Columns that are facts, in the order of the dataclass."""
+_ARROW_TYPES: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    datetime: pa.timestamp("us"),
+}
 
 
-def to_arrow(rows: list[Row], form: pa.Schema) -> pa.Table:
-    """Rows as a table of this schema."""
+def _arrow_type(kind: Any) -> pa.DataType:
+    """Return the column type of an annotation of `Facts`: `str`, `float | None`, `Pixels` …"""
+    for each in get_args(kind) or (kind,):
+        if isinstance(each, pa.DataType):
+            return each
+    first, *_ = get_args(kind) or (kind,)
+    return _ARROW_TYPES[first]
+
+
+def to_arrow(rows: list[ImageRow], form: pa.Schema) -> pa.Table:
+    """Return rows as an Arrow table of this schema."""
     columns: dict[str, pa.Array] = {
         name: pa.array([getattr(row.facts, name) for row in rows], form.field(name).type)
         for name in ("id", *FACTS)

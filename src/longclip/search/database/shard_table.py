@@ -12,7 +12,7 @@ from functools import partial
 import pyarrow as pa
 
 from longclip.search.database.lance import KEY, among, commit, connect, quoted, tables
-from longclip.search.sources.image_source import Bad
+from longclip.search.sources.image_source import Unusable
 
 TABLE = "shards"
 _SCHEMA = pa.schema(
@@ -27,7 +27,7 @@ _SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class DoneShard:
+class IndexedShard:
     """A shard all of whose images are in the database.
 
     Attributes:
@@ -42,7 +42,7 @@ class DoneShard:
     source: str
     stamp: str
     images: int
-    bad: tuple[Bad, ...] = ()
+    bad: tuple[Unusable, ...] = ()
 
 
 class ShardTable:
@@ -54,14 +54,14 @@ class ShardTable:
         is_there = TABLE in tables(self._database)
         self._table = self._database.open_table(TABLE) if is_there else None
 
-    def done(self, source: str) -> dict[str, DoneShard]:
+    def done(self, source: str) -> dict[str, IndexedShard]:
         """The shards of a source, by place."""
         if self._table is None:
             return {}
         rows = self._table.search().where(f"source = {quoted(source)}").to_list()
         return {row["place"]: _read(row) for row in rows}
 
-    def put(self, shards: Sequence[DoneShard]) -> None:
+    def put(self, shards: Sequence[IndexedShard]) -> None:
         """Keep these, in the place of what was known of them."""
         if not shards:
             return
@@ -98,10 +98,10 @@ class ShardTable:
             commit(self._place, lambda: table.delete(where))
 
 
-def _written(shard: DoneShard) -> dict[str, object]:
+def _written(shard: IndexedShard) -> dict[str, object]:
     return vars(shard) | {"bad": json.dumps([asdict(bad) for bad in shard.bad])}
 
 
-def _read(row: dict[str, object]) -> DoneShard:
-    bad = tuple(Bad(**each) for each in json.loads(str(row["bad"])))
-    return DoneShard(**(row | {"bad": bad}))  # type: ignore[arg-type]
+def _read(row: dict[str, object]) -> IndexedShard:
+    bad = tuple(Unusable(**each) for each in json.loads(str(row["bad"])))
+    return IndexedShard(**(row | {"bad": bad}))  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from functools import partial
 from longclip.search.database.lance import among, commit, connect, quoted
 from longclip.search.database.provenance import About
 from longclip.search.database.reader import QUALITY, SOURCES, TABLE, Reader
-from longclip.search.database.schema import Row, schema, to_arrow
+from longclip.search.database.schema import ImageRow, schema, to_arrow
 from longclip.search.database.shard_table import ShardTable
 from longclip.search.sources.image_source import container_of
 
@@ -39,7 +39,7 @@ class Store(Reader):
         make = partial(database.create_table, TABLE, schema=form, mode=mode)
         return Store(place, commit(place, make))
 
-    def put(self, rows: Sequence[Row]) -> None:
+    def put(self, rows: Sequence[ImageRow]) -> None:
         """Write rows, in place of those with the same `uri`."""
         if not rows:
             return

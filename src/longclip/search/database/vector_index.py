@@ -1,4 +1,4 @@
-"""The index for large tables, and the measured share of what it finds of an exact search."""
+"""The vector index of large tables, and its measured recall."""
 
 import json
 import time
@@ -19,16 +19,16 @@ from longclip.search.database.store import Store
 
 EXACT_BELOW = 20_000
 """Images up to which each is compared with a query: 512 numbers each take 2 µs of a processor."""
-NEIGHBOURS = 10
-ENOUGH = 0.99
+RECALL_AT = 10
+MIN_RECALL = 0.99
 """Recall that is asked of images and texts alike before fewer partitions are searched."""
 STAGE = "search index"
 
-_QUERIES = 64
-_LADDER = ((10, 5), (20, 5), (40, 5), (60, 5), (80, 10), (160, 10), (320, 20))
+_TEST_QUERIES = 64
+_SETTINGS_TRIED = ((10, 5), (20, 5), (40, 5), (60, 5), (80, 10), (160, 10), (320, 20))
 """Partitions to look into and candidates to compare again, the cheapest first."""
-_REMEASURED = 1.25
-_RETRAINED = 4.0
+_GROWTH_TO_MEASURE = 1.25
+_GROWTH_TO_TRAIN = 4.0
 """Growth of the table after which the index is measured, and made, anew."""
 _KEYS = ("uri", "id", "sha256", "source")
 
@@ -59,7 +59,7 @@ class IndexQuality:
 
     def __str__(self) -> str:
         return (
-            f"search index {self.kind}: of the {NEIGHBOURS} nearest it finds "
+            f"search index {self.kind}: of the {RECALL_AT} nearest it finds "
             f"{self.recall_images:.1%} for images and {self.recall_texts:.1%} for texts, "
             f"in {self.milliseconds:.1f} ms ({self.probes} probes, refined {self.refine}-fold)"
         )
@@ -86,7 +86,7 @@ def ensure_index(
     Args:
         store: all of whose rows are to be found.
         model: embeds the descriptions of `longclip.scenes` with which recall is measured.
-        on_progress: told how far it is.
+        on_progress: called with how far it is.
         exact_below: rows up to which there is no index.
 
     Returns:
@@ -102,11 +102,11 @@ def ensure_index(
         if column not in indexed:
             _create(store, column)
     trained = kept.trained if kept else 0
-    if "vector" not in indexed or rows > _RETRAINED * trained:
+    if "vector" not in indexed or rows > _GROWTH_TO_TRAIN * trained:
         _create(store, "vector")
         trained, kept = rows, None
     on_progress(STAGE, 1, 2)
-    if kept is None or rows > _REMEASURED * kept.rows:
+    if kept is None or rows > _GROWTH_TO_MEASURE * kept.rows:
         kept = _measure(store, model, trained)
         store.keep_quality(json.dumps(asdict(kept)))
     on_progress(STAGE, 2, 2)
@@ -122,11 +122,11 @@ def _create(store: Store, column: str) -> None:
 
 def _measure(store: Reader, model: CLIP, trained: int) -> IndexQuality:
     """The cheapest setting that finds enough; the last one where none does."""
-    images = store.sample(_QUERIES)
+    images = store.sample(_TEST_QUERIES)
     texts = _descriptions(model)
     least = _tenth_best(store, np.concatenate([images, texts]))
     for quality in _settings(store, images, texts, least, trained):
-        if min(quality.recall_images, quality.recall_texts) >= ENOUGH:
+        if min(quality.recall_images, quality.recall_texts) >= MIN_RECALL:
             break
     return quality
 
@@ -139,11 +139,9 @@ def _settings(
     trained: int,
 ) -> Iterator[IndexQuality]:
     queries = np.concatenate([images, texts])
-    for probes, refine in _LADDER:
+    for probes, refine in _SETTINGS_TRIED:
         began = time.perf_counter()
-        found = [
-            store.nearest(query, NEIGHBOURS, probes=probes, refine=refine) for query in queries
-        ]
+        found = [store.nearest(query, RECALL_AT, probes=probes, refine=refine) for query in queries]
         milliseconds = (time.perf_counter() - began) / len(queries) * 1e3
         recalls = [
             float((np.stack([hit.vector for hit in hits]) @ query >= bound - 1e-5).mean())
@@ -164,18 +162,18 @@ def _settings(
 
 def _tenth_best(store: Reader, queries: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 [N]: what an image must reach to be among the nearest, by comparing with them all."""
-    best = np.full((len(queries), NEIGHBOURS), -np.inf, np.float32)
+    best = np.full((len(queries), RECALL_AT), -np.inf, np.float32)
     for batch in store.scan(["vector"], 8192):
         similarities = queries @ matrix(batch.column(0)).T
         together = np.concatenate([best, similarities], axis=1)
-        best = np.partition(together, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS:]
+        best = np.partition(together, -RECALL_AT, axis=1)[:, -RECALL_AT:]
     least: NDArray[np.float32] = best.min(axis=1)
     return least
 
 
 @torch.inference_mode()
 def _descriptions(model: CLIP) -> NDArray[np.float32]:
-    texts = [scenes.describe(scenes.make_scene("test", i)) for i in range(_QUERIES)]
+    texts = [scenes.describe(scenes.make_scene("test", i)) for i in range(_TEST_QUERIES)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncationWarning)
         vectors = model.encode_text(texts, normalize=True).cpu()

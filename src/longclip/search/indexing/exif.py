@@ -16,7 +16,7 @@ _CAMERA_LENGTH = 200
 
 @dataclass(frozen=True)
 class Metadata:
-    """See the fields of the same names of `longclip.search.Facts`."""
+    """Facts that an image file says of itself, under the names they have in `Facts`."""
 
     format: str = ""
     taken: datetime | None = None

@@ -1,4 +1,4 @@
-"""Images read, told apart and decoded by threads, ahead of the encoder."""
+"""Images read, recognised and decoded by threads, ahead of the encoder."""
 
 import hashlib
 import io
@@ -18,19 +18,19 @@ from longclip.inputs import decode_image
 from longclip.search.config import IndexConfig
 from longclip.search.database.schema import Facts
 from longclip.search.indexing.exif import Metadata, read_metadata
-from longclip.search.indexing.index_plan import Task
-from longclip.search.sources.image_source import Bad, folder_and_name
+from longclip.search.indexing.index_plan import ImageTask
+from longclip.search.sources.image_source import Unusable, folder_and_name
 
-LARGEST = 512 << 20
+MAX_IMAGE_BYTES = 512 << 20
 """Bytes of an image file that are taken into memory."""
-_MOST_WORKERS = 32
+_MAX_WORKERS = 32
 _NO_PIXELS: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
-_QUALITY = 80
+_JPEG_QUALITY = 80
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How images are decoded.
+    """Settings of decoding.
 
     Attributes:
         pixels: the model's preprocessing, from RGB to uint8 [H, W, 3].
@@ -54,7 +54,7 @@ class Decoded:
     thumbnail: bytes = field(repr=False)
 
 
-def decode(content: bytes, how: Decoding) -> Decoded:
+def decode(content: bytes, decoding: Decoding) -> Decoded:
     """Decode an image file.
 
     Every pixel of it is decoded, also where a quarter of them would do for a JPEG: embeddings are
@@ -65,8 +65,8 @@ def decode(content: bytes, how: Decoding) -> Decoded:
             `RetryableImageError` where it may be usable another time.
     """
     try:
-        image = decode_image(content, max_pixels=how.max_pixels)
-        pixels = how.pixels(image)
+        image = decode_image(content, max_pixels=decoding.max_pixels)
+        pixels = decoding.pixels(image)
     except ImageError as error:
         # Of its own kind: what is too large or lacks a decoder today may be read tomorrow.
         raise type(error)(str(error).removeprefix(f"the image of {len(content)} bytes: ")) from None
@@ -74,13 +74,13 @@ def decode(content: bytes, how: Decoding) -> Decoded:
         raise RetryableImageError(
             "there is not enough memory to decode it; scale it down"
         ) from None
-    small = thumbnail(image, how.thumbnail)
+    small = thumbnail(image, decoding.thumbnail)
     return Decoded(read_metadata(content), image.width, image.height, pixels, small)
 
 
 @contextmanager
 def pillow_opens(max_pixels: int) -> Iterator[None]:
-    """Meanwhile Pillow opens images up to this width · height; alone it stops at 179 million.
+    """Let Pillow open images up to this width · height; alone it stops at 179 million.
 
     What it has to say of single files is kept quiet: it is in their reasons, or does not matter.
     """
@@ -97,86 +97,86 @@ def pillow_opens(max_pixels: int) -> Iterator[None]:
 
 
 def thumbnail(image: Image.Image, side: int) -> bytes:
-    """A JPEG of an RGB image, its longest side at most `side` pixels."""
+    """Return a JPEG of an RGB image, its longest side at most `side` pixels."""
     small = image.copy()
     small.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=_QUALITY)
+    small.save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return buffer.getvalue()
 
 
 @dataclass(frozen=True, eq=False)
-class Content:
+class FileContent:
     """An image file that has been read."""
 
-    task: Task
+    task: ImageTask
     caption: str | None
     sha256: str
     content: bytes = field(repr=False)
 
-    def same(self) -> "Same":
-        """As a copy of what is in the database."""
-        return Same(self.task, self.sha256, len(self.content), self.caption)
+    def as_known(self) -> "KnownImage":
+        """Return it as a copy of what is in the database."""
+        return KnownImage(self.task, self.sha256, len(self.content), self.caption)
 
 
 @dataclass(frozen=True, eq=False)
-class Fresh:
+class NewImage:
     """An image that is to be embedded."""
 
-    task: Task
+    task: ImageTask
     facts: Facts
     pixels: NDArray[np.uint8] = field(repr=False)
     thumbnail: bytes = field(repr=False)
 
-    def without_pixels(self) -> "Fresh":
-        """The same, for when the pixels go another way."""
+    def without_pixels(self) -> "NewImage":
+        """Return it without its pixels, for when these go another way."""
         return replace(self, pixels=_NO_PIXELS)
 
 
 @dataclass(frozen=True)
-class Same:
+class KnownImage:
     """An image whose content is in the database already, or is on its way there."""
 
-    task: Task
+    task: ImageTask
     sha256: str
     bytes: int
     caption: str | None
 
 
-class Loader:
-    """What a thread does for one image.
+class ImageLoader:
+    """Reads and decodes images, each content once; called by several threads.
 
     Args:
-        how: images are decoded.
+        decoding: how images are decoded.
         hashes: `sha256` of what is in the database.
 
     Attributes:
         broken: by `sha256`, the first of each of the files that could not be decoded.
     """
 
-    def __init__(self, how: Decoding, hashes: set[bytes]) -> None:
-        self._how = how
+    def __init__(self, decoding: Decoding, hashes: set[bytes]) -> None:
+        self._decoding = decoding
         self._hashes = hashes
         self._lock = threading.Lock()
-        self.broken: dict[str, Bad] = {}
+        self.broken: dict[str, Unusable] = {}
 
-    def __call__(self, task: Task) -> Fresh | Same | Bad:
+    def __call__(self, task: ImageTask) -> NewImage | KnownImage | Unusable:
         """Read it, and decode it if its content is new."""
         content = read(task)
-        if isinstance(content, Bad):
+        if isinstance(content, Unusable):
             return content
         sha256 = content.sha256
         if sha256 in self.broken:
             return replace(self.broken[sha256], uri=task.item.uri)
         if not self._is_new(sha256):
-            return content.same()
-        image = prepare(content, self._how)
-        if isinstance(image, Bad):
+            return content.as_known()
+        image = prepare(content, self._decoding)
+        if isinstance(image, Unusable):
             self.broken[sha256] = image
         return image
 
     def forget(self, hashes: Iterable[str]) -> None:
-        """Take these for new, as they are no longer in the database."""
+        """Take these contents for new, as they are no longer in the database."""
         with self._lock:
             self._hashes.difference_update(map(hash_key, hashes))
 
@@ -188,37 +188,36 @@ class Loader:
         return is_new
 
 
-def read(task: Task) -> Content | Bad:
-    """An image file in memory."""
+def read(task: ImageTask) -> FileContent | Unusable:
+    """Read an image file into memory, with its caption and hash."""
     item = task.item
-    if item.bytes is not None and item.bytes > LARGEST:
+    if item.bytes is not None and item.bytes > MAX_IMAGE_BYTES:
         reason = f"{item.bytes:,} bytes are more than any photo has; leave it out"
-        return Bad(item.uri, reason, lasting=True)
+        return Unusable(item.uri, reason, lasting=True)
     try:
         content = task.source.read(item)
         caption = task.source.caption(item)
     except OSError as error:
-        return Bad(item.uri, f"it cannot be read: {error.strerror or error}")
+        return Unusable(item.uri, f"it cannot be read: {error.strerror or error}")
     except MemoryError:
-        return Bad(item.uri, "there is not enough memory to read it")
+        return Unusable(item.uri, "there is not enough memory to read it")
     except (ValueError, LookupError) as error:
-        return Bad(item.uri, str(error))
+        return Unusable(item.uri, str(error))
     # JSON may hold half a character, which no table takes.
     caption = caption and caption.encode("utf-8", "replace").decode()
-    return Content(task, caption, hashlib.sha256(content).hexdigest(), content)
+    return FileContent(task, caption, hashlib.sha256(content).hexdigest(), content)
 
 
-def prepare(content: Content, how: Decoding) -> Fresh | Bad:
+def prepare(content: FileContent, decoding: Decoding) -> NewImage | Unusable:
     """Decode an image file."""
     task, item = content.task, content.task.item
     try:
-        decoded = decode(content.content, how)
+        decoded = decode(content.content, decoding)
     except RetryableImageError as error:
-        return Bad(item.uri, str(error))
+        return Unusable(item.uri, str(error))
     except ImageError as error:
-        return Bad(item.uri, str(error), lasting=True)
+        return Unusable(item.uri, str(error), lasting=True)
     folder, name = folder_and_name(item.uri)
-    about = decoded.metadata
     facts = Facts(
         uri=item.uri,
         source=task.before.source if task.before else task.source.name,
@@ -229,23 +228,19 @@ def prepare(content: Content, how: Decoding) -> Fresh | Bad:
         mtime_ns=item.mtime_ns,
         width=decoded.width,
         height=decoded.height,
-        format=about.format,
-        taken=about.taken,
-        latitude=about.latitude,
-        longitude=about.longitude,
-        camera=about.camera,
         caption=content.caption,
+        **vars(decoded.metadata),
     )
-    return Fresh(task, facts, decoded.pixels, decoded.thumbnail)
+    return NewImage(task, facts, decoded.pixels, decoded.thumbnail)
 
 
 def hash_key(sha256: str) -> bytes:
-    """Half of a hash, which a set of millions holds in half the memory."""
+    """Return half of a hash, which a set of millions holds in half the memory."""
     return bytes.fromhex(sha256)[:16]
 
 
 def load_all(
-    loader: Loader, tasks: Sequence[Task], *, ahead: int, workers: int | None
-) -> Generator[Fresh | Same | Bad]:
-    """All images in their order; the next `ahead` are ready while a batch is embedded."""
-    return in_order(loader, tasks, ahead=ahead, workers=workers, most=_MOST_WORKERS)
+    loader: ImageLoader, tasks: Sequence[ImageTask], *, ahead: int, workers: int | None
+) -> Generator[NewImage | KnownImage | Unusable]:
+    """Yield all images in their order; the next `ahead` are ready while a batch is embedded."""
+    return in_order(loader, tasks, ahead=ahead, workers=workers, most=_MAX_WORKERS)

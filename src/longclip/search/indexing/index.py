@@ -1,4 +1,4 @@
-"""Images found, decoded, embedded and written: the whole of `longclip index`."""
+"""Indexing from end to end: images are found, decoded, embedded and written."""
 
 import os
 import time
@@ -15,21 +15,21 @@ from longclip.model import CLIP
 from longclip.search.config import IndexConfig
 from longclip.search.database.store import Store
 from longclip.search.database.vector_index import ensure_index
-from longclip.search.indexing.cluster.cluster_run import ROWS_AT_ONCE, ClusterRun
+from longclip.search.indexing.cluster.cluster_run import ROWS_PER_WRITE, ClusterRun
 from longclip.search.indexing.cluster.config import Cluster
 from longclip.search.indexing.cluster.ray_session import check_address
-from longclip.search.indexing.cluster.work import Split, split
-from longclip.search.indexing.image_loader import Decoding, Loader, hash_key, pillow_opens
+from longclip.search.indexing.cluster.work import SplitSources, split_shards
+from longclip.search.indexing.image_loader import Decoding, ImageLoader, hash_key, pillow_opens
 from longclip.search.indexing.index_plan import (
-    Plan,
+    IndexPlan,
     check_all_there,
     list_sources,
     make_plan,
+    open_database,
     open_sources,
-    open_store,
 )
 from longclip.search.indexing.index_report import IndexReport
-from longclip.search.indexing.local_run import Run
+from longclip.search.indexing.local_run import LocalRun
 from longclip.search.indexing.outcomes import Outcomes
 from longclip.search.locking import writing
 
@@ -58,7 +58,7 @@ def index(
             could not be used.
         model_name: what opens it again: a directory, the name of one on the hub.
         cluster: read and embed with Ray Data; `workers` is not looked at then.
-        on_progress: told how far it is.
+        on_progress: told decoding far it is.
         options: fields of `config` by name, which replace those.
 
     Raises:
@@ -74,7 +74,7 @@ def index(
     place = str(db)
     opened, missing = open_sources(sources, place, config.rebuild)
     with writing(place), pillow_opens(config.max_pixels):
-        work = Split(opened) if cluster is None else split(opened)
+        work = SplitSources(opened) if cluster is None else split_shards(opened)
         listings = list_sources(work.loose, [*missing, *work.missing])
         if config.rebuild and Store.exists(place):
             check_all_there(listings, Store.open(place))
@@ -82,20 +82,20 @@ def index(
         names += dict.fromkeys(shard.source for shard in work.shards)
         if work.missing and not names:
             raise SearchError("; ".join(bad.reason for bad in work.missing))
-        store = open_store(place, model, model_name, config.rebuild, names)
+        store = open_database(place, model, model_name, config.rebuild, names)
         plan = make_plan(listings, store)
-        at_once = ROWS_AT_ONCE if cluster else None
+        at_once = ROWS_PER_WRITE if cluster else None
         outcomes = Outcomes(store, keep_gone=config.keep_deleted, rows_at_once=at_once)
-        how = Decoding(model.preprocess.pixels, config.thumbnail, config.max_pixels)
+        decoding = Decoding(model.preprocess.pixels, config.thumbnail, config.max_pixels)
         started = time.monotonic()
         if cluster is None:
             outcomes.begin(plan)
-            loader = Loader(how, _hashes(store, plan))
-            Run(outcomes, model, config.batch_size, on_progress).embed_all(
+            loader = ImageLoader(decoding, _hashes(store, plan))
+            LocalRun(outcomes, model, config.batch_size, on_progress).embed_all(
                 plan.tasks, loader, config.workers
             )
         else:
-            run = ClusterRun(store, outcomes, model, how, cluster, config.batch_size, on_progress)
+            run = ClusterRun(store, outcomes, model, decoding, cluster, config.batch_size, on_progress)
             run.embed_all(plan, work)
         reading = time.monotonic() - started
         outcomes.delete_gone()
@@ -128,7 +128,7 @@ def forget(source: str, db: str | Path) -> int:
         return before - len(store)
 
 
-def _hashes(store: Store, plan: Plan) -> set[bytes]:
+def _hashes(store: Store, plan: IndexPlan) -> set[bytes]:
     if not plan.tasks:
         return set()
     return {

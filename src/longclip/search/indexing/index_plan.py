@@ -1,4 +1,4 @@
-"""What there is to do: sources as they are now, against what the database knows of them."""
+"""The plan of an indexing: sources as they are now, against what the database knows of them."""
 
 import os
 from collections import Counter, defaultdict
@@ -14,12 +14,12 @@ from longclip.search.database.provenance import about, check_same_model
 from longclip.search.database.reader import Known, Reader
 from longclip.search.database.store import Store
 from longclip.search.sources.folders import FolderSource, JoinedSource
-from longclip.search.sources.image_source import PART, Bad, ImageSource, Item, Listing
+from longclip.search.sources.image_source import PART, ImageSource, Item, Listing, Unusable
 from longclip.search.sources.open_image_source import open_image_source
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ImageTask:
     """An image that has to be read, and what was known of it."""
 
     source: ImageSource
@@ -28,8 +28,8 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What there is to do.
+class IndexPlan:
+    """The work of an indexing.
 
     Attributes:
         found: images in the sources.
@@ -42,19 +42,19 @@ class Plan:
 
     found: int
     unchanged: int
-    tasks: Sequence[Task]
+    tasks: Sequence[ImageTask]
     gone: Mapping[str, Known]
-    bad: Sequence[Bad]
+    bad: Sequence[Unusable]
     notes: Sequence[str]
 
-    def without_tasks(self) -> "Plan":
-        """All else of it."""
+    def without_tasks(self) -> "IndexPlan":
+        """Return all else of it."""
         return replace(self, tasks=())
 
 
 @dataclass(frozen=True)
 class Listings:
-    """What is in several sources now.
+    """The content of several sources now.
 
     Attributes:
         whole: each source that could be listed.
@@ -62,7 +62,7 @@ class Listings:
     """
 
     whole: Sequence[tuple[ImageSource, Listing]]
-    bad: Sequence[Bad]
+    bad: Sequence[Unusable]
 
 
 def list_all(sources: Sequence[ImageSource]) -> Listings:
@@ -76,19 +76,21 @@ def list_all(sources: Sequence[ImageSource]) -> Listings:
         try:
             listings.append((source, source.list()))
         except SearchError as error:
-            bad.append(Bad(source.name, str(error)))
+            bad.append(Unusable(source.name, str(error)))
     if not listings:
         raise SearchError("; ".join(problem.reason for problem in bad))
     return Listings(listings, bad)
 
 
-def make_plan(listings: Listings, store: Reader) -> Plan:
+def make_plan(listings: Listings, store: Reader) -> IndexPlan:
     """Compare sources with all that the database knows of them."""
     known = store.known(*(source.name for source, _ in listings.whole))
     return compare(listings, known, store if len(store) > len(known) else None)
 
 
-def compare(listings: Listings, known: Mapping[str, Known], store: Reader | None = None) -> Plan:
+def compare(
+    listings: Listings, known: Mapping[str, Known], store: Reader | None = None
+) -> IndexPlan:
     """Compare sources with what is known of them.
 
     A source that cannot be listed, or in which there is nothing any more, is taken for a disk that
@@ -104,12 +106,13 @@ def compare(listings: Listings, known: Mapping[str, Known], store: Reader | None
     found: dict[str, tuple[ImageSource, Item]] = {}
     for source, listing in listings.whole:
         for item in listing.items:
-            if _is_text(item.uri):
+            if _is_utf8(item.uri):
                 found.setdefault(item.uri, (source, item))
             else:
-                bad.append(Bad(ascii(item.uri), "its name is no UTF-8; rename it"))
+                bad.append(Unusable(ascii(item.uri), "its name is no UTF-8; rename it"))
         bad += (
-            Bad(_shown(part.place or part.prefix), _shown(part.reason)) for part in listing.unlisted
+            Unusable(_shown(part.place or part.prefix), _shown(part.reason))
+            for part in listing.unlisted
         )
     new = [uri for uri in found if uri not in known]
     elsewhere = store.known_at(new) if store is not None else {}
@@ -117,12 +120,12 @@ def compare(listings: Listings, known: Mapping[str, Known], store: Reader | None
     for uri, (source, item) in found.items():
         before = known.get(uri) or elsewhere.get(uri)
         if before is None or not _same(item, before):
-            tasks.append(Task(source, item, before))
-    gone, told = _gone(listings.whole, known, found)
-    return Plan(len(found), len(found) - len(tasks), tasks, gone, bad, [*notes, *told])
+            tasks.append(ImageTask(source, item, before))
+    gone, gone_notes = _gone(listings.whole, known, found)
+    return IndexPlan(len(found), len(found) - len(tasks), tasks, gone, bad, [*notes, *gone_notes])
 
 
-def _is_text(uri: str) -> bool:
+def _is_utf8(uri: str) -> bool:
     try:
         uri.encode()
     except UnicodeEncodeError:
@@ -131,7 +134,7 @@ def _is_text(uri: str) -> bool:
 
 
 def _shown(text: str) -> str:
-    return text if _is_text(text) else ascii(text)
+    return text if _is_utf8(text) else ascii(text)
 
 
 def _same(item: Item, before: Known) -> bool:
@@ -151,14 +154,14 @@ def _gone(
     notes: list[str] = []
     for source, listing in listings:
         uris = missing.pop(source.name, [])
-        shut = _in_shut_tars(source, uris)
+        unopened = _in_unopened_tars(source, uris)
         notes += (
             f"{folder} is no folder of nothing but tar files any more, so that these are not "
             f"looked into; the {count:,} images known from them are kept. To index them, name "
             f"them as well, in quotes: '{folder}/*.tar'"
-            for folder, count in Counter(shut.values()).items()
+            for folder, count in Counter(unopened.values()).items()
         )
-        uris = [uri for uri in uris if uri not in shut]
+        uris = [uri for uri in uris if uri not in unopened]
         if uris and not listing.items:
             notes.append(
                 f"{source.name} holds no image any more, and the database {len(uris):,}, which "
@@ -170,7 +173,7 @@ def _gone(
     return gone, notes
 
 
-def _in_shut_tars(source: ImageSource, uris: Sequence[str]) -> dict[str, str]:
+def _in_unopened_tars(source: ImageSource, uris: Sequence[str]) -> dict[str, str]:
     """Images in tar files that are there, and the folders of these, of which only files are listed.
 
     A folder of nothing but tar files is one of shards until some other file comes into it.
@@ -193,8 +196,11 @@ def _in_shut_tars(source: ImageSource, uris: Sequence[str]) -> dict[str, str]:
 
 def open_sources(
     places: Sequence[str | Path], db: str, rebuild: bool
-) -> tuple[list[ImageSource], list[Bad]]:
-    """What is to be indexed, and what of it is not there any more; nothing is written yet."""
+) -> tuple[list[ImageSource], list[Unusable]]:
+    """Open what is to be indexed; the second list is what is not there any more.
+
+    Nothing is written yet.
+    """
     before = Store.open(db).sources() if not places or Store.exists(db) else []
     without = None if is_url(db) else db
     opened = [open_image_source(place, without=without) for place in places]
@@ -203,18 +209,22 @@ def open_sources(
         try:
             opened.append(open_image_source(name, without=without))
         except SearchError as error:
-            bad.append(Bad(name, str(error)))
+            bad.append(Unusable(name, str(error)))
     return list({source.name: source for source in reversed(opened)}.values())[::-1], bad
 
 
-def list_sources(opened: Sequence[ImageSource], missing: Sequence[Bad]) -> Listings:
-    """All that can be listed; `missing` could not even be opened."""
+def list_sources(opened: Sequence[ImageSource], missing: Sequence[Unusable]) -> Listings:
+    """List all that can be listed; `missing` could not even be opened."""
     listings = list_all(opened) if opened else Listings((), ())
     return Listings(listings.whole, [*missing, *listings.bad])
 
 
 def check_all_there(listings: Listings, store: Store) -> None:
-    """Nothing is thrown away that could not be made again."""
+    """Refuse to rebuild a database from less than it holds.
+
+    Raises:
+        SearchError: names what cannot be read now.
+    """
     before = store.sources()
     empty = [
         source.name
@@ -236,8 +246,10 @@ def check_all_there(listings: Listings, store: Store) -> None:
         )
 
 
-def open_store(place: str, model: CLIP, name: str, rebuild: bool, sources: Sequence[str]) -> Store:
-    """The database, which knows what it is made from before there is anything in it."""
+def open_database(
+    place: str, model: CLIP, name: str, rebuild: bool, sources: Sequence[str]
+) -> Store:
+    """Open or make the database, which knows its sources before there is anything in it."""
     given = about(model, name)
     if rebuild or not Store.exists(place):
         return Store.create(place, given, replace=rebuild, sources=sources)

@@ -1,4 +1,4 @@
-"""What an indexing did."""
+"""The report of an indexing, and its lines for a terminal."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from longclip._terminal import plain_text
 from longclip.search.database.status import Status
 from longclip.search.database.vector_index import IndexQuality
-from longclip.search.sources.image_source import Bad
+from longclip.search.sources.image_source import Unusable
 
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What an indexing did.
+    """Counts of what an indexing did.
 
     Every image that was found is in one of `added`, `changed`, `moved`, `unchanged` and `bad`.
 
@@ -39,7 +39,7 @@ class IndexReport:
     unchanged: int
     deleted: int
     duplicates: int
-    bad: tuple[Bad, ...]
+    bad: tuple[Unusable, ...]
     notes: tuple[str, ...]
     total: int
     embedded: int
@@ -49,15 +49,15 @@ class IndexReport:
 
     @property
     def bad_fraction(self) -> float:
-        """Share of what was found that could not be used."""
+        """Return the share of what was found that could not be used."""
         return len(self.bad) / max(1, self.found)
 
 
-_LISTED = 50
+_MAX_LISTED = 50
 
 
 def report_lines(report: IndexReport) -> Iterator[str]:
-    """The counts, what could not be used, and how large searches are answered."""
+    """Yield the counts, what could not be used, and how large searches are answered."""
     counts = {
         "added": report.added,
         "changed": report.changed,
@@ -65,9 +65,9 @@ def report_lines(report: IndexReport) -> Iterator[str]:
         "unchanged": report.unchanged,
         "deleted": report.deleted,
     }
-    told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    counted = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
     nothing = "none of them usable" if report.found and report.bad else "nothing to do"
-    yield f"{_images(report.found)} found: {told or nothing}"
+    yield f"{_images(report.found)} found: {counted or nothing}"
     if report.duplicates == 1:
         yield "1 of them is a copy of another and shares its embedding"
     elif report.duplicates:
@@ -85,18 +85,18 @@ def report_lines(report: IndexReport) -> Iterator[str]:
     yield f"{_images(report.total)} in the database"
 
 
-def bad_lines(bad: Sequence[Bad]) -> Iterator[str]:
-    """The first of them, a line each; a name cannot end its line or colour it."""
+def bad_lines(bad: Sequence[Unusable]) -> Iterator[str]:
+    """Yield the first of them, a line each; a name cannot end its line or colour it."""
     if bad:
         yield f"{len(bad):,} could not be used:"
-    for one in bad[:_LISTED]:
+    for one in bad[:_MAX_LISTED]:
         yield f"  {plain_text(one.uri)}: {plain_text(one.reason.removeprefix(one.uri + ': '))}"
-    if len(bad) > _LISTED:
-        yield f"  … and {len(bad) - _LISTED:,} more (--json lists all)"
+    if len(bad) > _MAX_LISTED:
+        yield f"  … and {len(bad) - _MAX_LISTED:,} more (--json lists all)"
 
 
 def status_lines(found: Status) -> Iterator[str]:
-    """What is in a database."""
+    """Yield what a database holds."""
     about = found.about
     yield f"{_images(found.images)}, {found.contents:,} of them different"
     yield f"model {about.model} ({about.width} numbers, {about.context_length} tokens)"

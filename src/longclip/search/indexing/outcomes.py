@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from longclip.search.database.reader import Known
-from longclip.search.database.schema import Row
+from longclip.search.database.schema import ImageRow
 from longclip.search.database.store import Store
 from longclip.search.database.vector_index import IndexQuality
-from longclip.search.indexing.image_loader import Same
-from longclip.search.indexing.index_plan import Plan, Task
+from longclip.search.indexing.image_loader import KnownImage
+from longclip.search.indexing.index_plan import ImageTask, IndexPlan
 from longclip.search.indexing.index_report import IndexReport
-from longclip.search.sources.image_source import Bad, folder_and_name
+from longclip.search.sources.image_source import Unusable, folder_and_name
 
 STAGE = "images"
 _ROWS_PER_WRITE = 512
@@ -41,19 +41,19 @@ class Outcomes:
         self.counts: Counter[str] = Counter()
         self.found = 0
         self.gone: dict[str, Known] = {}
-        self.bad: list[Bad] = []
+        self.bad: list[Unusable] = []
         self.notes: list[str] = []
         self._store = store
         self._keep_gone = keep_gone
         self._rows_at_once = rows_at_once or _ROWS_PER_WRITE
         self._untouched = 0
         self._gone_with: dict[str, int] = defaultdict(int)
-        self._rows: list[tuple[Task, Row]] = []
-        self._same: list[Same] = []
+        self._rows: list[tuple[ImageTask, ImageRow]] = []
+        self._same: list[KnownImage] = []
         self._left = 0
         self._written = time.monotonic()
 
-    def begin(self, plan: Plan) -> None:
+    def begin(self, plan: IndexPlan) -> None:
         """Take in what is known before any image is read."""
         self.found += plan.found
         self.counts["unchanged"] += plan.unchanged
@@ -62,7 +62,7 @@ class Outcomes:
         self.notes += plan.notes
         self.take_gone(plan.gone)
 
-    def skip(self, images: int, bad: Sequence[Bad]) -> None:
+    def skip(self, images: int, bad: Sequence[Unusable]) -> None:
         """Take in what is known of a shard that is still the same."""
         self.found += images + len(bad)
         self.counts["unchanged"] += images
@@ -76,16 +76,16 @@ class Outcomes:
                 self.gone[uri] = known
                 self._gone_with[known.sha256] += 1
 
-    def add(self, task: Task, row: Row) -> None:
+    def add(self, task: ImageTask, row: ImageRow) -> None:
         """An image that has been embedded."""
         self.counts["embedded"] += 1
         self._rows.append((task, row))
 
-    def same(self, same: Same) -> None:
+    def same(self, same: KnownImage) -> None:
         """An image whose content is in the database, or is on its way there."""
         self._same.append(same)
 
-    def fail(self, bad: Bad) -> None:
+    def fail(self, bad: Unusable) -> None:
         """An image that could not be used."""
         self.bad.append(bad)
 
@@ -118,7 +118,7 @@ class Outcomes:
         """Whether anything that was taken in is not in the database."""
         return bool(self._rows or self._same)
 
-    def without_original(self) -> list[Same]:
+    def without_original(self) -> list[KnownImage]:
         """Copies of images whose rows have been overwritten since; they are handed out, once."""
         left, self._same, self._left = self._same, [], 0
         return left
@@ -150,11 +150,11 @@ class Outcomes:
             quality=quality,
         )
 
-    def _put(self, rows: Sequence[tuple[Task, Row]]) -> None:
+    def _put(self, rows: Sequence[tuple[ImageTask, ImageRow]]) -> None:
         for start in range(0, len(rows), self._rows_at_once):
             self._store.put([row for _, row in rows[start : start + self._rows_at_once]])
 
-    def _count(self, same: Same) -> None:
+    def _count(self, same: KnownImage) -> None:
         before = same.task.before
         if before and before.sha256 == same.sha256:
             self.counts["unchanged"] += 1
@@ -166,7 +166,7 @@ class Outcomes:
             self.counts["duplicates"] += 1
 
 
-def _copy(same: Same, original: Row) -> Row:
+def _copy(same: KnownImage, original: ImageRow) -> ImageRow:
     """The row of an image with the content of another one."""
     item, before = same.task.item, same.task.before
     folder, name = folder_and_name(item.uri)
@@ -180,4 +180,4 @@ def _copy(same: Same, original: Row) -> Row:
         mtime_ns=item.mtime_ns,
         caption=same.caption,
     )
-    return Row(facts, original.vector, original.thumbnail)
+    return ImageRow(facts, original.vector, original.thumbnail)

@@ -13,7 +13,7 @@ from longclip.inputs import split_sentences
 from longclip.model import CLIP, load
 from longclip.search.database.provenance import about, check_same_model
 from longclip.search.database.reader import Hit, Reader
-from longclip.search.database.schema import Row
+from longclip.search.database.schema import ImageRow
 from longclip.search.database.vector_index import EXACT_BELOW, IndexQuality, read_quality
 from longclip.search.query.pieces import Pieces, combined, count_tokens, split_text, unit
 from longclip.search.query.query import Found, FoundImage, Query
@@ -172,7 +172,7 @@ class Searcher:
             },
         )
 
-    def _stored_image(self, id: str | None) -> Row | None:
+    def _stored_image(self, id: str | None) -> ImageRow | None:
         if id is None:
             return None
         for row in self.store.rows("id", [id]):

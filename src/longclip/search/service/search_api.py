@@ -112,23 +112,12 @@ def _answer(found: Found, offset: int, took_ms: float) -> SearchAnswer:
 
 
 def _hit(hit: FoundImage) -> HitAnswer:
-    facts = hit.facts
+    # Facts that the answer does not name are left out.
     return HitAnswer(
-        id=facts.id,
-        uri=facts.uri,
-        name=facts.name,
-        folder=facts.folder,
-        width=facts.width,
-        height=facts.height,
-        bytes=facts.bytes,
-        format=facts.format,
-        taken=facts.taken,
-        latitude=facts.latitude,
-        longitude=facts.longitude,
-        camera=facts.camera,
-        caption=facts.caption,
+        **vars(hit.facts),
+        id=hit.facts.id,
         similarity=hit.similarity,
         also=list(hit.also),
         sentences=list(hit.sentences),
-        thumbnail=f"/thumb/{facts.id}",
+        thumbnail=f"/thumb/{hit.facts.id}",
     )

@@ -107,7 +107,7 @@ def folder_and_name(uri: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class Bad:
+class Unusable:
     """An image, or a place with images, that could not be used.
 
     Attributes:

@@ -1,11 +1,11 @@
-"""A plan carried out by a cluster: work is handed out, and what comes back is written here.
+"""A plan carried out by a Ray cluster: work is handed out, and what comes back is written here.
 
 One process writes, as without a cluster: workers only send rows. So commits are few and large, the
 lock of the database holds, and a worker that dies or does its work twice leaves nothing behind.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,77 +13,71 @@ from longclip._progress import OnProgress
 from longclip.data.storage import is_url
 from longclip.errors import SearchError
 from longclip.model import CLIP
-from longclip.search.database.schema import Row
-from longclip.search.database.shard_table import DoneShard, ShardTable
+from longclip.search.database.schema import ImageRow
+from longclip.search.database.shard_table import IndexedShard, ShardTable
 from longclip.search.database.store import Store
 from longclip.search.indexing.cluster.config import Cluster
+from longclip.search.indexing.cluster.pipeline import MESSAGE, VECTOR, Snapshot, build_pipeline
 from longclip.search.indexing.cluster.ray_session import ray_session
-from longclip.search.indexing.cluster.stages import (
-    TOLD,
-    VECTOR,
-    Batch,
-    Encode,
-    Snapshot,
-    load,
-    look_into,
-)
 from longclip.search.indexing.cluster.work import (
-    Chunk,
-    Opened,
-    Shard,
-    Split,
-    Unreadable,
+    ImageLoaded,
+    Message,
+    PendingShard,
+    ShardOpened,
+    ShardUnreadable,
+    SplitSources,
+    Work,
     chunks,
     vanished,
     without_shards,
 )
-from longclip.search.indexing.image_loader import Decoding, Fresh, Same
-from longclip.search.indexing.index_plan import Plan, Task
+from longclip.search.indexing.image_loader import Decoding, KnownImage
+from longclip.search.indexing.index_plan import IndexPlan
 from longclip.search.indexing.outcomes import STAGE, Outcomes
-from longclip.search.sources.image_source import Bad
+from longclip.search.sources.image_source import Unusable
 
-ROWS_AT_ONCE = 4096
+ROWS_PER_WRITE = 4096
 """Rows in one piece: a cluster makes them faster than small pieces could be written."""
-_RAYS_OWN = "\nFailed to apply UDF"
+_RAY_SUFFIX = "\nFailed to apply UDF"
 """What Ray Data writes behind the message of an error on a worker."""
-_MOST_BLOCKS = 10_000
-_LOOKING = 0.1
-_DECODING_BESIDE = 0.125
-_ENCODING = 0.75
-"""Processors that a task is taken to need where the model runs on processors, too: it takes nearly
-all the time, so there is one encoder for each, and what feeds them has to fit in beside."""
 
 
 @dataclass
-class _InHand:
-    """How far a shard is."""
+class _ShardProgress:
+    """What has come back of a shard."""
 
-    shard: Shard
+    shard: PendingShard
     found: int = 0
-    expected: int = 0
-    arrived: int = 0
+    tasks: int | None = None
+    loaded: int = 0
     gone: int = 0
-    bad: list[Bad] = field(default_factory=list)
+    unusable: list[Unusable] = field(default_factory=list)
 
-    def done(self) -> DoneShard | None:
-        """For the table of shards; None where looking into it again may give more."""
-        if not self.shard.stamp or self.gone or not all(bad.lasting for bad in self.bad):
+    @property
+    def is_complete(self) -> bool:
+        # Images may come before the shard's own message: workers keep no order.
+        return self.loaded == self.tasks
+
+    def record(self) -> IndexedShard | None:
+        """Return its row for the table of shards; None where opening it again may give more."""
+        shard = self.shard
+        if not shard.stamp or self.gone or not all(bad.lasting for bad in self.unusable):
             return None
-        shard, images = self.shard, self.found - len(self.bad)
-        return DoneShard(shard.place, shard.source, shard.stamp, images, tuple(self.bad))
+        images = self.found - len(self.unusable)
+        return IndexedShard(shard.place, shard.source, shard.stamp, images, tuple(self.unusable))
 
 
 class ClusterRun:
-    """What happens to images on a cluster, and how far their shards are.
+    """Reads and embeds the images of a plan on a cluster, and writes what comes back.
 
     Args:
         store: where rows go; workers open it too, to see what is there.
         outcomes: what has become of each image.
         model: sent to all encoders.
-        how: images are decoded.
-        cluster: see there.
+        decoding: how images are decoded.
+        cluster: where the work is done.
         batch_size: images per forward pass.
-        on_progress: told how far it is.
+        on_progress: called with the images done.
     """
 
     def __init__(
@@ -91,7 +85,7 @@ class ClusterRun:
         store: Store,
         outcomes: Outcomes,
         model: CLIP,
-        how: Decoding,
+        decoding: Decoding,
         cluster: Cluster,
         batch_size: int,
         on_progress: OnProgress,
@@ -99,172 +93,141 @@ class ClusterRun:
         self._store = store
         self._outcomes = outcomes
         self._model = model
-        self._how = how
+        self._decoding = decoding
         self._cluster = cluster
         self._batch_size = batch_size
         self._on_progress = on_progress
-        self._table = ShardTable(store.place)
-        self._in_hand: dict[int, _InHand] = {}
-        self._complete: list[_InHand] = []
-        self._done = self._total = self._shards = 0
+        self._shard_table = ShardTable(store.place)
+        self._unfinished: dict[int, _ShardProgress] = {}
+        self._unrecorded: list[_ShardProgress] = []
+        self._shards = self._images = self._images_done = 0
 
-    def embed_all(self, plan: Plan, split: Split) -> None:
+    def embed_all(self, plan: IndexPlan, split: SplitSources) -> None:
         """Read, embed and write; where it is interrupted, what is embedded is still written."""
         self._outcomes.begin(without_shards(plan, split.sharded))
-        shards = self._changed(split)
-        self._in_hand = {shard.number: _InHand(shard) for shard in shards}
-        self._total, self._shards = len(plan.tasks), len(shards)
-        work: list[Shard | Chunk] = [*shards, *self._chunks(plan.tasks)]
-        self._tell()
+        shards = self._changed_shards(split)
+        self._unfinished = {shard.number: _ShardProgress(shard) for shard in shards}
+        self._images, self._shards = len(plan.tasks), len(shards)
+        work: list[Work] = [*shards, *chunks(plan.tasks, self._cluster.images_per_task)]
+        self._report_progress()
         if not work:
             return
         with ray_session(self._cluster) as ray:
-            model = ray.put(self._model.to("cpu"))
+            held_model = ray.put(self._model.to("cpu"))
             while work:
                 try:
-                    self._take_all(self._pipeline(ray, model, work))
+                    self._run_pipeline(ray, held_model, work)
                 except ray.exceptions.RayTaskError as error:
-                    # A user's mistake that a worker has found is told without Ray's workings.
+                    # A user's mistake that a worker has found is shown without Ray's workings.
                     if isinstance(error.cause, SearchError):
-                        raise SearchError(str(error.cause).partition(_RAYS_OWN)[0]) from error
+                        raise SearchError(str(error.cause).partition(_RAY_SUFFIX)[0]) from error
                     raise
                 finally:
                     self._write()
-                work = self._again()
-        self._table.tidy()
+                work = self._copies_without_original()
+        self._shard_table.tidy()
 
-    def _changed(self, split: Split) -> list[Shard]:
-        """The shards to look into; the others are as they were when they were indexed whole."""
-        done: dict[str, DoneShard] = {}
+    def _changed_shards(self, split: SplitSources) -> list[PendingShard]:
+        """Return the shards to open; the others are as they were when they were indexed whole."""
+        indexed: dict[str, IndexedShard] = {}
         for source, places in split.sharded.items():
-            known = self._table.done(source)
+            known = self._shard_table.done(source)
             self._outcomes.take_gone(vanished(self._store, source, places, known))
-            done |= known
+            indexed |= known
         changed = []
         for shard in split.shards:
-            before = done.get(shard.place)
+            before = indexed.get(shard.place)
             if before and shard.stamp and before.stamp == shard.stamp:
                 self._outcomes.skip(before.images, before.bad)
             else:
                 changed.append(shard)
         return changed
 
-    def _again(self) -> list[Shard | Chunk]:
-        """Copies of what has been overwritten meanwhile; their shards count as unfinished."""
-        left = self._outcomes.without_original()
-        if not left:
-            return []
-        self._complete = []
-        tasks = [same.task for same in left]
-        return list(chunks(tasks, self._cluster.images_per_task, again=True))
-
-    def _chunks(self, tasks: Sequence[Task]) -> Iterable[Chunk]:
-        return chunks(tasks, self._cluster.images_per_task)
-
-    def _pipeline(self, ray: Any, model: Any, work: Sequence[Shard | Chunk]) -> Any:
-        table = Snapshot(_absolute(self._store.place), self._store.version())
-        size = self._cluster.images_per_task
-        has = ray.cluster_resources()
-        on_gpu = self._cluster.device != "cpu"
-        encoders = self._cluster.encoders or int(has.get("GPU" if on_gpu else "CPU", 0))
-        if not encoders:
-            raise SearchError(
-                f"the cluster has no {'GPU' if on_gpu else 'processor'}; add a machine that has"
-            )
-        needs = {"num_gpus": 1} if on_gpu else {"num_cpus": _ENCODING}
-        data = ray.data.from_items(
-            [{TOLD: each} for each in work], override_num_blocks=min(len(work), _MOST_BLOCKS)
-        )
-        data = data.flat_map(look_into, fn_args=(table, size), num_cpus=_LOOKING)
-        # A block is what a task gets: without this, all of a shard would go to one.
-        data = data.repartition(target_num_rows_per_block=1)
-        data = data.map_batches(
-            load,
-            fn_args=(table, self._how, self._model.preprocess.image_size),
-            batch_size=None,
-            num_cpus=1 if on_gpu else _DECODING_BESIDE,
-        )
-        return data.map_batches(
-            Encode,
-            fn_constructor_args=(model, self._cluster.device),
+    def _run_pipeline(self, ray: Any, held_model: Any, work: Sequence[Work]) -> None:
+        place = self._store.place
+        data = build_pipeline(
+            ray,
+            work,
+            # Workers need not have this process's working directory.
+            table=Snapshot(
+                place if is_url(place) else os.path.abspath(place), self._store.version()
+            ),
+            model=self._model,
+            held_model=held_model,
+            decoding=self._decoding,
+            cluster=self._cluster,
             batch_size=self._batch_size,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=encoders),
-            **needs,
         )
-
-    def _take_all(self, data: Any) -> None:
         for batch in data.iter_batches(batch_size=None, batch_format="numpy"):
-            self._take(batch)
+            for message, vector in zip(batch[MESSAGE], batch[VECTOR], strict=True):
+                self._receive(message, vector)
             if self._outcomes.is_due():
                 self._write()
-            self._tell()
+            self._report_progress()
 
-    def _take(self, batch: Batch) -> None:
-        for told, vector in zip(batch[TOLD], batch[VECTOR], strict=True):
-            if isinstance(told, Opened):
-                self._open(told)
-            elif isinstance(told, Unreadable):
-                self._outcomes.fail(told.bad)
+    def _receive(self, message: Message, vector: Any) -> None:
+        match message:
+            case ShardOpened():
+                self._receive_shard(message)
+            case ShardUnreadable(number, unusable):
+                self._outcomes.fail(unusable)
                 self._outcomes.notes.append(
-                    f"{told.bad.uri} could not be read; what is known of it is kept"
+                    f"{unusable.uri} could not be read; what is known of it is kept"
                 )
-                self._in_hand.pop(told.shard)
-            else:
-                number, image = told
-                self._take_image(image, vector)
-                if number is not None:
-                    self._arrived(number, image)
+                self._unfinished.pop(number)
+            case ImageLoaded():
+                self._receive_image(message, vector)
 
-    def _open(self, opened: Opened) -> None:
+    def _receive_shard(self, opened: ShardOpened) -> None:
         self._outcomes.begin(opened.plan)
-        self._total += opened.tasks
-        in_hand = self._in_hand[opened.shard]
-        in_hand.found, in_hand.expected = opened.plan.found, opened.tasks
-        in_hand.bad += opened.plan.bad
+        self._images += opened.tasks
+        progress = self._unfinished[opened.shard]
+        progress.found, progress.tasks = opened.plan.found, opened.tasks
+        progress.unusable += opened.plan.bad
         # They are deleted at the end, if they are not to be kept.
-        in_hand.gone = len(opened.plan.gone)
-        self._check(opened.shard)
+        progress.gone = len(opened.plan.gone)
+        self._finish_if_complete(opened.shard)
 
-    def _take_image(self, image: Fresh | Same | Bad, vector: Any) -> None:
-        self._done += 1
-        if isinstance(image, Bad):
+    def _receive_image(self, loaded: ImageLoaded, vector: Any) -> None:
+        image = loaded.image
+        self._images_done += 1
+        if isinstance(image, Unusable):
             self._outcomes.fail(image)
-        elif isinstance(image, Same):
+        elif isinstance(image, KnownImage):
             self._outcomes.same(image)
         else:
-            self._outcomes.add(image.task, Row(image.facts, vector, image.thumbnail))
+            self._outcomes.add(image.task, ImageRow(image.facts, vector, image.thumbnail))
+        if loaded.shard is not None:
+            progress = self._unfinished[loaded.shard]
+            progress.loaded += 1
+            if isinstance(image, Unusable):
+                progress.unusable.append(image)
+            self._finish_if_complete(loaded.shard)
 
-    def _arrived(self, number: int, image: Fresh | Same | Bad) -> None:
-        in_hand = self._in_hand[number]
-        in_hand.arrived += 1
-        if isinstance(image, Bad):
-            in_hand.bad.append(image)
-        self._check(number)
-
-    def _check(self, number: int) -> None:
-        # Rows may come before what was found in their shard: workers keep no order.
-        in_hand = self._in_hand[number]
-        if in_hand.arrived == in_hand.expected:
-            self._complete.append(self._in_hand.pop(number))
+    def _finish_if_complete(self, number: int) -> None:
+        if self._unfinished[number].is_complete:
+            self._unrecorded.append(self._unfinished.pop(number))
 
     def _write(self) -> None:
+        """Write rows, and then the shards that are whole with them."""
         self._outcomes.write()
         if not self._outcomes.waits():
-            done = [in_hand.done() for in_hand in self._complete]
-            self._table.put([shard for shard in done if shard is not None])
-            self._complete = []
+            records = (progress.record() for progress in self._unrecorded)
+            self._shard_table.put([record for record in records if record is not None])
+            self._unrecorded = []
 
-    def _tell(self) -> None:
-        # What comes out of a shard may overtake the number of it.
-        self._on_progress(STAGE, self._done, max(self._done, self._total), self._note())
+    def _copies_without_original(self) -> list[Work]:
+        """Return copies whose original has been overwritten; their shards count as unfinished."""
+        copies = self._outcomes.without_original()
+        if copies:
+            self._unrecorded = []
+        tasks = [copy.task for copy in copies]
+        return list(chunks(tasks, self._cluster.images_per_task, again=True))
 
-    def _note(self) -> str:
-        bad = len(self._outcomes.bad)
-        parts = [f"{len(self._in_hand):,} of {self._shards:,} shards left"] if self._in_hand else []
+    def _report_progress(self) -> None:
+        unfinished, bad = len(self._unfinished), len(self._outcomes.bad)
+        parts = [f"{unfinished:,} of {self._shards:,} shards left"] if unfinished else []
         parts += [f"{bad:,} cannot be used"] if bad else []
-        return ", ".join(parts)
-
-
-def _absolute(place: str) -> str:
-    """Workers need not be where this process is."""
-    return place if is_url(place) else os.path.abspath(place)
+        # Images of a shard may overtake the number of them.
+        total = max(self._images_done, self._images)
+        self._on_progress(STAGE, self._images_done, total, ", ".join(parts))

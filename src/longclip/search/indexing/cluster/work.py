@@ -1,4 +1,4 @@
-"""What is handed to a cluster: shards that a worker looks into, and chunks of images to read."""
+"""The messages of a cluster: what workers are given, and what they send back."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -7,15 +7,16 @@ from longclip.data.storage import file_info
 from longclip.errors import FetchError
 from longclip.search.database.lance import quoted
 from longclip.search.database.reader import Known, Reader
-from longclip.search.database.shard_table import DoneShard
-from longclip.search.indexing.index_plan import Plan, Task
+from longclip.search.database.shard_table import IndexedShard
+from longclip.search.indexing.image_loader import KnownImage, NewImage
+from longclip.search.indexing.index_plan import ImageTask, IndexPlan
 from longclip.search.sources.folders import JoinedSource
 from longclip.search.sources.image_source import (
     SHARDS,
-    Bad,
     ImageSource,
     Item,
     Listing,
+    Unusable,
     container_of,
 )
 from longclip.search.sources.table_source import ParquetSource
@@ -25,14 +26,14 @@ _Container = TarSource | ParquetSource
 
 
 @dataclass(frozen=True)
-class Shard:
+class PendingShard:
     """A file with many images, known by its place alone until a worker looks into it.
 
     Attributes:
         number: of this shard in this run.
         inside: the file as a source of its own.
         source: what was indexed when it was found; kept with each of its images.
-        stamp: tells whether the file is still the same; empty where that cannot be told.
+        stamp: tells whether the file is still the same; empty where its storage does not say.
     """
 
     number: int
@@ -47,7 +48,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class ImageChunk:
     """Images to read in one task.
 
     Attributes:
@@ -57,13 +58,13 @@ class Chunk:
     """
 
     shard: int | None
-    tasks: Sequence[Task]
+    tasks: Sequence[ImageTask]
     again: bool = False
 
 
 @dataclass(frozen=True)
-class Opened:
-    """What a worker has found in a shard; its chunks come after it.
+class ShardOpened:
+    """A shard that a worker has listed; its images are separate messages, and may come earlier.
 
     Attributes:
         shard: number.
@@ -72,19 +73,36 @@ class Opened:
     """
 
     shard: int
-    plan: Plan
+    plan: IndexPlan
     tasks: int
 
 
 @dataclass(frozen=True)
-class Unreadable:
+class ShardUnreadable:
     """A shard that could not be looked into; what is known of it is kept."""
 
     shard: int
-    bad: Bad
+    bad: Unusable
 
 
-class Renamed:
+@dataclass(frozen=True, eq=False)
+class ImageLoaded:
+    """An image that a worker has read.
+
+    Attributes:
+        shard: number of the shard that it is from; None for a file of its own.
+        image: without its pixels, which are a column of their own.
+    """
+
+    shard: int | None
+    image: NewImage | KnownImage | Unusable
+
+
+Work = PendingShard | ImageChunk
+Message = ShardOpened | ShardUnreadable | ImageLoaded
+
+
+class NamedShard:
     """A shard under the name of the source that it belongs to."""
 
     def __init__(self, name: str, inside: _Container) -> None:
@@ -92,20 +110,20 @@ class Renamed:
         self._inside = inside
 
     def list(self) -> Listing:
-        """What is in the shard."""
+        """List the shard."""
         return self._inside.list()
 
     def read(self, item: Item) -> bytes:
-        """As the shard does."""
+        """Read an image of the shard."""
         return self._inside.read(item)
 
     def caption(self, item: Item) -> str | None:
-        """As the shard does."""
+        """Return the caption of an image of the shard."""
         return self._inside.caption(item)
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitSources:
     """Sources as files of their own, which are listed before the work begins, and as shards.
 
     Attributes:
@@ -117,16 +135,16 @@ class Split:
 
     loose: Sequence[ImageSource]
     sharded: Mapping[str, Set[str]] = field(default_factory=dict)
-    shards: Sequence[Shard] = ()
-    missing: Sequence[Bad] = ()
+    shards: Sequence[PendingShard] = ()
+    missing: Sequence[Unusable] = ()
 
 
-def split(sources: Sequence[ImageSource]) -> Split:
-    """Tell shards apart from other files; none is looked into."""
+def split_shards(sources: Sequence[ImageSource]) -> SplitSources:
+    """Separate shards from other files; none is looked into."""
     loose: list[ImageSource] = []
     sharded: dict[str, set[str]] = {}
-    shards: dict[str, Shard] = {}
-    missing: list[Bad] = []
+    shards: dict[str, PendingShard] = {}
+    missing: list[Unusable] = []
     for source in sources:
         parts = source.parts if isinstance(source, JoinedSource) else [source]
         others = [part for part in parts if not isinstance(part, _Container)]
@@ -141,24 +159,24 @@ def split(sources: Sequence[ImageSource]) -> Split:
             try:
                 stamp = file_info(part.name).stamp
             except FetchError as error:
-                missing.append(Bad(part.name, str(error)))
+                missing.append(Unusable(part.name, str(error)))
                 continue
-            shards[part.name] = Shard(len(shards), part, source.name, stamp)
-    return Split(loose, sharded, list(shards.values()), missing)
+            shards[part.name] = PendingShard(len(shards), part, source.name, stamp)
+    return SplitSources(loose, sharded, list(shards.values()), missing)
 
 
 def chunks(
-    tasks: Sequence[Task], size: int, shard: int | None = None, *, again: bool = False
-) -> Iterator[Chunk]:
-    """Tasks in pieces."""
+    tasks: Sequence[ImageTask], size: int, shard: int | None = None, *, again: bool = False
+) -> Iterator[ImageChunk]:
+    """Divide tasks into chunks of at most `size` images."""
     for start in range(0, len(tasks), size):
-        yield Chunk(shard, tasks[start : start + size], again)
+        yield ImageChunk(shard, tasks[start : start + size], again)
 
 
 def vanished(
-    store: Reader, source: str, places: Set[str], done: Mapping[str, DoneShard]
+    store: Reader, source: str, places: Set[str], done: Mapping[str, IndexedShard]
 ) -> dict[str, Known]:
-    """Images in shards that are not in their source any more.
+    """Return the images in shards that are not in their source any more.
 
     Args:
         store: the database.
@@ -179,8 +197,8 @@ def vanished(
     return gone
 
 
-def without_shards(plan: Plan, sharded: Mapping[str, Set[str]]) -> Plan:
-    """A plan for files of their own, whose source also has shards: these have not gone."""
+def without_shards(plan: IndexPlan, sharded: Mapping[str, Set[str]]) -> IndexPlan:
+    """Return a plan for files of their own in which images of the sources' shards are not gone."""
     places = set().union(*sharded.values())
     gone = {uri: known for uri, known in plan.gone.items() if container_of(uri) not in places}
     return replace(plan, gone=gone)

@@ -1,0 +1,232 @@
+"""The stages that run on the workers of a cluster, as one Ray Data pipeline.
+
+A shard is opened, its images are read in chunks, their pixels are embedded. Between the stages a
+row is one of the messages of `work`. Pixels are a column of their own, so that they travel through
+Ray's shared memory without being copied one by one.
+"""
+
+import socket
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longclip.errors import SearchError
+from longclip.model import CLIP
+from longclip.search.database.reader import Reader
+from longclip.search.indexing.cluster.config import Cluster
+from longclip.search.indexing.cluster.work import (
+    ImageChunk,
+    ImageLoaded,
+    Message,
+    NamedShard,
+    ShardOpened,
+    ShardUnreadable,
+    Work,
+    chunks,
+)
+from longclip.search.indexing.encoding import encode_pixels
+from longclip.search.indexing.image_loader import (
+    Decoding,
+    FileContent,
+    KnownImage,
+    NewImage,
+    pillow_opens,
+    prepare,
+    read,
+)
+from longclip.search.indexing.index_plan import Listings, compare
+from longclip.search.sources.image_source import Unusable
+
+MESSAGE = "message"
+PIXELS = "pixels"
+VECTOR = "vector"
+_READING_THREADS = 16
+"""Per task; they wait for storage most of the time."""
+_MAX_BLOCKS = 10_000
+_OPENING_CPUS = 0.1
+_DECODING_CPUS = 0.125
+_ENCODING_CPUS = 0.75
+"""Processors that a task is taken to need where the model runs on processors, too: it takes nearly
+all the time, so there is one encoder for each, and what feeds them has to fit in beside."""
+
+Batch = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The database as it was when the work began.
+
+    A task that is repeated because a worker died has to find what it found the first time: Ray
+    waits for as many results.
+    """
+
+    place: str
+    version: int
+
+
+def build_pipeline(
+    ray: Any,
+    work: Sequence[Work],
+    *,
+    table: Snapshot,
+    model: CLIP,
+    held_model: Any,
+    decoding: Decoding,
+    cluster: Cluster,
+    batch_size: int,
+) -> Any:
+    """Return a Ray Data set of messages and their vectors.
+
+    Args:
+        ray: the library, connected to a cluster.
+        work: shards and chunks of single files.
+        table: what is in the database.
+        model: for its preprocessing.
+        held_model: reference to it in Ray's shared memory.
+        decoding: how images are decoded.
+        cluster: where encoders run, and how many.
+        batch_size: images per forward pass.
+
+    Raises:
+        SearchError: where the cluster has nothing that an encoder could run on.
+    """
+    available = ray.cluster_resources()
+    on_gpu = cluster.device != "cpu"
+    encoders = cluster.encoders or int(available.get("GPU" if on_gpu else "CPU", 0))
+    if not encoders:
+        raise SearchError(
+            f"the cluster has no {'GPU' if on_gpu else 'processor'}; add a machine that has"
+        )
+    encoder_needs = {"num_gpus": 1} if on_gpu else {"num_cpus": _ENCODING_CPUS}
+    data = ray.data.from_items(
+        [{MESSAGE: each} for each in work], override_num_blocks=min(len(work), _MAX_BLOCKS)
+    )
+    data = data.flat_map(
+        open_shard, fn_args=(table, cluster.images_per_task), num_cpus=_OPENING_CPUS
+    )
+    # A block is what a task gets: without this, all of a shard would go to one.
+    data = data.repartition(target_num_rows_per_block=1)
+    data = data.map_batches(
+        load_images,
+        fn_args=(table, decoding, model.preprocess.image_size),
+        batch_size=None,
+        num_cpus=1 if on_gpu else _DECODING_CPUS,
+    )
+    return data.map_batches(
+        Encode,
+        fn_constructor_args=(held_model, cluster.device),
+        batch_size=batch_size,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=encoders),
+        **encoder_needs,
+    )
+
+
+def open_shard(row: dict[str, Any], table: Snapshot, size: int) -> Iterator[dict[str, Any]]:
+    """List a shard, and yield what is new in it as chunks; a chunk is passed on as it is."""
+    work: Work = row[MESSAGE]
+    if isinstance(work, ImageChunk):
+        yield row
+        return
+    known = _open(table).known_in(work.place)
+    source = NamedShard(work.source, work.inside)
+    try:
+        listing = source.list()
+    except (SearchError, OSError, ValueError) as error:
+        yield {MESSAGE: ShardUnreadable(work.number, Unusable(work.place, str(error)))}
+        return
+    plan = compare(Listings([(source, listing)], []), known)
+    yield {MESSAGE: ShardOpened(work.number, plan.without_tasks(), len(plan.tasks))}
+    for chunk in chunks(plan.tasks, size, work.number):
+        yield {MESSAGE: chunk}
+
+
+def load_images(batch: Batch, table: Snapshot, decoding: Decoding, side: int) -> Batch:
+    """Read and decode the images of chunks, but not those whose content is in the database."""
+    messages: list[Message] = []
+    pixels: list[NDArray[np.uint8]] = []
+    no_pixels = np.zeros((side, side, 3), np.uint8)
+    with pillow_opens(decoding.max_pixels):
+        for each in batch[MESSAGE]:
+            if not isinstance(each, ImageChunk):
+                messages.append(each)
+                pixels.append(no_pixels)
+                continue
+            for image in _load_chunk(each, table, decoding):
+                if isinstance(image, NewImage):
+                    messages.append(ImageLoaded(each.shard, image.without_pixels()))
+                    pixels.append(image.pixels)
+                else:
+                    messages.append(ImageLoaded(each.shard, image))
+                    pixels.append(no_pixels)
+    column = np.empty(len(messages), object)
+    column[:] = messages
+    return {MESSAGE: column, PIXELS: np.stack(pixels) if pixels else no_pixels[None][:0]}
+
+
+class Encode:
+    """The model, held by a process for all batches that it gets.
+
+    Args:
+        model: reference to it in Ray's shared memory.
+        device: where it runs.
+    """
+
+    def __init__(self, model: Any, device: str) -> None:
+        import ray
+
+        held: CLIP = ray.get(model)
+        self._model = held.to(device)
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Embed pixels to float32 [N, D]; the vectors of all but new images are zeros."""
+        messages = batch[MESSAGE]
+        new = [i for i, message in enumerate(messages) if _has_pixels(message)]
+        vectors = np.zeros((len(messages), self._model.embedding_dim), np.float32)
+        if new:
+            vectors[new] = encode_pixels(self._model, batch[PIXELS][new])
+        return {MESSAGE: messages, VECTOR: vectors}
+
+
+def _load_chunk(
+    chunk: ImageChunk, table: Snapshot, decoding: Decoding
+) -> Iterator[NewImage | KnownImage | Unusable]:
+    with ThreadPoolExecutor(_READING_THREADS) as pool:
+        contents = list(pool.map(read, chunk.tasks))
+    hashes = {each.sha256 for each in contents if isinstance(each, FileContent)}
+    known = set() if chunk.again else _open(table).hashes_among(sorted(hashes))
+    broken: dict[str, Unusable] = {}
+    for content in contents:
+        if isinstance(content, Unusable):
+            yield content
+        elif content.sha256 in broken:
+            yield replace(broken[content.sha256], uri=content.task.item.uri)
+        elif content.sha256 in known:
+            yield content.as_known()
+        else:
+            image = prepare(content, decoding)
+            if isinstance(image, Unusable):
+                broken[content.sha256] = image
+            else:
+                known.add(content.sha256)
+            yield image
+
+
+def _has_pixels(message: Message) -> bool:
+    return isinstance(message, ImageLoaded) and isinstance(message.image, NewImage)
+
+
+@lru_cache(maxsize=1)
+def _open(table: Snapshot) -> Reader:
+    """Open the database, once in each process."""
+    try:
+        return Reader.open(table.place, version=table.version)
+    except SearchError as error:
+        raise SearchError(
+            f"the worker {socket.gethostname()} cannot open {table.place}: {error}. Workers on "
+            "other machines need a --db that they reach too: object storage, or a shared folder"
+        ) from error
