@@ -73,7 +73,7 @@ def _database(model: Path, out: Path, rows: int) -> Path:
     if place.exists():
         return place
     import longclip
-    from longclip.search.database.provenance import about
+    from longclip.search.database.provenance import About
     from longclip.search.database.vector_index import ensure_index
     from search_engines import fill
 
@@ -86,7 +86,7 @@ def _database(model: Path, out: Path, rows: int) -> Path:
             yield (part / np.linalg.norm(part, axis=1, keepdims=True)).astype(np.float32)
 
     unfinished = place.with_suffix(".part")
-    ensure_index(fill(str(unfinished), about(clip, str(model.resolve())), parts()), clip)
+    ensure_index(fill(str(unfinished), About.of(clip, str(model.resolve())), parts()), clip)
     unfinished.rename(place)
     return place
 

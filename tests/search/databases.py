@@ -11,7 +11,7 @@ from PIL import Image
 from small import small_clip
 
 from longclip.model import CLIP
-from longclip.search.database.provenance import about
+from longclip.search.database.provenance import About
 from longclip.search.database.schema import Facts, ImageRow
 from longclip.search.database.store import Store
 
@@ -38,7 +38,7 @@ def row(uri: str, vector: Sequence[float], content: str | None = None, **facts: 
 def database(
     place: Path, rows: Sequence[ImageRow], model: CLIP = MODEL, name: str = "small"
 ) -> Store:
-    store = Store.create(str(place), about(model, name))
+    store = Store.create(str(place), About.of(model, name))
     store.put(rows)
     return store
 

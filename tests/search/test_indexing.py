@@ -21,7 +21,7 @@ from test_sources import tar_file
 from longclip.errors import SearchError, UsageError
 from longclip.inputs import decode_image
 from longclip.model import CLIP
-from longclip.search.database.provenance import about
+from longclip.search.database.provenance import About
 from longclip.search.database.status import status
 from longclip.search.database.store import Store
 from longclip.search.indexing import index as index_module
@@ -351,10 +351,10 @@ def test_half_a_character_in_a_caption_stops_nothing(tmp_path: Path) -> None:
 
 def test_a_run_that_failed_binds_no_model(tmp_path: Path) -> None:
     folder, db = photos(tmp_path / "photos", 2), str(tmp_path / "db")
-    Store.create(db, about(small_clip(seed=1), "other"), sources=["/gone"])
+    Store.create(db, About.of(small_clip(seed=1), "other"), sources=["/gone"])
     assert run_index(folder, db=Path(db)).added == 2
     store = Store.open(db)
-    assert store.about == about(MODEL, "small")
+    assert store.about == About.of(MODEL, "small")
     assert store.sources() == ["/gone", str(folder)]
     with pytest.raises(SearchError, match="another model"):
         index([folder], db, small_clip(seed=1), model_name="other")

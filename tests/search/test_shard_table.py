@@ -11,7 +11,7 @@ from databases import MODEL, database, row, vectors
 from image_folders import jpeg_bytes, photos
 from test_sources import tar_file
 
-from longclip.search.database.provenance import about
+from longclip.search.database.provenance import About
 from longclip.search.database.shard_table import IndexedShard, ShardTable
 from longclip.search.database.store import Store
 from longclip.search.indexing.cluster.work import chunks, split_shards, vanished
@@ -74,7 +74,7 @@ def test_a_shard_is_not_whole_once_an_image_of_it_is_deleted(store: Store) -> No
 def test_they_go_with_their_source_and_with_a_rebuild(store: Store) -> None:
     store.forget("/a/*.tar")
     assert done(store) == {OTHER.place}
-    Store.create(store.place, about(MODEL, "small"), replace=True)
+    Store.create(store.place, About.of(MODEL, "small"), replace=True)
     assert done(store) == set()
 
 

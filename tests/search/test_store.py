@@ -154,7 +154,7 @@ def test_known_and_originals(tmp_path: Path) -> None:
 
 
 def test_what_is_kept_in_the_table_outlives_compaction(tmp_path: Path) -> None:
-    store = Store.create(str(tmp_path), about(MODEL, "small"), sources=["/a"])
+    store = Store.create(str(tmp_path), About.of(MODEL, "small"), sources=["/a"])
     store.remember(["/b", "/a", "/b"])
     store.keep_quality('{"probes": 3, "refine": 2}')
     for r in ROWS[:8]:
@@ -163,7 +163,7 @@ def test_what_is_kept_in_the_table_outlives_compaction(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
     assert store.sources() == ["/a", "/b"]
     assert store.quality() == '{"probes": 3, "refine": 2}'
-    assert store.about == about(MODEL, "small")
+    assert store.about == About.of(MODEL, "small")
     assert len(store.nearest(vectors(1)[0], 20)) == 8
     store.put([row("/b/1.jpg", vectors(1)[0], source="/b")])
     store.forget("/b")
@@ -217,7 +217,7 @@ def test_another_model_is_told_apart_and_another_precision_is_not() -> None:
     assert model_digest(model) == model_digest(half) != model_digest(other)
     check_same_model(about(model, "one"), about(half, "half"), "db")
     with pytest.raises(SearchError, match=r"indexed with one, and other is another .* --rebuild"):
-        check_same_model(about(model, "one"), about(other, "other"), "db")
+        check_same_model(About.of(model, "one"), About.of(other, "other"), "db")
 
 
 @given(

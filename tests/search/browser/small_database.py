@@ -14,7 +14,7 @@ pytest.importorskip("lancedb", reason='the search page needs pip install "longcl
 
 from longclip import load
 from longclip.data import open_collection
-from longclip.search.database.provenance import about
+from longclip.search.database.provenance import About
 from longclip.search.database.schema import Facts, ImageRow
 from longclip.search.database.store import Store
 from longclip.search.query.searcher import Searcher
@@ -36,7 +36,7 @@ def small_searcher(place: Path) -> tuple[Searcher, list[Facts]]:
     """The bundled model over photos in two folders."""
     model = load("nano")
     rows = make_rows(place / "photos", model)
-    store = Store.create(str(place / "db"), about(model, "nano"))
+    store = Store.create(str(place / "db"), About.of(model, "nano"))
     store.put(rows)
     return Searcher(store, model), [row.facts for row in rows]
 

@@ -16,7 +16,7 @@ import uvicorn
 from PIL import Image, ImageDraw
 
 from longclip.model import CLIP
-from longclip.search.database.provenance import about
+from longclip.search.database.provenance import About
 from longclip.search.database.schema import Facts, ImageRow
 from longclip.search.database.store import Store
 from longclip.search.query.searcher import Searcher
@@ -80,7 +80,7 @@ def make_database(folder: Path, model: CLIP, count: int = 24) -> Store:
     for number in range(count):
         name = HOSTILE if number == 0 else f"{number:02}{SUFFIXES[number % 4]}"
         picture(number).save(photos / name)
-    store = Store.create(str(folder / "db"), about(model, "nano"))
+    store = Store.create(str(folder / "db"), About.of(model, "nano"))
     store.put([row(path, model) for path in sorted(photos.iterdir())])
     return store
 

@@ -13,7 +13,7 @@ from served import Served, data_url, picture, serving
 
 from longclip.inputs import clip_tokenizer
 from longclip.model import CLIP
-from longclip.search.database.provenance import about
+from longclip.search.database.provenance import About
 from longclip.search.database.store import Store
 from longclip.search.query.searcher import Searcher
 from longclip.search.service.schemas import EmbeddingsRequest
@@ -136,7 +136,7 @@ def test_the_models_are_the_one_that_is_served(client: "openai.OpenAI") -> None:
 
 def test_clients_are_not_told_where_the_model_lies(nano: CLIP, tmp_path: Path) -> None:
     place = "/home/me/runs/nano-248"
-    store = Store.create(str(tmp_path / "db"), about(nano, place))
+    store = Store.create(str(tmp_path / "db"), About.of(nano, place))
     with serving(Searcher(store, nano)) as served:
         client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="x", max_retries=0)
         [model] = client.models.list()

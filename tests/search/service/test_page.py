@@ -56,7 +56,7 @@ def constant(name: str) -> float:
 
 
 def test_page_and_server_agree_on_bounds_and_words() -> None:
-    assert f'maxlength="{schemas.LONGEST_TEXT}"' in HTML
+    assert f'maxlength="{schemas.MAX_TEXT_CHARACTERS}"' in HTML
     assert constant("SATISFIED") == sentence_scores.SATISFIED
     assert constant("UNSATISFIED") == sentence_scores.UNSATISFIED
     states = dict(re.findall(r'(yes|open|no): \[".", "([\w ]+)"\]', SCRIPT))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from served import data_url, picture, serving
 
 from longclip.search.query.searcher import Searcher
-from longclip.search.service.embedder import Embedder, Input, Remembering
+from longclip.search.service.embedder import Embedder, Input, RecentEmbeddings
 
 Vectors = NDArray[np.float32]
 
@@ -28,8 +28,8 @@ class Model:
         return np.array([[number] for number in numbers], np.float32)
 
 
-def ask(remembering: Remembering, numbers: Sequence[int]) -> list[int]:
-    rows = asyncio.run(remembering([(number,) for number in numbers]))
+def ask(recent: RecentEmbeddings, numbers: Sequence[int]) -> list[int]:
+    rows = asyncio.run(recent([(number,) for number in numbers]))
     return [int(row[0]) for row in rows]
 
 
@@ -37,25 +37,25 @@ def ask(remembering: Remembering, numbers: Sequence[int]) -> list[int]:
     st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=8), max_size=12), st.integers(1, 12)
 )
 def test_everybody_gets_what_they_asked_for(requests: list[list[int]], most: int) -> None:
-    remembering = Remembering(Model(), most)
+    recent = RecentEmbeddings(Model(), most)
     for numbers in requests:
-        assert ask(remembering, numbers) == numbers
+        assert ask(recent, numbers) == numbers
 
 
 def test_only_what_is_new_is_embedded_and_each_once() -> None:
     model = Model()
-    remembering = Remembering(model)
-    assert ask(remembering, [1, 2, 1, 3]) == [1, 2, 1, 3]
-    assert ask(remembering, [3, 4, 1, 4]) == [3, 4, 1, 4]
-    assert ask(remembering, [4, 3]) == [4, 3]
+    recent = RecentEmbeddings(model)
+    assert ask(recent, [1, 2, 1, 3]) == [1, 2, 1, 3]
+    assert ask(recent, [3, 4, 1, 4]) == [3, 4, 1, 4]
+    assert ask(recent, [4, 3]) == [4, 3]
     assert model.asked == [[1, 2, 3], [4]]
 
 
 def test_what_was_used_longest_ago_is_forgotten() -> None:
     model = Model()
-    remembering = Remembering(model, most=3)
+    recent = RecentEmbeddings(model, most=3)
     for numbers in ([1, 2, 3], [1], [4], [1, 3], [2]):
-        ask(remembering, numbers)
+        ask(recent, numbers)
     assert model.asked == [[1, 2, 3], [4], [2]]
 
 
@@ -67,11 +67,11 @@ def test_an_error_is_not_remembered() -> None:
             raise ValueError("not now")
         return np.ones((len(items), 1), np.float32)
 
-    remembering = Remembering(embed)
+    recent = RecentEmbeddings(embed)
     with pytest.raises(ValueError, match="not now"):
-        ask(remembering, [5])
+        ask(recent, [5])
     works = True
-    assert ask(remembering, [5]) == [1]
+    assert ask(recent, [5]) == [1]
 
 
 def test_pictures_are_known_by_their_pixels() -> None:
@@ -82,9 +82,9 @@ def test_pictures_are_known_by_their_pixels() -> None:
         return np.array([[np.sum(item)] for item in items], np.float32)
 
     black, white = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 255, np.uint8)
-    remembering = Remembering(embed)
+    recent = RecentEmbeddings(embed)
     for pictures in ([black, white], [white.copy()], [black.copy(), white]):
-        rows = asyncio.run(remembering(pictures))
+        rows = asyncio.run(recent(pictures))
         assert rows[:, 0].tolist() == [picture.sum() for picture in pictures]
     assert seen == [2]
 

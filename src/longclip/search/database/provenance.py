@@ -1,4 +1,4 @@
-"""Which model made the embeddings of a database, kept in the table itself."""
+"""Provenance of embeddings: the model that made them, kept in the table itself."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ KEY = b"longclip.search"
 
 @dataclass(frozen=True)
 class About:
-    """What a database was made with.
+    """The model that a database was made with.
 
     Attributes:
         model: what the model was called when it was opened: a directory, a hub name.
@@ -29,13 +29,18 @@ class About:
     context_length: int
     format: int = FORMAT
 
+    @staticmethod
+    def of(model: CLIP, name: str) -> "About":
+        """Describe a model that was opened under this name."""
+        return About(name, digest_of(model), model.embedding_dim, model.context_length)
+
     def metadata(self) -> dict[bytes, bytes]:
-        """For the table's schema."""
+        """Return it as metadata of the table's schema."""
         return {KEY: json.dumps(asdict(self)).encode()}
 
     @staticmethod
     def read(metadata: dict[bytes, bytes] | None, place: str) -> "About":
-        """From the table's schema; raises SearchError where it is not one of ours."""
+        """Read it from the table's schema; raises SearchError where it is not one of ours."""
         found = (metadata or {}).get(KEY)
         if found is None:
             raise SearchError(

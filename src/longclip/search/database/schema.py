@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from longclip.search.database.lance import KEY
 
-Pixels = Annotated[int, pa.int32()]
-ID_DIGITS = 32
-ID_PATTERN = f"[0-9a-f]{{{ID_DIGITS}}}"
+_PixelCount = Annotated[int, pa.int32()]
+_ID_DIGITS = 32
+ID_PATTERN = f"[0-9a-f]{{{_ID_DIGITS}}}"
 PACKED = "facts"
 """The column with all facts of an image."""
 
@@ -51,8 +51,8 @@ class Facts:
     sha256: str
     bytes: int
     mtime_ns: int = 0
-    width: Pixels = 0
-    height: Pixels = 0
+    width: _PixelCount = 0
+    height: _PixelCount = 0
     format: str = ""
     taken: datetime | None = None
     latitude: float | None = None
@@ -98,7 +98,7 @@ class ImageRow:
 
 def id_of(uri: str) -> str:
     """Return the id of the image at `uri`."""
-    return hashlib.sha256(uri.encode("utf-8", "surrogatepass")).hexdigest()[:ID_DIGITS]
+    return hashlib.sha256(uri.encode("utf-8", "surrogatepass")).hexdigest()[:_ID_DIGITS]
 
 
 def schema(width: int, metadata: dict[bytes, bytes]) -> pa.Schema:
@@ -144,7 +144,7 @@ _ARROW_TYPES: dict[Any, pa.DataType] = {
 
 
 def _arrow_type(kind: Any) -> pa.DataType:
-    """Return the column type of an annotation of `Facts`: `str`, `float | None`, `Pixels` …"""
+    """Return the column type of an annotation of `Facts`: `str`, `float | None` …"""
     for each in get_args(kind) or (kind,):
         if isinstance(each, pa.DataType):
             return each

@@ -10,7 +10,7 @@ from longclip.data.storage import is_url
 from longclip.errors import SearchError
 from longclip.model import CLIP
 from longclip.search.database.lance import quoted
-from longclip.search.database.provenance import about, check_same_model
+from longclip.search.database.provenance import About, check_same_model
 from longclip.search.database.reader import Known, Reader
 from longclip.search.database.store import Store
 from longclip.search.sources.folders import FolderSource, JoinedSource
@@ -250,7 +250,7 @@ def open_database(
     place: str, model: CLIP, name: str, rebuild: bool, sources: Sequence[str]
 ) -> Store:
     """Open or make the database, which knows its sources before there is anything in it."""
-    given = about(model, name)
+    given = About.of(model, name)
     if rebuild or not Store.exists(place):
         return Store.create(place, given, replace=rebuild, sources=sources)
     store = Store.open(place)

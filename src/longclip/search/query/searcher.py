@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from longclip.errors import CheckpointError, SearchError
 from longclip.inputs import split_sentences
 from longclip.model import CLIP, load
-from longclip.search.database.provenance import about, check_same_model
+from longclip.search.database.provenance import About, check_same_model
 from longclip.search.database.reader import Hit, Reader
 from longclip.search.database.schema import ImageRow
 from longclip.search.database.vector_index import EXACT_BELOW, IndexQuality, read_quality
@@ -278,7 +278,7 @@ def open_searcher(
             f"{place} was indexed with {name}, which cannot be opened here: {error}. "
             "Say with --model where it is"
         ) from error
-    check_same_model(store.about, about(loaded, name), place)
+    check_same_model(store.about, About.of(loaded, name), place)
     return Searcher(store, loaded)
 
 

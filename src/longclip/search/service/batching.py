@@ -1,4 +1,4 @@
-"""Requests of many clients through the model in common batches.
+"""Batches of the requests of many clients, for one model.
 
 One thread embeds. What arrives while it is busy waits and goes along in the next batch, so batches
 grow with the load by themselves. Of the requests that wait each gives one item in turn: a search of
@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class BatchDone:
-    """What a batch was, for whoever counts."""
+    """Size and time of a batch, for metrics."""
 
     items: int
     tokens: int
@@ -58,7 +58,7 @@ class Batcher(Generic[Item]):
         cost: tokens of an item.
         batch_tokens: most tokens of a batch; an item that has more goes alone.
         wait: seconds for which a batch that is not full waits for more.
-        on_batch: told of every batch, by that thread.
+        on_batch: called with every batch, by that thread.
     """
 
     def __init__(
@@ -120,21 +120,21 @@ class Batcher(Generic[Item]):
 
     @property
     def alive(self) -> bool:
-        """Whether what is submitted will be embedded."""
+        """Return whether what is submitted will be embedded."""
         return self._thread.is_alive() and not self._closed
 
     @property
     def waiting_requests(self) -> int:
-        """Requests of which items wait."""
+        """Return how many requests have items that wait."""
         return len(self._requests)
 
     @property
     def waiting_tokens(self) -> int:
-        """Tokens that wait."""
+        """Return how many tokens wait."""
         return self._waiting_tokens
 
     def expected_wait(self) -> float:
-        """Seconds until what waits now is embedded, going by the batches so far."""
+        """Return the seconds until what waits now is embedded, going by the batches so far."""
         rate = self._tokens_per_second
         return self._waiting_tokens / rate if rate else 0.0
 

@@ -1,4 +1,4 @@
-"""What the service embeds, and how."""
+"""Embedding of texts and images for the service, and a cache of recent embeddings."""
 
 import hashlib
 from collections import OrderedDict
@@ -32,23 +32,23 @@ class Embedder:
 
     @property
     def batch_tokens(self) -> int:
-        """As many as the model takes at once."""
+        """Return how many tokens the model takes at once."""
         return SMALL_TOKEN_BUDGET if self.model.device.type == "cpu" else LARGE_TOKEN_BUDGET
 
     def tokens(self, text: str) -> Tokens:
-        """The ids of a whole text, however long it is."""
+        """Return the ids of a whole text, however long it is."""
         return tuple(clip_tokenizer().encode([text])[0])
 
     def pixels(self, image: Image.Image) -> Pixels:
-        """An image as the model sees it; raises ImageError where it has no usable shape."""
+        """Preprocess an image; raises ImageError where it has no usable shape."""
         return self.model.preprocess.pixels(image)
 
     def cost(self, item: Input) -> int:
-        """Tokens of a text, patches of an image."""
+        """Return the tokens of a text, the patches of an image."""
         return len(item) if isinstance(item, tuple) else self._image_tokens
 
     def __call__(self, items: Sequence[Input]) -> NDArray[np.float32]:
-        """float32 [N, D], each of length one, in the order of `items`."""
+        """Embed to float32 [N, D], each row of length one, in the order of `items`."""
         rows = np.empty((len(items), self.model.embedding_dim), np.float32)
         texts = [(i, item) for i, item in enumerate(items) if isinstance(item, tuple)]
         images = [(i, item) for i, item in enumerate(items) if not isinstance(item, tuple)]
@@ -64,12 +64,15 @@ class Embedder:
 
 Vectors = NDArray[np.float32]
 
-MOST = 4096
+MAX_CACHED_EMBEDDINGS = 4096
 """Embeddings that are kept: some megabytes."""
 
 
-class Remembering:
+class RecentEmbeddings:
     """Embeds only what it has not embedded lately. Used by the event loop alone.
+
+    People who look for a picture ask almost the same again and again: the next page of the same
+    query, the description with one sentence changed, another filter.
 
     Args:
         embed: items to float32 [N, D], in their order.
@@ -77,14 +80,16 @@ class Remembering:
     """
 
     def __init__(
-        self, embed: Callable[[Sequence[Input]], Awaitable[Vectors]], most: int = MOST
+        self,
+        embed: Callable[[Sequence[Input]], Awaitable[Vectors]],
+        most: int = MAX_CACHED_EMBEDDINGS,
     ) -> None:
         self._embed = embed
         self._most = most
         self._kept: OrderedDict[Hashable, NDArray[np.float32]] = OrderedDict()
 
     async def __call__(self, items: Sequence[Input]) -> Vectors:
-        """float32 [len(items), D]; at least one item."""
+        """Embed at least one item to float32 [len(items), D]."""
         keys = [_key(item) for item in items]
         found = {key: self._kept[key] for key in keys if key in self._kept}
         missing = {key: item for key, item in zip(keys, items, strict=True) if key not in found}
@@ -104,5 +109,5 @@ class Remembering:
 
 
 def _key(item: Input) -> Hashable:
-    """Ids as they are; of pixels, which are large, a hash."""
+    """Return ids as they are, and of pixels, which are large, a hash."""
     return item if isinstance(item, tuple) else hashlib.sha256(item.tobytes()).digest()

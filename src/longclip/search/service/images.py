@@ -1,4 +1,4 @@
-"""Thumbnails and originals, by id; no path ever comes from a client."""
+"""Images that clients fetch, by id and never by path, and images that they send, as data URLs."""
 
 import base64
 import binascii
@@ -18,7 +18,7 @@ from longclip.search.service.service import Service
 from longclip.search.sources.open_image_source import read_original
 
 _ID = re.compile(ID_PATTERN)
-SHOWN = {
+BROWSER_FORMATS = {
     "AVIF": "image/avif",
     "BMP": "image/bmp",
     "GIF": "image/gif",
@@ -29,12 +29,12 @@ SHOWN = {
 }
 """Formats that browsers show, by Pillow's names."""
 
-_QUALITY = 90
-_CACHED = {"cache-control": "private, max-age=300"}
+_JPEG_QUALITY = 90
+_CACHE_HEADERS = {"cache-control": "private, max-age=300"}
 
 
 def images_router(service: Service) -> APIRouter:
-    """The routes."""
+    """Return the routes of thumbnails and originals."""
     router = APIRouter()
 
     @router.get("/thumb/{id}", summary="A small JPEG", response_class=Response)
@@ -42,7 +42,7 @@ def images_router(service: Service) -> APIRouter:
         content = service.store.thumbnail(id) if _ID.fullmatch(id) else None
         if not content:
             raise RequestError(404, "there is no such image in the database (any more)")
-        return Response(content, media_type="image/jpeg", headers=_CACHED)
+        return Response(content, media_type="image/jpeg", headers=_CACHE_HEADERS)
 
     @router.get("/image/{id}", summary="The original", response_class=Response)
     async def original(id: str) -> Response:
@@ -72,11 +72,11 @@ def _answer(content: bytes, facts: Facts) -> Response:
     shown, kind = for_browser(content, facts)
     name = quote(facts.name, safe="", errors="replace")
     disposition = {"content-disposition": f"inline; filename*=UTF-8''{name}"}
-    return Response(shown, media_type=kind, headers=_CACHED | disposition)
+    return Response(shown, media_type=kind, headers=_CACHE_HEADERS | disposition)
 
 
 def for_browser(content: bytes, facts: Facts) -> tuple[bytes, str]:
-    """An image file that browsers show, and its type: as it is, or as a JPEG.
+    """Return an image file that browsers show, and its type: as it is, or as a JPEG.
 
     Whatever has taken the place of the image since it was indexed is given out only if it is an
     image, too.
@@ -86,11 +86,11 @@ def for_browser(content: bytes, facts: Facts) -> tuple[bytes, str]:
     """
     try:
         with open_image(io.BytesIO(content)) as image:
-            kind = SHOWN.get(image.format or "")
+            kind = BROWSER_FORMATS.get(image.format or "")
         if kind:
             return content, kind
         file = io.BytesIO()
-        decode_image(content).save(file, "JPEG", quality=_QUALITY)
+        decode_image(content).save(file, "JPEG", quality=_JPEG_QUALITY)
     except (ImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise RequestError(
             404, f"{facts.name} can no longer be read as an image; its thumbnail is still there"
@@ -98,17 +98,17 @@ def for_browser(content: bytes, facts: Facts) -> tuple[bytes, str]:
     return file.getvalue(), "image/jpeg"
 
 
-LARGEST = 50_000_000
+MAX_UPLOAD_PIXELS = 50_000_000
 """Pixels; clients are strangers, and several images may be decoded at once."""
 
 
 def is_data_url(text: str) -> bool:
-    """Whether an input is an image and no text."""
+    """Return whether an input is an image and no text."""
     return text[:11].lower() == "data:image/"
 
 
 def decode_data_url(url: str, param: str) -> Image.Image:
-    """The picture in `data:image/…;base64,…`, in RGB and upright.
+    """Decode the picture in `data:image/…;base64,…`, in RGB and upright.
 
     Raises:
         RequestError: where it is anything else; names `param`.
@@ -126,4 +126,4 @@ def decode_data_url(url: str, param: str) -> Image.Image:
         content = base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
         raise RequestError(400, f"{param}: not valid base64: {error}", param=param) from error
-    return decode_image(content, max_pixels=LARGEST)
+    return decode_image(content, max_pixels=MAX_UPLOAD_PIXELS)

@@ -1,4 +1,4 @@
-"""What Prometheus is told."""
+"""Counters and times for Prometheus."""
 
 import time
 from collections.abc import Callable
@@ -54,7 +54,7 @@ class Metrics:
         self._batch_seconds.observe(batch.seconds)
 
     def gauge(self, name: str, help: str, value: Callable[[], float]) -> None:
-        """A number that is asked for when Prometheus asks."""
+        """Add a number that is computed when Prometheus asks."""
         Gauge(f"longclip_{name}", help, registry=self.registry).set_function(value)
 
 
@@ -66,7 +66,7 @@ class Measured:
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, and count."""
+        """Pass a request on, and count it and its time."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

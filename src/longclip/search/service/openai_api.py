@@ -15,7 +15,7 @@ from longclip.search.service.embedder import Embedder, Input, Tokens
 from longclip.search.service.images import decode_data_url, is_data_url
 from longclip.search.service.request_errors import RequestError
 from longclip.search.service.schemas import (
-    LONGEST_TEXT,
+    MAX_TEXT_CHARACTERS,
     EmbeddingsRequest,
     ModelAnswer,
     ModelsAnswer,
@@ -24,7 +24,7 @@ from longclip.search.service.service import Service
 
 
 def openai_router(service: Service) -> APIRouter:
-    """The routes."""
+    """Return the routes of OpenAI's API."""
     router = APIRouter()
 
     @router.post("/v1/embeddings", summary="Embed texts and images")
@@ -46,7 +46,7 @@ def openai_router(service: Service) -> APIRouter:
 def read_inputs(
     embedder: Embedder, given: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
 ) -> list[Input]:
-    """What is to be embedded, checked, so that none of it can fail later.
+    """Read what is to be embedded, and check it, so that none of it can fail later.
 
     Raises:
         RequestError: naming the input that cannot be embedded.
@@ -69,10 +69,10 @@ def _read_text(embedder: Embedder, text: str, param: str) -> Input:
         return embedder.pixels(decode_data_url(text, param))
     if not text:
         raise RequestError(400, f"{param} is an empty text", param=param)
-    if len(text) > LONGEST_TEXT:  # not even its tokens are counted
+    if len(text) > MAX_TEXT_CHARACTERS:  # not even its tokens are counted
         raise RequestError(
             400,
-            f"{param} has {len(text):,} characters; a text may have {LONGEST_TEXT:,}",
+            f"{param} has {len(text):,} characters; a text may have {MAX_TEXT_CHARACTERS:,}",
             param=param,
             code="context_length_exceeded",
         )
@@ -80,7 +80,7 @@ def _read_text(embedder: Embedder, text: str, param: str) -> Input:
 
 
 def _read_ids(embedder: Embedder, ids: Sequence[int], param: str) -> Tokens:
-    """Ids of a client's own tokenizer; begin and end are added where they are missing."""
+    """Read ids of a client's own tokenizer; begin and end are added where they are missing."""
     tokenizer = clip_tokenizer()
     begin, end = tokenizer.bos_token_id, tokenizer.eot_token_id
     inner = list(ids)
@@ -129,8 +129,8 @@ def _check_dimensions(wanted: int | None, width: int) -> None:
         )
 
 
-def shortened(rows: NDArray[np.float32], dimensions: int | None) -> NDArray[np.float32]:
-    """The first numbers of each row, of length one again."""
+def _truncated(rows: NDArray[np.float32], dimensions: int | None) -> NDArray[np.float32]:
+    """Return the first numbers of each row, of length one again."""
     if dimensions is None or dimensions == rows.shape[1]:
         return rows
     part = rows[:, :dimensions]
@@ -142,7 +142,7 @@ def shortened(rows: NDArray[np.float32], dimensions: int | None) -> NDArray[np.f
 def _answer(
     request: EmbeddingsRequest, items: Sequence[Input], rows: NDArray[np.float32], model: str
 ) -> JSONResponse:
-    rows = shortened(rows, request.dimensions)
+    rows = _truncated(rows, request.dimensions)
     written: list[Any] = (
         [base64.b64encode(row.astype("<f4").tobytes()).decode() for row in rows]
         if request.encoding_format == "base64"

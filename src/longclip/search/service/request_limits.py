@@ -1,4 +1,4 @@
-"""How large a request may be, how long it may take, and how many may be under way."""
+"""Limits of requests: their size, their time, and how many may be under way."""
 
 import asyncio
 import math
@@ -11,12 +11,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longclip.search.service.request_errors import Busy, RequestError
 
-LONGEST_RETRY = 60
-"""Seconds after which a client that is refused is told to come back, at most."""
+MAX_RETRY_SECONDS = 60
+"""The most that a refused client is asked to wait before it comes back."""
 
 
 class Admission:
-    """The places for requests that cost something. Used by the event loop alone.
+    """Places for requests that cost something. Used by the event loop alone.
 
     Args:
         places: how many there are.
@@ -33,7 +33,7 @@ class Admission:
         """Hold one of the places; raises Busy where all are taken."""
         if self.taken >= self.places:
             seconds = math.ceil(self._expected_wait())
-            raise Busy(min(max(seconds, 1), LONGEST_RETRY))
+            raise Busy(min(max(seconds, 1), MAX_RETRY_SECONDS))
         self.taken += 1
         try:
             yield
@@ -58,7 +58,7 @@ class Limits:
         self.seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or refuse."""
+        """Pass a request on within the limits, or refuse it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""What goes over the wire."""
+"""Requests and answers as JSON."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -10,18 +10,18 @@ from longclip.search.database.schema import ID_PATTERN
 from longclip.search.query import DEFAULT_COUNT
 from longclip.search.query.query import Query
 
-LONGEST_TEXT = 20_000
-LONGEST_NAME = 1000
-LONGEST_DATE = 100
-MOST_INPUTS = 2048
-MOST_TOKENS = 4096
+MAX_TEXT_CHARACTERS = 20_000
+MAX_MODEL_NAME_CHARACTERS = 1000
+MAX_DATE_CHARACTERS = 100
+MAX_INPUTS = 2048
+MAX_INPUT_TOKENS = 4096
 """Of an input that comes as ids; what the model reads is checked besides."""
-MOST_FIELDS = 64
+MAX_FIELDS = 64
 
 # Of a long list of what it may not have, only the first is an error: each would cost a kilobyte.
-_Ids = Annotated[list[int], Field(max_length=MOST_TOKENS, fail_fast=True)]
-Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
-_Date = Annotated[str, Field(max_length=LONGEST_DATE)]
+_Ids = Annotated[list[int], Field(max_length=MAX_INPUT_TOKENS, fail_fast=True)]
+Text = Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)]
+_Date = Annotated[str, Field(max_length=MAX_DATE_CHARACTERS)]
 Id = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
 
 
@@ -33,13 +33,13 @@ class _Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _few_fields(cls, given: Any) -> Any:
-        if isinstance(given, dict) and len(given) > MOST_FIELDS:
-            raise UsageError(f"it has {len(given):,} fields; it may have {MOST_FIELDS}")
+        if isinstance(given, dict) and len(given) > MAX_FIELDS:
+            raise UsageError(f"it has {len(given):,} fields; it may have {MAX_FIELDS}")
         return given
 
 
 class SearchRequest(_Strict):
-    """What is looked for: a text, an image, an image of the database, or several of these."""
+    """A query: a text, an image, an image of the database, or several of these."""
 
     text: Text = ""
     without: Annotated[list[Text], Field(alias="not", max_length=32, fail_fast=True)] = []
@@ -58,7 +58,7 @@ class SearchRequest(_Strict):
 
 
 class HitAnswer(BaseModel):
-    """An image that was found."""
+    """An image that was found; what its facts mean is said in `longclip.search.Facts`."""
 
     id: str
     uri: str
@@ -94,7 +94,7 @@ class SearchAnswer(BaseModel):
 
 
 class AboutAnswer(BaseModel):
-    """What is served."""
+    """The database and the model that are served."""
 
     model: str
     images: int
@@ -119,24 +119,24 @@ class TokensAnswer(BaseModel):
 
 
 class EmbeddingsRequest(BaseModel):
-    """OpenAI's; `user` and whatever else clients send is of no effect.
+    """A request of OpenAI's API; `user` and whatever else clients send is of no effect.
 
     An input may also be an image: a data URL.
     """
 
     input: (
         str
-        | Annotated[list[str], Field(min_length=1, max_length=MOST_INPUTS, fail_fast=True)]
+        | Annotated[list[str], Field(min_length=1, max_length=MAX_INPUTS, fail_fast=True)]
         | Annotated[_Ids, Field(min_length=1)]
-        | Annotated[list[_Ids], Field(min_length=1, max_length=MOST_INPUTS, fail_fast=True)]
+        | Annotated[list[_Ids], Field(min_length=1, max_length=MAX_INPUTS, fail_fast=True)]
     )
-    model: Annotated[str, Field(max_length=LONGEST_NAME)]
+    model: Annotated[str, Field(max_length=MAX_MODEL_NAME_CHARACTERS)]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Field(ge=1)] | None = None
 
 
 class ModelAnswer(BaseModel):
-    """OpenAI's."""
+    """A model in OpenAI's API."""
 
     id: str
     object: Literal["model"] = "model"
@@ -145,7 +145,7 @@ class ModelAnswer(BaseModel):
 
 
 class ModelsAnswer(BaseModel):
-    """OpenAI's: the one model that is served."""
+    """The list of models in OpenAI's API: the one that is served."""
 
     object: Literal["list"] = "list"
     data: list[ModelAnswer]

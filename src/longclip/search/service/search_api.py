@@ -1,4 +1,4 @@
-"""Searching, and what the page asks besides."""
+"""`POST /v1/search`, and the routes that the page asks besides."""
 
 import time
 
@@ -25,7 +25,7 @@ from longclip.search.service.tokens import token_cuts
 
 
 def search_router(service: Service) -> APIRouter:
-    """The routes."""
+    """Return the routes of search."""
     router = APIRouter(prefix="/v1")
 
     @router.get("/about", summary="What is served")
@@ -61,7 +61,7 @@ def search_router(service: Service) -> APIRouter:
 async def _search(service: Service, request: SearchRequest) -> SearchAnswer:
     began = time.perf_counter()
     reading, items = await service.decoding(_read, service, request)
-    rows = await service.embed_again(items) if items else np.empty((0, 0), np.float32)
+    rows = await service.embed_cached(items) if items else np.empty((0, 0), np.float32)
     count = len(reading.texts)
     vectors = QueryVectors(rows[:count], rows[count] if reading.query.image is not None else None)
 

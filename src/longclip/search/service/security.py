@@ -1,4 +1,4 @@
-"""Who is let in, and what browsers are told.
+"""Security of the service: who is let in, and the headers that browsers heed.
 
 Without a token the service trusts this machine alone. A browser on it is also visited by other
 people's pages, so requests that those start are refused: under a foreign host name (DNS rebinding)
@@ -47,7 +47,7 @@ class Security:
         self.token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or refuse."""
+        """Pass a request on, or refuse it."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
@@ -61,7 +61,7 @@ class Security:
                     headers.setdefault(name, value)
             await send(message)
 
-        answer = self._welcome(scope)
+        answer = self._login(scope)
         if answer is None:
             try:
                 self._check(scope)
@@ -88,7 +88,7 @@ class Security:
                 headers={"WWW-Authenticate": "Bearer"},
             )
 
-    def _welcome(self, scope: Scope) -> Response | None:
+    def _login(self, scope: Scope) -> Response | None:
         """A cookie for a browser that comes with the right token in the address."""
         if self.token is None or scope["path"] != "/" or scope["method"] != "GET":
             return None
@@ -109,7 +109,7 @@ class Security:
 
 
 def page_policy(nonce: str) -> str:
-    """What the page may do: its own scripts and styles, marked with `nonce`, and this service."""
+    """Return what the page may load: what is marked with `nonce`, and this service."""
     return (
         f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; "
         "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; "
@@ -129,7 +129,7 @@ def _split(url: str) -> SplitResult:
 
 
 def _is_foreign(scope: Scope, headers: Mapping[str, str]) -> bool:
-    """Whether a browser says that another site's page has started this request."""
+    """Return whether a browser says that another site's page has started this request."""
     if scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate":
         return False  # following a link shows the page and gives the other site nothing
     origin = headers.get("origin")
@@ -152,7 +152,7 @@ def _holds_cookie(headers: Mapping[str, str], token: str) -> bool:
 
 
 def _cookie_of(token: str) -> str:
-    """What stands for the token in a browser, which should not keep the token itself."""
+    """Return what stands for the token in a browser, which should not keep the token itself."""
     return hmac.new(token.encode(), b"longclip session", hashlib.sha256).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Listening, and stopping in order."""
+"""The server: it listens, and stops in order."""
 
 import socket
 from collections.abc import Callable
@@ -8,28 +8,28 @@ import uvicorn
 from longclip.search.query.searcher import Searcher
 from longclip.search.service.app import create_app
 from longclip.search.service.config import ServeConfig
-from longclip.search.service.request_limits import LONGEST_RETRY
+from longclip.search.service.request_limits import MAX_RETRY_SECONDS
 
-_TO_FINISH = 5
+_SECONDS_TO_FINISH = 5
 """Seconds beyond the time of a request that are left for it when the service stops."""
 
-_KEEP_ALIVE = LONGEST_RETRY + _TO_FINISH
-"""Seconds that a silent connection stays: who is told to come back later finds it open."""
+_KEEP_ALIVE_SECONDS = MAX_RETRY_SECONDS + _SECONDS_TO_FINISH
+"""A silent connection stays that long: a client that has to come back later finds it open."""
 
-_BACKLOG = 2048
+_MAX_WAITING_CONNECTIONS = 2048
 
 
 def serve(
     searcher: Searcher, config: ServeConfig, on_listening: Callable[[str], None] | None = None
 ) -> None:
-    """Serve until the process is told to stop (SIGINT, SIGTERM).
+    """Serve until the process receives SIGINT or SIGTERM.
 
     What has been accepted by then is finished.
 
     Args:
         searcher: a database and its model.
         config: how to listen and whom to let in.
-        on_listening: told the address when connections are taken.
+        on_listening: called with the address when connections are taken.
 
     Raises:
         OSError: where the address or port cannot be had.
@@ -42,7 +42,7 @@ def serve(
 
 
 def make_server(searcher: Searcher, config: ServeConfig) -> uvicorn.Server:
-    """A server that has yet to run."""
+    """Make a server that has yet to run."""
     return uvicorn.Server(
         uvicorn.Config(
             create_app(searcher, config),
@@ -57,7 +57,7 @@ def make_server(searcher: Searcher, config: ServeConfig) -> uvicorn.Server:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; raises OSError, saying what to do, where there can be none."""
+    """Open a listening socket; raises OSError, saying what to do, where there can be none."""
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
         family, kind, protocol, _, address = found[0]
@@ -66,7 +66,7 @@ def listen(host: str, port: int) -> socket.socket:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
-            listener.listen(_BACKLOG)
+            listener.listen(_MAX_WAITING_CONNECTIONS)
         except OSError:
             listener.close()
             raise
@@ -79,6 +79,6 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address_of(listener: socket.socket, host: str) -> str:
-    """The URL for a browser."""
+    """Return the URL for a browser."""
     name = f"[{host.strip('[]')}]" if ":" in host else host
     return f"http://{name}:{listener.getsockname()[1]}/"

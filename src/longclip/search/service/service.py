@@ -1,4 +1,4 @@
-"""What the routes share: a database, a model, and the thread that embeds."""
+"""The service that all routes share: a database, a model, and the thread that embeds."""
 
 import asyncio
 import logging
@@ -22,31 +22,28 @@ from longclip.search.database.provenance import About
 from longclip.search.query.searcher import Searcher
 from longclip.search.service.batching import Batcher
 from longclip.search.service.config import ServeConfig
-from longclip.search.service.embedder import Embedder, Input, Remembering
+from longclip.search.service.embedder import Embedder, Input, RecentEmbeddings
 from longclip.search.service.metrics import Metrics
-from longclip.search.service.request_errors import RequestError
+from longclip.search.service.request_errors import UNREADABLE, RequestError
 from longclip.search.service.request_limits import Admission
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_DECODERS = 4
+_MAX_DECODERS = 4
 """Images decoded at the same time: each may take hundreds of megabytes."""
 
-_READERS = 16
+_MAX_READERS = 16
 """Originals read at the same time; where storage is slow they wait long and cost little."""
 
-UNREADABLE = "the database cannot be read; see the log of the server"
-"""Said to clients instead of the cause, which names places on the server."""
-
-_LOOKED_AT = 10_000
-_EXAMPLES = 20
+_MAX_ROWS_SCANNED = 10_000
+_MAX_EXAMPLE_FOLDERS = 20
 
 _log = logging.getLogger("longclip.serve")
 
 
 class Service:
-    """Made once per application."""
+    """A database and its model in service; made once per application."""
 
     def __init__(self, searcher: Searcher, config: ServeConfig) -> None:
         self.searcher = searcher
@@ -63,51 +60,53 @@ class Service:
             wait=config.batch_wait,
             on_batch=self.metrics.batch_done,
         )
-        self.embed_again = Remembering(self.embed)
+        self.embed_cached = RecentEmbeddings(self.embed)
         self.admission = Admission(config.max_requests, self.batcher.expected_wait)
-        self._decoders = CapacityLimiter(_DECODERS)
-        self._readers = CapacityLimiter(_READERS)
+        self._decoders = CapacityLimiter(_MAX_DECODERS)
+        self._readers = CapacityLimiter(_MAX_READERS)
         self._trouble = ""
         self._folders: list[str] | None = None
         self._version: int | None = None
         self._add_gauges()
 
     async def embed(self, items: Sequence[Input]) -> NDArray[np.float32]:
-        """float32 [len(items), D], of length one. Cancelling this takes them out again."""
+        """Embed to float32 [len(items), D], of length one; cancelling this takes them out again."""
         return await asyncio.wrap_future(self.batcher.submit(items))
 
     async def decoding(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call something that may decode images, in one of few threads."""
+        """Call a function that may decode images, in one of few threads."""
         call = partial(function, *args, **kwargs)
         return await anyio.to_thread.run_sync(call, limiter=self._decoders)
 
     async def reading(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call something that waits for storage, so that it keeps nobody from decoding."""
+        """Call a function that waits for storage, in threads of its own."""
         call = partial(function, *args, **kwargs)
         return await anyio.to_thread.run_sync(call, limiter=self._readers)
 
     def trouble(self) -> str:
-        """Why searches cannot be answered; empty where they can."""
+        """Return why searches cannot be answered; empty where they can."""
         if not self.batcher.alive:
             return "the service is starting or shutting down"
         return self._trouble
 
     def check_ready(self) -> None:
-        """Raises RequestError where searches cannot be answered."""
+        """Raise RequestError where searches cannot be answered."""
         if trouble := self.trouble():
             raise RequestError(503, trouble, headers={"Retry-After": "5"})
 
     def example_folders(self) -> list[str]:
-        """Some folders with many images, as suggestions for filters."""
+        """Return some folders with many images, as suggestions for filters."""
         if self._folders is None:
             folders: Counter[str] = Counter()
-            for batch in self.store.scan(["folder"], limit=_LOOKED_AT):
+            for batch in self.store.scan(["folder"], limit=_MAX_ROWS_SCANNED):
                 folders.update(batch.column(0).to_pylist())
-            self._folders = sorted(folder for folder, _ in folders.most_common(_EXAMPLES))
+            self._folders = sorted(
+                folder for folder, _ in folders.most_common(_MAX_EXAMPLE_FOLDERS)
+            )
         return self._folders
 
     async def keep_fresh(self) -> None:
-        """See what is indexed while this runs; ends when it is cancelled."""
+        """Follow what is indexed while this runs; ends when it is cancelled."""
         while True:
             await asyncio.sleep(self.config.refresh)
             try:
@@ -121,7 +120,7 @@ class Service:
             self._trouble = trouble
 
     def _refresh(self) -> str:
-        """What is wrong with what is there now; raises whatever storage raises."""
+        """Return what is wrong with the database now; raises whatever storage raises."""
         self.store.refresh()
         version = self.store.table.version
         if version == self._version:
@@ -156,7 +155,7 @@ class Service:
 
 
 def public_name(model: str) -> str:
-    """A hub name as it is; of a file or directory its last part, the rest being nobody's business.
+    """Return a hub name as it is, and of a path only the last part, as clients see the name.
 
     Args:
         model: what a database was indexed with, see `About.model`.
