@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip.inputs import clip_tokenizer, split_sentences
-from longclip.search.query.pieces import Pieces, combined, count_tokens, split_text, unit
+from longclip.search.query.pieces import Pieces, combined_embedding, count_tokens, split_text, unit
 
 WORDS = st.sampled_from(["a", "red", "lighthouse", "stands", "antidisestablishmentarianism", "by"])
 SENTENCES = st.lists(WORDS, min_size=1, max_size=9).map(
@@ -72,7 +72,7 @@ def test_no_text_has_no_pieces(text):
 
 def test_pieces_count_by_their_tokens_whatever_the_length_of_their_embeddings():
     vectors = np.array([[2, 0, 0], [0, 30, 0]], np.float32)
-    found = combined(vectors, Pieces(("a", "b"), (30, 10)))
+    found = combined_embedding(vectors, Pieces(("a", "b"), (30, 10)))
     np.testing.assert_allclose(found, np.array([3, 1, 0]) / 10**0.5, rtol=1e-6)
     assert found.dtype == np.float32
 

@@ -78,7 +78,7 @@ def test_rows_by_any_key_and_more_than_a_few(store: Store) -> None:
 
 
 def test_more_keys_than_one_condition_takes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lance, "_VALUES", 7)
+    monkeypatch.setattr(lance, "_MAX_VALUES", 7)
     uris = [r.facts.uri for r in ROWS]
     hashes = [r.facts.sha256 for r in ROWS]
     assert set(store.known_at([*uris, "none"])) == set(uris)

@@ -68,7 +68,7 @@ def test_where_there_is_no_screen(programs: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_viewer_that_stays_open_is_not_waited_for(
     programs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(viewer, "_SECONDS", 0.2)
+    monkeypatch.setattr(viewer, "_WAIT_SECONDS", 0.2)
     done = programs / "done"
     program(programs, "xdg-open", f"/bin/sleep 1; echo > '{done}'")
     assert show(Path("a.png"))

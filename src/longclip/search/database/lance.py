@@ -1,4 +1,4 @@
-"""What all tables of a database share: the connection, SQL strings, what errors say."""
+"""LanceDB: the connection, SQL strings and errors that all tables of a database share."""
 
 import os
 import re
@@ -12,7 +12,7 @@ Out = TypeVar("Out")
 KEY = {"lance-schema:unenforced-primary-key": "true"}
 """Metadata of the column that names a row: two writers that merge the same one do not double it."""
 
-_VALUES = 1000
+_MAX_VALUES = 1000
 """In one condition: no parser of SQL is made for megabytes of one."""
 
 _STORAGE = (
@@ -24,11 +24,11 @@ _STORAGE = (
     (r"source: (BadScheme)", "its endpoint is not encrypted; AWS_ALLOW_HTTP=true allows that"),
     (r"(AWS credentials|TokenRequest)", "the environment holds no keys for this storage; set them"),
 )
-"""What tells a fault of object storage in a message of Lance's, and how to say it."""
+"""Patterns of faults of object storage in messages of Lance's, and how to word them."""
 
 
 def connect(place: str) -> Any:
-    """The LanceDB in a directory or at a URL."""
+    """Open the LanceDB in a directory or at a URL."""
     # Lance warns on standard error of changes to come in its own interface, once for every query.
     os.environ.setdefault("LANCEDB_LOG", "error")
     try:
@@ -42,7 +42,7 @@ def connect(place: str) -> Any:
 
 
 def tables(database: Any) -> list[str]:
-    """Names of its tables."""
+    """List the names of its tables."""
     found = database.list_tables()
     return list(getattr(found, "tables", found))
 
@@ -59,28 +59,28 @@ def commit(place: str, change: Callable[[], Out]) -> Out:
 
 
 def quoted(text: str) -> str:
-    """A string as SQL writes it."""
+    """Write a string as SQL does."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def among(column: str, values: Sequence[str]) -> Iterator[str]:
-    """Conditions that together ask for all rows with one of these values; none without values."""
-    for start in range(0, len(values), _VALUES):
-        listed = ", ".join(map(quoted, values[start : start + _VALUES]))
+    """Yield conditions that together ask for all rows with one of these values."""
+    for start in range(0, len(values), _MAX_VALUES):
+        listed = ", ".join(map(quoted, values[start : start + _MAX_VALUES]))
         yield f"{column} IN ({listed})"
 
 
 def is_storage(error: Exception) -> bool:
-    """Whether a query failed by what it reads, not by its filter."""
+    """Return whether a query failed by what it reads, not by its filter."""
     # A filter that cannot be parsed is a ValueError, one that fails on a value this RuntimeError.
     return isinstance(error, RuntimeError) and "Query Execution error" not in str(error)
 
 
 def reason(error: Exception) -> str:
-    """The first line as a sentence, without Lance's own columns and places in its source code."""
+    """Return an error's first line as a sentence, without Lance's columns and source places."""
     for pattern, words in _STORAGE:
-        if said := re.search(pattern, str(error)):
-            return f"{words.format(said[1].rstrip('. '))}."
+        if found := re.search(pattern, str(error)):
+            return f"{words.format(found[1].rstrip('. '))}."
     # Some errors have no message, a MemoryError for example.
     first = (str(error).splitlines() or [type(error).__name__])[0]
     line = re.sub(r", /[^,]*\.rs:\d+:\d+$", "", first)

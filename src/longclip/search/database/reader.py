@@ -1,4 +1,4 @@
-"""What is in a database: LanceDB, on disk or in object storage.
+"""The reader of a database: LanceDB, on disk or in object storage.
 
 Rows are keyed by `uri`. What is read stays as it was when the database was opened, or refreshed,
 whatever others write meanwhile.
@@ -66,7 +66,7 @@ class Reader:
 
     @classmethod
     def open(cls, place: str, version: int | None = None) -> Self:
-        """The database in a directory or at a URL of object storage (`s3://…`, `gs://…`).
+        """Open the database in a directory or at a URL of object storage (`s3://…`, `gs://…`).
 
         Args:
             place: where it is.
@@ -86,22 +86,22 @@ class Reader:
 
     @staticmethod
     def exists(place: str) -> bool:
-        """Whether there is a database."""
+        """Return whether there is a database."""
         if not is_url(place) and not os.path.isdir(place):
             return False
         return TABLE in tables(connect(place))
 
     @property
     def table(self) -> Any:
-        """The `lancedb` table, for what is not offered here."""
+        """Return the `lancedb` table, for what is not offered here."""
         return self._table
 
     def version(self) -> int:
-        """Grows with every write; old ones stay for an hour."""
+        """Return a number that grows with every write; old versions stay for an hour."""
         return int(self._table.version)
 
     def refresh(self) -> None:
-        """See what others have written."""
+        """Read what others have written since."""
         self._table.checkout_latest()
         self._depth = None
 
@@ -109,11 +109,11 @@ class Reader:
         return self.count()
 
     def sources(self) -> list[str]:
-        """What has been indexed, as `open_image_source` takes it."""
+        """List what has been indexed, as `open_image_source` takes it."""
         return list(json.loads(self._kept("source", SOURCES) or "[]"))
 
     def quality(self) -> str | None:
-        """What `keep_quality` has kept last."""
+        """Return what `keep_quality` has kept last."""
         return self._kept("vector", QUALITY)
 
     def _kept(self, field: str, key: str) -> str | None:
@@ -122,15 +122,15 @@ class Reader:
         return found.decode() if found is not None else None
 
     def known(self, *sources: str) -> dict[str, Known]:
-        """What has been indexed from some sources, by `uri`."""
+        """Return what has been indexed from some sources, by `uri`."""
         return self._known(*among("source", sources))
 
     def known_at(self, uris: Sequence[str]) -> dict[str, Known]:
-        """What has been indexed of these, from whatever source."""
+        """Return what has been indexed of these, from any source."""
         return self._known(*among("uri", uris))
 
     def containers(self, where: str) -> set[str]:
-        """The files with many images in which those that satisfy a condition lie."""
+        """Return the files with many images that hold those which satisfy a condition."""
         return {
             container
             for batch in self.scan(["uri"], where=where)
@@ -139,12 +139,12 @@ class Reader:
         }
 
     def known_in(self, container: str) -> dict[str, Known]:
-        """What has been indexed from a file that holds many images."""
+        """Return what has been indexed from a file that holds many images."""
         first = container + PART
         return self._known(f"uri >= {quoted(first)} AND uri < {quoted(_after(first))}")
 
     def hashes_among(self, hashes: Sequence[str]) -> set[str]:
-        """Which of these `sha256` are there."""
+        """Return those of the `sha256` that are there."""
         return {
             sha256
             for where in among("sha256", hashes)
@@ -153,7 +153,7 @@ class Reader:
         }
 
     def originals(self, hashes: Sequence[str]) -> dict[str, ImageRow]:
-        """One row for each of these `sha256` that is there."""
+        """Return one row for each of these `sha256` that is there."""
         # First without thumbnails: thousands of files may have the same content.
         uri_of: dict[str, str] = {}
         for where in among("sha256", hashes):
@@ -173,7 +173,7 @@ class Reader:
         return found
 
     def rows(self, column: str, values: Sequence[str]) -> list[ImageRow]:
-        """Whole rows whose `uri`, `id` or `sha256` is one of `values`."""
+        """Return whole rows whose `uri`, `id` or `sha256` is one of `values`."""
         return [
             _row(found)
             for where in among(column, values)
@@ -182,17 +182,17 @@ class Reader:
         ]
 
     def facts(self, id: str) -> Facts | None:
-        """What is known of an image."""
+        """Return the facts of an image."""
         found = self._table.search().where(f"id = {quoted(id)}").select([PACKED]).limit(1)
         return next(map(Facts.unpack, _answered(found)[PACKED].to_pylist()), None)
 
     def thumbnail(self, id: str) -> bytes | None:
-        """The small JPEG of an image."""
+        """Return the small JPEG of an image."""
         found = self._table.search().where(f"id = {quoted(id)}").select(["thumbnail"]).limit(1)
         return next(iter(_answered(found)["thumbnail"].to_pylist()), None)
 
     def sample(self, count: int, seed: int = 0) -> NDArray[np.float32]:
-        """float32 [at most count, D]: embeddings of images drawn without replacement."""
+        """Return float32 [at most count, D]: embeddings of images drawn without replacement."""
         total = len(self)
         if not total:
             return self._no_vectors()
@@ -210,7 +210,7 @@ class Reader:
         probes: int | None = None,
         refine: int | None = None,
     ) -> list[Hit]:
-        """The images whose embeddings have the largest cosine with `vector`, best first.
+        """Return the images whose embeddings have the largest cosine with `vector`, best first.
 
         Args:
             vector: float32 [D], of any length but zero.
@@ -242,7 +242,7 @@ class Reader:
         return [*map(Hit, facts, similarities, matrix(found["vector"]))]
 
     def count(self, where: str | None = None) -> int:
-        """Images that satisfy a condition."""
+        """Count the images that satisfy a condition."""
         try:
             return int(self._table.count_rows(where))
         except (ValueError, RuntimeError) as error:
@@ -255,7 +255,7 @@ class Reader:
         where: str | None = None,
         limit: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """All rows, or those that satisfy a condition of our own, in batches of these columns."""
+        """Yield all rows, or those that satisfy a condition, in batches of these columns."""
         query = self._table.search().select(list(columns))
         query = query.where(where) if where else query
         query = query.limit(limit) if limit is not None else query
@@ -278,7 +278,7 @@ class Reader:
 
 
 def _after(prefix: str) -> str:
-    """The first string that comes after all those that begin like this."""
+    """Return the first string that comes after all those that begin like this."""
     return prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
@@ -291,7 +291,7 @@ def _answered(query: Any, where: str | None = None) -> pa.Table:
 
 
 def _unanswered(where: str | None, error: Exception) -> SearchError:
-    """Blames the database or the filter, as the one or the other is at fault."""
+    """Blame the database or the filter, whichever is at fault."""
     if where is None or is_storage(error):
         return UnreadableError(f"the database cannot be read: {reason(error)}")
     return FilterError(
@@ -301,7 +301,7 @@ def _unanswered(where: str | None, error: Exception) -> SearchError:
 
 
 def matrix(column: pa.ChunkedArray | pa.FixedSizeListArray) -> NDArray[np.float32]:
-    """A column of embeddings as float32 [N, D]."""
+    """Return a column of embeddings as float32 [N, D]."""
     width = column.type.list_size
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
     parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks]

@@ -1,4 +1,4 @@
-"""Which shards have been indexed whole, in a table beside the images'.
+"""The table of the shards that have been indexed whole, beside the images'.
 
 A shard is a file with many images. What is kept of it saves looking into it again, which for a tar
 file means reading all its headers; it is only ever written after the shard's images.
@@ -55,7 +55,7 @@ class ShardTable:
         self._table = self._database.open_table(TABLE) if is_there else None
 
     def done(self, source: str) -> dict[str, IndexedShard]:
-        """The shards of a source, by place."""
+        """Return the indexed shards of a source, by place."""
         if self._table is None:
             return {}
         rows = self._table.search().where(f"source = {quoted(source)}").to_list()

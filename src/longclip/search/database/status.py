@@ -1,4 +1,4 @@
-"""What a database holds."""
+"""The status of a database: what it holds."""
 
 import os
 from collections import Counter

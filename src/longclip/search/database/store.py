@@ -1,4 +1,4 @@
-"""A database that is written to.
+"""The store: a database that is written to.
 
 Every write is one commit: after a kill the table is as it was before or after it, never between.
 Rows are written by merging, so writing them again changes nothing.
@@ -27,7 +27,7 @@ class Store(Reader):
     def create(
         place: str, about: About, *, replace: bool = False, sources: Sequence[str] = ()
     ) -> "Store":
-        """A new, empty database; with `replace` in the place of the one that is there."""
+        """Make a new, empty database; with `replace` in the place of the one that is there."""
         form = schema(about.width, about.metadata())
         number = form.get_field_index("source")
         kept = form.field(number).with_metadata({SOURCES: json.dumps(list(sources))})

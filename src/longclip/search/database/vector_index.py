@@ -66,7 +66,7 @@ class IndexQuality:
 
 
 def read_quality(store: Reader) -> IndexQuality | None:
-    """What was measured last; None where every search is exact."""
+    """Return what was measured last; None where every search is exact."""
     kept = store.quality()
     return IndexQuality(**json.loads(kept)) if kept else None
 
@@ -121,7 +121,7 @@ def _create(store: Store, column: str) -> None:
 
 
 def _measure(store: Reader, model: CLIP, trained: int) -> IndexQuality:
-    """The cheapest setting that finds enough; the last one where none does."""
+    """Return the cheapest setting that finds enough; the last one where none does."""
     images = store.sample(_TEST_QUERIES)
     texts = _descriptions(model)
     least = _tenth_best(store, np.concatenate([images, texts]))
@@ -161,7 +161,7 @@ def _settings(
 
 
 def _tenth_best(store: Reader, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 [N]: what an image must reach to be among the nearest, by comparing with them all."""
+    """Return float32 [N]: what an image must reach to be among the nearest, compared with all."""
     best = np.full((len(queries), RECALL_AT), -np.inf, np.float32)
     for batch in store.scan(["vector"], 8192):
         similarities = queries @ matrix(batch.column(0)).T

@@ -9,7 +9,7 @@ from longclip.model import CLIP
 
 
 def encode_pixels(model: CLIP, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """uint8 [N, H, W, 3] to float32 [N, D] of length one, in one forward pass.
+    """Embed uint8 [N, H, W, 3] to float32 [N, D] of length one, in one forward pass.
 
     Raises:
         SearchError: where the model gives numbers that are not finite.

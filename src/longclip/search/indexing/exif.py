@@ -1,4 +1,4 @@
-"""What a camera wrote into an image file: when, where, with what."""
+"""EXIF: what a camera wrote into an image file: when, where, with what."""
 
 import io
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Metadata:
 
 
 def read_metadata(content: bytes) -> Metadata:
-    """Of an image file. What is broken or missing is left out: an image is not refused for it."""
+    """Read what a camera wrote. What is broken or missing is left out."""
     exif: Any = {}
     format = ""
     # Pillow's readers of metadata fail on broken files in whatever way they happen to.
@@ -46,7 +46,7 @@ def _part(exif: Any, which: IFD) -> Mapping[int, Any]:
 
 
 def _taken(exif: Mapping[int, Any]) -> datetime | None:
-    """EXIF writes `2024:05:17 12:30:11`, in local time, and blanks or zeros where it is unknown."""
+    """Read `2024:05:17 12:30:11`, in local time; blanks or zeros where it is unknown."""
     for tag in (Base.DateTimeOriginal, Base.DateTimeDigitized):
         with suppress(Exception):
             text = str(exif[tag])[:19].replace("-", ":").replace("T", " ")
@@ -73,7 +73,7 @@ def _degrees(values: Any, towards: str) -> float:
 
 
 def _camera(exif: Any) -> str | None:
-    """`Canon` and `Canon EOS 5D` are `Canon EOS 5D`."""
+    """Join maker and model: `Canon` and `Canon EOS 5D` are `Canon EOS 5D`."""
     words = []
     for tag in (Base.Make, Base.Model):
         text = ""

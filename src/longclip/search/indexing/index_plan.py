@@ -174,7 +174,7 @@ def _gone(
 
 
 def _in_unopened_tars(source: ImageSource, uris: Sequence[str]) -> dict[str, str]:
-    """Images in tar files that are there, and the folders of these, of which only files are listed.
+    """Return images in tar files of folders of which only files are listed, and these folders.
 
     A folder of nothing but tar files is one of shards until some other file comes into it.
     """

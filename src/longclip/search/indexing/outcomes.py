@@ -1,4 +1,4 @@
-"""What has become of each image, and the rows of those that go into the database."""
+"""The outcomes of an indexing: what became of each image, and the rows that are written."""
 
 import time
 from collections import Counter, defaultdict
@@ -70,27 +70,27 @@ class Outcomes:
         self.bad += bad
 
     def take_gone(self, gone: Mapping[str, Known]) -> None:
-        """These are not there any more, unless they are found at another place."""
+        """Take in what is not there any more, unless it is found at another place."""
         for uri, known in () if self._keep_gone else gone.items():
             if uri not in self.gone:
                 self.gone[uri] = known
                 self._gone_with[known.sha256] += 1
 
     def add(self, task: ImageTask, row: ImageRow) -> None:
-        """An image that has been embedded."""
+        """Take in an image that has been embedded."""
         self.counts["embedded"] += 1
         self._rows.append((task, row))
 
     def same(self, same: KnownImage) -> None:
-        """An image whose content is in the database, or is on its way there."""
+        """Take in an image whose content is in the database, or is on its way there."""
         self._same.append(same)
 
     def fail(self, bad: Unusable) -> None:
-        """An image that could not be used."""
+        """Take in an image that could not be used."""
         self.bad.append(bad)
 
     def is_due(self) -> bool:
-        """Whether as much is waiting as may be lost."""
+        """Return whether as much is waiting as may be lost."""
         # Copies that the last write has left have no original yet: no reason to write again.
         full = len(self._rows) + len(self._same) - self._left >= self._rows_at_once
         return full or time.monotonic() - self._written > _SECONDS_PER_WRITE
@@ -115,11 +115,11 @@ class Outcomes:
         self._written = time.monotonic()
 
     def waits(self) -> bool:
-        """Whether anything that was taken in is not in the database."""
+        """Return whether anything that was taken in is not in the database."""
         return bool(self._rows or self._same)
 
     def without_original(self) -> list[KnownImage]:
-        """Copies of images whose rows have been overwritten since; they are handed out, once."""
+        """Hand out, once, the copies of images whose rows have been overwritten since."""
         left, self._same, self._left = self._same, [], 0
         return left
 
@@ -130,7 +130,7 @@ class Outcomes:
     def report(
         self, *, total: int, seconds: float, reading: float, quality: IndexQuality | None
     ) -> IndexReport:
-        """All of it; `reading` is the part of the time in which images were read and embedded."""
+        """Return all counts; `reading` is the time in which images were read and embedded."""
         counts = self.counts
         handled = self.found - self._untouched
         return IndexReport(
@@ -167,7 +167,7 @@ class Outcomes:
 
 
 def _copy(same: KnownImage, original: ImageRow) -> ImageRow:
-    """The row of an image with the content of another one."""
+    """Return the row of an image with the content of another one."""
     item, before = same.task.item, same.task.before
     folder, name = folder_and_name(item.uri)
     facts = replace(

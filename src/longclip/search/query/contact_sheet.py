@@ -1,4 +1,4 @@
-"""The images that were found as one picture, with the sentences that each of them satisfies."""
+"""A contact sheet: what was found as one picture, with the sentences each image satisfies."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,12 +35,12 @@ _GAP = 20
 _MARGIN = 32
 _LINE = 22
 _CHIP = 24
-_MOST_COLUMNS = 6
-_FEWEST_COLUMNS = 3
-_LONGEST_HEADER = 40
+_MAX_COLUMNS = 6
+_MIN_COLUMNS = 3
+_MAX_HEADER_LINES = 40
 """Lines of a description; what is longer is cut in the picture."""
 
-_LONGEST_TEXT = 300 * _LONGEST_HEADER
+_MAX_HEADER_CHARACTERS = 300 * _MAX_HEADER_LINES
 """More characters than these lines hold."""
 
 
@@ -52,7 +52,7 @@ class _Type:
 
 
 def picture(jpeg: bytes) -> Image.Image:
-    """A thumbnail, decoded."""
+    """Decode a thumbnail."""
     with Image.open(io.BytesIO(jpeg)) as opened:
         return opened.convert("RGB")
 
@@ -65,7 +65,7 @@ def contact_sheet(
     without: Sequence[str] = (),
     image: Image.Image | None = None,
 ) -> Image.Image:
-    """A grid of what was found, best first, under what was asked.
+    """Draw a grid of what was found, best first, under what was asked.
 
     Args:
         found: the answer.
@@ -97,9 +97,9 @@ def contact_sheet(
 
 
 def _columns(count: int) -> int:
-    """About as many rows as columns, as far as that is readable."""
+    """Return about as many columns as rows, as far as that is readable."""
     square = next(n for n in range(1, count + 2) if n * n >= count)
-    return max(_FEWEST_COLUMNS, min(square, _MOST_COLUMNS))
+    return max(_MIN_COLUMNS, min(square, _MAX_COLUMNS))
 
 
 def _type(texts: Sequence[str]) -> _Type:
@@ -124,7 +124,7 @@ def _header(
     width: int,
     type_: _Type,
 ) -> Image.Image:
-    """What was asked, and what the marks mean."""
+    """Draw what was asked, and what the marks mean."""
     left = _BOX + _GAP if image else 0
     lines = list(_asked(found, text, without, width - left, type_))
     scored = any(hit.sentences for hit in found.hits)
@@ -152,20 +152,20 @@ def _header(
 def _asked(
     found: Found, text: str, without: Sequence[str], width: int, type_: _Type
 ) -> Iterator[tuple[str, str]]:
-    """Lines of the description, with the number of the sentence before its first one."""
+    """Yield lines of the description, with the number of the sentence before its first one."""
     scored = any(hit.sentences for hit in found.hits)
     lines: list[tuple[str, str]] = []
     if scored:
-        for number, sentence in enumerate(found.sentences[:_LONGEST_HEADER], 1):
-            first, *others = wrapped(sentence[:_LONGEST_TEXT], type_.body, width - 34)
+        for number, sentence in enumerate(found.sentences[:_MAX_HEADER_LINES], 1):
+            first, *others = wrapped(sentence[:_MAX_HEADER_CHARACTERS], type_.body, width - 34)
             lines += [(str(number), first), *(("", line) for line in others)]
     elif text.strip():
-        lines += [("", line) for line in wrapped(text[:_LONGEST_TEXT], type_.body, width)]
+        lines += [("", line) for line in wrapped(text[:_MAX_HEADER_CHARACTERS], type_.body, width)]
     for negative in without:
-        words = f"not: {negative[:_LONGEST_TEXT]}"
+        words = f"not: {negative[:_MAX_HEADER_CHARACTERS]}"
         lines += [("", line) for line in wrapped(words, type_.body, width - 34)]
-    yield from lines[:_LONGEST_HEADER]
-    if len(lines) > _LONGEST_HEADER or len(found.sentences) > _LONGEST_HEADER:
+    yield from lines[:_MAX_HEADER_LINES]
+    if len(lines) > _MAX_HEADER_LINES or len(found.sentences) > _MAX_HEADER_LINES:
         yield "", "…"
 
 
@@ -220,7 +220,7 @@ def _draw_cell(
 
 
 def _paste_fitted(canvas: Image.Image, image: Image.Image, at: tuple[int, int]) -> None:
-    """As large as it fits into the box, in its middle."""
+    """Paste a picture as large as it fits into the box, in its middle."""
     shown = ImageOps.contain(image.convert("RGB"), (_BOX, _BOX))
     inset_x, inset_y = (_BOX - shown.width) // 2, (_BOX - shown.height) // 2
     canvas.paste(shown, (at[0] + inset_x, at[1] + inset_y))

@@ -1,4 +1,4 @@
-"""Conditions on what is known of images, written as the database reads them."""
+"""Filters: SQL conditions on the facts of images."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def combined_filter(
     after: str | None = None,
     before: str | None = None,
 ) -> str | None:
-    """An SQL condition that asks for all of these; None where nothing is asked.
+    """Return an SQL condition that asks for all of these; None where nothing is asked.
 
     Args:
         where: an SQL condition.
@@ -40,7 +40,7 @@ def combined_filter(
 
 @contextmanager
 def naming_as_written(store: Reader, where: str | None) -> Iterator[None]:
-    """Where a combined condition cannot be read, blame `where` as the user wrote it.
+    """Blame `where` as the user wrote it where a combined condition cannot be read.
 
     Args:
         store: what is searched.

@@ -1,4 +1,4 @@
-"""Texts of any length: split into pieces that a model reads, and put together again."""
+"""Pieces of texts of any length, that a model reads, and their combined embedding."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ _LEVELS = (_Level(split_sentences, " "), _Level(str.split, " "), _Level(list, ""
 
 
 def split_text(text: str, context_length: int) -> Pieces:
-    """Whole sentences, as many to a piece as fit.
+    """Divide a text into pieces of whole sentences, as many to a piece as fit.
 
     A sentence that is longer than the context is cut between words, a longer word between
     characters.
@@ -54,12 +54,12 @@ def split_text(text: str, context_length: int) -> Pieces:
 
 
 def count_tokens(text: str) -> int:
-    """Tokens of a text, begin and end included."""
+    """Count the tokens of a text, begin and end included."""
     return _counts([text])[0] + SPECIAL_TOKENS
 
 
-def combined(vectors: NDArray[np.float32], pieces: Pieces) -> NDArray[np.float32]:
-    """One embedding of length one: the pieces' mean, weighted by their tokens.
+def combined_embedding(vectors: NDArray[np.float32], pieces: Pieces) -> NDArray[np.float32]:
+    """Return one embedding of length one: the pieces' mean, weighted by their tokens.
 
     Args:
         vectors: float32 [len(pieces.texts), D], of any length but zero.
@@ -81,7 +81,7 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _fitting(text: str, room: int, aim: int) -> list[tuple[str, int]]:
-    """Pieces of at most `room` tokens, and their tokens; `aim` is what they are packed to."""
+    """Return pieces of at most `room` tokens, and their tokens; they are packed to `aim`."""
     [count] = _counts([text])
     if count <= room or len(text) == 1:
         return [(text, count)]
@@ -93,7 +93,7 @@ def _fitting(text: str, room: int, aim: int) -> list[tuple[str, int]]:
 
 
 def _packed(text: str, room: int, levels: Sequence[_Level]) -> list[tuple[str, int]]:
-    """Greedy from the left, which makes as few pieces as there can be of neighbouring parts."""
+    """Pack greedily from the left, which makes as few pieces of neighbouring parts as can be."""
     level, *finer = levels
     parts = level.split(text)
     pieces: list[tuple[str, int]] = []
@@ -109,5 +109,5 @@ def _packed(text: str, room: int, levels: Sequence[_Level]) -> list[tuple[str, i
 
 
 def _counts(texts: Sequence[str]) -> list[int]:
-    """Tokens of each, without begin and end. As no token spans a space, they nearly add up."""
+    """Count the tokens of each, without begin and end; those of parts nearly add up."""
     return [len(ids) - SPECIAL_TOKENS for ids in clip_tokenizer().encode(texts)]

@@ -1,4 +1,4 @@
-"""Images that were found, for people: colours on a terminal, marks in plain text."""
+"""Printing of what was found: colours on a terminal, marks in plain text."""
 
 from collections.abc import Sequence
 
@@ -38,7 +38,7 @@ def print_found(found: Found, console: Console) -> None:
 
 
 def summary(found: Found) -> str:
-    """How much was searched, and how, in a line."""
+    """Say in a line how much was searched, and how."""
     images = "1 image" if found.total == 1 else f"{found.total:,} images"
     parts = [f"{images} searched{'' if found.exact else ' by index'}"]
     if found.tokens:
@@ -53,14 +53,14 @@ def _times(found: Found) -> str:
 
 
 def nothing_found(found: Found) -> str:
-    """Why there are no hits."""
+    """Say why there are no hits."""
     if found.total:
         return "no other image was found"
     return "no image satisfies the filter, or the database is empty"
 
 
 def _legend(plain: bool) -> Text:
-    """What marks and colours mean."""
+    """Explain marks and colours."""
     line = Text("  ")
     for kind, text in MEANINGS.items():
         line.append_text(Text(_MARKS[kind]) if plain else _chip("n", kind))
@@ -99,7 +99,7 @@ def _print_hit(rank: int, hit: FoundImage, found: Found, console: Console) -> No
 
 
 def _strip(scores: Sequence[float], *, plain: bool) -> Text:
-    """A mark for each sentence; on a terminal its number."""
+    """Return a mark for each sentence; on a terminal its number."""
     if plain:
         return Text("".join(_MARKS[verdict(score)] for score in scores))
     chips = (_chip(str(number), verdict(score)) for number, score in enumerate(scores, 1))

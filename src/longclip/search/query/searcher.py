@@ -15,7 +15,7 @@ from longclip.search.database.provenance import About, check_same_model
 from longclip.search.database.reader import Hit, Reader
 from longclip.search.database.schema import ImageRow
 from longclip.search.database.vector_index import EXACT_BELOW, IndexQuality, read_quality
-from longclip.search.query.pieces import Pieces, combined, count_tokens, split_text, unit
+from longclip.search.query.pieces import Pieces, combined_embedding, count_tokens, split_text, unit
 from longclip.search.query.query import Found, FoundImage, Query
 from longclip.search.query.sentence_scores import (
     MAX_REFERENCE_IMAGES,
@@ -54,7 +54,7 @@ class Reading:
 
     @property
     def texts(self) -> list[str]:
-        """All texts to embed, each once, none longer than the model's context."""
+        """Return all texts to embed, each once, none longer than the model's context."""
         every = (self.text, *self.without, *self.sentences)
         return list(dict.fromkeys(text for pieces in every for text in pieces.texts))
 
@@ -283,7 +283,7 @@ def open_searcher(
 
 
 def _embedding_of(pieces: Pieces, vector_of: Mapping[str, Vectors]) -> Vectors:
-    return combined(np.stack([vector_of[text] for text in pieces.texts]), pieces)
+    return combined_embedding(np.stack([vector_of[text] for text in pieces.texts]), pieces)
 
 
 _SPARE_ROWS = 16

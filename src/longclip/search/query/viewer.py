@@ -1,11 +1,11 @@
-"""A file shown in the program that this machine opens its kind with."""
+"""The viewer of this machine: a file is shown in the program that its kind opens with."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-_SECONDS = 5.0
+_WAIT_SECONDS = 5.0
 """What starts a program has failed by then, or never will; it may run until the program ends."""
 
 
@@ -38,6 +38,6 @@ def _started(program: str, path: str) -> bool:
     except OSError:  # it is not there
         return False
     try:
-        return process.wait(_SECONDS) == 0
+        return process.wait(_WAIT_SECONDS) == 0
     except subprocess.TimeoutExpired:
         return True

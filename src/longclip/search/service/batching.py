@@ -143,7 +143,7 @@ class Batcher(Generic[Item]):
             self._answer(batch)
 
     def _next_batch(self) -> list[_Place[Item]]:
-        """Empty when there will be no more."""
+        """Wait for a batch; it is empty when there will be no more."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._requests or self._closed)
@@ -191,7 +191,7 @@ class Batcher(Generic[Item]):
             _finish(place, row)
 
     def _answer_one_by_one(self, batch: Sequence[_Place[Item]], error: Exception) -> None:
-        """One item that cannot be embedded must not spoil those that came with it."""
+        """Embed items alone: one that cannot be embedded must not spoil those that came with it."""
         if len(batch) > 1:
             for place in batch:
                 self._answer([place])

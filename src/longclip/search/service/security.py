@@ -89,7 +89,7 @@ class Security:
             )
 
     def _login(self, scope: Scope) -> Response | None:
-        """A cookie for a browser that comes with the right token in the address."""
+        """Return a cookie for a browser that comes with the right token in the address."""
         if self.token is None or scope["path"] != "/" or scope["method"] != "GET":
             return None
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)

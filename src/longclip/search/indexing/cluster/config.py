@@ -1,4 +1,4 @@
-"""Where Ray runs, and how its processes are divided."""
+"""The configuration of a cluster."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Ray started, or joined, and left as it was found."""
+"""A session of Ray: started or joined, and left as it was found."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ _REMEDY = (
 
 
 def check_address(address: str | None) -> None:
-    """Knock where a cluster is said to be: Ray would try for a quarter of an hour.
+    """Check that a cluster answers at the address: Ray would try for a quarter of an hour.
 
     Raises:
         SearchError: where nothing answers.
@@ -46,7 +46,7 @@ def check_address(address: str | None) -> None:
 
 @contextmanager
 def ray_session(cluster: Cluster) -> Iterator[Any]:
-    """Ray Data, ready to use; what was started for it is stopped.
+    """Start or join Ray, and stop what was started for it.
 
     Raises:
         SearchError: where nothing answers at the address.
@@ -98,7 +98,7 @@ def _start(ray: Any, address: str | None) -> None:
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """What Ray tells of its workings helps nobody who indexes images; errors are raised, too."""
+    """Silence a log: Ray's notes help nobody who indexes images, and errors are raised, too."""
     log = logging.getLogger(name)
     level = log.level
     log.setLevel(logging.CRITICAL)

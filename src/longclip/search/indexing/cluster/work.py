@@ -43,7 +43,7 @@ class PendingShard:
 
     @property
     def place(self) -> str:
-        """Path or URL."""
+        """Return the path or URL."""
         return self.inside.name
 
 
