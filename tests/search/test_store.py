@@ -18,7 +18,7 @@ from small import small_clip
 from longclip.errors import FilterError, SearchError
 from longclip.model.identity import model_digest
 from longclip.search.database import lance
-from longclip.search.database.provenance import About, about, check_same_model
+from longclip.search.database.provenance import About, check_same_model
 from longclip.search.database.schema import Facts
 from longclip.search.database.store import Store
 
@@ -215,7 +215,7 @@ def test_another_model_is_told_apart_and_another_precision_is_not() -> None:
     model, other = small_clip(), small_clip(seed=1)
     half = copy.deepcopy(model).to(torch.bfloat16)
     assert model_digest(model) == model_digest(half) != model_digest(other)
-    check_same_model(about(model, "one"), about(half, "half"), "db")
+    check_same_model(About.of(model, "one"), About.of(half, "half"), "db")
     with pytest.raises(SearchError, match=r"indexed with one, and other is another .* --rebuild"):
         check_same_model(About.of(model, "one"), About.of(other, "other"), "db")
 

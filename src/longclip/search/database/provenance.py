@@ -32,7 +32,7 @@ class About:
     @staticmethod
     def of(model: CLIP, name: str) -> "About":
         """Describe a model that was opened under this name."""
-        return About(name, digest_of(model), model.embedding_dim, model.context_length)
+        return About(name, model_digest(model), model.embedding_dim, model.context_length)
 
     def metadata(self) -> dict[bytes, bytes]:
         """Return it as metadata of the table's schema."""
@@ -53,11 +53,6 @@ class About:
                 f"this one reads {FORMAT}); index into a new directory"
             )
         return About(**values)
-
-
-def about(model: CLIP, name: str) -> About:
-    """What a database that `model` fills is made with."""
-    return About(name, model_digest(model), model.embedding_dim, model.context_length)
 
 
 def check_same_model(stored: About, given: About, place: str) -> None:
