@@ -95,7 +95,9 @@ def index(
                 plan.tasks, loader, config.workers
             )
         else:
-            run = ClusterRun(store, outcomes, model, decoding, cluster, config.batch_size, on_progress)
+            run = ClusterRun(
+                store, outcomes, model, decoding, cluster, config.batch_size, on_progress
+            )
             run.embed_all(plan, work)
         reading = time.monotonic() - started
         outcomes.delete_gone()

@@ -93,7 +93,7 @@ def _print_hit(rank: int, hit: FoundImage, found: Found, console: Console) -> No
     print_line(console, line)
     indent = " " * (digits + 2)
     if hit.also:
-        shown = ", ".join(map(printable, hit.also[:_COPIES_SHOWN]))
+        shown = ", ".join(map(plain_text, hit.also[:_COPIES_SHOWN]))
         more = f" and {len(hit.also) - _COPIES_SHOWN} more" * (len(hit.also) > _COPIES_SHOWN)
         print_line(console, Text(f"{indent}the same file: {shown}{more}", style="bright_black"))
 

@@ -50,8 +50,8 @@ def make_server(searcher: Searcher, config: ServeConfig) -> uvicorn.Server:
             access_log=False,  # addresses may hold the token, and descriptions what people look for
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=int(config.timeout) + _TO_FINISH,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=int(config.timeout) + _SECONDS_TO_FINISH,
         )
     )
 
