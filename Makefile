@@ -38,10 +38,11 @@ test: $(VENV)/installed-dev  ## all tests but the slow ones
 test-all: $(VENV)/installed-dev  ## all tests
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/installed-dev  ## ruff, mypy, codespell; biome and tsc for the search page
+lint: $(VENV)/installed-dev  ## ruff, mypy, layers, codespell; biome and tsc for the search page
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/codespell
 	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory lint-page; \
 	else echo "npm is not installed: the search page's style and script are not checked"; fi

@@ -103,7 +103,7 @@ def write_random(architecture: str, dtype: str, directory: Path) -> None:
 
     import longclip
     from longclip.checkpoints.write import Storing, write_huggingface
-    from longclip.inputs import Preprocess
+    from longclip.image.preprocess import Preprocess
     from longclip.model.config import ARCHITECTURES
 
     config = ARCHITECTURES[architecture]

@@ -20,12 +20,12 @@ from typing import Any
 import torch
 
 import longclip
-from longclip._files import write_text
-from longclip._progress import progress_display
 from longclip.data import join, open_collection
 from longclip.evaluation import evaluate
 from longclip.training import PixelStore, TrainConfig, train
 from longclip.training.recipes import clip, direct, paper
+from longclip.util.files import write_text
+from longclip.util.progress import progress_display
 
 TRAIN = ("flickr8k/train.parquet", "nlvr/train.parquet")
 TEST = ("flickr8k/test", "nlvr/test", "cifar10/test", "imagenet-sample/test")
@@ -106,7 +106,7 @@ def run(data: Path, out: Path) -> None:
         if not (config.out / "model").exists():
             if store is None:
                 collection = join([open_collection(path) for path in config.data])
-                preprocess = longclip.inputs.Preprocess(image_size=112)
+                preprocess = longclip.text.Preprocess(image_size=112)
                 store = PixelStore(collection, preprocess, config.cache_gb)
             with progress_display() as progress:
                 train(

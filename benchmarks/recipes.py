@@ -22,7 +22,6 @@ from typing import Any
 import torch
 
 import longclip
-from longclip._files import write_text
 from longclip.data import open_collection
 from longclip.data.open import open_training_data
 from longclip.evaluation import evaluate
@@ -30,6 +29,7 @@ from longclip.model.average import average
 from longclip.model.stretch import stretch
 from longclip.training import PixelStore, TrainConfig, train
 from longclip.training.recipes import direct, paper
+from longclip.util.files import write_text
 
 SEEDS = (0, 1, 2)
 

@@ -52,9 +52,9 @@ def compare(a: argparse.Namespace) -> None:
 def measure_steps(folder: str, model: str) -> dict[str, Any]:
     """Seconds for an image, and of processors, of each step by itself."""
     import longclip
-    from longclip._hardware import fast_dtype
     from longclip.search.indexing.encoding import encode_pixels
     from longclip.search.indexing.image_loader import Decoding, decode
+    from longclip.util.hardware import fast_dtype
 
     dtype = fast_dtype()
     clip = longclip.load(model, dtype=dtype)
@@ -127,8 +127,8 @@ def measure_writing(place: str, copy: str, size: int) -> dict[str, Any]:
 def measure_engine(folder: str, model: str, engine: str, out: str) -> dict[str, Any]:
     """A whole run, and one after it that finds nothing new."""
     import longclip
-    from longclip._hardware import fast_dtype
     from longclip.search import Cluster, index
+    from longclip.util.hardware import fast_dtype
 
     shutil.rmtree(out, ignore_errors=True)
     clip = longclip.load(model, dtype=fast_dtype())

@@ -32,12 +32,12 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from longclip.inputs import tokenize
 from longclip.model import CLIP, save
 from longclip.model.config import ARCHITECTURES
 from longclip.model.stretch import stretch
 from longclip.model.transformer import Layer
 from longclip.spec import EOT, LONG_CONTEXT
+from longclip.text.tokenizer import tokenize
 
 OURS = "longclip"
 COLUMNS = ("corpus", "tokens/text", "contestant", "texts/s", "longclip/this")

@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 
 import longclip
-from longclip._progress import progress_display
 from longclip.data import ScenesCollection, open_collection
-from longclip.inputs import Preprocess, clip_tokenizer
+from longclip.image.preprocess import Preprocess
+from longclip.text.tokenizer import clip_tokenizer
 from longclip.training import PixelStore, TrainConfig, train
 from longclip.training.recipes import clip
+from longclip.util.progress import progress_display
 
 CARD = Path(__file__).with_name("nano_card.md")
 NANO = Path(__file__).parents[1] / "src" / "longclip" / "models" / "nano"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from longclip._files import atomic_directory, atomic_path, write_text
+from longclip.util.files import atomic_directory, atomic_path, write_text
 
 
 class Crash(Exception):

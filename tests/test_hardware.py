@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from longclip import _hardware
 from longclip.errors import UsageError
+from longclip.util import hardware as _hardware
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from longclip._libraries import require
+from longclip.util.libraries import require
 
 
 @pytest.mark.parametrize(

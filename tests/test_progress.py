@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 from rich.console import Console
 
-from longclip import _progress
-from longclip._progress import progress_display
+from longclip.util import progress as _progress
+from longclip.util.progress import progress_display
 
 
 def tell_the_time(monkeypatch, clock):

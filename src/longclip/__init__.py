@@ -5,7 +5,7 @@ Importing this package is cheap: torch and everything else heavy is loaded on fi
 
 from typing import TYPE_CHECKING
 
-from longclip._lazy import export_lazily
+from longclip.util.lazy import export_lazily
 
 __version__ = "0.1.0"
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from longclip import diffusion as diffusion
     from longclip import errors as errors
     from longclip import evaluation as evaluation
-    from longclip import inputs as inputs
     from longclip import losses as losses
     from longclip import model as model
     from longclip import objectives as objectives
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
     from longclip import search as search
     from longclip import training as training
     from longclip.errors import LongCLIPError as LongCLIPError
-    from longclip.inputs import tokenize as tokenize
     from longclip.model import CLIP as CLIP
     from longclip.model import load as load
     from longclip.model import save as save
     from longclip.model.average import average as average
     from longclip.model.stretch import stretch as stretch
+    from longclip.text.tokenizer import tokenize as tokenize
 
 export_lazily(__name__, "__version__")

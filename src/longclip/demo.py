@@ -11,8 +11,6 @@ from PIL import Image
 
 import longclip
 from longclip import scenes
-from longclip._files import write_text
-from longclip._progress import OnProgress
 from longclip.data import ScenesCollection
 from longclip.evaluation import (
     EvaluationResult,
@@ -28,6 +26,8 @@ from longclip.report import ReportData, write_report
 from longclip.training import PixelStore, TrainConfig, train
 from longclip.training.recipes import direct, paper
 from longclip.training.run_state import RunDirectory
+from longclip.util.files import write_text
+from longclip.util.progress import OnProgress
 
 TOKENS_KEPT = (5, 10, 20, 30, 40, 50, 60, 75, 90, 105, 120, 135, 150, 170, 190)
 QUERIES = 6

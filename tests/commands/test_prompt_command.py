@@ -7,7 +7,7 @@ import pytest
 from cli import Run, run  # noqa: F401 (a fixture)
 
 import longclip
-from longclip.inputs import clip_tokenizer
+from longclip.text.tokenizer import clip_tokenizer
 
 # 20 sentences of five tokens.
 LONG = "A red boat waits. " * 20

@@ -2,7 +2,7 @@ import json
 
 from cli import Run, run  # noqa: F401 (a fixture)
 
-from longclip.inputs import clip_tokenizer
+from longclip.text.tokenizer import clip_tokenizer
 
 
 def test_ids_and_count(run: Run) -> None:  # noqa: F811

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from longclip.data import Captions
 from longclip.data.captions import TextPolicy, Texts, sample_texts
-from longclip.inputs import split_sentences
 from longclip.spec import ShortTexts
+from longclip.text.sentences import split_sentences
 
 SHORT = ("one dog", "a brown dog", "dog on grass")
 LONG = ("Dr. Lee walks a dog. It rains.", "A dog! The grass is wet.")

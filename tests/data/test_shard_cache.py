@@ -12,10 +12,10 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from shard_files import Server, samples, serving, write_tar
 
-from longclip._files import cache_home
 from longclip.data import ShardCache, open_collection, open_training_data
 from longclip.data import shard_cache as module
 from longclip.errors import DataError, FetchError, ImageError
+from longclip.util.files import cache_home
 
 
 @pytest.fixture(autouse=True)

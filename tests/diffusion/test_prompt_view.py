@@ -8,7 +8,7 @@ from tiny_pipelines import tiny_pipeline
 from longclip.diffusion.emphasis import unweighted
 from longclip.diffusion.prompt_view import Window, as_json, view_prompt, windows_of
 from longclip.diffusion.text_readers import clip_reader, open_readers, pipeline_readers
-from longclip.inputs import clip_tokenizer
+from longclip.text.tokenizer import clip_tokenizer
 
 TEXT = "A lighthouse at dusk. A red boat waits below it. Dr. Ó Briain's 12 electroencephalographs!"
 

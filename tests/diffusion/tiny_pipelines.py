@@ -15,8 +15,8 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from longclip.inputs.tokenizer_files import write_tokenizer_files
 from longclip.model import CLIP, CLIPConfig, TextConfig
+from longclip.text.tokenizer_files import write_tokenizer_files
 
 diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")

@@ -19,8 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import longclip
-from longclip.inputs import Preprocess
-from longclip.inputs.preprocess import OPENAI_MEAN, OPENAI_STD
+from longclip.image.preprocess import OPENAI_MEAN, OPENAI_STD, Preprocess
 
 TEXTS = ["a red boat", "two old dogs on a bridge at dusk, and nobody else", ""]
 LONG = "a word more " * 45

@@ -53,7 +53,7 @@ def test_other_heads_inner_widths_and_pixels(tmp_path: Path) -> None:
         projection_dim=24,
     )
     ours = longclip.stretch(small_clip(config))
-    ours.preprocess = longclip.inputs.Preprocess(32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    ours.preprocess = longclip.text.Preprocess(32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
     longclip.save(ours, tmp_path / "hf")
     convert(tmp_path / "hf", tmp_path / "openclip", "openclip")
     library = open_clip()

@@ -11,7 +11,7 @@ from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
 from longclip.errors import ImageError
-from longclip.inputs import clip_tokenizer
+from longclip.text.tokenizer import clip_tokenizer
 
 WIDTH = 16
 

@@ -16,7 +16,7 @@ from longclip.errors import CheckpointError, EncoderError, ImageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_images, embed_texts
 from longclip.evaluation.encoders import CLIPEncoder, open_encoder, opening
-from longclip.inputs import Preprocess
+from longclip.image.preprocess import Preprocess
 from longclip.model.convert import convert
 from longclip.model.identity import encoder_fingerprint
 

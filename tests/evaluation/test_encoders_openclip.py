@@ -10,7 +10,7 @@ from small import small_clip
 import longclip
 from longclip.errors import EncoderError
 from longclip.evaluation.encoders import open_encoder
-from longclip.inputs import Preprocess
+from longclip.image.preprocess import Preprocess
 from longclip.model.convert import convert
 
 TEXTS = ["a red boat", "", "two dogs " * 200]

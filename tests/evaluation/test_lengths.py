@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from longclip.evaluation import characters_read, recall_by_length, retrieval_recall
 from longclip.evaluation.probes.lengths import first_words
-from longclip.inputs import clip_tokenizer
-from longclip.inputs.spans import word_spans
+from longclip.text.spans import word_spans
+from longclip.text.tokenizer import clip_tokenizer
 
 TEXTS = ("red car", "red car blue house", "red car blue tree tall lamp", "dog")
 

@@ -15,7 +15,7 @@ from small import SMALL, small_clip
 import longclip
 from longclip.checkpoints import write
 from longclip.errors import CheckpointError
-from longclip.inputs import Preprocess
+from longclip.image.preprocess import Preprocess
 from longclip.model import CLIP, CLIPConfig, TextConfig
 
 TEXTS = ["a red boat", "two dogs on a bridge at dusk"]

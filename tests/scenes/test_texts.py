@@ -63,7 +63,7 @@ def test_texts_are_well_formed(scene):
 def test_long_descriptions_pass_77_tokens_and_fit_248():
     lengths = [len(describe(make_scene("train", i)).split()) for i in range(300)]
     assert 105 <= sum(lengths) / len(lengths) <= 130
-    tokenize = pytest.importorskip("longclip.inputs").tokenize
+    tokenize = pytest.importorskip("longclip.text").tokenize
     tokens = [
         int((tokenize(describe(make_scene("train", i)), context_length=248) != 0).sum())
         for i in range(100)
@@ -148,7 +148,7 @@ def test_groups_differ_late_in_the_description(members):
 
 
 def test_groups_differ_only_beyond_77_tokens():
-    tokenize = pytest.importorskip("longclip.inputs").tokenize
+    tokenize = pytest.importorskip("longclip.text").tokenize
     firsts = []
     for group in range(100):
         texts = [describe(make_scene("test", 5 * group + i)) for i in range(5)]

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from longclip._drawing import font_for, shortened, wrapped
 from longclip.search.database.schema import Facts
 from longclip.search.query.contact_sheet import contact_sheet, picture
 from longclip.search.query.query import Found, FoundImage
+from longclip.util.drawing import font_for, shortened, wrapped
 
 GREEN = (22, 101, 52)
 COLOURS = [(200, 30, 30), (30, 60, 200), (240, 200, 40), (90, 20, 120)]

@@ -19,7 +19,7 @@ from small import small_clip
 from test_sources import tar_file
 
 from longclip.errors import SearchError, UsageError
-from longclip.inputs import decode_image
+from longclip.image.decode import decode_image
 from longclip.model import CLIP
 from longclip.search.database.provenance import About
 from longclip.search.database.status import status

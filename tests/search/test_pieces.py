@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longclip.inputs import clip_tokenizer, split_sentences
 from longclip.search.query.pieces import Pieces, combined_embedding, count_tokens, split_text, unit
+from longclip.text.sentences import split_sentences
+from longclip.text.tokenizer import clip_tokenizer
 
 WORDS = st.sampled_from(["a", "red", "lighthouse", "stands", "antidisestablishmentarianism", "by"])
 SENTENCES = st.lists(WORDS, min_size=1, max_size=9).map(

@@ -14,7 +14,6 @@ from databases import MODEL, database, row, vectors
 from small import small_clip
 
 from longclip.errors import FilterError, SearchError
-from longclip.inputs import TruncationWarning, clip_tokenizer
 from longclip.model import save
 from longclip.search.database.schema import id_of
 from longclip.search.database.vector_index import ensure_index, read_quality
@@ -26,6 +25,7 @@ from longclip.search.query.searcher import (
     Searcher,
     open_searcher,
 )
+from longclip.text.tokenizer import TruncationWarning, clip_tokenizer
 
 ROWS = [row(f"/photos/{i:02d}.jpg", vector) for i, vector in enumerate(vectors(60))]
 

@@ -15,7 +15,7 @@ from image_folders import jpeg_bytes, photo, photos
 
 from longclip.data.storage import file_info
 from longclip.errors import SearchError
-from longclip.inputs import decode_image
+from longclip.image.decode import decode_image
 from longclip.search.sources.folders import FolderSource, JoinedSource
 from longclip.search.sources.image_source import ImageSource, Item, folder_and_name
 from longclip.search.sources.open_image_source import open_image_source, read_original

@@ -18,7 +18,7 @@ from longclip.checkpoints.card import read_card
 from longclip.data import open_collection
 from longclip.data.open import open_training_data
 from longclip.errors import TrainingError
-from longclip.inputs import Preprocess
+from longclip.image.preprocess import Preprocess
 from longclip.losses import long_clip_loss
 from longclip.model.convert import convert
 from longclip.model.stretch import stretch_table

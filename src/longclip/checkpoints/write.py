@@ -8,7 +8,6 @@ from zipfile import is_zipfile
 
 import torch
 
-from longclip._files import atomic_directory, atomic_path
 from longclip.checkpoints.card import README
 from longclip.checkpoints.checkpoint import Checkpoint, lone_tower
 from longclip.checkpoints.formats import huggingface as hf
@@ -24,8 +23,9 @@ from longclip.checkpoints.formats.safetensors import (
 )
 from longclip.checkpoints.formats.sentence_transformers import write_sentence_transformers_files
 from longclip.errors import CheckpointError
-from longclip.inputs import write_tokenizer_files
 from longclip.spec import ExportTarget
+from longclip.text.tokenizer_files import write_tokenizer_files
+from longclip.util.files import atomic_directory, atomic_path
 
 _SECTIONS = ("text_config", "vision_config")
 # The code that reads bare weights takes every head to be as wide as in OpenAI's models.

@@ -57,8 +57,8 @@ def convert_command(
 
     import torch
 
-    from longclip._progress import progress_display
     from longclip.model.convert import convert
+    from longclip.util.progress import progress_display
 
     with progress_display() as progress:
         done = convert(

@@ -28,8 +28,8 @@ def demo_command(
     """
     import json
 
-    from longclip._progress import progress_display
     from longclip.demo import DemoConfig, run_demo
+    from longclip.util.progress import progress_display
 
     with progress_display() as progress:
         results = run_demo(DemoConfig(out=out, seed=seed), progress)

@@ -84,9 +84,6 @@ def eval_command(
 
     import torch
 
-    from longclip._files import check_writable, write_text
-    from longclip._hardware import pick_device, pick_dtype
-    from longclip._progress import progress_display
     from longclip.data import Columns
     from longclip.evaluation import results
     from longclip.evaluation.cache import EmbeddingCache
@@ -94,6 +91,9 @@ def eval_command(
     from longclip.evaluation.export import as_csv, as_latex, print_results
     from longclip.evaluation.session import named, open_requests, run_session
     from longclip.report import model_report, write_report
+    from longclip.util.files import check_writable, write_text
+    from longclip.util.hardware import pick_device, pick_dtype
+    from longclip.util.progress import progress_display
 
     o = options
     outputs = [path for path in (o.results, o.csv, o.latex, o.report) if path is not None]

@@ -46,8 +46,8 @@ def generate_command(
     """
     import json
 
-    from longclip._progress import progress_display
     from longclip.diffusion.libraries import require_libraries
+    from longclip.util.progress import progress_display
 
     require_libraries()
     from longclip.diffusion.generation import generate

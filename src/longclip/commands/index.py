@@ -83,13 +83,13 @@ def index_command(
 
     import torch
 
-    from longclip._hardware import fast_dtype, pick_device, pick_dtype
-    from longclip._progress import progress_display
     from longclip.model import load
     from longclip.search.database.reader import Reader
     from longclip.search.indexing.cluster.config import Cluster
     from longclip.search.indexing.index import index
     from longclip.search.indexing.index_report import report_lines
+    from longclip.util.hardware import fast_dtype, pick_device, pick_dtype
+    from longclip.util.progress import progress_display
 
     device = pick_device(options.device)
     cluster = None

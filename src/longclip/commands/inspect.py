@@ -34,9 +34,9 @@ def inspect_command(
     import json
     import sys
 
-    from longclip._progress import progress_display
     from longclip.model.inspect import compare, lost_rows, summary
     from longclip.model.pretrained import open_checked
+    from longclip.util.progress import progress_display
 
     checkpoint, _ = open_checked(source, activation=activation)
     with progress_display() as progress:

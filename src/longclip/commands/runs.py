@@ -37,9 +37,9 @@ def runs_command(
     plot:
         Draw losses, learning rates and evaluations there: a page (.html) or a picture (.svg).
     """
-    from longclip._files import check_writable
     from longclip.runs import table
     from longclip.runs.read import find_runs
+    from longclip.util.files import check_writable
 
     if plot is not None:
         if plot.suffix not in (".html", ".svg"):

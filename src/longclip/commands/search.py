@@ -46,13 +46,13 @@ def search_command(
     import torch
     from rich.console import Console
 
-    from longclip._files import check_writable
-    from longclip._hardware import pick_device, pick_dtype
-    from longclip.inputs import decode_image
+    from longclip.image.decode import decode_image
     from longclip.search.query.filters import combined_filter, naming_as_written
     from longclip.search.query.print import print_found
     from longclip.search.query.query import Query
     from longclip.search.query.searcher import open_searcher
+    from longclip.util.files import check_writable
+    from longclip.util.hardware import pick_device, pick_dtype
 
     if options.sheet is not None:
         check_writable(options.sheet)
@@ -124,8 +124,8 @@ def _drawn(found: "Found", query: "Query", searcher: "Searcher") -> "Image":
 def _show(drawn: "Image", sheet: Path | None, *, shown: bool) -> None:
     import tempfile
 
-    from longclip._files import atomic_path
     from longclip.search.query.viewer import show
+    from longclip.util.files import atomic_path
 
     path = sheet or Path(tempfile.mkdtemp(prefix="longclip-search-")) / "found.png"
     with atomic_path(path) as temporary:

@@ -45,9 +45,9 @@ def serve_command(*, options: Annotated[ServeOptions, AS_OPTIONS]) -> None:
     require_libraries()
     import torch
 
-    from longclip._hardware import pick_device, pick_dtype
     from longclip.search.query.searcher import open_searcher
     from longclip.search.service import serve
+    from longclip.util.hardware import pick_device, pick_dtype
 
     searcher = open_searcher(
         options.db,

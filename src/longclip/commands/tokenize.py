@@ -27,7 +27,7 @@ def tokenize_command(
     """
     import json
 
-    from longclip.inputs import clip_tokenizer
+    from longclip.text.tokenizer import clip_tokenizer
 
     text = sys.stdin.read() if text == "-" else text
     tokenizer = clip_tokenizer()

@@ -47,9 +47,9 @@ def train_command(
     import json
     import os
 
-    from longclip._progress import progress_display
     from longclip.training.loop import train
     from longclip.training.run_state import read_config
+    from longclip.util.progress import progress_display
 
     changed = given(options)
     start = _STARTS[recipe]

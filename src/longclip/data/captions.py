@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Protocol, get_args, runtime_checkable
 
 from longclip.data.collection import Captions, Collection
 from longclip.errors import UsageError
-from longclip.inputs.sentences import split_sentences
 from longclip.spec import ShortTexts
+from longclip.text.sentences import split_sentences
 
 if TYPE_CHECKING:  # the command line reads policies to print its help
     import numpy as np

@@ -52,7 +52,7 @@ class Collection(Protocol):
         """A name for the content of a picture, found without decoding it.
 
         Equal keys mean equal pictures; what has been computed from one may be kept under it.
-        Raises `longclip.inputs.ImageError` where there is no picture.
+        Raises `longclip.text.ImageError` where there is no picture.
         """
         ...
 
@@ -90,7 +90,7 @@ class Encoded(Protocol):
     def image_file(self, index: int) -> bytes | None:
         """Return the file as it is, with all that a camera wrote into it; None where there is none.
 
-        Raises `longclip.inputs.ImageError` where it is not there or cannot be read.
+        Raises `longclip.text.ImageError` where it is not there or cannot be read.
         """
         ...
 

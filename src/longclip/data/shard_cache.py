@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from longclip._files import atomic_path, cache_home
 from longclip.data.storage import TransferError, download
 from longclip.errors import FetchError
+from longclip.util.files import atomic_path, cache_home
 
 RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """Pauses before each further attempt."""

@@ -15,8 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from longclip._files import atomic_path
-from longclip._progress import progress_display
 from longclip.data.collection import Captions, LabelSet
 from longclip.data.shard_cache import ShardCache
 from longclip.data.shard_list import Shard, find_shards, name_of
@@ -24,8 +22,11 @@ from longclip.data.storage import is_url, read_part
 from longclip.data.table import USUAL, Columns, strings
 from longclip.data.tar import read_members
 from longclip.errors import DataError, FetchError, ImageError
-from longclip.inputs import clip_tokenizer, decode_image
+from longclip.image.decode import decode_image
 from longclip.spec import STOCK_CONTEXT
+from longclip.text.tokenizer import clip_tokenizer
+from longclip.util.files import atomic_path
+from longclip.util.progress import progress_display
 
 _PICTURE, _TXT, _JSON = range(3)
 _MAX_NAMED_SHARDS = 3

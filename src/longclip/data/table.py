@@ -12,7 +12,7 @@ from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
 from longclip.errors import DataError, ImageError
-from longclip.inputs import decode_image
+from longclip.image.decode import decode_image
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from PIL import Image, ImageDraw
 
-from longclip._drawing import GREY, INK, PAPER, Colour, Font, drawable, font_for, wrapped
+from longclip.util.drawing import GREY, INK, PAPER, Colour, Font, drawable, font_for, wrapped
 
 Fate = Literal["both", "right", "none"]
 

@@ -66,7 +66,7 @@ class GenerateConfig:
     @property
     def chosen_device(self) -> str:
         """The device, with `auto` resolved."""
-        from longclip._hardware import pick_device
+        from longclip.util.hardware import pick_device
 
         return pick_device(self.device)
 
@@ -75,7 +75,7 @@ class GenerateConfig:
         """The dtype, with `auto` resolved."""
         import torch
 
-        from longclip._hardware import pick_dtype
+        from longclip.util.hardware import pick_dtype
 
         on_cuda = self.chosen_device.startswith("cuda")
         return pick_dtype(self.dtype, auto=torch.float16 if on_cuda else torch.float32)

@@ -12,8 +12,6 @@ import torch
 from PIL import Image
 
 from longclip import __version__
-from longclip._files import check_writable
-from longclip._progress import SILENT, OnProgress
 from longclip.diffusion.comparison import Side, side_by_side
 from longclip.diffusion.conditioning import Conditioning, encode
 from longclip.diffusion.config import GenerateConfig
@@ -25,6 +23,8 @@ from longclip.diffusion.text_readers import pipeline_readers
 from longclip.diffusion.windows import PromptCut, quiet_about_cuts
 from longclip.errors import UsageError
 from longclip.spec import Overflow
+from longclip.util.files import check_writable
+from longclip.util.progress import SILENT, OnProgress
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from longclip._libraries import require
+from longclip.util.libraries import require
 
 
 def require_libraries() -> None:

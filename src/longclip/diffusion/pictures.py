@@ -8,8 +8,8 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from longclip._files import atomic_path
 from longclip.errors import UsageError
+from longclip.util.files import atomic_path
 
 
 def write_png(path: Path, image: Image.Image, facts: Mapping[str, Any]) -> None:

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from longclip._hardware import moving_to
 from longclip.diffusion.libraries import quiet_libraries, require_libraries
 from longclip.diffusion.pipeline_files import choose_local, pipeline_directory, require_here
 from longclip.errors import UsageError
+from longclip.util.hardware import moving_to
 
 SUPPORTED = "Stable Diffusion 1.x and 2.x, and SDXL (base and refiner)"
 

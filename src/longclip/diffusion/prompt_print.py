@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from longclip._terminal import print_line
 from longclip.diffusion.prompt_view import PromptView, Reader, Window, limits_of
+from longclip.util.terminal import print_line
 
 # What lies behind the first cut, behind the second, and so on.
 _STYLES = ("", "yellow", "red", "bright_black")

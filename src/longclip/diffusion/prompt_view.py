@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from longclip.diffusion.emphasis import Piece, Section, parse_prompt, unweighted
-from longclip.inputs import split_sentences
-from longclip.inputs.spans import longest_fit
 from longclip.spec import LONG_CONTEXT, SPECIAL_TOKENS, STOCK_CONTEXT
+from longclip.text.sentences import split_sentences
+from longclip.text.spans import longest_fit
 
 LIMITS = (STOCK_CONTEXT, LONG_CONTEXT)
 """Tokens that a CLIP and a Long-CLIP read, begin and end included."""

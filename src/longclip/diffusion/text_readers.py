@@ -9,8 +9,8 @@ from longclip.diffusion.libraries import quiet_libraries, require_libraries
 from longclip.diffusion.prompt_view import Reader
 from longclip.diffusion.windows import quiet_about_cuts
 from longclip.errors import UsageError
-from longclip.inputs import clip_tokenizer
 from longclip.spec import STOCK_CONTEXT
+from longclip.text.tokenizer import clip_tokenizer
 
 _INDEX = "model_index.json"
 _FOLDERS = ("tokenizer", "tokenizer_2")

@@ -16,8 +16,8 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from longclip.diffusion.emphasis import Section
-from longclip.inputs.sentences import CLOSERS, TERMINALS
-from longclip.inputs.spans import words_with_ids
+from longclip.text.sentences import CLOSERS, TERMINALS
+from longclip.text.spans import words_with_ids
 
 
 @dataclass(frozen=True)

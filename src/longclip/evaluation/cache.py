@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from longclip._files import cache_home, write_text
+from longclip.util.files import cache_home, write_text
 
 Kind = Literal["image", "text"]
 

@@ -16,8 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from longclip._progress import SILENT, OnProgress
-from longclip._threads import in_order
 from longclip.data.collection import Collection
 from longclip.errors import EncoderError, ImageError, UsageError
 from longclip.evaluation.cache import EmbeddingCache, EmbeddingSpace, Kind
@@ -28,7 +26,9 @@ from longclip.evaluation.encoder import (
     fingerprint_of,
     ranking_device,
 )
-from longclip.inputs import TruncationWarning
+from longclip.text.tokenizer import TruncationWarning
+from longclip.util.progress import SILENT, OnProgress
+from longclip.util.threads import in_order
 
 # Encoders sort what they are given by length, for which a thousand texts are enough; and this is
 # what a run that is killed has to embed again.

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from longclip.errors import UsageError
 from longclip.evaluation.embed import embed_texts
 from longclip.evaluation.encoder import Encoder
-from longclip.inputs import split_sentences
+from longclip.text.sentences import split_sentences
 
 
 @dataclass(frozen=True)

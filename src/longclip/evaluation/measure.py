@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 
-from longclip._progress import SILENT, OnProgress
 from longclip.data.collection import Collection, LabelSet
 from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
@@ -18,7 +17,8 @@ from longclip.evaluation.ranking import retrieval_recall
 from longclip.evaluation.results import EvaluationResult, TextRetrieval
 from longclip.evaluation.templates import IMAGENET_TEMPLATES
 from longclip.evaluation.zero_shot import ZeroShotResult, top1_accuracy, zero_shot_classifier
-from longclip.inputs import truncation
+from longclip.text.tokenizer import truncation
+from longclip.util.progress import SILENT, OnProgress
 
 
 def evaluate(

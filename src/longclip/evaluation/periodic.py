@@ -17,7 +17,7 @@ from longclip.evaluation.encoders.own import CLIPEncoder
 from longclip.evaluation.measure import evaluate
 from longclip.evaluation.results import EvaluationResult, TextRetrieval
 from longclip.evaluation.session import open_requests
-from longclip.inputs import Preprocess
+from longclip.image.preprocess import Preprocess
 from longclip.model import CLIP
 from longclip.spec import Task
 

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from longclip import __version__
-from longclip._files import write_text
 from longclip.errors import UsageError
 from longclip.evaluation.embed import BadImage
 from longclip.evaluation.pools import TextPool
@@ -18,6 +17,7 @@ from longclip.evaluation.probes.text_probes import TextProbes
 from longclip.evaluation.ranking import RetrievalRanks, RetrievalResult
 from longclip.evaluation.stats import RecallIntervals, bootstrap_recall, bootstrap_top1
 from longclip.evaluation.zero_shot import ZeroShotResult
+from longclip.util.files import write_text
 
 
 @dataclass(frozen=True)

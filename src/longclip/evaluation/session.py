@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from longclip._progress import SILENT, OnProgress
 from longclip.data import Collection, Columns, open_for_evaluation
 from longclip.errors import DataError, UsageError
 from longclip.evaluation.benchmarks import (
@@ -24,6 +23,7 @@ from longclip.evaluation.encoder import Encoder
 from longclip.evaluation.measure import evaluate
 from longclip.evaluation.results import EvaluationResult
 from longclip.spec import Task
+from longclip.util.progress import SILENT, OnProgress
 
 # A name before the first "=", which is neither a path nor a prefix such as open_clip:.
 _NAMED = re.compile(r"([^=/:\\]+)=(.+)")

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from longclip.errors import UsageError
-from longclip.inputs import Preprocess, decode_image, tokenize
+from longclip.image.decode import decode_image
+from longclip.image.preprocess import Preprocess
 from longclip.model.config import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.packing import VarlenAttention, pack, varlen_attention
 from longclip.model.towers import TextTower, VisionTower, end_positions, micro_batches
+from longclip.text.tokenizer import tokenize
 
 SMALL_TOKEN_BUDGET = 2048
 """Tokens per text micro-batch when encoding on a CPU.
@@ -237,7 +239,7 @@ class CLIP(nn.Module):
             float32 [N, D], in the order of `images`.
 
         Raises:
-            longclip.inputs.ImageError: if a picture cannot be read; it names the file.
+            longclip.text.ImageError: if a picture cannot be read; it names the file.
         """
         if isinstance(images, Image.Image | str | Path):
             images = [images]

@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 
 from longclip import __version__
-from longclip._progress import SILENT, OnProgress
 from longclip.checkpoints.card import Card, read_card
 from longclip.checkpoints.checkpoint import Checkpoint
 from longclip.checkpoints.formats.declip import fold_bias
@@ -16,6 +15,7 @@ from longclip.model.identity import MEGABYTE, files_sha256
 from longclip.model.pretrained import open_checked
 from longclip.model.stretch import find_stretch
 from longclip.spec import POSITION_TABLE, Activation, ExportTarget
+from longclip.util.progress import SILENT, OnProgress
 
 WRITING = "writing, MB"
 

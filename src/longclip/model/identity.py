@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from longclip._progress import SILENT, OnProgress
 from longclip.model.clip import CLIP
+from longclip.util.progress import SILENT, OnProgress
 
 HASHING = "hashing, MB"
 MEGABYTE = 1_000_000

@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 
-from longclip._progress import SILENT, OnProgress
 from longclip.checkpoints.checkpoint import Checkpoint
 from longclip.checkpoints.formats.huggingface import dtype_name
 from longclip.checkpoints.formats.longclip import FROZEN
 from longclip.model.identity import files_sha256
 from longclip.model.stretch import find_stretch
 from longclip.spec import KEEP, POSITION_TABLE
+from longclip.util.progress import SILENT, OnProgress
 
 _PROJECTIONS = ("text_projection.weight", "visual_projection.weight")
 # Settings that change the result and are in no tensor, with the defaults of transformers.

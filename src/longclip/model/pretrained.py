@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from longclip._hardware import moving_to
 from longclip.checkpoints.checkpoint import Checkpoint, lone_tower
 from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.hub import fetch, is_hub_id
 from longclip.checkpoints.read import open_checkpoint
 from longclip.checkpoints.write import Storing, write_huggingface
 from longclip.errors import CheckpointError
-from longclip.inputs import Preprocess
+from longclip.image.preprocess import Preprocess
 from longclip.model.clip import CLIP
 from longclip.model.config import CLIPConfig
 from longclip.spec import Activation, Tower
+from longclip.util.hardware import moving_to
 
 BUNDLED = ("nano",)
 """Names of the models that come inside the package."""

@@ -8,7 +8,6 @@ import torch
 from markupsafe import Markup
 
 from longclip import __version__
-from longclip._files import write_text
 from longclip.evaluation.disagreements import Disagreements, Query
 from longclip.evaluation.probes.lengths import LengthCurve
 from longclip.evaluation.probes.separation import Separation
@@ -20,6 +19,7 @@ from longclip.report.gallery import paragraphs, picture
 from longclip.report.probe_tables import probe_tables
 from longclip.report.render import render
 from longclip.spec import SPECIAL_TOKENS, STOCK_CONTEXT
+from longclip.util.files import write_text
 
 # A larger matrix is not drawn; its commonest mistakes are listed.
 _MAX_MATRIX_CLASSES = 24

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from longclip._files import write_text
 from longclip.errors import UsageError
 from longclip.report.chart import Curve, Points, line_chart, smoothed
 from longclip.report.render import render
@@ -20,6 +19,7 @@ from longclip.runs.read import (
     metrics_of,
     setting_text,
 )
+from longclip.util.files import write_text
 
 _WIDTH, _HEIGHT = 440, 280
 _GAP = 24

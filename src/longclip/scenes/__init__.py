@@ -5,7 +5,7 @@ Pictures and texts are pure functions of a split and an index; nothing is stored
 
 from typing import TYPE_CHECKING
 
-from longclip._lazy import export_lazily
+from longclip.util.lazy import export_lazily
 
 # No submodule may be called like a function: importing it would bind the module over the function.
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from longclip._lazy import export_lazily
+from longclip.util.lazy import export_lazily
 
 if TYPE_CHECKING:
     from longclip.errors import FilterError as FilterError

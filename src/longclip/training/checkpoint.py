@@ -25,10 +25,10 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.distributed.tensor import DTensor
 
-from longclip._files import write_text
 from longclip.errors import UsageError
 from longclip.runs.read import CHECKPOINT_PREFIX, CHECKPOINTS
 from longclip.training.distributed import World
+from longclip.util.files import write_text
 
 STATE = "state.json"
 # torch's own, which holds what went wrong in each process, is no Exception.

@@ -20,9 +20,10 @@ from longclip.data.captions import DEFAULT_POLICY, TextPolicy, policy_of, sample
 from longclip.data.open import open_training_data
 from longclip.data.shard_cache import ShardCache
 from longclip.errors import ImageError
-from longclip.inputs import Preprocess, clip_tokenizer
+from longclip.image.preprocess import Preprocess
 from longclip.model import CLIP
 from longclip.spec import EOT, STOCK_CONTEXT
+from longclip.text.tokenizer import clip_tokenizer
 from longclip.training.config import TrainConfig
 from longclip.training.distributed import World
 from longclip.training.plan import Plan

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from longclip._hardware import pick_device
 from longclip.errors import UsageError
+from longclip.util.hardware import pick_device
 
 # Only one process evaluates and writes models; the others wait for it that long. A process that
 # dies is noticed by torchrun at once, whatever this is.

@@ -22,11 +22,11 @@ from torch.distributed.fsdp import (
 )
 from torch.nn.parallel import DistributedDataParallel
 
-from longclip._hardware import has_fast_bfloat16
 from longclip.model import CLIP
 from longclip.model.towers import end_positions
 from longclip.training.config import Parallel, TrainConfig
 from longclip.training.distributed import World
+from longclip.util.hardware import has_fast_bfloat16
 
 Outputs = tuple[Tensor | None, Tensor | None, Tensor, Tensor]
 """Image features [N, D] and text features [M, D], None where nothing was given; the inverse

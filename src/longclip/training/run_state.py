@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from longclip import __version__
-from longclip._files import write_text
 from longclip.errors import UsageError
 from longclip.runs.read import CHECKPOINTS, CONFIG, METRICS
 from longclip.training.config import RENAMED, TrainConfig, resumable
 from longclip.training.distributed import World
 from longclip.training.log import forget
+from longclip.util.files import write_text
 
 
 class RunDirectory:

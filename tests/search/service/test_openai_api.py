@@ -11,13 +11,13 @@ import pytest
 from pydantic import ValidationError
 from served import Served, data_url, picture, serving
 
-from longclip.inputs import clip_tokenizer
 from longclip.model import CLIP
 from longclip.search.database.provenance import About
 from longclip.search.database.store import Store
 from longclip.search.query.searcher import Searcher
 from longclip.search.service.schemas import EmbeddingsRequest
 from longclip.search.service.service import public_name
+from longclip.text.tokenizer import clip_tokenizer
 
 openai = pytest.importorskip("openai")
 

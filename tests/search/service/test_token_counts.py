@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longclip.inputs import clip_tokenizer
 from longclip.search.service.tokens import cut_at, token_cuts
+from longclip.text.tokenizer import clip_tokenizer
 
 
 @given(

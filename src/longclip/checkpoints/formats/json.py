@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from longclip._files import write_text
 from longclip.errors import CheckpointError
+from longclip.util.files import write_text
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from longclip.checkpoints.formats.json import read_json
 from longclip.checkpoints.infer import infer_config
 from longclip.checkpoints.source import Source, read_tensors
 from longclip.errors import CheckpointError
-from longclip.inputs.preprocess import OPENAI_MEAN, OPENAI_STD
+from longclip.image.preprocess import OPENAI_MEAN, OPENAI_STD
 from longclip.spec import EOT, STOCK_CONTEXT
 
 CONFIG = "open_clip_config.json"

@@ -11,7 +11,7 @@ from PIL import Image
 from longclip.data.collection import Captions, Collection, LabelSet
 from longclip.data.names import IMAGE_SUFFIXES
 from longclip.errors import DataError, ImageError
-from longclip.inputs import decode_image
+from longclip.image.decode import decode_image
 
 
 class LayoutCollection(Collection, Protocol):

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from longclip import __version__
-from longclip.inputs import TruncationWarning, tokenize
 from longclip.model import CLIP
 from longclip.model.identity import encoder_fingerprint
+from longclip.text.tokenizer import TruncationWarning, tokenize
 
 
 class CLIPEncoder:

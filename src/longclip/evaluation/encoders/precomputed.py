@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from longclip._files import write_text
 from longclip.data.collection import Collection
 from longclip.errors import EncoderError, ImageError
 from longclip.evaluation.pools import long_texts, short_texts
 from longclip.evaluation.templates import IMAGENET_TEMPLATES
+from longclip.util.files import write_text
 
 _LISTS = {"images": "key", "texts": "text"}
 

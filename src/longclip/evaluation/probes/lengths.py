@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
-from longclip._progress import SILENT, OnProgress
 from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
 from longclip.evaluation.encoder import Encoder
 from longclip.evaluation.ranking import retrieval_recall
-from longclip.inputs.spans import word_spans
 from longclip.spec import SPECIAL_TOKENS
+from longclip.text.spans import word_spans
+from longclip.util.progress import SILENT, OnProgress
 
 
 @dataclass(frozen=True)

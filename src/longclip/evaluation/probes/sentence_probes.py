@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from longclip._progress import SILENT, OnProgress
 from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
 from longclip.evaluation.encoder import Encoder
 from longclip.evaluation.ranking import RetrievalResult, retrieval_recall
-from longclip.inputs import split_sentences
+from longclip.text.sentences import split_sentences
+from longclip.util.progress import SILENT, OnProgress
 
 
 @dataclass(frozen=True)

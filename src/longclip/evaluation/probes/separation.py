@@ -9,7 +9,8 @@ from torch.nn.functional import normalize
 
 from longclip.errors import UsageError
 from longclip.evaluation.ranking import strongest_rivals
-from longclip.inputs import clip_tokenizer, split_sentences
+from longclip.text.sentences import split_sentences
+from longclip.text.tokenizer import clip_tokenizer
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 FIRST_TOKENS = 20

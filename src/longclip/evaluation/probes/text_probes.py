@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from longclip._progress import SILENT, OnProgress
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.encoder import Encoder
 from longclip.evaluation.probes.details import DetailAccuracy, detail_accuracy
 from longclip.evaluation.probes.lengths import LengthCurve, recall_by_length
 from longclip.evaluation.probes.sentence_probes import SentenceProbes, sentence_probes
 from longclip.evaluation.probes.separation import Separation, separation
+from longclip.util.progress import SILENT, OnProgress
 
 TOKENS_KEPT = (5, 10, 15, 20, 30, 40, 50, 60, 75, 100, 125, 150, 200, 246)
 

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from longclip import scenes
-from longclip._progress import SILENT, OnProgress
-from longclip.inputs import TruncationWarning
 from longclip.model import CLIP
 from longclip.search.database.reader import Reader, matrix
 from longclip.search.database.store import Store
+from longclip.text.tokenizer import TruncationWarning
+from longclip.util.progress import SILENT, OnProgress
 
 EXACT_BELOW = 20_000
 """Images up to which each is compared with a query: 512 numbers each take 2 µs of a processor."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL.ExifTags import GPS, IFD, Base
 
-from longclip.inputs.images import open_image
+from longclip.image.decode import open_image
 
 _CAMERA_LENGTH = 200
 

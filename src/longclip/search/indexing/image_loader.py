@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from longclip._threads import in_order
 from longclip.errors import ImageError, RetryableImageError
-from longclip.inputs import decode_image
+from longclip.image.decode import decode_image
 from longclip.search.config import IndexConfig
 from longclip.search.database.schema import Facts
 from longclip.search.indexing.exif import Metadata, read_metadata
 from longclip.search.indexing.index_plan import ImageTask
 from longclip.search.sources.image_source import Unusable, folder_and_name
+from longclip.util.threads import in_order
 
 MAX_IMAGE_BYTES = 512 << 20
 """Bytes of an image file that are taken into memory."""

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from longclip._libraries import require
-from longclip._progress import SILENT, OnProgress
 from longclip.data.storage import is_url
 from longclip.errors import SearchError
 from longclip.model import CLIP
@@ -32,6 +30,8 @@ from longclip.search.indexing.index_report import IndexReport
 from longclip.search.indexing.local_run import LocalRun
 from longclip.search.indexing.outcomes import Outcomes
 from longclip.search.locking import writing
+from longclip.util.libraries import require
+from longclip.util.progress import SILENT, OnProgress
 
 
 def index(

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from longclip._progress import OnProgress
 from longclip.model import CLIP
 from longclip.search.database.schema import ImageRow
 from longclip.search.indexing.encoding import encode_pixels
@@ -14,6 +13,7 @@ from longclip.search.indexing.image_loader import ImageLoader, KnownImage, NewIm
 from longclip.search.indexing.index_plan import ImageTask
 from longclip.search.indexing.outcomes import STAGE, Outcomes
 from longclip.search.sources.image_source import Unusable
+from longclip.util.progress import OnProgress
 
 
 class LocalRun:

@@ -7,10 +7,20 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageOps
 
-from longclip._drawing import GREY, INK, PAPER, Colour, Font, drawable, font_for, shortened, wrapped
 from longclip.search.query.print import nothing_found, summary
 from longclip.search.query.query import Found, FoundImage
 from longclip.search.query.sentence_scores import MEANINGS, Verdict, verdict
+from longclip.util.drawing import (
+    GREY,
+    INK,
+    PAPER,
+    Colour,
+    Font,
+    drawable,
+    font_for,
+    shortened,
+    wrapped,
+)
 
 _GROUND: Colour = (240, 240, 237)
 _RULE: Colour = (214, 214, 210)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from longclip.inputs import clip_tokenizer, split_sentences
 from longclip.spec import SPECIAL_TOKENS
+from longclip.text.sentences import split_sentences
+from longclip.text.tokenizer import clip_tokenizer
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from longclip._terminal import plain_text, print_line
 from longclip.search.query.query import Found, FoundImage
 from longclip.search.query.sentence_scores import MEANINGS, Verdict, verdict
+from longclip.util.terminal import plain_text, print_line
 
 _STYLES: dict[Verdict, str] = {
     "yes": "bold black on green",

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from longclip.errors import CheckpointError, SearchError
-from longclip.inputs import split_sentences
 from longclip.model import CLIP, load
 from longclip.search.database.provenance import About, check_same_model
 from longclip.search.database.reader import Hit, Reader
@@ -22,6 +21,7 @@ from longclip.search.query.sentence_scores import (
     MIN_REFERENCE_IMAGES,
     standard_scores,
 )
+from longclip.text.sentences import split_sentences
 
 Vectors = NDArray[np.float32]
 

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from longclip._lazy import export_lazily
-from longclip._libraries import require
+from longclip.util.lazy import export_lazily
+from longclip.util.libraries import require
 
 if TYPE_CHECKING:
     from longclip.search.service.app import create_app as create_app

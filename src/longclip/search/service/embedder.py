@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from longclip.inputs import clip_tokenizer
 from longclip.model import CLIP
 from longclip.model.clip import LARGE_TOKEN_BUDGET, SMALL_TOKEN_BUDGET
+from longclip.text.tokenizer import clip_tokenizer
 
 Tokens = tuple[int, ...]
 """The ids of a text, begin and end included."""

@@ -10,8 +10,7 @@ from fastapi import APIRouter, Response
 from PIL import Image
 
 from longclip.errors import ImageError, UsageError
-from longclip.inputs import decode_image
-from longclip.inputs.images import open_image
+from longclip.image.decode import decode_image, open_image
 from longclip.search.database.schema import ID_PATTERN, Facts
 from longclip.search.service.request_errors import RequestError
 from longclip.search.service.service import Service
@@ -112,7 +111,7 @@ def decode_data_url(url: str, param: str) -> Image.Image:
 
     Raises:
         RequestError: where it is anything else; names `param`.
-        longclip.inputs.ImageError: where it is no usable image.
+        longclip.text.ImageError: where it is no usable image.
     """
     head, _, data = url.partition(",")
     if not is_data_url(url) or not head.lower().endswith(";base64"):

@@ -10,7 +10,6 @@ from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
-from longclip.inputs import clip_tokenizer
 from longclip.search.service.embedder import Embedder, Input, Tokens
 from longclip.search.service.images import decode_data_url, is_data_url
 from longclip.search.service.request_errors import RequestError
@@ -21,6 +20,7 @@ from longclip.search.service.schemas import (
     ModelsAnswer,
 )
 from longclip.search.service.service import Service
+from longclip.text.tokenizer import clip_tokenizer
 
 
 def openai_router(service: Service) -> APIRouter:
@@ -50,7 +50,7 @@ def read_inputs(
 
     Raises:
         RequestError: naming the input that cannot be embedded.
-        longclip.inputs.ImageError: where an image cannot be decoded.
+        longclip.text.ImageError: where an image cannot be decoded.
     """
     if isinstance(given, str):
         return [_read_text(embedder, given, "input")]

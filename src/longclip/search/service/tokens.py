@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from longclip.inputs.spans import word_spans
 from longclip.search.query.pieces import count_tokens
 from longclip.spec import SPECIAL_TOKENS, STOCK_CONTEXT
+from longclip.text.spans import word_spans
 
 
 @dataclass(frozen=True)

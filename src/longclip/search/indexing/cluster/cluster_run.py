@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from longclip._progress import OnProgress
 from longclip.data.storage import is_url
 from longclip.errors import SearchError
 from longclip.model import CLIP
@@ -35,6 +34,7 @@ from longclip.search.indexing.image_loader import Decoding, KnownImage
 from longclip.search.indexing.index_plan import IndexPlan
 from longclip.search.indexing.outcomes import STAGE, Outcomes
 from longclip.search.sources.image_source import Unusable
+from longclip.util.progress import OnProgress
 
 ROWS_PER_WRITE = 4096
 """Rows in one piece: a cluster makes them faster than small pieces could be written."""

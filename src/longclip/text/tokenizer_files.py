@@ -9,14 +9,8 @@ from typing import Any
 from tokenizers import Regex, decoders, normalizers, processors
 from tokenizers import Tokenizer as RustTokenizer
 
-from longclip.inputs.tokenizer import (
-    BOS_TOKEN,
-    EOT_TOKEN,
-    bpe_model,
-    clip_vocabulary,
-    word_splitter,
-)
 from longclip.spec import BOS, EOT
+from longclip.text.tokenizer import BOS_TOKEN, EOT_TOKEN, bpe_model, clip_vocabulary, word_splitter
 
 # Hugging Face's own pattern. Unlike ours it reads a literal <|endoftext|> as the special token:
 # the files describe the tokenizer that everybody's CLIPTokenizer is, not a better one.

@@ -5,8 +5,8 @@ import re
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from longclip.inputs import clip_tokenizer
-from longclip.inputs.spans import word_spans
+from longclip.text.spans import word_spans
+from longclip.text.tokenizer import clip_tokenizer
 
 _MOJIBAKE = "\u00c3  la carte "
 _QUOTE = "\u00e2\u20ac\u2122"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from longclip.errors import ImageError, UsageError
-from longclip.inputs.images import decode_image
+from longclip.image.decode import decode_image
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from longclip.errors import ImageError, MissingDecoderError
-from longclip.inputs import decode_image
-from longclip.inputs.images import is_heic, open_image
+from longclip.image.decode import decode_image, is_heic, open_image
 
 
 def head(first: bytes, *others: bytes) -> bytes:

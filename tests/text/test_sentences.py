@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longclip.inputs import split_sentences
+from longclip.text.sentences import split_sentences
 
 # "|" marks where a sentence ends.
 CAPTIONS = [

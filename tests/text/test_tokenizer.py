@@ -14,7 +14,7 @@ from ftfy import fix_text
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from longclip.inputs import (
+from longclip.text.tokenizer import (
     Tokenizer,
     TruncationWarning,
     clean_text,

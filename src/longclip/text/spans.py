@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from longclip.inputs.tokenizer import clip_tokenizer
 from longclip.spec import SPECIAL_TOKENS
+from longclip.text.tokenizer import clip_tokenizer
 
 
 @dataclass(frozen=True)

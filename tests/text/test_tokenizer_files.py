@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as RustTokenizer
 
-from longclip.inputs import clip_tokenizer, tokenize, tokenizer_json, write_tokenizer_files
+from longclip.text.tokenizer import clip_tokenizer, tokenize
+from longclip.text.tokenizer_files import tokenizer_json, write_tokenizer_files
 
 
 @pytest.fixture(scope="module")

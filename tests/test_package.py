@@ -1,4 +1,4 @@
-"""The order of the rooms, and what importing them costs."""
+"""What the package exports, what importing it costs, and what no source file may hold."""
 
 import ast
 import importlib
@@ -17,37 +17,6 @@ import longclip
 
 SRC = Path(longclip.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
-ROOMS = (
-    "inputs",
-    "checkpoints",
-    "model",
-    "losses",
-    "objectives",
-    "scenes",
-    "data",
-    "evaluation",
-    "report",
-    "runs",
-    "training",
-    "search",
-    "diffusion",
-    "demo",
-    "commands",
-    "__main__",
-)
-FOR_ALL = (
-    "errors",
-    "options",
-    "_files",
-    "_drawing",
-    "_hardware",
-    "_lazy",
-    "_libraries",
-    "_progress",
-    "_terminal",
-    "_threads",
-    "spec",
-)
 HEAVY = ("torch", "transformers", "datasets", "numpy", "PIL", "tokenizers", "matplotlib", "rich")
 
 
@@ -57,72 +26,13 @@ def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, "rooms are named in full: no relative imports"
+            assert not node.level, "modules are named in full: no relative imports"
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
 
 
-def misplaced(room: str, name: str) -> bool:
-    """Whether code in `room` must not import `name`."""
-    package, _, rest = name.partition(".")
-    part = rest.partition(".")[0]
-    if package != "longclip" or part in (*FOR_ALL, "__version__"):
-        return False
-    if room in FOR_ALL:
-        return True
-    if part not in ROOMS:
-        # The package itself re-exports rooms; only what stands below all of them may use that.
-        return room not in ("demo", "commands", "__main__")
-    return ROOMS.index(part) > ROOMS.index(room)
-
-
-def violations(files: list[Path]) -> list[str]:
-    return [
-        f"{path.relative_to(SRC.parent)}:{line}: {room} imports {name}"
-        for path in files
-        if (room := path.relative_to(SRC).parts[0].removesuffix(".py")) != "__init__"
-        for line, name in imports(ast.parse(path.read_text(encoding="utf-8")))
-        if misplaced(room, name)
-    ]
-
-
-def test_rooms_import_only_from_rooms_above() -> None:
-    assert violations(FILES) == []
-
-
-def test_every_room_is_known() -> None:
-    found = {module.name for module in pkgutil.iter_modules([str(SRC)])}
-    assert found <= {*ROOMS, *FOR_ALL}
-
-
-@pytest.mark.parametrize(
-    ("room", "name", "expected"),
-    [
-        ("data", "longclip.inputs.ImageError", False),
-        ("data", "longclip.data.table", False),
-        ("inputs", "longclip.model.CLIP", True),
-        ("inputs", "longclip", True),
-        ("model", "longclip.stretch", True),
-        ("commands", "longclip", False),
-        ("demo", "longclip.commands.app", True),
-        ("training", "longclip.__version__", False),
-        ("_files", "longclip.inputs", True),
-        ("inputs", "torch.nn", False),
-        ("data", "longclip.scenes", False),
-        ("scenes", "longclip.data", True),
-    ],
-)
-def test_the_rule_itself(room: str, name: str, expected: bool) -> None:
-    assert misplaced(room, name) is expected
-
-
-def test_no_torchvision() -> None:
-    found = [
-        f"{path}:{line}"
-        for path in FILES
-        for line, name in imports(ast.parse(path.read_text(encoding="utf-8")))
-        if name.partition(".")[0] == "torchvision"
-    ]
-    assert found == []
+def test_imports_are_absolute() -> None:
+    for path in FILES:
+        list(imports(ast.parse(path.read_text(encoding="utf-8"))))  # asserts that none is relative
 
 
 def test_no_file_names_a_machine() -> None:
@@ -137,7 +47,7 @@ def test_no_file_names_a_machine() -> None:
     assert found == []
 
 
-def rooms() -> list[str]:
+def subpackages() -> list[str]:
     return [module.name for module in pkgutil.iter_modules([str(SRC)]) if module.ispkg]
 
 
@@ -155,8 +65,8 @@ def test_every_public_name_is_there(package_name: str) -> None:
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
     for name in public:
-        is_room = package is longclip and name in (*rooms(), "errors")
-        assert inspect.ismodule(getattr(package, name)) is is_room, name
+        is_module = package is longclip and name in (*subpackages(), "errors")
+        assert inspect.ismodule(getattr(package, name)) is is_module, name
         assert name in dir(package), name
     if public:
         with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
@@ -195,7 +105,7 @@ def modules_after(code: str) -> set[str]:
 
 
 def test_importing_longclip_is_light() -> None:
-    loaded = modules_after("import longclip, longclip.inputs, longclip.data, longclip.evaluation")
+    loaded = modules_after("import longclip, longclip.text, longclip.data, longclip.evaluation")
     assert loaded.isdisjoint(HEAVY)
 
 

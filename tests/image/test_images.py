@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from longclip.errors import ImageError
-from longclip.inputs import decode_image
+from longclip.image.decode import decode_image
 
 
 def noise(height: int = 24, width: int = 32, channels: int = 3) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from longclip.errors import ImageError
-from longclip.inputs import Preprocess
+from longclip.image.preprocess import Preprocess
 
 
 def picture(width: int, height: int) -> Image.Image:

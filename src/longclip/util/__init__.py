@@ -1,0 +1,1 @@
+"""Helpers that know nothing of CLIP: files, progress, threads, hardware, drawing, terminal."""
