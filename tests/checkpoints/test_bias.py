@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import SMALL, small_clip
 
 import longclip
 from longclip.checkpoints import open_checkpoint
 from longclip.checkpoints.formats.declip import BIAS, fold_bias
 from longclip.errors import CheckpointError
 from longclip.model.convert import convert
+from tests.helpers.models import SMALL, small_clip
 
 IDS = torch.tensor([[49406, 5, 9, 49407, 49407], [49406, 7, 8, 11, 49407]])
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small import small_clip
 
 import longclip
 from longclip.checkpoints.card import Card, read_card
 from longclip.model.convert import convert
+from tests.helpers.models import small_clip
 
 
 def test_a_card_is_markdown_with_front_matter(tmp_path: Path) -> None:

@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from openclip_library import open_clip
 from PIL import Image
 from safetensors.torch import save_file
-from small import small_clip
 from torch import Tensor, nn
 
 import longclip
@@ -21,6 +19,8 @@ from longclip.checkpoints.infer import infer_config
 from longclip.errors import CheckpointError
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.config import ARCHITECTURES
+from tests.helpers.models import small_clip
+from tests.helpers.openclip_library import open_clip
 
 MODEL = small_clip()
 IDS = torch.tensor([[49406, 5, 9, 49407, 49407], [49406, 7, 8, 11, 49407]])

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hub_server import COMMIT, hub_server
-from small import small_clip
 
 import longclip
 from longclip.checkpoints.hub import is_hub_id
+from tests.helpers.hub_server import COMMIT, hub_server
+from tests.helpers.models import small_clip
 
 SCRIPT = """
 import sys, torch, longclip

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli import Run, run  # noqa: F401 (a fixture)
 from cyclopts import App
 
 import longclip
 from longclip import commands
 from longclip.commands import app
+from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
 
 COMMANDS = (
     "average",

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli import Run, run  # noqa: F401 (a fixture)
-from small import small_clip
 
 import longclip
+from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
+from tests.helpers.models import small_clip
 
 
 @pytest.fixture(scope="module")

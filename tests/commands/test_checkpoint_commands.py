@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli import Run, run  # noqa: F401 (a fixture)
-from small import small_clip
 
 import longclip
 from longclip.checkpoints import open_checkpoint
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.inspect import compare
+from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
+from tests.helpers.models import small_clip
 
 SHAPE = CLIPConfig(
     text=TextConfig(64, 256, 2, 1),

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from cli import Run, run  # noqa: F401 (a fixture)
 from PIL import Image
-from small import small_clip
 
 from longclip.model import save
+from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
+from tests.helpers.models import small_clip
 
 pytest.importorskip("lancedb")
 

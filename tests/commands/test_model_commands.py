@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli import Run, run, write_walls  # noqa: F401 (a fixture)
-from small import small_clip
-from tiny import CONFIG
 
 import longclip
 from longclip.model.stretch import stretch_table
+from tests.helpers.cli import Run, run, write_walls  # noqa: F401 (a fixture)
+from tests.helpers.models import small_clip
+from tests.helpers.training import CONFIG
 
 IMAGES = 12
 

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli import Run, run, write_walls  # noqa: F401 (a fixture)
-from small import small_clip
 
 import longclip
 from longclip.commands import app
@@ -22,6 +20,8 @@ from longclip.errors import UsageError
 from longclip.options import check_options, option
 from longclip.search.config import SearchConfig
 from longclip.training.config import TrainConfig
+from tests.helpers.cli import Run, run, write_walls  # noqa: F401 (a fixture)
+from tests.helpers.models import small_clip
 
 CONFIGS: dict[str, Any] = {
     "compare": CompareOptions,

@@ -4,10 +4,10 @@ import subprocess
 import sys
 
 import pytest
-from cli import Run, run  # noqa: F401 (a fixture)
 
 import longclip
 from longclip.text.tokenizer import clip_tokenizer
+from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
 
 # 20 sentences of five tokens.
 LONG = "A red boat waits. " * 20

@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 
 import pytest
-from cli import Run, run  # noqa: F401 (a fixture)
-from made_runs import line, lines_to, make_run, measured
+
+from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
+from tests.helpers.runs import line, lines_to, make_run, measured
 
 
 @pytest.fixture

@@ -5,13 +5,14 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from cli import COLOURS, Run, run  # noqa: F401 (a fixture)
 from PIL import Image
+
+from tests.helpers.cli import COLOURS, Run, run  # noqa: F401 (a fixture)
 
 pytest.importorskip("lancedb")
 
 from longclip import load
-from longclip.search.database.provenance import about
+from longclip.search.database.provenance import About
 from longclip.search.database.schema import Facts, ImageRow, id_of
 from longclip.search.database.store import Store
 from longclip.search.query.query import Query
@@ -32,7 +33,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> str:
     place = tmp_path_factory.mktemp("database")
     model = load("nano")
     pictures = {name: Image.new("RGB", (40, 48), colour) for name, colour in COLOURS.items()}
-    store = Store.create(str(place), about(model, "nano"))
+    store = Store.create(str(place), About.of(model, "nano"))
     rows = []
     for month, folder, name in (
         (1, "a", "red"),

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from cli import Run, run  # noqa: F401 (a fixture)
+
+from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
 
 
 @pytest.fixture(autouse=True)

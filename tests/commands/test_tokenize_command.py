@@ -1,8 +1,7 @@
 import json
 
-from cli import Run, run  # noqa: F401 (a fixture)
-
 from longclip.text.tokenizer import clip_tokenizer
+from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
 
 
 def test_ids_and_count(run: Run) -> None:  # noqa: F811

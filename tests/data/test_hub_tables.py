@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from table_files import png, write_png
 
 from longclip.data import Captions, open_collection
 from longclip.errors import DataError
+from tests.helpers.table_files import png, write_png
 
 datasets = pytest.importorskip("datasets")
 

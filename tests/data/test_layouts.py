@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from table_files import write_jsonl, write_parquet, write_png
 
 from longclip.data import Captions, json_files
 from longclip.data.layouts import (
@@ -22,6 +21,7 @@ from longclip.data.layouts import (
 )
 from longclip.data.layouts.file_collection import LayoutCollection
 from longclip.errors import DataError, ImageError
+from tests.helpers.table_files import write_jsonl, write_parquet, write_png
 
 
 def texts(collection: LayoutCollection) -> list[Captions]:

@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import pytest
-from shard_files import samples, write_tar
-from table_files import write_jsonl, write_png
 
 from longclip.data import (
     Captions,
@@ -16,6 +14,8 @@ from longclip.data import (
 )
 from longclip.data.mixture import read_mixture
 from longclip.errors import DataError
+from tests.helpers.shard_files import samples, write_tar
+from tests.helpers.table_files import write_jsonl, write_png
 
 pytest.importorskip("datasets")
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from shard_files import samples, write_tar
 
 from longclip.data.names import Kind, kind_of
+from tests.helpers.shard_files import samples, write_tar
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from shard_files import Server, samples, serving, write_tar
 
 from longclip.data import ShardCache, open_collection, open_training_data
 from longclip.data import shard_cache as module
 from longclip.errors import DataError, FetchError, ImageError
 from longclip.util.files import cache_home
+from tests.helpers.shard_files import Server, samples, serving, write_tar
 
 
 @pytest.fixture(autouse=True)

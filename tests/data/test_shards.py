@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from shard_files import samples, write_tar
-from table_files import COLOURS, png
 
 from longclip.data import Captions, Collection, Columns, ShardCache, open_collection
 from longclip.data.shard_list import expand_braces, find_shards
 from longclip.data.shards import ShardCollection, scan
 from longclip.errors import DataError, ImageError
+from tests.helpers.shard_files import samples, write_tar
+from tests.helpers.table_files import COLOURS, png
 
 LONG = "A long story. " * 30
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from table_files import write_png
 
 from longclip.data import Captions, open_collection, open_for_evaluation, problems_of
 from longclip.data import sharegpt4v as module
 from longclip.data.sharegpt4v import SHAREGPT4V
 from longclip.data.table import Table
 from longclip.errors import DataError
+from tests.helpers.table_files import write_png
 
 datasets = pytest.importorskip("datasets")
 
@@ -131,7 +131,7 @@ def test_damage(tmp_path: Path) -> None:
 
 
 def test_roots_serve_every_kind_of_table(tmp_path: Path) -> None:
-    from table_files import write_jsonl, write_parquet
+    from tests.helpers.table_files import write_jsonl, write_parquet
 
     write_png(tmp_path / "disk/a.png", "red")
     write_png(tmp_path / "set/b.png", "blue")

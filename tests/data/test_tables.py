@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from table_files import COLOURS, png, write_jsonl, write_parquet, write_png
 
 from longclip.data import Captions, Collection, Columns, LabelSet, open_collection
 from longclip.errors import DataError, ImageError
+from tests.helpers.table_files import COLOURS, png, write_jsonl, write_parquet, write_png
 
 datasets = pytest.importorskip("datasets")
 

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_pipelines
 import torch
-from applied_pipelines import (
+
+import longclip
+from longclip.diffusion import apply, undo
+from longclip.diffusion.encoders import lengthened
+from tests.helpers import pipelines as tiny_pipelines
+from tests.helpers.applied_pipelines import (
     ENDLESS,
     LONG,
     OTHER,
@@ -19,11 +23,7 @@ from applied_pipelines import (
     tiny_clip,
     tiny_pipeline,
 )
-from tiny_pipelines import FAMILIES, SENTENCE, Family, diffusers, image_of, tiny_controlnet
-
-import longclip
-from longclip.diffusion import apply, undo
-from longclip.diffusion.encoders import lengthened
+from tests.helpers.pipelines import FAMILIES, SENTENCE, Family, diffusers, image_of, tiny_controlnet
 
 
 def test_few_words_are_read_as_in_the_real_vocabulary() -> None:

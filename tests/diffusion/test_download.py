@@ -11,12 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hub_server import hub_server
-from saved_pipelines import saved_clip, saved_pipeline
 
 import longclip.diffusion.pipeline_files as download_module
 from longclip.diffusion.pipeline_files import readable_size, require_here
 from longclip.errors import MissingWeightsError
+from tests.helpers.hub_server import hub_server
+from tests.helpers.saved_pipelines import saved_clip, saved_pipeline
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 

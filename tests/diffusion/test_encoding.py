@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_pipelines import (
+from torch import Tensor
+
+from longclip.diffusion.conditioning import Conditioning, encode
+from longclip.diffusion.encoders import lengthened
+from longclip.diffusion.pipeline import text_slots
+from longclip.diffusion.windows import PromptCut
+from tests.helpers.pipelines import (
     FAMILIES,
     FIRST_WIDTH,
     SECOND_WIDTH,
@@ -18,12 +24,6 @@ from tiny_pipelines import (
     image_of,
     tiny_pipeline,
 )
-from torch import Tensor
-
-from longclip.diffusion.conditioning import Conditioning, encode
-from longclip.diffusion.encoders import lengthened
-from longclip.diffusion.pipeline import text_slots
-from longclip.diffusion.windows import PromptCut
 
 XL = ("sdxl", "refiner")
 SHORT = "a small red boat near the shore"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageChops
-from saved_pipelines import saved_clip, saved_pipeline
 
 from longclip.diffusion import PromptCut
+from tests.helpers.saved_pipelines import saved_clip, saved_pipeline
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -2,9 +2,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tiny_pipelines import FAMILIES, Family, diffusers, tiny_pipeline, transformers
 
 from longclip.diffusion.pipeline import FIRST, SECOND, is_xl, text_slots
+from tests.helpers.pipelines import FAMILIES, Family, diffusers, tiny_pipeline, transformers
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from saved_pipelines import BEGINNING, BOAT, DOG, saved_clip, saved_pipeline
 
 from longclip.commands.generate import GenerateOptions, generate_command
 from longclip.diffusion import PromptCut, apply, undo
@@ -19,6 +18,7 @@ from longclip.diffusion import generation as generating
 from longclip.diffusion.generation import GenerateConfig, generate
 from longclip.diffusion.pictures import read_facts
 from longclip.diffusion.pipeline import open_pipeline
+from tests.helpers.saved_pipelines import BEGINNING, BOAT, DOG, saved_clip, saved_pipeline
 
 SIZE: dict[str, Any] = {"width": 32, "height": 32}
 BOTH: dict[str, Any] = SIZE | {"steps": 2}

@@ -6,10 +6,10 @@ from typing import Any
 import peft
 import pytest
 import torch
-from applied_pipelines import LONG, SLOTS, clips, embeds, same, tiny_pipeline
-from tiny_pipelines import SENTENCE, Family
 
 from longclip.diffusion import PromptCut, apply, encode, undo
+from tests.helpers.applied_pipelines import LONG, SLOTS, clips, embeds, same, tiny_pipeline
+from tests.helpers.pipelines import SENTENCE, Family
 
 
 class TestLoRA:

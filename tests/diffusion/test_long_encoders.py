@@ -5,15 +5,6 @@ from typing import Any
 import peft
 import pytest
 import torch
-from tiny_pipelines import (
-    VOCABULARY,
-    Family,
-    randomize,
-    text_config,
-    tiny_clip,
-    tiny_encoder,
-    transformers,
-)
 from torch import Tensor
 
 import longclip
@@ -26,6 +17,15 @@ from longclip.diffusion.encoders import (
     text_tower,
 )
 from longclip.model import CLIP, CLIPConfig, TextConfig, VisionConfig
+from tests.helpers.pipelines import (
+    VOCABULARY,
+    Family,
+    randomize,
+    text_config,
+    tiny_clip,
+    tiny_encoder,
+    transformers,
+)
 
 KINDS = [("sd1", "text_encoder"), ("sd2", "text_encoder"), ("sdxl", "text_encoder_2")]
 IDS = torch.tensor([[49406, *range(500, 515), 49407, *[49407] * 60]])

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from applied_pipelines import LONG, tiny_clip, tiny_pipeline
-from tiny_pipelines import SENTENCE, image_of
 
 from longclip.diffusion import apply, undo
+from tests.helpers.applied_pipelines import LONG, tiny_clip, tiny_pipeline
+from tests.helpers.pipelines import SENTENCE, image_of
 
 
 class TestOffloading:

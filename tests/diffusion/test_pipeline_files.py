@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from saved_pipelines import saved_pipeline
 
 from longclip.diffusion.pipeline_files import choose, choose_local
+from tests.helpers.saved_pipelines import saved_pipeline
 
 INDEX = {
     "_class_name": "StableDiffusionPipeline",

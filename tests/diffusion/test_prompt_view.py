@@ -3,12 +3,12 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_pipelines import tiny_pipeline
 
 from longclip.diffusion.emphasis import unweighted
 from longclip.diffusion.prompt_view import Window, as_json, view_prompt, windows_of
 from longclip.diffusion.text_readers import clip_reader, open_readers, pipeline_readers
 from longclip.text.tokenizer import clip_tokenizer
+from tests.helpers.pipelines import tiny_pipeline
 
 TEXT = "A lighthouse at dusk. A red boat waits below it. Dr. Ó Briain's 12 electroencephalographs!"
 

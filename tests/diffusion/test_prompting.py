@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from applied_pipelines import (
+
+from longclip.diffusion import Conditioning, PromptCut, apply, encode
+from tests.helpers.applied_pipelines import (
     ENDLESS,
     LONG,
     OTHER,
@@ -16,9 +18,7 @@ from applied_pipelines import (
     same,
     tiny_pipeline,
 )
-from tiny_pipelines import FAMILIES, Family, image_of
-
-from longclip.diffusion import Conditioning, PromptCut, apply, encode
+from tests.helpers.pipelines import FAMILIES, Family, image_of
 
 
 class TestDiffusersOwnEncoding:

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_pipelines import tiny_tokenizer
 
 from longclip.diffusion.emphasis import Piece, Section, parse_prompt, unweighted
 from longclip.diffusion.windows import (
@@ -17,6 +16,7 @@ from longclip.diffusion.windows import (
     split_words,
     tokens_of,
 )
+from tests.helpers.pipelines import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
 

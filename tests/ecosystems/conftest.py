@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from plug_and_play import TEXTS, Saved, real_clip
 
 import longclip
 from longclip.model.config import ARCHITECTURES
+from tests.helpers.plug_and_play import TEXTS, Saved, real_clip
 
 
 @pytest.fixture(scope="session")

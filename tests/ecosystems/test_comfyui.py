@@ -22,13 +22,13 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from small import SMALL, small_clip
 from torch import Tensor
 
 import longclip
 from longclip.errors import CheckpointError
 from longclip.model import CLIP, TextConfig
 from longclip.model.convert import convert
+from tests.helpers.models import SMALL, small_clip
 
 # Depth and activation of the three text towers it knows.
 KINDS = {"CLIP_L": (12, "quick_gelu"), "CLIP_H": (24, "gelu"), "CLIP_G": (32, "gelu")}

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from plug_and_play import LONG_TEXTS, close, real_clip
 from torch import Tensor
 
 import longclip
 from longclip.model import CLIP, CLIPConfig, TextConfig, VisionConfig
 from longclip.model.convert import convert
+from tests.helpers.plug_and_play import LONG_TEXTS, close, real_clip
 
 diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from matrix_sources import SOURCES, Source, padded, pictures, pixels
-from openai_library import openai_clip
-from openclip_library import open_clip
-from plug_and_play import close
 from safetensors.torch import load_file
 from torch import Tensor
 
 import longclip
 from longclip.errors import CheckpointError
 from longclip.model.convert import convert
+from tests.helpers.matrix_sources import SOURCES, Source, padded, pictures, pixels
+from tests.helpers.openai_library import openai_clip
+from tests.helpers.openclip_library import open_clip
+from tests.helpers.plug_and_play import close
 
 transformers = pytest.importorskip("transformers")
 

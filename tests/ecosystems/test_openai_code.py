@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from openai_library import openai_clip
-from plug_and_play import LONG_TEXTS, close, real_clip
-from small import small_clip
 
 import longclip
 from longclip.errors import CheckpointError
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.convert import convert
+from tests.helpers.models import small_clip
+from tests.helpers.openai_library import openai_clip
+from tests.helpers.plug_and_play import LONG_TEXTS, close, real_clip
 
 # ViT-B/16 but for its depth.
 SHALLOW = CLIPConfig(

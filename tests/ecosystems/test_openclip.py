@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from openclip_library import open_clip
-from plug_and_play import LONG_TEXTS, Saved, close
-from small import small_clip
 
 import longclip
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.convert import convert
+from tests.helpers.models import small_clip
+from tests.helpers.openclip_library import open_clip
+from tests.helpers.plug_and_play import LONG_TEXTS, Saved, close
 
 
 def with_activation(source: Path, directory: Path, activation: str) -> Path:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from plug_and_play import LONG_TEXTS, TEXTS, Saved, close
-from small import small_clip
 
 import longclip
 from longclip.model.convert import convert
+from tests.helpers.models import small_clip
+from tests.helpers.plug_and_play import LONG_TEXTS, TEXTS, Saved, close
 
 
 def sentence_transformer(directory: Path) -> Any:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from plug_and_play import TEXTS, Saved, close
 
 import longclip
+from tests.helpers.plug_and_play import TEXTS, Saved, close
 
 transformers = pytest.importorskip("transformers")
 

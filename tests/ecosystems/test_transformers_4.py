@@ -16,13 +16,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from plug_and_play import TEXTS, Saved, close
 
 import longclip
 from longclip.model.convert import convert
+from tests.helpers.plug_and_play import TEXTS, Saved, close
 
 PINS = ["transformers==4.57.6", "huggingface_hub==0.36.2", "tokenizers==0.22.2"]
-SCRIPT = Path(__file__).with_name("old_transformers.py")
+SCRIPT = Path(__file__).parents[1] / "helpers" / "old_transformers.py"
 
 pytestmark = pytest.mark.slow
 

@@ -3,10 +3,10 @@ import re
 
 import pytest
 import torch
-from evaluation_fakes import BagOfTokens, painted
 
 from longclip.evaluation.probes.details import ALTERNATIVES, alter_details, detail_accuracy
 from longclip.text.tokenizer import clip_tokenizer
+from tests.helpers.encoders import BagOfTokens, painted
 
 FILL = "people walk along here and there and look at things that stand about in town"  # 15 tokens
 LONG = f"A red bus. {FILL} {FILL} then three dogs. {FILL} {FILL} {FILL}, at last a wooden door."

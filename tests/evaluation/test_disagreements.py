@@ -1,11 +1,11 @@
 """Which queries are shown, and whose answers."""
 
 import torch
-from evaluation_fakes import BagOfTokens, PaintedTexts, painted
 
 from longclip.data.collection import Captions
 from longclip.evaluation import embed_images, embed_texts, long_texts, retrieval_ranks, text_pool
 from longclip.evaluation.disagreements import Answering, disagreements
+from tests.helpers.encoders import BagOfTokens, PaintedTexts, painted
 
 # Pairs that share a long beginning: only the last sentence tells them apart.
 BEGINNING = "There is a wide street with old brick houses. " * 9

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
-from evaluation_fakes import WIDTH, BagOfTokens, PaintedTexts, vector_of
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,6 +15,7 @@ from longclip.evaluation import embed
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_images, embed_texts
 from longclip.evaluation.encoder import encoder_name, ranking_device
+from tests.helpers.encoders import WIDTH, BagOfTokens, PaintedTexts, vector_of
 
 PICTURES = st.lists(st.sampled_from(["a car", "a tree", "two boats", "an old house", None]))
 

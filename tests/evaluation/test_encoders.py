@@ -7,9 +7,7 @@ from importlib.metadata import EntryPoint
 import numpy as np
 import pytest
 import torch
-from evaluation_fakes import BagOfTokens
 from PIL import Image
-from small import SMALL, small_clip
 
 import longclip
 from longclip.errors import CheckpointError, EncoderError, ImageError
@@ -19,6 +17,8 @@ from longclip.evaluation.encoders import CLIPEncoder, open_encoder, opening
 from longclip.image.preprocess import Preprocess
 from longclip.model.convert import convert
 from longclip.model.identity import encoder_fingerprint
+from tests.helpers.encoders import BagOfTokens
+from tests.helpers.models import SMALL, small_clip
 
 TEXTS = ["a red boat", "", "Café &amp; dogs " * 40]
 

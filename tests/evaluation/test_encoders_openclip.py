@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from openclip_library import open_clip
 from PIL import Image
-from small import small_clip
 
 import longclip
 from longclip.errors import EncoderError
 from longclip.evaluation.encoders import open_encoder
 from longclip.image.preprocess import Preprocess
 from longclip.model.convert import convert
+from tests.helpers.models import small_clip
+from tests.helpers.openclip_library import open_clip
 
 TEXTS = ["a red boat", "", "two dogs " * 200]
 

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from evaluation_fakes import BagOfTokens, PaintedTexts
 from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
@@ -14,6 +13,7 @@ from longclip.evaluation.config import EvaluateConfig
 from longclip.evaluation.embed import embed_images, embed_texts
 from longclip.evaluation.encoders import export_inputs, open_encoder
 from longclip.evaluation.measure import evaluate
+from tests.helpers.encoders import BagOfTokens, PaintedTexts
 
 PICTURES = ("a red car", "a green tree", None, "two blue boats", "an old house")
 COLLECTION = PaintedTexts(

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small import small_clip
 
 import longclip
 from longclip.errors import EncoderError
 from longclip.evaluation.encoders import open_encoder
+from tests.helpers.models import small_clip
 
 library = pytest.importorskip("sentence_transformers")
 

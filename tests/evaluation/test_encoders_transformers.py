@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small import small_clip
 
 import longclip
 from longclip.errors import EncoderError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
 from longclip.evaluation.encoders import open_encoder
+from tests.helpers.models import small_clip
 
 transformers = pytest.importorskip("transformers")
 

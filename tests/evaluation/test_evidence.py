@@ -1,9 +1,9 @@
 import pytest
 import torch
-from evaluation_fakes import BagOfTokens, painted
 from torch.nn.functional import cosine_similarity
 
 from longclip.evaluation import text_evidence
+from tests.helpers.encoders import BagOfTokens, painted
 
 RIGHT = "a street with a red bus. a dog sleeps. the lamp is green."
 WRONG = "a street with a red bus. a dog sleeps. the lamp is yellow."

@@ -2,7 +2,6 @@ import json
 
 import pytest
 import torch
-from evaluation_fakes import BagOfTokens, painted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +9,7 @@ from longclip.evaluation import characters_read, recall_by_length, retrieval_rec
 from longclip.evaluation.probes.lengths import first_words
 from longclip.text.spans import word_spans
 from longclip.text.tokenizer import clip_tokenizer
+from tests.helpers.encoders import BagOfTokens, painted
 
 TEXTS = ("red car", "red car blue house", "red car blue tree tall lamp", "dog")
 

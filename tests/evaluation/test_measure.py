@@ -1,10 +1,10 @@
 import json
 
 import pytest
-from evaluation_fakes import BagOfTokens, PaintedTexts
 
 from longclip.data.collection import Captions, LabelSet
 from longclip.evaluation import EvaluateConfig, evaluate, long_texts, short_texts
+from tests.helpers.encoders import BagOfTokens, PaintedTexts
 
 PICTURES = ("a red car", "a green tree", "two blue boats on a lake", "an old house")
 

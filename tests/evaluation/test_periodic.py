@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small import small_clip
-from tiny import write_photos
 
 from longclip.data import open_collection
 from longclip.errors import DataError, ImageError
 from longclip.evaluation import evaluate
 from longclip.evaluation.encoders import CLIPEncoder
 from longclip.evaluation.periodic import periodic_evaluation
+from tests.helpers.models import small_clip
+from tests.helpers.training import write_photos
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from evaluation_fakes import EXACT_VECTORS, cosine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longclip.evaluation import retrieval_ranks, retrieval_recall, strongest_rivals
+from tests.helpers.encoders import EXACT_VECTORS, cosine
 
 
 @st.composite

@@ -2,11 +2,9 @@ import base64
 import io
 import os
 import re
-from html.parser import HTMLParser
 
 import pytest
 import torch
-from evaluation_fakes import BagOfTokens, PaintedTexts
 from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
@@ -23,38 +21,10 @@ from longclip.evaluation import (
     results_tables,
 )
 from longclip.report import ReportData, render_report, write_report
+from tests.helpers.encoders import BagOfTokens, PaintedTexts
+from tests.helpers.html_page import Page
 
-VOID = {"meta", "img", "line", "circle", "polygon", "polyline", "br"}
 NASTY = "<script>alert('$title & \"co\"')</script>"
-
-
-class Page(HTMLParser):
-    """Tags in order, text, and a check that everything that opens is closed."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.text, self.open = [], "", []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        if not self.open or self.open[-1] != "style":
-            self.text += data
-
-    def all(self, tag):
-        return [attrs for name, attrs in self.tags if name == tag]
 
 
 def curve(tokens):

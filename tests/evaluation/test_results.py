@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from evaluation_fakes import BagOfTokens, PaintedTexts
 
 from longclip.data.collection import Captions, LabelSet
 from longclip.evaluation import EvaluateConfig, EvaluationResult, evaluate, results_tables
@@ -19,6 +18,7 @@ from longclip.evaluation.results import (
     read_results,
     write_results,
 )
+from tests.helpers.encoders import BagOfTokens, PaintedTexts
 
 PICTURES = ("a red car", "a green tree", "two blue boats on a lake", "an old house", "a dog")
 

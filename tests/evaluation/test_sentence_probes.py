@@ -3,10 +3,10 @@ import statistics
 
 import pytest
 import torch
-from evaluation_fakes import BagOfTokens, painted
 
 from longclip.evaluation import retrieval_recall
 from longclip.evaluation.probes.sentence_probes import sentence_probes
+from tests.helpers.encoders import BagOfTokens, painted
 
 TEXTS = (
     "a red bus. the dog sleeps. a tall lamp.",

@@ -4,11 +4,11 @@ from itertools import combinations
 
 import pytest
 import torch
-from evaluation_fakes import cosine, vector_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longclip.evaluation.probes.separation import PERCENTILES, _pairs, separation
+from tests.helpers.encoders import cosine, vector_of
 
 START = (
     "a wide street on a grey morning in late winter with some people and cars and a row of houses"

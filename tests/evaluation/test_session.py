@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from evaluation_fakes import BagOfTokens, PaintedTexts
 from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
@@ -13,6 +12,7 @@ from longclip.evaluation import EvaluateConfig
 from longclip.evaluation.encoder import Encoder
 from longclip.evaluation.session import Request, named, open_requests, run_session
 from longclip.report import model_report, render_report
+from tests.helpers.encoders import BagOfTokens, PaintedTexts
 
 BEGINNING = "There is a wide street with old brick houses. " * 9
 TEXTS = tuple(BEGINNING + end for end in ("A red boat.", "Two dogs.", "A tall lamp.", "Snow."))

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from evaluation_fakes import EXACT_VECTORS, cosine, vector_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longclip.evaluation import IMAGENET_TEMPLATES, top1_accuracy, zero_shot_classifier
+from tests.helpers.encoders import EXACT_VECTORS, cosine, vector_of
 
 
 def embed(texts):

@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import SMALL, small_clip
 
 import longclip
 from longclip.model import CLIP
 from longclip.model.average import average
 from longclip.model.stretch import stretch_table
+from tests.helpers.models import SMALL, small_clip
 
 POSITIONS = "text_model.embeddings.position_embedding.weight"
 

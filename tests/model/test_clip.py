@@ -5,11 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from small import small_clip
 from torch.nn import functional as F
 
 import longclip
 from longclip.model.towers import micro_batches
+from tests.helpers.models import small_clip
 
 MODEL = longclip.stretch(small_clip())
 BOS, EOT = 49406, 49407

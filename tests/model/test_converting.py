@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import small_clip
 from torch import Tensor
 
 import longclip
@@ -15,6 +14,7 @@ from longclip.errors import CheckpointError
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.convert import convert
 from longclip.model.inspect import compare, find_stretch, lost_rows
+from tests.helpers.models import small_clip
 
 # Heads 64 wide and inner widths four times the outer ones, which OpenAI's code supposes.
 SHAPE = CLIPConfig(

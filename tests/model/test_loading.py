@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small import SMALL, small_clip
 
 import longclip
 from longclip.checkpoints import write
 from longclip.errors import CheckpointError
 from longclip.image.preprocess import Preprocess
 from longclip.model import CLIP, CLIPConfig, TextConfig
+from tests.helpers.models import SMALL, small_clip
 
 TEXTS = ["a red boat", "two dogs on a bridge at dusk"]
 FILES = {

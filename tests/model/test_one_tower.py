@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import SMALL, small_clip
 
 import longclip
 from longclip.errors import CheckpointError
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.convert import convert
+from tests.helpers.models import SMALL, small_clip
 
 IDS = torch.tensor([[49406, 5, 9, 49407, 49407], [49406, 7, 8, 11, 49407]])
 PIXELS = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))

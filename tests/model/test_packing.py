@@ -7,13 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import small_clip
 from torch import Tensor
 from torch.nn import functional as F
 
 import longclip
 from longclip.model import CLIP
 from longclip.model.packing import PackedTexts, pack, varlen_attention
+from tests.helpers.models import small_clip
 
 BOS, EOT = 49406, 49407
 CPU = torch.device("cpu")

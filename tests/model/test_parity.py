@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import SMALL, small_clip
 
 import longclip
 from longclip.model import CLIP, CLIPConfig
 from longclip.model.config import ARCHITECTURES
+from tests.helpers.models import SMALL, small_clip
 
 transformers = pytest.importorskip("transformers")
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small import small_clip
 from torch.nn import functional as F
 
 import longclip
 from longclip.model.stretch import stretch_table
+from tests.helpers.models import small_clip
 
 
 def published_loop(old: torch.Tensor, keep: int = 20, r: int = 4) -> torch.Tensor:

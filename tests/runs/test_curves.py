@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_runs import line, lines_to, make_run, measured
-from test_report import Page
 
 from longclip.report.chart import Curve, line_chart, smoothed
 from longclip.runs.curves import curves_page, curves_svg, write_curves
 from longclip.runs.read import Run, find_runs
+from tests.helpers.html_page import Page
+from tests.helpers.runs import line, lines_to, make_run, measured
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_runs import CONFIG, line, lines_to, make_run, measured
-from tiny import tiny_config, write_photos
 
 from longclip.runs.read import (
     differing_settings,
@@ -22,6 +20,8 @@ from longclip.runs.read import (
     setting_text,
 )
 from longclip.training import train
+from tests.helpers.runs import CONFIG, line, lines_to, make_run, measured
+from tests.helpers.training import tiny_config, write_photos
 
 NOW = 1_800_000_000.0
 HOUR = 3600.0

@@ -13,18 +13,15 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import image_folders
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-pytest.importorskip("lancedb")
+from tests.helpers import image_folders
 
-from image_folders import jpeg_bytes, photo, photos, rows_of, run_index
-from test_indexing import kinds
-from test_sources import tar_file
+pytest.importorskip("lancedb")
 
 from longclip.errors import SearchError
 from longclip.search.database.shard_table import ShardTable
@@ -32,6 +29,15 @@ from longclip.search.database.store import Store
 from longclip.search.indexing.cluster.config import Cluster
 from longclip.search.indexing.cluster.ray_session import check_address
 from longclip.search.indexing.index_report import IndexReport
+from tests.helpers.image_folders import (
+    jpeg_bytes,
+    kinds,
+    photo,
+    photos,
+    rows_of,
+    run_index,
+    tar_file,
+)
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +219,7 @@ CHILD = """
 import sys
 sys.path[:0] = sys.argv[3:]
 from pathlib import Path
-import image_folders
+from tests.helpers import image_folders
 from longclip.search import Cluster
 from longclip.search.indexing import outcomes
 outcomes._ROWS_PER_WRITE = 4
@@ -246,9 +252,8 @@ def test_killed_while_indexing_with_ray(tmp_path: Path) -> None:
     db, place = tmp_path / "db", tmp_path / "part-{0..9}.tar"
     for i in range(10):
         shard(tmp_path / f"part-{i}.tar", range(100 * i, 100 * i + 20))
-    here = Path(__file__).parent
-    paths = [str(here), str(here.parent / "model")]
-    command = [sys.executable, "-c", CHILD, str(place), str(db), *paths]
+    root = str(Path(__file__).parents[2])
+    command = [sys.executable, "-c", CHILD, str(place), str(db), root]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert child.stdout
     end = time.monotonic() + 120

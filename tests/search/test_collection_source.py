@@ -6,15 +6,14 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from image_folders import jpeg_bytes, run_index
 from PIL import Image
-from test_sources import tar_file
 
 from longclip.search.indexing.image_loader import read
 from longclip.search.indexing.index_plan import ImageTask
 from longclip.search.sources.image_source import Unusable
 from longclip.search.sources.open_image_source import open_image_source, read_original
 from longclip.search.sources.table_source import CollectionSource
+from tests.helpers.image_folders import jpeg_bytes, run_index, tar_file
 
 
 def photo_with_date() -> bytes:

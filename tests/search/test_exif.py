@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from image_folders import jpeg_bytes
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
 from longclip.search.indexing.exif import Metadata, read_metadata
+from tests.helpers.image_folders import jpeg_bytes
 
 
 def with_exif(base: dict[int, Any], exif: dict[int, Any], gps: dict[int, Any]) -> bytes:

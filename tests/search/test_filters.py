@@ -4,10 +4,9 @@ import pytest
 
 pytest.importorskip("lancedb")
 
-from databases import database, row, vectors
-
 from longclip.errors import FilterError
 from longclip.search.query.filters import combined_filter, naming_as_written
+from tests.helpers.databases import database, row, vectors
 
 PLACES = (
     "/photos/1.jpg",

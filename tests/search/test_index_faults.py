@@ -17,14 +17,26 @@ from PIL import Image
 
 pytest.importorskip("lancedb")
 
-from image_folders import MODEL, jpeg_bytes, photo, photos, rows_of, run_index
-from test_images import cut_jpeg, encoded, noise, png_that_claims, png_with_broken_data
-from test_sources import tar_file
-
 from longclip.errors import SearchError
 from longclip.search.database.store import Store
 from longclip.search.indexing import image_loader
 from longclip.search.locking import writing
+from tests.helpers.image_files import (
+    cut_jpeg,
+    encoded,
+    noise,
+    png_that_claims,
+    png_with_broken_data,
+)
+from tests.helpers.image_folders import (
+    MODEL,
+    jpeg_bytes,
+    photo,
+    photos,
+    rows_of,
+    run_index,
+    tar_file,
+)
 
 CHILD = """
 import sys
@@ -32,7 +44,7 @@ sys.path[:0] = sys.argv[4:]
 import os
 from pathlib import Path
 from longclip.search.indexing import outcomes
-import image_folders
+from tests.helpers import image_folders
 outcomes._ROWS_PER_WRITE = 5
 print("ready", flush=True)
 if sys.argv[3] == "compact":
@@ -47,9 +59,8 @@ print("done", flush=True)
 
 
 def child(folder: Path, db: Path, what: str = "index") -> "subprocess.Popen[str]":
-    here = Path(__file__).parent
-    paths = [str(here), str(here.parent / "model")]
-    words = [sys.executable, "-c", CHILD, str(folder), str(db), what, *paths]
+    root = str(Path(__file__).parents[2])
+    words = [sys.executable, "-c", CHILD, str(folder), str(db), what, root]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -126,15 +137,14 @@ def test_disk_full(tmp_path: Path) -> None:
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
         "sys.path[:0] = sys.argv[3:]\n"
-        "import image_folders\n"
+        "from tests.helpers import image_folders\n"
         "from longclip.errors import SearchError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "try:\n    image_folders.run_index(sys.argv[1], db=Path(sys.argv[2]))\n"
         "except SearchError as error:\n    print(error)\n"
     )
-    here = Path(__file__).parent
-    words = [sys.executable, "-c", program, folder, db, here, here.parent / "model"]
+    words = [sys.executable, "-c", program, folder, db, Path(__file__).parents[2]]
     told = subprocess.run(list(map(str, words)), capture_output=True, text=True)
     assert f"{db} cannot be written: " in told.stdout, told.stderr
     assert "run the same command again" in told.stdout

@@ -12,11 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-pytest.importorskip("lancedb")
+from tests.helpers.image_folders import kinds
 
-from image_folders import MODEL, jpeg_bytes, photo, photos, rows_of, run_index
-from small import small_clip
-from test_sources import tar_file
+pytest.importorskip("lancedb")
 
 from longclip.errors import SearchError, UsageError
 from longclip.image.decode import decode_image
@@ -27,7 +25,16 @@ from longclip.search.database.store import Store
 from longclip.search.indexing import index as index_module
 from longclip.search.indexing import local_run, outcomes
 from longclip.search.indexing.index import forget, index
-from longclip.search.indexing.index_report import IndexReport
+from tests.helpers.image_folders import (
+    MODEL,
+    jpeg_bytes,
+    photo,
+    photos,
+    rows_of,
+    run_index,
+    tar_file,
+)
+from tests.helpers.models import small_clip
 
 
 @pytest.fixture
@@ -42,14 +49,6 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(local_run, "encode_pixels", count)
     return sizes
-
-
-def kinds(report: IndexReport) -> dict[str, int]:
-    names = ("added", "changed", "moved", "unchanged", "deleted", "duplicates")
-    counts = {name: getattr(report, name) for name in names}
-    sums = ("added", "changed", "moved", "unchanged")
-    assert sum(counts[name] for name in sums) + len(report.bad) == report.found
-    return {name: count for name, count in counts.items() if count}
 
 
 def check_embeddings(db: Path) -> None:

@@ -8,9 +8,8 @@ from PIL import Image
 
 pytest.importorskip("lancedb")
 
-from image_folders import MODEL, photos, run_index
-
 from longclip.search.database.store import Store
+from tests.helpers.image_folders import MODEL, photos, run_index
 
 
 def test_a_folder_of_a_phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

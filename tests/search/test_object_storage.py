@@ -15,7 +15,6 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
-from image_folders import MODEL, jpeg_bytes, photos, run_index
 
 from longclip.data.storage import file_info, open_file, read_url
 from longclip.errors import SearchError
@@ -30,6 +29,7 @@ from longclip.search.query.searcher import Searcher
 from longclip.search.sources.image_source import ImageSource
 from longclip.search.sources.open_image_source import open_image_source, read_original
 from longclip.search.sources.tar_source import TarSource
+from tests.helpers.image_folders import MODEL, jpeg_bytes, photos, run_index
 
 
 class Storage(MemoryFileSystem):

@@ -10,9 +10,6 @@ from PIL import Image
 
 pytest.importorskip("lancedb")
 
-from databases import MODEL, database, row, vectors
-from small import small_clip
-
 from longclip.errors import FilterError, SearchError
 from longclip.model import save
 from longclip.search.database.schema import id_of
@@ -26,6 +23,8 @@ from longclip.search.query.searcher import (
     open_searcher,
 )
 from longclip.text.tokenizer import TruncationWarning, clip_tokenizer
+from tests.helpers.databases import MODEL, database, row, vectors
+from tests.helpers.models import small_clip
 
 ROWS = [row(f"/photos/{i:02d}.jpg", vector) for i, vector in enumerate(vectors(60))]
 

@@ -7,10 +7,6 @@ import pytest
 
 pytest.importorskip("lancedb")
 
-from databases import MODEL, database, row, vectors
-from image_folders import jpeg_bytes, photos
-from test_sources import tar_file
-
 from longclip.search.database.provenance import About
 from longclip.search.database.shard_table import IndexedShard, ShardTable
 from longclip.search.database.store import Store
@@ -18,6 +14,8 @@ from longclip.search.indexing.cluster.work import chunks, split_shards, vanished
 from longclip.search.indexing.index_plan import ImageTask
 from longclip.search.sources.image_source import Item, Unusable
 from longclip.search.sources.open_image_source import open_image_source
+from tests.helpers.databases import MODEL, database, row, vectors
+from tests.helpers.image_folders import jpeg_bytes, photos, tar_file
 
 ONE = IndexedShard(
     "/a/1.tar", "/a/*.tar", "9 1", 3, (Unusable("/a/1.tar::x.jpg", 'a "b"', lasting=True),)

@@ -11,7 +11,6 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from image_folders import jpeg_bytes, photo, photos
 
 from longclip.data.storage import file_info
 from longclip.errors import SearchError
@@ -22,6 +21,7 @@ from longclip.search.sources.open_image_source import open_image_source, read_or
 from longclip.search.sources.sidecars import caption_of
 from longclip.search.sources.table_source import ParquetSource
 from longclip.search.sources.tar_source import TarSource
+from tests.helpers.image_folders import jpeg_bytes, photo, photos, tar_file
 
 
 def listed(source: ImageSource) -> dict[str, Item]:
@@ -39,15 +39,6 @@ def check_reads_back(source: ImageSource) -> None:
         content = source.read(item)
         assert item.bytes in (None, len(content))
         assert read_original(item.uri) == content
-
-
-def tar_file(path: Path, members: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w") as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size, info.mtime = len(content), 1_700_000_000
-            tar.addfile(info, io.BytesIO(content))
-    return path
 
 
 def test_a_folder(tmp_path: Path) -> None:

@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 
 pytest.importorskip("lancedb")
 
-from databases import MODEL, WIDTH, database, row, vectors
-from small import small_clip
-
 from longclip.errors import FilterError, SearchError
 from longclip.model.identity import model_digest
 from longclip.search.database import lance
 from longclip.search.database.provenance import About, check_same_model
 from longclip.search.database.schema import Facts
 from longclip.search.database.store import Store
+from tests.helpers.databases import MODEL, WIDTH, database, row, vectors
+from tests.helpers.models import small_clip
 
 ROWS = [row(f"/photos/{i:02d}.jpg", vector) for i, vector in enumerate(vectors(40))]
 

@@ -8,11 +8,10 @@ import pytest
 
 pytest.importorskip("lancedb")
 
-from databases import MODEL, database, row, vectors
-
 from longclip.search.database import vector_index
 from longclip.search.database.store import Store
 from longclip.search.database.vector_index import IndexQuality, ensure_index, read_quality
+from tests.helpers.databases import MODEL, database, row, vectors
 
 COUNT = 600
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from tiny import write_photos
+
+from tests.helpers.training import write_photos
 
 
 @pytest.fixture(scope="session")

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import tiny_config, write_photos
 
 from longclip.training import TrainConfig, train
 from longclip.training.checkpoint import own_share, whole_checkpoints
 from longclip.training.distributed import World
+from tests.helpers.training import tiny_config, write_photos
 
 # All runs of a test in one go: starting the processes takes far longer than the runs.
 _JOB = """

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from made_runs import line, measured
 
 from longclip.training.log import Watchers
+from tests.helpers.runs import line, measured
 
 CONFIG = {"recipe": "paper", "lr": 1e-4, "data": ["scenes"], "out": Path("runs/x")}
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import SMALL, small_clip
 from torch import Tensor
 
 import longclip
 from longclip.model import CLIP, CLIPConfig
 from longclip.spec import Tower
 from longclip.training.lora import add_lora, merge_lora
+from tests.helpers.models import SMALL, small_clip
 
 IDS = longclip.tokenize(["a red boat on a lake", "a house", "a dog behind the house"])
 PIXELS = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))

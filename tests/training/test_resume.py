@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import tiny_config
 
 from longclip.errors import Preempted
 from longclip.training import TrainConfig, train
 from longclip.training import checkpoint as checkpoints_module
 from longclip.training.checkpoint import CheckpointWarning, whole_checkpoints
 from longclip.training.run_state import read_config
+from tests.helpers.training import tiny_config
 
 _CHILD = """
 import pickle, sys

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import tiny_config, write_photos
 
 import longclip
 from longclip.checkpoints.card import read_card
@@ -31,6 +30,7 @@ from longclip.training.optimizer import make_optimizer, set_lr
 from longclip.training.plan import make_plan, plan_of
 from longclip.training.recipes import clip, direct, paper, peak_lr
 from longclip.training.setup import initial_model
+from tests.helpers.training import tiny_config, write_photos
 
 
 def positions(model: longclip.CLIP) -> torch.Tensor:

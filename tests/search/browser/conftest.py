@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from small_database import Served
-
     from longclip.search import Facts, Searcher
+    from tests.helpers.small_database import Served
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from steps import BROWSER, playwright
+    from tests.helpers.browser import BROWSER, playwright
 
     # No longer than a module: while Playwright runs, its thread can run no other event loop, and
     # what is made for a package may live until all tests are done.
@@ -27,17 +26,16 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="package")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> "tuple[Searcher, list[Facts]]":
-    from small_database import small_searcher
+    from tests.helpers.small_database import small_searcher
 
     return small_searcher(tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture(scope="module")
 def served(searched: "tuple[Searcher, list[Facts]]") -> "Iterator[Served]":
-    from small_database import Served
-
     from longclip.search.service.config import ServeConfig
     from longclip.search.service.server import address_of, listen, make_server
+    from tests.helpers.small_database import Served
 
     searcher, facts = searched
     with listen("127.0.0.1", 0) as listener:

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from steps import TEXT, expect, search
+
+from tests.helpers.browser import TEXT, expect, search
 
 # Contrast as WCAG 2 defines it, of every visible text with what is painted behind it.
 FAINT_TEXTS = """() => {

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from small_database import HOSTILE, HOSTILE_CAPTION, Served
-from steps import TEXT, asked_by, expect, expect_words, names, search
 
 from longclip.search.query.sentence_scores import MEANINGS, verdict
+from tests.helpers.browser import TEXT, asked_by, expect, expect_words, names, search
+from tests.helpers.small_database import HOSTILE, HOSTILE_CAPTION, Served
 
 
 def test_a_hit_is_opened_and_closed_by_keyboard(page: Any) -> None:

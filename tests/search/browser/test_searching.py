@@ -5,8 +5,10 @@ import re
 from typing import Any
 
 import pytest
-from small_database import SCENES, Served
-from steps import (
+
+from longclip.search.database.schema import id_of
+from longclip.search.query.sentence_scores import verdict
+from tests.helpers.browser import (
     TEXT,
     asked_by,
     expect,
@@ -17,9 +19,7 @@ from steps import (
     send_file,
     words_of,
 )
-
-from longclip.search.database.schema import id_of
-from longclip.search.query.sentence_scores import verdict
+from tests.helpers.small_database import SCENES, Served
 
 LONG = " ".join(
     f"On side {word} stands a small red house with a brown roof and two windows."

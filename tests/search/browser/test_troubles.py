@@ -4,7 +4,8 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from steps import TEXT, asked_by, expect, names, playwright, search
+
+from tests.helpers.browser import TEXT, asked_by, expect, names, playwright, search
 
 
 def fail(page: Any, times: int, **answer: Any) -> None:

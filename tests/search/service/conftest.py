@@ -5,11 +5,10 @@ import pytest
 for _library in ("lancedb", "fastapi", "uvicorn", "prometheus_client", "httpx2"):
     pytest.importorskip(_library)
 
-from served import Served, make_database, serving  # noqa: E402
-
 from longclip.model import CLIP, load  # noqa: E402
 from longclip.search.database.store import Store  # noqa: E402
 from longclip.search.query.searcher import Searcher  # noqa: E402
+from tests.helpers.service import Served, make_database, serving  # noqa: E402
 
 
 @pytest.fixture(scope="session")

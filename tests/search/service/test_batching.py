@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from served import PATIENCE, until
 
 from longclip.search.service.batching import BatchDone, Batcher, Closed
+from tests.helpers.service import PATIENCE, until
 
 Vectors = NDArray[np.float32]
 

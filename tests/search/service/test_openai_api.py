@@ -9,7 +9,6 @@ import httpx2
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from served import Served, data_url, picture, serving
 
 from longclip.model import CLIP
 from longclip.search.database.provenance import About
@@ -18,6 +17,7 @@ from longclip.search.query.searcher import Searcher
 from longclip.search.service.schemas import EmbeddingsRequest
 from longclip.search.service.service import public_name
 from longclip.text.tokenizer import clip_tokenizer
+from tests.helpers.service import Served, data_url, picture, serving
 
 openai = pytest.importorskip("openai")
 

@@ -10,13 +10,22 @@ from pathlib import Path
 import httpx2
 import pytest
 from PIL import Image
-from served import HOSTILE, PATIENCE, Served, encoded, make_database, picture, row, serving
 
 from longclip.model import CLIP
 from longclip.search.database.schema import id_of
 from longclip.search.database.store import Store
 from longclip.search.query.searcher import Searcher
 from longclip.search.service import images
+from tests.helpers.service import (
+    HOSTILE,
+    PATIENCE,
+    Served,
+    encoded,
+    make_database,
+    picture,
+    row,
+    serving,
+)
 
 
 @pytest.fixture

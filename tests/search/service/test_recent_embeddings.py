@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from served import data_url, picture, serving
 
 from longclip.search.query.searcher import Searcher
 from longclip.search.service.embedder import Embedder, Input, RecentEmbeddings
+from tests.helpers.service import data_url, picture, serving
 
 Vectors = NDArray[np.float32]
 

@@ -10,12 +10,12 @@ import httpx2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from served import PATIENCE, Served, serving, until
 
 from longclip.search.query.searcher import Searcher
 from longclip.search.service import ServeConfig
 from longclip.search.service.embedder import Embedder, Input
 from longclip.search.service.service import Service
+from tests.helpers.service import PATIENCE, Served, serving, until
 
 
 class HeldUp:

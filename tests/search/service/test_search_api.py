@@ -9,7 +9,6 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from served import HOSTILE, Served, data_url, make_database, picture, row, serving, until
 
 import longclip
 from longclip.model import CLIP
@@ -18,6 +17,16 @@ from longclip.search.database.store import Store
 from longclip.search.query.query import Query
 from longclip.search.query.searcher import Searcher
 from longclip.search.service import ServeConfig
+from tests.helpers.service import (
+    HOSTILE,
+    Served,
+    data_url,
+    make_database,
+    picture,
+    row,
+    serving,
+    until,
+)
 
 TEXT = "A red square on white. Nothing else is in the picture. It is small & plain."
 

@@ -4,11 +4,11 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from served import Served, serving
 
 from longclip.search.query.searcher import Searcher
 from longclip.search.service import ServeConfig
 from longclip.search.service.config import is_loopback
+from tests.helpers.service import Served, serving
 
 TOKEN = "0123456789abcdef&=?%"
 SEARCH = {"text": "a boat"}

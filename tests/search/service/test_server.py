@@ -9,10 +9,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from served import make_database
 
 from longclip.model import CLIP
 from longclip.search.service.server import address_of, listen
+from tests.helpers.service import make_database
 
 
 def test_a_port_that_is_taken() -> None:

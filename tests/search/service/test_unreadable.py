@@ -4,13 +4,13 @@ import logging
 from pathlib import Path
 
 import pytest
-from served import make_database, serving, until
 
 from longclip.errors import SearchError, UnreadableError
 from longclip.model import CLIP
 from longclip.search.database.store import Store
 from longclip.search.query.searcher import Searcher
 from longclip.search.service import ServeConfig
+from tests.helpers.service import make_database, serving, until
 
 PLACE = "/secret/place"
 

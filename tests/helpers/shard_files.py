@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from table_files import png
+from tests.helpers.table_files import png
 
 
 def write_tar(path: Path, members: dict[str, bytes]) -> Path:

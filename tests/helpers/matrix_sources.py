@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from openai_library import openai_clip
-from openclip_library import open_clip
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import longclip
 from longclip.image.preprocess import OPENAI_MEAN, OPENAI_STD, Preprocess
+from tests.helpers.openai_library import openai_clip
+from tests.helpers.openclip_library import open_clip
 
 TEXTS = ["a red boat", "two old dogs on a bridge at dusk, and nobody else", ""]
 LONG = "a word more " * 45

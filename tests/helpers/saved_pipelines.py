@@ -5,9 +5,8 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from tiny_pipelines import Family, tiny_clip, tiny_pipeline
-
 import longclip
+from tests.helpers.pipelines import Family, tiny_clip, tiny_pipeline
 
 _DIRECTORY = tempfile.TemporaryDirectory(prefix="longclip-pipelines-")
 

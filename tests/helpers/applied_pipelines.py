@@ -3,10 +3,11 @@
 import functools
 from typing import Any
 
-import tiny_pipelines
 import torch
-from tiny_pipelines import SENTENCE, Family
 from torch import Tensor
+
+from tests.helpers import pipelines as tiny_pipelines
+from tests.helpers.pipelines import SENTENCE, Family
 
 # 112 tokens with begin and end, of which only the last word is another; and 328.
 LONG, OTHER = SENTENCE * 12 + "a dog", SENTENCE * 12 + "a cat"

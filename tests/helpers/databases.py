@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from small import small_clip
 
 from longclip.model import CLIP
 from longclip.search.database.provenance import About
 from longclip.search.database.schema import Facts, ImageRow
 from longclip.search.database.store import Store
+from tests.helpers.models import small_clip
 
 MODEL = small_clip()
 WIDTH = MODEL.embedding_dim

@@ -1,15 +1,16 @@
 """Folders of small pictures that all differ."""
 
 import io
+import tarfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from small import small_clip
 
 from longclip.search.database.store import Store
 from longclip.search.indexing.index import index
 from longclip.search.indexing.index_report import IndexReport
+from tests.helpers.models import small_clip
 
 MODEL = small_clip()
 
@@ -48,3 +49,20 @@ def rows_of(db: Path) -> dict[str, str]:
     ]
     assert len(dict(pairs)) == len(pairs) == len(store)
     return dict(pairs)
+
+
+def tar_file(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(content), 1_700_000_000
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def kinds(report: IndexReport) -> dict[str, int]:
+    names = ("added", "changed", "moved", "unchanged", "deleted", "duplicates")
+    counts = {name: getattr(report, name) for name in names}
+    sums = ("added", "changed", "moved", "unchanged")
+    assert sum(counts[name] for name in sums) + len(report.bad) == report.found
+    return {name: count for name, count in counts.items() if count}
