@@ -24,7 +24,7 @@ _UNDER_WAY = 64
 _TEXTS = 8192
 """More than are asked in all, as the service remembers embeddings; some sentences are alike."""
 _GAUGE = "longclip_requests_under_way "
-_SERVE = "from longclip.commands import main; main()"
+_SERVE = "from longclip.cli import main; main()"
 
 
 def compare(a: argparse.Namespace) -> None:

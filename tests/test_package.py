@@ -112,10 +112,10 @@ def test_importing_longclip_is_light() -> None:
 @pytest.mark.parametrize("words", ["--help", "train --help", "eval --help", "--version"])
 def test_help_takes_no_torch(words: str) -> None:
     arguments = ["longclip", *words.split()]
-    code = f"sys.argv = {arguments}; from longclip.commands import main; main()"
+    code = f"sys.argv = {arguments}; from longclip.cli import main; main()"
     assert modules_after(code).isdisjoint({"torch", "numpy", "datasets", "transformers"})
 
 
 def test_tokenizing_at_the_command_line_takes_no_torch() -> None:
-    code = "sys.argv = ['longclip', 'tokenize', 'a boat']; import longclip.commands as c; c.main()"
+    code = "sys.argv = ['longclip', 'tokenize', 'a boat']; import longclip.cli as c; c.main()"
     assert modules_after(code).isdisjoint({"torch", "numpy", "datasets", "transformers"})

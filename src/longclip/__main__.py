@@ -1,6 +1,6 @@
 """`python -m longclip`, as torchrun starts it."""
 
-from longclip.commands import main
+from longclip.cli import main
 
 if __name__ == "__main__":
     main()

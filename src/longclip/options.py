@@ -1,6 +1,6 @@
 """Options: each stands once, as a field of a frozen dataclass, with its help, default and bounds.
 
-A command takes the dataclass as its options (`longclip.commands`), and the Python API takes the
+A command takes the dataclass as its options (`longclip.cli`), and the Python API takes the
 same object. No torch here: the command line reads this to print its help.
 """
 

@@ -22,7 +22,7 @@ huggingface_hub = pytest.importorskip("huggingface_hub")
 
 SCRIPT = """
 import sys
-from longclip.commands import main
+from longclip.cli import main
 sys.argv[0] = "longclip"
 main()
 """

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from longclip.commands.generate import GenerateOptions, generate_command
+from longclip.cli.generate import GenerateOptions, generate_command
 from longclip.diffusion import PromptCut, apply, undo
 from longclip.diffusion import generation as generating
 from longclip.diffusion.generation import GenerateConfig, generate

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from longclip.commands.benchmarks import benchmarks_command
+from longclip.cli.benchmarks import benchmarks_command
 from longclip.errors import DataError
 from longclip.evaluation.benchmarks import BENCHMARKS
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from longclip.commands import main
+from longclip.cli import main
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 160, 60), "blue": (40, 70, 210)}
 

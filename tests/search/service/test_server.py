@@ -45,7 +45,7 @@ def test_addresses_are_for_browsers() -> None:
 @pytest.mark.slow
 def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path, nano: CLIP) -> None:
     store = make_database(tmp_path, nano, count=3)
-    program = "from longclip.commands import main; main()"
+    program = "from longclip.cli import main; main()"
     words = ("serve", "--db", store.place, "--port", "0")
     token = "0123456789abcdef"
     with subprocess.Popen(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from longclip.commands.options import AS_OPTIONS, AsJson
+from longclip.cli.options import AS_OPTIONS, AsJson
 from longclip.errors import SearchError
 from longclip.options import Text
 from longclip.search.config import SearchConfig

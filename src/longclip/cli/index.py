@@ -4,7 +4,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
-from longclip.commands.options import AS_OPTIONS, AsJson
+from longclip.cli.options import AS_OPTIONS, AsJson
 from longclip.errors import UsageError
 from longclip.options import Dtype, device_option, dtype_option, option
 from longclip.search.config import IndexConfig

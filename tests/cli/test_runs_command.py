@@ -136,7 +136,7 @@ def test_it_takes_no_torch(runs: Path) -> None:
 
     program = (
         "import sys; sys.argv = ['longclip', 'runs', '--compare']\n"
-        "from longclip.commands import main\n"
+        "from longclip.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "assert 'torch' not in sys.modules"
     )

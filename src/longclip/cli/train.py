@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Any, Literal
 
-from longclip.commands.options import AS_OPTIONS, AsJson, given, overrides
+from longclip.cli.options import AS_OPTIONS, AsJson, given, overrides
 from longclip.training.config import TrainConfig
 from longclip.training.recipes import RECIPES
 

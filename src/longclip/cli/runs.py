@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from longclip.commands.options import AsJson
+from longclip.cli.options import AsJson
 from longclip.errors import UsageError
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from longclip.commands.options import AsJson
+from longclip.cli.options import AsJson
 from longclip.spec import Activation
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from longclip.commands.options import AsJson
+from longclip.cli.options import AsJson
 from longclip.options import Text
 
 

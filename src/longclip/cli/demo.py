@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from longclip.commands.options import AsJson
+from longclip.cli.options import AsJson
 
 
 def demo_command(

@@ -85,7 +85,7 @@ def test_without_a_pipeline_nothing_else_is_needed() -> None:
         "import sys\n"
         "for name in ('diffusers', 'transformers', 'torch'): sys.modules[name] = None\n"
         "sys.argv = ['longclip', 'prompt', 'a (red:1.2) boat']\n"
-        "from longclip.commands import main; main()\n"
+        "from longclip.cli import main; main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr == ""

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from longclip.commands.options import AsJson
+from longclip.cli.options import AsJson
 
 if TYPE_CHECKING:
     from longclip.evaluation.benchmarks import Benchmark

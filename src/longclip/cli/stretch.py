@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from longclip.commands.options import AS_OPTIONS, AsJson
+from longclip.cli.options import AS_OPTIONS, AsJson
 from longclip.options import option
 from longclip.spec import KEEP, LONG_CONTEXT, StretchMethod
 

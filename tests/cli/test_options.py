@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 import longclip
-from longclip.commands import app
-from longclip.commands.compare import CompareOptions
-from longclip.commands.convert import ConvertOptions
-from longclip.commands.eval import EvalOptions
-from longclip.commands.generate import GenerateOptions
-from longclip.commands.index import IndexOptions
-from longclip.commands.options import in_new_spelling
-from longclip.commands.serve import ServeOptions
-from longclip.commands.stretch import StretchOptions
+from longclip.cli import app
+from longclip.cli.compare import CompareOptions
+from longclip.cli.convert import ConvertOptions
+from longclip.cli.eval import EvalOptions
+from longclip.cli.generate import GenerateOptions
+from longclip.cli.index import IndexOptions
+from longclip.cli.options import in_new_spelling
+from longclip.cli.serve import ServeOptions
+from longclip.cli.stretch import StretchOptions
 from longclip.errors import UsageError
 from longclip.options import check_options, option
 from longclip.search.config import SearchConfig

@@ -2,7 +2,7 @@
 
 import sys
 
-from longclip.commands.options import AsJson
+from longclip.cli.options import AsJson
 from longclip.options import Text
 from longclip.spec import STOCK_CONTEXT
 

@@ -12,23 +12,23 @@ from collections.abc import Callable
 from cyclopts import App, Group, Parameter
 
 import longclip
-from longclip.commands.average import average_command
-from longclip.commands.benchmarks import benchmarks_command
-from longclip.commands.compare import compare_command
-from longclip.commands.convert import convert_command
-from longclip.commands.demo import demo_command
-from longclip.commands.eval import eval_command
-from longclip.commands.generate import generate_command
-from longclip.commands.index import index_command
-from longclip.commands.inspect import inspect_command
-from longclip.commands.options import in_new_spelling
-from longclip.commands.prompt import prompt_command
-from longclip.commands.runs import runs_command
-from longclip.commands.search import search_command
-from longclip.commands.serve import serve_command
-from longclip.commands.stretch import stretch_command
-from longclip.commands.tokenize import tokenize_command
-from longclip.commands.train import train_command
+from longclip.cli.average import average_command
+from longclip.cli.benchmarks import benchmarks_command
+from longclip.cli.compare import compare_command
+from longclip.cli.convert import convert_command
+from longclip.cli.demo import demo_command
+from longclip.cli.eval import eval_command
+from longclip.cli.generate import generate_command
+from longclip.cli.index import index_command
+from longclip.cli.inspect import inspect_command
+from longclip.cli.options import in_new_spelling
+from longclip.cli.prompt import prompt_command
+from longclip.cli.runs import runs_command
+from longclip.cli.search import search_command
+from longclip.cli.serve import serve_command
+from longclip.cli.stretch import stretch_command
+from longclip.cli.tokenize import tokenize_command
+from longclip.cli.train import train_command
 from longclip.errors import LongCLIPError
 
 _HELP = """Any CLIP in, a stock CLIP with long text out.

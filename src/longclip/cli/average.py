@@ -1,6 +1,6 @@
 """`longclip average`."""
 
-from longclip.commands.options import AsJson
+from longclip.cli.options import AsJson
 from longclip.errors import UsageError
 
 

@@ -11,8 +11,8 @@ import pytest
 from cyclopts import App
 
 import longclip
-from longclip import commands
-from longclip.commands import app
+from longclip import cli
+from longclip.cli import app
 from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
 
 COMMANDS = (
@@ -38,7 +38,7 @@ COMMANDS = (
 def longclip_process(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
     """In a process of its own, behind a pipe."""
     environment = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "COLUMNS")}
-    program = "from longclip.commands import main; main()"
+    program = "from longclip.cli import main; main()"
     return subprocess.run(  # type: ignore[call-overload, no-any-return]
         [sys.executable, "-c", program, *words],
         capture_output=True,
@@ -63,8 +63,8 @@ def test_help_lists_every_command_and_examples(words: tuple[str, ...]) -> None:
         assert f" longclip {name} " in examples
 
 
-def test_commands_are_the_files_of_the_room() -> None:
-    files = {path.stem for path in Path(commands.__file__).parent.glob("[a-z]*.py")}
+def test_commands_are_the_files_of_the_folder() -> None:
+    files = {path.stem for path in Path(cli.__file__).parent.glob("[a-z]*.py")}
     assert files - {"options"} == set(COMMANDS)
 
 
@@ -133,7 +133,7 @@ def test_a_bug_keeps_its_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     def bug() -> None:
         raise KeyError("what?")
 
-    monkeypatch.setattr(commands, "app", bug)
+    monkeypatch.setattr(cli, "app", bug)
     with pytest.raises(KeyError, match="what"):
         run("tokenize", "hi")
 
@@ -142,7 +142,7 @@ def test_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "app", interrupted)
+    monkeypatch.setattr(cli, "app", interrupted)
     outcome = run("demo")
     assert (outcome.code, outcome.out, outcome.err) == (130, "", "")
 
@@ -152,7 +152,7 @@ def test_warnings_are_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
         longclip.tokenize("a boat " * 99, 77)
         sys.exit()
 
-    monkeypatch.setattr(commands, "app", warn)
+    monkeypatch.setattr(cli, "app", warn)
     outcome = run("demo")
     assert re.fullmatch(r"longclip: warning: 1 of 1 texts are longer than 77 .*\n", outcome.err)
 
@@ -161,7 +161,7 @@ def test_warnings_are_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_reader_that_goes_away_is_no_disaster() -> None:
     read, write = os.pipe()
     os.close(read)
-    program = "from longclip.commands import main; main()"
+    program = "from longclip.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, "tokenize", "a boat"], stdout=write, stderr=subprocess.PIPE
     )

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
-from longclip.commands.options import AS_OPTIONS
+from longclip.cli.options import AS_OPTIONS
 from longclip.options import Dtype, device_option, dtype_option, option
 from longclip.search.service.config import ServeConfig
 

@@ -5,7 +5,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from longclip.commands.options import AS_OPTIONS, AsJson
+from longclip.cli.options import AS_OPTIONS, AsJson
 from longclip.diffusion.config import GenerateConfig
 from longclip.options import option
 

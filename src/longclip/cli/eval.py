@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from longclip.commands.options import AS_OPTIONS, AsJson
+from longclip.cli.options import AS_OPTIONS, AsJson
 from longclip.errors import UsageError
 from longclip.evaluation.config import EvaluateConfig
 from longclip.options import Dtype, device_option, dtype_option, option
