@@ -1,4 +1,4 @@
-"""Sampling scenes: pure functions of (split, index)."""
+"""Sampler of scenes: pure functions of a split and an index."""
 
 import hashlib
 from dataclasses import replace
@@ -20,13 +20,15 @@ _SIZES = {
     "test-short": 500,
 }
 _GROUPED = ("train-groups", "val", "test")
-_FEWEST_DIFFERENCES = 4
+_MIN_DIFFERENCES = 4
+"""Fewest details that tell two members of a group apart: one alone may be hard to see."""
 
 
 def split_size(split: str) -> int:
-    """How many scenes a split has by default; any index of any split can be made.
+    """Return the number of scenes in a split by default; any index of any split can be made.
 
-    Raises ValueError for an unknown split.
+    Raises:
+        UsageError: for an unknown split.
     """
     if split not in _SIZES:
         raise UsageError(f"unknown split {split!r}: choose one of {', '.join(_SIZES)}")
@@ -34,18 +36,21 @@ def split_size(split: str) -> int:
 
 
 def stream(*parts: object) -> Random:
-    """A random stream named by `parts`, the same in every process and on every machine."""
+    """Return a random stream named by `parts`, the same in every process and on every machine."""
     name = "/".join(map(str, parts)).encode()
     return Random(int.from_bytes(hashlib.sha256(name).digest()[:8], "big"))
 
 
 def make_scene(split: str, index: int) -> Scene:
-    """Scene number `index` of `split`.
+    """Return scene number `index` of `split`.
 
     `train-groups`, `val` and `test` come in groups of `GROUP_SIZE` consecutive indices that agree
     in everything but landmark, backdrop, middle and front row. Consecutive scenes of `val-short`
     and `test-short` differ in at least one of setting, landmark, time and weather (1600
-    combinations). Raises ValueError for an unknown split or a negative index.
+    combinations).
+
+    Raises:
+        UsageError: for an unknown split or a negative index.
     """
     split_size(split)
     if index < 0:
@@ -139,7 +144,7 @@ def _front(rng: Random, setting: str, count: int) -> tuple[Person | Thing, ...]:
 
 @lru_cache(maxsize=8)
 def _group(split: str, group: int) -> tuple[Scene, ...]:
-    """The scenes of one group, every two of them with several differing details."""
+    """Return the scenes of one group, every two of them with several differing details."""
     seed = f"{split}-group-{group}"
     rng = stream(seed, "members")
     setting = rng.choice(v.SETTINGS)
@@ -149,33 +154,31 @@ def _group(split: str, group: int) -> tuple[Scene, ...]:
         base = replace(base, flyer=_thing(rng, rng.choice(v.FLYERS), base.house.side))
     members = [base]
     while len(members) < GROUP_SIZE:
+        backdrop = rng.choice(v.BACKDROPS[setting])
+        wall, roof = _two_colours(rng, v.WALLS, v.ROOFS)
+        kind = rng.choice(tuple(v.LANDMARKS))
         candidate = replace(
             base,
             index=base.index + len(members),
-            backdrop=rng.choice(v.BACKDROPS[setting]),
-            landmark=_other_landmark(rng, base.landmark),
+            backdrop=backdrop,
+            landmark=Landmark(kind, base.landmark.side, wall, roof),
             middle=_other_middle(rng, base),
             front=_other_front(rng, base),
         )
-        if all(differences(candidate, member) >= _FEWEST_DIFFERENCES for member in members):
+        if all(_differences(candidate, member) >= _MIN_DIFFERENCES for member in members):
             members.append(candidate)
     return tuple(members)
 
 
-def _other_landmark(rng: Random, landmark: Landmark) -> Landmark:
-    wall, roof = _two_colours(rng, v.WALLS, v.ROOFS)
-    return Landmark(rng.choice(tuple(v.LANDMARKS)), landmark.side, wall, roof)
-
-
 def _other_middle(rng: Random, base: Scene) -> tuple[Thing, ...]:
-    """As many things as before: the same kinds in other colours, or others elsewhere."""
+    """Return as many things as before: the same kinds in other colours, or others elsewhere."""
     if rng.random() < 0.5:
         return _middle(rng, base.setting, len(base.middle))
     return tuple(_thing(rng, thing.kind, thing.side) for thing in base.middle)
 
 
 def _other_front(rng: Random, base: Scene) -> tuple[Person | Thing, ...]:
-    """The same kinds in other colours and places, or a new front row altogether."""
+    """Return the same kinds in other colours and places, or a new front row altogether."""
     if rng.random() < 0.5:
         return _front(rng, base.setting, len(base.front))
     kinds = [something.kind for something in base.front]
@@ -187,8 +190,8 @@ def _other_front(rng: Random, base: Scene) -> tuple[Person | Thing, ...]:
     )
 
 
-def differences(one: Scene, other: Scene) -> int:
-    """How many visible, described details of landmark, backdrop, middle and front row differ.
+def _differences(one: Scene, other: Scene) -> int:
+    """Count the visible, described details of landmark, backdrop, middle and front row that differ.
 
     Another kind of landmark, or in a place something of another kind (or nothing), counts two;
     anything else the number of differing attributes. The direction that something faces is too

@@ -1,4 +1,4 @@
-"""What is in a scene: the one truth that the picture and every text are made from."""
+"""Scene graph: the one truth that a scene's picture and all of its texts are made from."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ class Trees:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody in the front row. `hat` and `item` are "" where there is none."""
+    """A person in the front row. `hat` and `item` are "" where there is none."""
 
     kind: str
     side: str
@@ -48,7 +48,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Thing:
-    """Anything else: vehicles, boats, animals, furniture, what flies.
+    """Something else, one or several of a kind: vehicles, boats, animals, furniture, flyers.
 
     `colour`, `accent` (the colour of a second part: a sail, a funnel) and `facing` ("left" or
     "right") are "" where the kind has none.

@@ -1,4 +1,4 @@
-"""Zero-shot tasks read off the scene graph."""
+"""Zero-shot classification tasks, read off the scene graph."""
 
 from longclip.scenes import vocabulary
 from longclip.scenes.graph import Scene
@@ -10,17 +10,17 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "weather": vocabulary.WEATHERS,
 }
 
-# `{}` takes a class name.
 PROMPTS: dict[str, tuple[str, ...]] = {
     "setting": ("a picture of a {}.", "a view of a {}.", "a {} with a house and trees."),
     "landmark": ("a picture of a {}.", "a view of a {}.", "a {} and a house."),
     "time of day": ("a picture at {}.", "a house and trees at {}.", "a scene, {}."),
     "weather": ("a picture on a {} day.", "a {} day.", "a house in {} weather."),
 }
+"""Templates of each task's texts; `{}` stands for the name of a class."""
 
 
 def labels(scene: Scene) -> dict[str, str]:
-    """The class of `scene` in each task of `CLASSES`."""
+    """Return the class of `scene` in each task of `CLASSES`."""
     return {
         "setting": scene.setting,
         "landmark": scene.landmark.kind,

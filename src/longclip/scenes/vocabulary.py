@@ -1,4 +1,4 @@
-"""The closed world of the scenes: kinds, colours, and where they may occur."""
+"""Vocabulary of the scenes: kinds, colours, and where each may occur."""
 
 COLOURS = {
     "red": (206, 62, 58),
@@ -36,7 +36,6 @@ SETTINGS = (
     "mountain village",
 )
 
-# The two coloured parts of each landmark: (what `wall` colours, what `roof` colours).
 LANDMARKS = {
     "church": ("walls", "roof"),
     "clock tower": ("walls", "roof"),
@@ -49,6 +48,7 @@ LANDMARKS = {
     "water tower": ("tank", "roof"),
     "observatory": ("walls", "dome"),
 }
+"""The two coloured parts of each landmark: the one that `wall` colours, and that of `roof`."""
 
 BACKDROPS = {
     "city street": ("skyline", "hills", "cliffs"),
@@ -66,8 +66,9 @@ TREES = ("pine", "oak", "poplar", "palm", "cherry", "maple")
 PEOPLE = ("man", "woman", "boy", "girl")
 ITEMS = ("umbrella", "balloon", "suitcase", "flag")
 
-# What a kind looks like: (colours, accent colours, counts, whether it faces a side).
 Look = tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...], bool]
+"""The choices for a kind: colours, accent colours, counts, and whether it faces a side."""
+
 LOOKS: dict[str, Look] = {
     "car": (PAINTS, (), (1,), True),
     "bus": (PAINTS, (), (1,), True),

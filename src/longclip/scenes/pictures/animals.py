@@ -1,4 +1,7 @@
-"""Animals: in the water or on the field of the middle row, and the dog in front."""
+"""Animals in the water or on the field of the middle row, and the dog in front.
+
+Each faces right where `way` is 1 and left where it is -1.
+"""
 
 from collections.abc import Callable
 
@@ -10,14 +13,10 @@ _SPOTS = {1: (0.0,), 2: (-10.0, 10.0), 3: (-14.0, 0.0, 14.0)}
 _ORANGE: RGB = (240, 150, 60)
 
 
-def _spread(count: int) -> tuple[float, ...]:
-    return _SPOTS[count]
-
-
 def draw_swans(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
-    """White, with a long raised neck."""
+    """Draw white swans with long raised necks."""
     white = COLOURS["white"]
-    for dx in _spread(thing.count):
+    for dx in _SPOTS[thing.count]:
         sx = x + dx
         canvas.veil_disc(sx, 87, 7, 1.2, (255, 255, 255), 0.4)
         canvas.disc(sx, 83.5, 6.6, 3.6, white)
@@ -30,9 +29,9 @@ def draw_swans(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
 
 
 def draw_ducks(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
-    """Brown, with a green head."""
+    """Draw brown ducks with green heads."""
     brown = (150, 110, 76)
-    for dx in _spread(thing.count):
+    for dx in _SPOTS[thing.count]:
         sx = x + dx
         canvas.veil_disc(sx, 87, 6.4, 1.1, (255, 255, 255), 0.4)
         canvas.disc(sx, 84, 5.8, 3.1, brown)
@@ -61,12 +60,12 @@ def _legs(
 
 
 def draw_cows(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
-    """Heavy bodies with patches and horns."""
+    """Draw cows: heavy bodies with patches and horns."""
     fur = COLOURS[thing.colour]
     patch = (70, 62, 60) if thing.colour == "white" else (240, 234, 222)
-    for dx in _spread(thing.count):
+    for dx in _SPOTS[thing.count]:
         sx = x + dx * 1.15
-        canvas.veil_disc(sx, 89, 11, 1.4, (20, 20, 40), 0.25)
+        canvas.shadow(sx, 89, 11, 1.4)
         _legs(canvas, sx, (-6, -3, 3.5, 6.4), 82, darker(fur, 0.25), 1.8)
         canvas.rect(sx - 8.4, 74.5, sx + 8, 84, fur)
         canvas.disc(sx - way * 2, 78, 3, 2.4, patch)
@@ -79,9 +78,9 @@ def draw_cows(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
 
 
 def draw_sheep(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
-    """Woolly white bodies, dark faces."""
+    """Draw sheep: woolly white bodies, dark faces."""
     wool, face = (250, 248, 240), (66, 58, 60)
-    for dx in _spread(thing.count):
+    for dx in _SPOTS[thing.count]:
         sx = x + dx
         _legs(canvas, sx, (-3, 3), 84, face, 1.4)
         for px, py, r in ((-3.4, 81, 3.4), (0, 79.4, 3.8), (3.4, 81, 3.4), (0, 83, 3.6)):
@@ -91,10 +90,10 @@ def draw_sheep(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
 
 
 def draw_horse(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
-    """Tall, with a mane and a tail."""
+    """Draw a tall horse with a mane and a tail."""
     fur = COLOURS[thing.colour]
     mane = (60, 46, 42) if thing.colour != "black" else (110, 104, 110)
-    canvas.veil_disc(x, 89, 13, 1.5, (20, 20, 40), 0.25)
+    canvas.shadow(x, 89, 13, 1.5)
     _legs(canvas, x, (-8, -5, 5, 8), 80, darker(fur, 0.2), 1.9)
     canvas.disc(x, 77, 10.5, 5, fur)
     canvas.shape(
@@ -108,9 +107,9 @@ def draw_horse(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
 
 
 def draw_dog(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
-    """A front-row dog, 26 units long."""
+    """Draw a dog, 26 units long."""
     fur = COLOURS[thing.colour]
-    canvas.veil_disc(x, 125, 13, 1.6, (20, 20, 40), 0.25)
+    canvas.shadow(x, 125, 13, 1.6)
     for dx in (-8, -5, 4, 7):
         canvas.rect(x + dx - 1.2, 116, x + dx + 1.2, 125, darker(fur, 0.2))
     canvas.disc(x - way * 0.5, 114, 10, 4.8, fur)

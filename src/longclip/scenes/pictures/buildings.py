@@ -1,4 +1,4 @@
-"""The small house and the plants of the back row."""
+"""The small house and the trees of the back row."""
 
 from collections.abc import Callable
 
@@ -12,10 +12,10 @@ GLASS_BY_NIGHT: RGB = (255, 236, 140)
 
 
 def draw_house(canvas: Canvas, x: float, house: House, night: bool) -> None:
-    """A gabled house, 32 units wide, with a large door between two windows."""
+    """Draw a gabled house, 32 units wide, with a large door between two windows."""
     wall, roof, door = COLOURS[house.wall], COLOURS[house.roof], COLOURS[house.door]
     glass = GLASS_BY_NIGHT if night else GLASS_BY_DAY
-    canvas.veil_disc(x, FOOT, 19, 1.8, (20, 20, 40), 0.25)
+    canvas.shadow(x, FOOT, 19, 1.8)
     canvas.rect(x + 7, 34, x + 11, 44, darker(wall, 0.3))
     canvas.rect(x - 15, 47, x + 15, FOOT, wall)
     canvas.rect(x - 15, 47, x + 15, 49, darker(wall, 0.2))
@@ -41,11 +41,11 @@ def draw_house(canvas: Canvas, x: float, house: House, night: bool) -> None:
 
 
 def draw_trees(canvas: Canvas, x: float, trees: Trees) -> None:
-    """One, two or three trees side by side."""
+    """Draw one, two or three trees side by side."""
     spots = {1: (0.0,), 2: (-8.5, 8.5), 3: (-13.0, 0.0, 13.0)}[trees.count]
     size = {1: 1.25, 2: 1.05, 3: 0.92}[trees.count]
     paint = _TREES[trees.kind]
-    canvas.veil_disc(x, FOOT, 9 + 4.5 * trees.count, 1.8, (20, 20, 40), 0.22)
+    canvas.shadow(x, FOOT, 9 + 4.5 * trees.count, 1.8, 0.22)
     for spot in spots:
         paint(canvas, x + spot, size)
 
@@ -55,7 +55,8 @@ def _trunk(canvas: Canvas, x: float, width: float, top: float, colour: RGB = (11
     canvas.rect(x, top, x + width, FOOT, darker(colour))
 
 
-def _pine(canvas: Canvas, x: float, size: float) -> None:
+def draw_pine(canvas: Canvas, x: float, size: float) -> None:
+    """Draw a pine of three tiers."""
     green = (40, 100, 76)
     _trunk(canvas, x, 1.4, FOOT - 8)
     for base, top, half in ((4, 16, 7.5), (11, 23, 6.2), (18, 31, 4.8)):
@@ -77,29 +78,34 @@ def _crown(canvas: Canvas, x: float, size: float, leaf: RGB) -> None:
     canvas.disc(x - 2 * size, FOOT - 20.5 * size, 2.6 * size, 2.4 * size, lighter(leaf, 0.2))
 
 
-def _oak(canvas: Canvas, x: float, size: float) -> None:
+def draw_oak(canvas: Canvas, x: float, size: float) -> None:
+    """Draw an oak with a round green crown."""
     _trunk(canvas, x, 1.7, FOOT - 12)
     _crown(canvas, x, size, (86, 152, 66))
 
 
-def _cherry(canvas: Canvas, x: float, size: float) -> None:
+def draw_cherry(canvas: Canvas, x: float, size: float) -> None:
+    """Draw a cherry tree in pink blossom."""
     _trunk(canvas, x, 1.5, FOOT - 12, (104, 72, 66))
     _crown(canvas, x, size, (248, 178, 202))
 
 
-def _maple(canvas: Canvas, x: float, size: float) -> None:
+def draw_maple(canvas: Canvas, x: float, size: float) -> None:
+    """Draw a maple with orange leaves."""
     _trunk(canvas, x, 1.5, FOOT - 12)
     _crown(canvas, x, size, (232, 116, 44))
 
 
-def _poplar(canvas: Canvas, x: float, size: float) -> None:
+def draw_poplar(canvas: Canvas, x: float, size: float) -> None:
+    """Draw a slender poplar."""
     green = (116, 164, 74)
     _trunk(canvas, x, 1.1, FOOT - 8)
     canvas.disc(x + 0.5, FOOT - 19 * size, 4.1 * size, 14.5 * size, darker(green, 0.2))
     canvas.disc(x - 0.4, FOOT - 19.3 * size, 3.4 * size, 14 * size, green)
 
 
-def _palm(canvas: Canvas, x: float, size: float) -> None:
+def draw_palm(canvas: Canvas, x: float, size: float) -> None:
+    """Draw a palm with six fronds."""
     top = FOOT - 23 * size
     bark = (160, 118, 74)
     canvas.shape([(x - 1.6, FOOT), (x + 1.6, FOOT), (x + 2.2, top), (x + 0.8, top)], bark)
@@ -112,10 +118,10 @@ def _palm(canvas: Canvas, x: float, size: float) -> None:
 
 
 _TREES: dict[str, Callable[[Canvas, float, float], None]] = {
-    "pine": _pine,
-    "oak": _oak,
-    "cherry": _cherry,
-    "maple": _maple,
-    "poplar": _poplar,
-    "palm": _palm,
+    "pine": draw_pine,
+    "oak": draw_oak,
+    "cherry": draw_cherry,
+    "maple": draw_maple,
+    "poplar": draw_poplar,
+    "palm": draw_palm,
 }

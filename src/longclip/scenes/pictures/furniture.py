@@ -1,4 +1,4 @@
-"""What stands about: on the square and the field of the middle row, and in front."""
+"""Things that stand on the square and the field of the middle row, and in front."""
 
 from collections.abc import Callable
 
@@ -11,24 +11,20 @@ _IRON: RGB = (62, 66, 78)
 _SPOTS = {1: (0.0,), 2: (-8.0, 8.0), 3: (-12.5, 0.0, 12.5), 4: (-13.5, -4.5, 4.5, 13.5)}
 
 
-def _shadow(canvas: Canvas, x: float, y: float, half: float) -> None:
-    canvas.veil_disc(x, y, half, 1.6, (20, 20, 40), 0.25)
-
-
 def draw_haystacks(canvas: Canvas, x: float, thing: Thing) -> None:
-    """Round bales, seen from the end."""
+    """Draw round bales, seen from the end."""
     straw = (222, 174, 72)
     for dx in _SPOTS[thing.count]:
-        _shadow(canvas, x + dx, 89, 7)
+        canvas.shadow(x + dx, 89, 7, 1.6)
         canvas.disc(x + dx, 82.4, 6.4, 6.4, darker(straw, 0.2))
         canvas.disc(x + dx - 0.6, 82, 5.6, 5.6, straw)
         canvas.ring(x + dx - 0.6, 82, 3.4, darker(straw, 0.22), 0.8)
 
 
 def draw_fountain(canvas: Canvas, x: float, thing: Thing) -> None:
-    """Two basins and falling water."""
+    """Draw a fountain of two basins with falling water."""
     water = (150, 204, 236)
-    _shadow(canvas, x, 89.5, 17)
+    canvas.shadow(x, 89.5, 17, 1.6)
     for way in (-1, 1):
         canvas.line([(x, 66), (x + way * 5, 66.5), (x + way * 8, 72)], water, 1.4)
         canvas.line([(x + way * 7, 75), (x + way * 11, 82)], water, 1.6)
@@ -41,9 +37,9 @@ def draw_fountain(canvas: Canvas, x: float, thing: Thing) -> None:
 
 
 def draw_statue(canvas: Canvas, x: float, thing: Thing) -> None:
-    """A bronze-green figure with a raised arm on a plinth."""
+    """Draw a bronze-green figure with a raised arm on a plinth."""
     bronze = (92, 138, 122)
-    _shadow(canvas, x, 89.5, 11)
+    canvas.shadow(x, 89.5, 11, 1.6)
     canvas.rect(x - 8, 86, x + 8, 89.5, _STONE)
     canvas.rect(x - 6, 79, x + 6, 86, lighter(_STONE, 0.2))
     canvas.rect(x + 2.5, 79, x + 6, 86, _STONE)
@@ -54,9 +50,9 @@ def draw_statue(canvas: Canvas, x: float, thing: Thing) -> None:
 
 
 def draw_market_stall(canvas: Canvas, x: float, thing: Thing) -> None:
-    """A counter with fruit under an awning striped in `accent` and white."""
+    """Draw a counter with fruit under an awning striped in `accent` and white."""
     cloth = COLOURS[thing.accent]
-    _shadow(canvas, x, 89.5, 18)
+    canvas.shadow(x, 89.5, 18, 1.6)
     for dx in (-15, 14):
         canvas.rect(x + dx, 70, x + dx + 1.2, 89, (120, 88, 60))
     canvas.rect(x - 16, 79, x + 16, 89.5, (176, 130, 86))
@@ -73,9 +69,9 @@ def draw_market_stall(canvas: Canvas, x: float, thing: Thing) -> None:
 
 
 def draw_bench(canvas: Canvas, x: float, thing: Thing) -> None:
-    """A painted bench, 30 units long."""
+    """Draw a painted bench, 30 units long."""
     paint = COLOURS[thing.colour]
-    _shadow(canvas, x, 125, 17)
+    canvas.shadow(x, 125, 17, 1.6)
     for dx in (-12, 10.4):
         canvas.rect(x + dx, 108, x + dx + 1.8, 125, _IRON)
     for y in (105.5, 110.2):
@@ -86,9 +82,9 @@ def draw_bench(canvas: Canvas, x: float, thing: Thing) -> None:
 
 
 def draw_bicycle(canvas: Canvas, x: float, thing: Thing) -> None:
-    """Two wheels and a frame in `colour`."""
+    """Draw a bicycle with its frame in `colour`."""
     paint = COLOURS[thing.colour]
-    _shadow(canvas, x, 125, 17)
+    canvas.shadow(x, 125, 17, 1.6)
     for dx in (-9.5, 9.5):
         canvas.ring(x + dx, 117, 7.6, _IRON, 1.5)
         canvas.disc(x + dx, 117, 1, 1, _IRON)
@@ -101,7 +97,7 @@ def draw_bicycle(canvas: Canvas, x: float, thing: Thing) -> None:
 
 
 def draw_tulips(canvas: Canvas, x: float, thing: Thing) -> None:
-    """Large single flowers on green stems."""
+    """Draw large single flowers on green stems."""
     petal = COLOURS[thing.colour]
     stem = (60, 128, 64)
     for dx in _SPOTS[thing.count]:
@@ -129,8 +125,8 @@ def draw_tulips(canvas: Canvas, x: float, thing: Thing) -> None:
 
 
 def draw_street_lamp(canvas: Canvas, x: float, thing: Thing) -> None:
-    """An iron post with a glowing lantern."""
-    _shadow(canvas, x, 125, 6)
+    """Draw an iron post with a glowing lantern."""
+    canvas.shadow(x, 125, 6, 1.6)
     canvas.veil_disc(x, 96.5, 9, 9, (255, 240, 160), 0.22)
     canvas.rect(x - 1, 101, x + 1, 125, _IRON)
     canvas.rect(x - 3.4, 122.6, x + 3.4, 125, _IRON)
@@ -142,9 +138,9 @@ def draw_street_lamp(canvas: Canvas, x: float, thing: Thing) -> None:
 
 
 def draw_postbox(canvas: Canvas, x: float, thing: Thing) -> None:
-    """A rounded box on a foot."""
+    """Draw a rounded box on a foot."""
     paint = COLOURS[thing.colour]
-    _shadow(canvas, x, 125, 8)
+    canvas.shadow(x, 125, 8, 1.6)
     canvas.rect(x - 5, 122, x + 5, 125, _IRON)
     canvas.pie(x, 104.5, 7, 6.5, 180, 360, darker(paint, 0.15))
     canvas.rect(x - 6.4, 104, x + 6.4, 122, paint)
@@ -154,11 +150,11 @@ def draw_postbox(canvas: Canvas, x: float, thing: Thing) -> None:
 
 
 def draw_barrels(canvas: Canvas, x: float, thing: Thing) -> None:
-    """Standing barrels with iron hoops."""
+    """Draw standing barrels with iron hoops."""
     paint = COLOURS[thing.colour]
     for dx in _SPOTS[thing.count]:
         bx = x + dx
-        _shadow(canvas, bx, 125, 7)
+        canvas.shadow(bx, 125, 7, 1.6)
         canvas.shape(
             [
                 (bx - 4.6, 108),
@@ -182,18 +178,18 @@ def draw_barrels(canvas: Canvas, x: float, thing: Thing) -> None:
 
 
 def draw_ball(canvas: Canvas, x: float, thing: Thing) -> None:
-    """A large ball with a white band."""
+    """Draw a large ball with a highlight."""
     paint = COLOURS[thing.colour]
-    _shadow(canvas, x, 125, 8)
+    canvas.shadow(x, 125, 8, 1.6)
     canvas.disc(x, 117.5, 7.6, 7.6, darker(paint, 0.16))
     canvas.disc(x - 0.5, 117, 7, 7, paint)
     canvas.disc(x - 2.8, 114.2, 1.8, 1.6, lighter(paint, 0.7))
 
 
 def draw_tent(canvas: Canvas, x: float, thing: Thing) -> None:
-    """A ridge tent with a dark opening."""
+    """Draw a ridge tent with a dark opening."""
     cloth = COLOURS[thing.colour]
-    _shadow(canvas, x, 125, 19)
+    canvas.shadow(x, 125, 19, 1.6)
     canvas.shape([(x - 19, 125), (x - 1, 98), (x + 1, 98), (x + 19, 125)], cloth)
     canvas.shape([(x, 98), (x + 19, 125), (x + 8, 125)], darker(cloth, 0.18))
     canvas.shape(
@@ -204,9 +200,9 @@ def draw_tent(canvas: Canvas, x: float, thing: Thing) -> None:
 
 
 def draw_parasol(canvas: Canvas, x: float, thing: Thing) -> None:
-    """A beach parasol in `colour` with stripes in `accent`."""
+    """Draw a beach parasol in `colour` with stripes in `accent`."""
     cloth, stripe = COLOURS[thing.colour], COLOURS[thing.accent]
-    _shadow(canvas, x, 125, 14)
+    canvas.shadow(x, 125, 14, 1.6)
     canvas.rect(x - 0.9, 96, x + 0.9, 125, (238, 230, 214))
     canvas.pie(x, 107, 19, 14, 180, 360, cloth)
     canvas.pie(x, 107, 12, 14, 180, 360, stripe)

@@ -1,16 +1,18 @@
-"""Backdrops and grounds: what the rows stand on."""
+"""Backdrops on the horizon, and the grounds that the rows stand on."""
 
+from collections.abc import Callable
 from random import Random
 
 from longclip.scenes.graph import Scene
 from longclip.scenes.pictures.canvas import RGB, Canvas, darker, lighter, mix
 from longclip.scenes.pictures.sky import HORIZON, haze
 
-SHORE = 69.0
-FRONT = 92.0
+# Heights of the ground lines: between back and middle row, and between middle row and front.
+_SHORE = 69.0
+_FRONT = 92.0
 
 _GRASS: RGB = (146, 192, 104)
-_BACK: dict[str, RGB] = {
+_BACK_GROUNDS: dict[str, RGB] = {
     "city street": (188, 186, 180),
     "town square": (216, 196, 166),
     "park": (134, 182, 98),
@@ -20,7 +22,7 @@ _BACK: dict[str, RGB] = {
     "farm": (164, 194, 96),
     "mountain village": (140, 186, 110),
 }
-_FRONT: dict[str, RGB] = {
+_FRONT_GROUNDS: dict[str, RGB] = {
     "city street": (196, 194, 192),
     "town square": (222, 200, 170),
     "park": _GRASS,
@@ -42,24 +44,16 @@ def _ground(scene: Scene, colour: RGB) -> RGB:
 
 
 def draw_backdrop(canvas: Canvas, scene: Scene, rng: Random) -> None:
-    """The line of hills, mountains, trees, roofs or rocks on the horizon."""
-    air = haze(scene)
-    if scene.backdrop == "mountains":
-        _draw_mountains(canvas, air, rng)
-    elif scene.backdrop == "skyline":
-        _draw_skyline(canvas, scene, air, rng)
-    elif scene.backdrop == "forest":
-        _draw_forest(canvas, air, rng)
-    elif scene.backdrop == "cliffs":
-        _draw_cliffs(canvas, air, rng)
-    else:
-        _draw_hills(canvas, air, rng)
-    bottom = _ground(scene, _BACK[scene.setting])
-    canvas.gradient(HORIZON, SHORE + 1, [canvas.lit(mix(bottom, air, 0.25)), canvas.lit(bottom)])
+    """Draw the line of hills, mountains, trees, roofs or rocks on the horizon."""
+    _BACKDROPS[scene.backdrop](canvas, scene, rng)
+    bottom = _ground(scene, _BACK_GROUNDS[scene.setting])
+    top = mix(bottom, haze(scene), 0.25)
+    canvas.gradient(HORIZON, _SHORE + 1, [canvas.lit(top), canvas.lit(bottom)])
 
 
-def _draw_mountains(canvas: Canvas, air: RGB, rng: Random) -> None:
-    rock = mix((112, 122, 158), air, 0.2)
+def draw_mountains(canvas: Canvas, scene: Scene, rng: Random) -> None:
+    """Draw six mountains with peaks of snow."""
+    rock = mix((112, 122, 158), haze(scene), 0.2)
     for x in (-6, 20, 44, 70, 96, 124):
         peak_x, peak = x + rng.uniform(-6, 6), rng.uniform(18, 32)
         half = (HORIZON + 2 - peak) * 0.85
@@ -81,7 +75,9 @@ def _draw_mountains(canvas: Canvas, air: RGB, rng: Random) -> None:
         canvas.shape([cap[0], cap[1], cap[2], cap[3]], (214, 224, 242))
 
 
-def _draw_skyline(canvas: Canvas, scene: Scene, air: RGB, rng: Random) -> None:
+def draw_skyline(canvas: Canvas, scene: Scene, rng: Random) -> None:
+    """Draw tall buildings, whose windows are lit at night."""
+    air = haze(scene)
     x = -3.0
     while x < 128:
         width, top = rng.uniform(8, 14), rng.uniform(28, 50)
@@ -98,9 +94,10 @@ def _draw_skyline(canvas: Canvas, scene: Scene, air: RGB, rng: Random) -> None:
         x += width + rng.uniform(-0.5, 1.5)
 
 
-def _draw_forest(canvas: Canvas, air: RGB, rng: Random) -> None:
+def draw_forest(canvas: Canvas, scene: Scene, rng: Random) -> None:
+    """Draw two lines of dark conifers."""
     for colour, low, high, step in (((58, 104, 84), 34, 42, 6.5), ((44, 86, 66), 42, 48, 5.5)):
-        green = mix(colour, air, 0.12)
+        green = mix(colour, haze(scene), 0.12)
         canvas.rect(0, high + 4, 128, HORIZON + 2, green)
         x = -2.0
         while x < 132:
@@ -109,8 +106,9 @@ def _draw_forest(canvas: Canvas, air: RGB, rng: Random) -> None:
             x += step
 
 
-def _draw_cliffs(canvas: Canvas, air: RGB, rng: Random) -> None:
-    rock = mix((206, 118, 82), air, 0.12)
+def draw_cliffs(canvas: Canvas, scene: Scene, rng: Random) -> None:
+    """Draw red rocks with flat tops and layers."""
+    rock = mix((206, 118, 82), haze(scene), 0.12)
     x = -4.0
     while x < 128:
         width, top = rng.uniform(18, 30), rng.uniform(30, 42)
@@ -124,7 +122,8 @@ def _draw_cliffs(canvas: Canvas, air: RGB, rng: Random) -> None:
     canvas.rect(0, HORIZON - 6, 128, HORIZON + 2, darker(rock, 0.1))
 
 
-def _draw_hills(canvas: Canvas, air: RGB, rng: Random) -> None:
+def draw_hills(canvas: Canvas, scene: Scene, rng: Random) -> None:
+    """Draw two lines of round green hills."""
     for colour, y, spread in (((122, 172, 118), 38, 0.3), ((104, 158, 92), 46, 0.08)):
         for x in (8, 52, 98, 132):
             canvas.disc(
@@ -132,12 +131,21 @@ def _draw_hills(canvas: Canvas, air: RGB, rng: Random) -> None:
                 HORIZON + 6,
                 rng.uniform(30, 42),
                 HORIZON + 6 - y - rng.uniform(-3, 3),
-                mix(colour, air, spread),
+                mix(colour, haze(scene), spread),
             )
 
 
+_BACKDROPS: dict[str, Callable[[Canvas, Scene, Random], None]] = {
+    "mountains": draw_mountains,
+    "skyline": draw_skyline,
+    "forest": draw_forest,
+    "cliffs": draw_cliffs,
+    "hills": draw_hills,
+}
+
+
 def draw_middle_ground(canvas: Canvas, scene: Scene, rng: Random) -> None:
-    """Road, water, field or paving between the back row and the front."""
+    """Draw the road, water, field or paving between the back row and the front."""
     if scene.setting in _WATERY:
         _draw_water(canvas, scene, rng)
     elif scene.setting == "city street":
@@ -147,7 +155,7 @@ def draw_middle_ground(canvas: Canvas, scene: Scene, rng: Random) -> None:
     elif scene.setting == "farm":
         _draw_field(canvas, scene)
     else:
-        _draw_paving(canvas, SHORE, FRONT, _ground(scene, (228, 210, 182)), 3)
+        _draw_paving(canvas, _SHORE, _FRONT, _ground(scene, (228, 210, 182)), 3)
 
 
 def _draw_water(canvas: Canvas, scene: Scene, rng: Random) -> None:
@@ -157,23 +165,23 @@ def _draw_water(canvas: Canvas, scene: Scene, rng: Random) -> None:
         "beach": (44, 152, 190),
         "lake": (72, 138, 186),
     }[scene.setting]
-    canvas.gradient(SHORE, FRONT, [canvas.lit(mix(deep, haze(scene), 0.45)), canvas.lit(deep)])
-    canvas.reflect(SHORE, FRONT - SHORE, 0.26)
+    canvas.gradient(_SHORE, _FRONT, [canvas.lit(mix(deep, haze(scene), 0.45)), canvas.lit(deep)])
+    canvas.reflect(_SHORE, _FRONT - _SHORE, 0.26)
     for _ in range(16):
-        x, y = rng.uniform(-6, 124), rng.uniform(SHORE + 3, FRONT - 3)
+        x, y = rng.uniform(-6, 124), rng.uniform(_SHORE + 3, _FRONT - 3)
         canvas.veil([(x, y), (x + rng.uniform(5, 12), y), (x + 6, y + 0.7)], (255, 255, 255), 0.35)
     if scene.setting == "harbour":
-        canvas.rect(0, SHORE - 2, 128, SHORE + 1.5, (118, 112, 108))
+        canvas.rect(0, _SHORE - 2, 128, _SHORE + 1.5, (118, 112, 108))
     elif scene.setting == "park":
-        grass = _ground(scene, _BACK["park"])
-        canvas.rect(0, SHORE - 1, 128, SHORE + 2.5, darker(grass, 0.1))
+        grass = _ground(scene, _BACK_GROUNDS["park"])
+        canvas.rect(0, _SHORE - 1, 128, _SHORE + 2.5, darker(grass, 0.1))
         for x in (0, 128):
-            canvas.disc(x, SHORE + 1, 9, 6, darker(grass, 0.1))
+            canvas.disc(x, _SHORE + 1, 9, 6, darker(grass, 0.1))
 
 
 def _draw_road(canvas: Canvas, colour: RGB, marks: RGB | None) -> None:
-    canvas.rect(0, SHORE, 128, FRONT, colour)
-    canvas.rect(0, SHORE, 128, SHORE + 1.2, darker(colour))
+    canvas.rect(0, _SHORE, 128, _FRONT, colour)
+    canvas.rect(0, _SHORE, 128, _SHORE + 1.2, darker(colour))
     if marks is None:
         for y in (78, 85):
             canvas.rect(0, y, 128, y + 1.3, darker(colour, 0.1))
@@ -184,11 +192,12 @@ def _draw_road(canvas: Canvas, colour: RGB, marks: RGB | None) -> None:
 
 def _draw_field(canvas: Canvas, scene: Scene) -> None:
     wheat = _ground(scene, (232, 200, 98))
-    canvas.rect(0, SHORE, 128, FRONT, wheat)
+    canvas.rect(0, _SHORE, 128, _FRONT, wheat)
     for x in range(-60, 190, 11):
         near = 64 + (x - 64) * 1.5
         canvas.shape(
-            [(x, SHORE), (x + 2.5, SHORE), (near + 4, FRONT), (near, FRONT)], darker(wheat, 0.12)
+            [(x, _SHORE), (x + 2.5, _SHORE), (near + 4, _FRONT), (near, _FRONT)],
+            darker(wheat, 0.12),
         )
 
 
@@ -206,28 +215,31 @@ def _draw_paving(canvas: Canvas, top: float, bottom: float, colour: RGB, rows: i
 
 
 def draw_front_ground(canvas: Canvas, scene: Scene, rng: Random) -> None:
-    """What the people stand on."""
-    ground = _ground(scene, _FRONT[scene.setting])
-    canvas.gradient(FRONT, 128, [canvas.lit(ground), canvas.lit(darker(ground, 0.12))])
+    """Draw the ground that the people stand on."""
+    ground = _ground(scene, _FRONT_GROUNDS[scene.setting])
+    canvas.gradient(_FRONT, 128, [canvas.lit(ground), canvas.lit(darker(ground, 0.12))])
     if scene.setting in ("city street", "town square"):
-        _draw_paving(canvas, FRONT + 1.5, 128, ground, 4 if scene.setting == "city street" else 6)
-        canvas.rect(0, FRONT - 1, 128, FRONT + 1.5, darker(ground, 0.25))
+        _draw_paving(canvas, _FRONT + 1.5, 128, ground, 4 if scene.setting == "city street" else 6)
+        canvas.rect(0, _FRONT - 1, 128, _FRONT + 1.5, darker(ground, 0.25))
     elif scene.setting == "harbour":
-        for y in range(int(FRONT), 128, 6):
+        for y in range(int(_FRONT), 128, 6):
             canvas.rect(0, y, 128, y + 0.7, darker(ground, 0.25))
-        canvas.rect(0, FRONT - 1.5, 128, FRONT + 1, darker(ground, 0.35))
+        canvas.rect(0, _FRONT - 1.5, 128, _FRONT + 1, darker(ground, 0.35))
     elif scene.setting == "beach":
-        canvas.rect(0, FRONT - 1.4, 128, FRONT + 0.6, (250, 252, 252))
-        _scatter(canvas, rng, darker(ground, 0.14), 26, 0.8, 0.5)
+        canvas.rect(0, _FRONT - 1.4, 128, _FRONT + 0.6, (250, 252, 252))
+        for _ in range(26):
+            canvas.disc(
+                rng.uniform(0, 128), rng.uniform(_FRONT + 2, 127), 0.8, 0.5, darker(ground, 0.14)
+            )
     else:
         _draw_grass(canvas, scene, ground, rng)
 
 
 def _draw_grass(canvas: Canvas, scene: Scene, ground: RGB, rng: Random) -> None:
     edge = darker(ground, 0.14)
-    canvas.rect(0, FRONT - 0.8, 128, FRONT + 0.8, edge)
+    canvas.rect(0, _FRONT - 0.8, 128, _FRONT + 0.8, edge)
     for _ in range(22):
-        x, y = rng.uniform(0, 128), rng.uniform(FRONT + 3, 127)
+        x, y = rng.uniform(0, 128), rng.uniform(_FRONT + 3, 127)
         canvas.line([(x - 1, y - 2), (x, y), (x + 1.2, y - 2.4)], edge, 0.5)
     if scene.setting == "farm":
         for y in (95.5, 99.5):
@@ -238,15 +250,10 @@ def _draw_grass(canvas: Canvas, scene: Scene, ground: RGB, rng: Random) -> None:
         for _ in range(12):
             x = rng.uniform(0, 128)
             canvas.line(
-                [(x, FRONT + 2), (x + rng.uniform(-1.5, 1.5), FRONT - 6)], (92, 134, 74), 0.7
+                [(x, _FRONT + 2), (x + rng.uniform(-1.5, 1.5), _FRONT - 6)], (92, 134, 74), 0.7
             )
     elif scene.setting == "mountain village":
         for _ in range(4):
-            x, y = rng.uniform(4, 124), rng.uniform(FRONT + 4, 124)
+            x, y = rng.uniform(4, 124), rng.uniform(_FRONT + 4, 124)
             canvas.disc(x, y, 3, 1.8, (160, 160, 166))
             canvas.disc(x - 0.6, y - 0.5, 1.8, 1, (190, 190, 194))
-
-
-def _scatter(canvas: Canvas, rng: Random, colour: RGB, count: int, rx: float, ry: float) -> None:
-    for _ in range(count):
-        canvas.disc(rng.uniform(0, 128), rng.uniform(FRONT + 2, 127), rx, ry, colour)

@@ -1,4 +1,4 @@
-"""The ten landmarks, each up to 40 units wide and about 58 high."""
+"""Landmarks of the back row, each up to 40 units wide and about 58 high."""
 
 import math
 from collections.abc import Callable
@@ -12,10 +12,10 @@ _DARK: RGB = (66, 54, 56)
 
 
 def draw_landmark(canvas: Canvas, x: float, landmark: Landmark, night: bool) -> None:
-    """The landmark with its foot on the back row's ground line, centred on x."""
-    canvas.veil_disc(x, FOOT, 21, 2, (20, 20, 40), 0.25)
+    """Draw the landmark with its foot on the back row's ground line, centred on x."""
+    canvas.shadow(x, FOOT, 21, 2)
     glass = GLASS_BY_NIGHT if night else GLASS_BY_DAY
-    _PAINTERS[landmark.kind](canvas, x, COLOURS[landmark.wall], COLOURS[landmark.roof], glass)
+    _LANDMARKS[landmark.kind](canvas, x, COLOURS[landmark.wall], COLOURS[landmark.roof], glass)
 
 
 def _block(canvas: Canvas, x0: float, y0: float, x1: float, colour: RGB) -> None:
@@ -33,7 +33,8 @@ def _arch(canvas: Canvas, x: float, y: float, half: float, height: float, colour
     canvas.rect(x - half, y, x + half, y + height, colour)
 
 
-def _church(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+def draw_church(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+    """Draw a church: a nave, and a tower with a spire and a cross."""
     _block(canvas, x - 8, 47, x + 20, wall)
     canvas.shape([(x - 8, 48), (x - 4, 36), (x + 16, 36), (x + 22, 48)], roof)
     canvas.rect(x - 8, 46.6, x + 22, 48.2, darker(roof, 0.25))
@@ -47,7 +48,8 @@ def _church(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
     _arch(canvas, x - 13, 58, 3.2, 10, _DARK)
 
 
-def _clock_tower(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+def draw_clock_tower(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+    """Draw a clock tower with a pointed roof."""
     _block(canvas, x - 8.5, 24, x + 8.5, wall)
     canvas.rect(x - 10.5, 22.5, x + 10.5, 25.5, lighter(wall, 0.4))
     canvas.rect(x - 10.5, 45, x + 10.5, 47, lighter(wall, 0.4))
@@ -62,7 +64,8 @@ def _clock_tower(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> 
     canvas.rect(x - 2.5, 62, x + 2.5, FOOT, _DARK)
 
 
-def _windmill(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+def draw_windmill(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+    """Draw a windmill with four sails."""
     canvas.shape([(x - 12, FOOT), (x - 7.5, 32), (x + 7.5, 32), (x + 12, FOOT)], wall)
     canvas.shape([(x + 4, 32), (x + 7.5, 32), (x + 12, FOOT), (x + 7, FOOT)], darker(wall, 0.12))
     canvas.pie(x, 33, 9, 12, 180, 360, roof)
@@ -82,7 +85,9 @@ def _windmill(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> Non
     canvas.disc(x, 29, 1.8, 1.8, _DARK)
 
 
-def _lighthouse(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+def draw_lighthouse(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+    """Draw a lighthouse with three stripes, and at night its beams."""
+
     def half(y: float) -> float:
         return 5.5 + (y - 22) * 0.1
 
@@ -118,7 +123,8 @@ def _lighthouse(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> N
     canvas.rect(x - 2.5, 62, x + 2.5, FOOT, _DARK)
 
 
-def _castle(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+def draw_castle(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+    """Draw a castle: a gate between two towers, and a keep with a flag."""
     _block(canvas, x - 13, 44, x + 13, wall)
     for dx in range(-12, 12, 6):
         canvas.rect(x + dx, 40.5, x + dx + 3.4, 45, wall)
@@ -136,7 +142,8 @@ def _castle(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
         canvas.rect(x + dx - 0.3, 54, x + dx + 0.3, FOOT, (120, 104, 96))
 
 
-def _ferris_wheel(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+def draw_ferris_wheel(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+    """Draw a ferris wheel with ten cabins."""
     y, r = 33.0, 20.5
     for way in (-1, 1):
         canvas.line([(x, y), (x + way * 13, FOOT)], darker(wall, 0.15), 2)
@@ -154,7 +161,8 @@ def _ferris_wheel(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) ->
     canvas.rect(x - 15, FOOT - 2.5, x + 15, FOOT, darker(wall, 0.3))
 
 
-def _factory(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+def draw_factory(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+    """Draw a factory with two smoking chimneys."""
     smoke = (222, 222, 228)
     for dx, top in ((6, 14), (15, 20)):
         for step in range(4):
@@ -178,7 +186,8 @@ def _factory(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None
     canvas.rect(x - 3, 60, x + 16, 64, glass)
 
 
-def _pagoda(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+def draw_pagoda(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+    """Draw a pagoda of three storeys."""
     for half, top in ((11.5, 54), (9.5, 41), (7.5, 28)):
         canvas.rect(x - half, top, x + half, top + 14, wall)
         canvas.rect(x + half * 0.55, top, x + half, top + 14, darker(wall, 0.12))
@@ -204,7 +213,8 @@ def _pagoda(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
     canvas.rect(x - 2.6, 60, x + 2.6, FOOT, _DARK)
 
 
-def _water_tower(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+def draw_water_tower(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+    """Draw a water tower on two legs."""
     steel = (112, 116, 128)
     for dx in (-11, 11):
         canvas.line([(x + dx * 0.75, 38), (x + dx, FOOT)], steel, 2)
@@ -219,7 +229,8 @@ def _water_tower(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> 
     _spire(canvas, x, 17.5, 20, 8, roof)
 
 
-def _observatory(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+def draw_observatory(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> None:
+    """Draw an observatory with an open dome and its telescope."""
     _block(canvas, x - 18, 46, x + 18, wall)
     canvas.rect(x - 20, 44, x + 20, 47, lighter(wall, 0.4))
     canvas.pie(x, 45, 17, 24, 180, 360, roof)
@@ -231,15 +242,15 @@ def _observatory(canvas: Canvas, x: float, wall: RGB, roof: RGB, glass: RGB) -> 
     canvas.rect(x - 1.5, 57, x + 4.5, FOOT, _DARK)
 
 
-_PAINTERS: dict[str, Callable[[Canvas, float, RGB, RGB, RGB], None]] = {
-    "church": _church,
-    "clock tower": _clock_tower,
-    "windmill": _windmill,
-    "lighthouse": _lighthouse,
-    "castle": _castle,
-    "ferris wheel": _ferris_wheel,
-    "factory": _factory,
-    "pagoda": _pagoda,
-    "water tower": _water_tower,
-    "observatory": _observatory,
+_LANDMARKS: dict[str, Callable[[Canvas, float, RGB, RGB, RGB], None]] = {
+    "church": draw_church,
+    "clock tower": draw_clock_tower,
+    "windmill": draw_windmill,
+    "lighthouse": draw_lighthouse,
+    "castle": draw_castle,
+    "ferris wheel": draw_ferris_wheel,
+    "factory": draw_factory,
+    "pagoda": draw_pagoda,
+    "water tower": draw_water_tower,
+    "observatory": draw_observatory,
 }

@@ -1,10 +1,10 @@
-"""The people of the front row."""
+"""People of the front row."""
 
 from longclip.scenes.graph import Person
 from longclip.scenes.pictures.canvas import RGB, Canvas, darker, lighter
 from longclip.scenes.vocabulary import COLOURS
 
-FLOOR = 125.0
+_FLOOR = 125.0
 _SKIN: RGB = (242, 200, 166)
 _HAIR: dict[str, RGB] = {
     "man": (74, 52, 42),
@@ -15,9 +15,9 @@ _HAIR: dict[str, RGB] = {
 
 
 def draw_person(canvas: Canvas, x: float, person: Person) -> None:
-    """A standing figure: adults 33 units tall, children 25."""
+    """Draw a standing figure: adults 33 units tall, children 25."""
     size = 1.0 if person.kind in ("man", "woman") else 0.76
-    canvas.veil_disc(x, FLOOR, 10, 1.8, (20, 20, 40), 0.25)
+    canvas.shadow(x, _FLOOR, 10, 1.8)
     _draw_body(canvas, x, person, size)
     _draw_head(canvas, x, person, size)
     if person.item:
@@ -26,12 +26,12 @@ def draw_person(canvas: Canvas, x: float, person: Person) -> None:
 
 def _draw_body(canvas: Canvas, x: float, person: Person, u: float) -> None:
     coat = COLOURS[person.coat]
-    y = FLOOR - 33 * u
+    y = _FLOOR - 33 * u
     skirted = person.kind in ("woman", "girl")
     leg = _SKIN if skirted else (78, 82, 110)
     for dx in (-2.6, 2.6):
-        canvas.rect(x + (dx - 1.7) * u, y + 22 * u, x + (dx + 1.7) * u, FLOOR - 1.5, leg)
-        canvas.rect(x + (dx - 2.2) * u, FLOOR - 2.2, x + (dx + 2.2) * u, FLOOR, (58, 46, 46))
+        canvas.rect(x + (dx - 1.7) * u, y + 22 * u, x + (dx + 1.7) * u, _FLOOR - 1.5, leg)
+        canvas.rect(x + (dx - 2.2) * u, _FLOOR - 2.2, x + (dx + 2.2) * u, _FLOOR, (58, 46, 46))
     for way in (-1, 1):
         arm = [(x + way * 4.4 * u, y + 10.5 * u), (x + way * 8.6 * u, y + 19.5 * u)]
         canvas.line(arm, darker(coat, 0.22), 3.2 * u)
@@ -60,7 +60,7 @@ def _draw_body(canvas: Canvas, x: float, person: Person, u: float) -> None:
 
 
 def _draw_head(canvas: Canvas, x: float, person: Person, u: float) -> None:
-    y = FLOOR - 33 * u + 4.8 * u
+    y = _FLOOR - 33 * u + 4.8 * u
     hair = _HAIR[person.kind]
     if person.kind == "woman":
         canvas.disc(x, y + 1.4 * u, 5.2 * u, 6.2 * u, hair)
@@ -87,19 +87,19 @@ def _draw_head(canvas: Canvas, x: float, person: Person, u: float) -> None:
 
 def _draw_item(canvas: Canvas, x: float, person: Person, u: float) -> None:
     colour = COLOURS[person.item_colour]
-    hand_x, hand_y = x + 8.8 * u, FLOOR - 13.5 * u
+    hand_x, hand_y = x + 8.8 * u, _FLOOR - 13.5 * u
     if person.item == "suitcase":
         canvas.rect(hand_x - 1.6, hand_y + 0.5, hand_x + 1.6, hand_y + 2.4, (70, 56, 50))
-        canvas.rect(hand_x - 4, hand_y + 2, hand_x + 7.5, FLOOR - 0.5, colour)
+        canvas.rect(hand_x - 4, hand_y + 2, hand_x + 7.5, _FLOOR - 0.5, colour)
         canvas.rect(hand_x - 4, hand_y + 5, hand_x + 7.5, hand_y + 6, darker(colour, 0.3))
     elif person.item == "balloon":
-        top = FLOOR - 30
+        top = _FLOOR - 30
         canvas.line([(hand_x, hand_y), (hand_x + 4, top + 6)], (240, 240, 240), 0.6)
         canvas.disc(hand_x + 4, top, 5.6, 6.6, colour)
         canvas.disc(hand_x + 2.2, top - 2.2, 1.4, 1.8, lighter(colour, 0.6))
     elif person.item == "flag":
-        top = FLOOR - 34
-        canvas.line([(hand_x, FLOOR - 6), (hand_x, top)], (120, 90, 64), 1)
+        top = _FLOOR - 34
+        canvas.line([(hand_x, _FLOOR - 6), (hand_x, top)], (120, 90, 64), 1)
         canvas.shape(
             [
                 (hand_x, top),
@@ -119,12 +119,9 @@ def _draw_item(canvas: Canvas, x: float, person: Person, u: float) -> None:
             darker(colour, 0.12),
         )
     else:
-        _draw_umbrella(canvas, hand_x + 3, FLOOR - 33 * u - 4, hand_y, colour)
-
-
-def _draw_umbrella(canvas: Canvas, x: float, y: float, hand_y: float, colour: RGB) -> None:
-    canvas.line([(x - 2.5, hand_y + 1), (x - 0.5, y)], (80, 64, 60), 1)
-    canvas.pie(x, y + 6, 12, 10, 180, 360, colour)
-    canvas.pie(x, y + 6, 4.4, 10, 180, 360, lighter(colour, 0.25))
-    for dx in (-8.0, 0.0, 8.0):
-        canvas.pie(x + dx, y + 6.4, 4, 2, 180, 360, darker(colour, 0.3))
+        umbrella_x, top = hand_x + 3, _FLOOR - 33 * u - 4
+        canvas.line([(umbrella_x - 2.5, hand_y + 1), (umbrella_x - 0.5, top)], (80, 64, 60), 1)
+        canvas.pie(umbrella_x, top + 6, 12, 10, 180, 360, colour)
+        canvas.pie(umbrella_x, top + 6, 4.4, 10, 180, 360, lighter(colour, 0.25))
+        for dx in (-8.0, 0.0, 8.0):
+            canvas.pie(umbrella_x + dx, top + 6.4, 4, 2, 180, 360, darker(colour, 0.3))

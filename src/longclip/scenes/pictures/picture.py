@@ -1,4 +1,4 @@
-"""A scene's picture, painted from back to front."""
+"""Picture of a scene, painted from back to front."""
 
 from PIL import Image
 
@@ -24,9 +24,12 @@ from longclip.scenes.pictures.vehicles import VEHICLES
 
 
 def draw(scene: Scene, size: int = 128) -> Image.Image:
-    """The picture of `scene`, RGB, `size` x `size` pixels.
+    """Draw `scene`: RGB, `size` x `size` pixels.
 
-    The same scene gives the same pixels every time. Raises ValueError where size is below 16.
+    The same scene gives the same pixels every time.
+
+    Raises:
+        UsageError: if size is below 16.
     """
     if size < 16:
         raise UsageError(f"size {size}: scenes are drawn at 16 pixels or more")

@@ -1,4 +1,4 @@
-"""The sky: its colours by time and weather, sun, moon, clouds, what falls from it and flies."""
+"""Sky: its colours by time and weather, sun, moon, clouds, rain and snow, and what flies."""
 
 from random import Random
 
@@ -34,34 +34,32 @@ _DIMNESS = {"clear": 1.0, "cloudy": 0.95, "rainy": 0.88, "snowy": 0.97, "foggy":
 
 
 def lights(scene: Scene) -> tuple[Light, Light]:
-    """The light on the back rows and on the front rows."""
+    """Return the light on the back rows and the light on the front rows."""
     dim = _DIMNESS[scene.weather]
     (r, g, b), (fr, fg, fb) = _LIGHTS[scene.time_of_day]
     return (r * dim, g * dim, b * dim), (fr * dim, fg * dim, fb * dim)
 
 
 def haze(scene: Scene) -> RGB:
-    """The colour of the air at the horizon."""
+    """Return the colour of the air at the horizon."""
     low = _SKIES[scene.time_of_day][-1]
     return mix(low, _GREYS[scene.time_of_day], _GREYNESS[scene.weather])
 
 
 def draw_sky(canvas: Canvas, scene: Scene, rng: Random) -> None:
-    """Everything behind the horizon line."""
+    """Draw everything behind the horizon line."""
     grey, t = _GREYS[scene.time_of_day], _GREYNESS[scene.weather]
     canvas.gradient(0, HORIZON + 8, [mix(stop, grey, t) for stop in _SKIES[scene.time_of_day]])
-    if scene.weather == "clear":
-        _draw_light_source(canvas, scene, rng)
     if scene.weather in ("cloudy", "rainy", "snowy"):
         _draw_clouds(canvas, scene, rng)
+    elif scene.weather == "clear" and scene.time_of_day == "night":
+        _draw_stars_and_moon(canvas, scene, rng)
+    elif scene.weather == "clear":
+        _draw_sun(canvas, scene)
 
 
-def _draw_light_source(canvas: Canvas, scene: Scene, rng: Random) -> None:
+def _draw_sun(canvas: Canvas, scene: Scene) -> None:
     x = COLUMNS[scene.trees.side]
-    if scene.time_of_day == "night":
-        _draw_stars(canvas, rng)
-        _draw_moon(canvas, x, 17, scene.moon)
-        return
     y, r, colour = {
         "morning": (36.0, 7.0, (255, 250, 214)),
         "noon": (15.0, 7.5, (255, 240, 140)),
@@ -72,16 +70,14 @@ def _draw_light_source(canvas: Canvas, scene: Scene, rng: Random) -> None:
     canvas.veil_disc(x, y, r, r, colour, 1.0)
 
 
-def _draw_stars(canvas: Canvas, rng: Random) -> None:
+def _draw_stars_and_moon(canvas: Canvas, scene: Scene, rng: Random) -> None:
     for _ in range(34):
         x, y, r = rng.uniform(0, 128), rng.uniform(0, 54), rng.choice((0.4, 0.5, 0.8))
         canvas.veil_disc(x, y, r, r, (255, 252, 224), rng.uniform(0.6, 1.0))
-
-
-def _draw_moon(canvas: Canvas, x: float, y: float, moon: str) -> None:
+    x, y = COLUMNS[scene.trees.side], 17
     canvas.veil_disc(x, y, 14, 14, (220, 226, 255), 0.10)
     canvas.veil_disc(x, y, 8, 8, (250, 246, 216), 1.0)
-    if moon == "crescent":
+    if scene.moon == "crescent":
         canvas.veil_disc(x + 4.5, y - 1.5, 7.4, 7.4, (20, 29, 70), 1.0)
     else:
         for dx, dy, r in ((-2.5, -2, 1.6), (2, 1.5, 2), (-1.5, 3.5, 1.2)):
@@ -97,31 +93,28 @@ def _draw_clouds(canvas: Canvas, scene: Scene, rng: Random) -> None:
         base = mix(base, (250, 170, 150), 0.4)
     if scene.weather == "rainy":
         base = mix(base, (70, 76, 92), 0.45)
+    puffs = ((-10, 1, 7, 4.5), (-3, -3, 8, 6.5), (6, -1, 8, 5.5), (12, 2, 6, 3.8))
     for column in range(5):
         x = 4 + column * 30 + rng.uniform(-6, 6)
         y = rng.uniform(6, 22)
-        _draw_cloud(canvas, x, y, rng.uniform(0.9, 1.3), base)
-
-
-def _draw_cloud(canvas: Canvas, x: float, y: float, size: float, colour: RGB) -> None:
-    puffs = ((-10, 1, 7, 4.5), (-3, -3, 8, 6.5), (6, -1, 8, 5.5), (12, 2, 6, 3.8))
-    for dx, dy, rx, ry in puffs:
-        canvas.veil_disc(
-            x + dx * size, y + (dy + 1.6) * size, rx * size, ry * size, darker(colour, 0.12), 1.0
-        )
-    for dx, dy, rx, ry in puffs:
-        canvas.veil_disc(x + dx * size, y + dy * size, rx * size, ry * size, colour, 1.0)
+        size = rng.uniform(0.9, 1.3)
+        # The shaded undersides first: each puff then covers its neighbours' shade.
+        for lower, colour in ((1.6, darker(base, 0.12)), (0.0, base)):
+            for dx, dy, rx, ry in puffs:
+                canvas.veil_disc(
+                    x + dx * size, y + (dy + lower) * size, rx * size, ry * size, colour, 1.0
+                )
 
 
 def draw_fog(canvas: Canvas, scene: Scene) -> None:
-    """A veil over the back rows, thickest at the ground."""
+    """Draw a veil over the back rows, thickest at the ground."""
     air = haze(scene)
     for top in (22, 38, 50):
         canvas.veil([(0, top), (128, top), (128, 74), (0, 74)], air, 0.26)
 
 
 def draw_falling(canvas: Canvas, scene: Scene, rng: Random) -> None:
-    """Rain or snow in front of everything."""
+    """Draw rain or snow in front of everything."""
     if scene.weather == "rainy":
         for _ in range(54):
             x, y = rng.uniform(-4, 132), rng.uniform(-6, 128)
@@ -134,7 +127,7 @@ def draw_falling(canvas: Canvas, scene: Scene, rng: Random) -> None:
 
 
 def draw_flyer(canvas: Canvas, flyer: Thing, night: bool) -> None:
-    """Balloon, kite, airship or birds, high in the column of `flyer.side`."""
+    """Draw a balloon, a kite, an airship or birds, high in the column of `flyer.side`."""
     x = COLUMNS[flyer.side]
     if flyer.kind == "hot-air balloon":
         _draw_balloon(canvas, x, 16, COLOURS[flyer.colour], COLOURS[flyer.accent])
@@ -143,8 +136,10 @@ def draw_flyer(canvas: Canvas, flyer: Thing, night: bool) -> None:
     elif flyer.kind == "airship":
         _draw_airship(canvas, x, 15, COLOURS[flyer.colour], 1 if flyer.facing == "right" else -1)
     else:
+        ink = (226, 228, 240) if night else (52, 54, 70)
         for dx, dy in ((-8, -2), (6, -6), (4, 6), (-11, 9))[: flyer.count]:
-            _draw_bird(canvas, x + dx, 17 + dy, (226, 228, 240) if night else (52, 54, 70))
+            wings = ((-4.5, -2), (-2, -2.6), (0, 0), (2, -2.6), (4.5, -2))
+            canvas.line([(x + dx + wx, 17 + dy + wy) for wx, wy in wings], ink, 1.2)
 
 
 def _draw_balloon(canvas: Canvas, x: float, y: float, colour: RGB, stripe: RGB) -> None:
@@ -186,9 +181,3 @@ def _draw_airship(canvas: Canvas, x: float, y: float, colour: RGB, way: int) -> 
     canvas.veil_disc(x + way * 2, y - 3, 11, 1.8, (255, 255, 255), 0.3)
     canvas.rect(x - 5, y + 6.5, x + 5, y + 10, (84, 84, 96))
     canvas.rect(x - 3.5, y + 7.4, x + 3.5, y + 8.8, (240, 230, 170))
-
-
-def _draw_bird(canvas: Canvas, x: float, y: float, ink: RGB) -> None:
-    canvas.line(
-        [(x - 4.5, y - 2), (x - 2, y - 2.6), (x, y), (x + 2, y - 2.6), (x + 4.5, y - 2)], ink, 1.2
-    )

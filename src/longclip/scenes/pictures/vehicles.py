@@ -1,4 +1,7 @@
-"""What drives on the road and swims on the water of the middle row."""
+"""Vehicles on the road of the middle row, and boats on its water.
+
+Each faces right where `way` is 1 and left where it is -1.
+"""
 
 from collections.abc import Callable
 
@@ -6,24 +9,20 @@ from longclip.scenes.graph import Thing
 from longclip.scenes.pictures.canvas import RGB, Canvas, darker, lighter
 from longclip.scenes.vocabulary import COLOURS
 
-WHEELS = 88.5
+_WHEELS = 88.5
 _TYRE: RGB = (40, 40, 46)
 _GLASS: RGB = (176, 212, 232)
 
 
 def _wheel(canvas: Canvas, x: float, r: float) -> None:
-    canvas.disc(x, WHEELS - r, r, r, _TYRE)
-    canvas.disc(x, WHEELS - r, r * 0.45, r * 0.45, (200, 202, 208))
-
-
-def _shadow(canvas: Canvas, x: float, half: float) -> None:
-    canvas.veil_disc(x, WHEELS, half, 1.6, (20, 20, 40), 0.3)
+    canvas.disc(x, _WHEELS - r, r, r, _TYRE)
+    canvas.disc(x, _WHEELS - r, r * 0.45, r * 0.45, (200, 202, 208))
 
 
 def draw_car(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
-    """36 units long."""
+    """Draw a car, 36 units long."""
     paint = COLOURS[thing.colour]
-    _shadow(canvas, x, 19)
+    canvas.shadow(x, _WHEELS, 19, 1.6, 0.3)
     canvas.shape(
         [(x - way * 12, 79), (x - way * 8, 71.5), (x + way * 4, 71.5), (x + way * 10, 79)],
         darker(paint, 0.1),
@@ -53,9 +52,9 @@ def draw_car(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
 
 
 def draw_van(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
-    """34 units long, higher than a car, with one window."""
+    """Draw a van, 34 units long, higher than a car, with one window."""
     paint = COLOURS[thing.colour]
-    _shadow(canvas, x, 18)
+    canvas.shadow(x, _WHEELS, 18, 1.6, 0.3)
     canvas.shape(
         [
             (x - way * 17, 86),
@@ -79,9 +78,9 @@ def draw_van(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
 
 
 def draw_bus(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
-    """44 units long, with a row of windows."""
+    """Draw a bus, 44 units long, with a row of windows."""
     paint = COLOURS[thing.colour]
-    _shadow(canvas, x, 23)
+    canvas.shadow(x, _WHEELS, 23, 1.6, 0.3)
     canvas.rect(x - 22, 65.5, x + 22, 86, paint)
     canvas.rect(x - 22, 65.5, x + 22, 67, lighter(paint, 0.35))
     for i in range(5):
@@ -94,9 +93,9 @@ def draw_bus(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
 
 
 def draw_tram(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
-    """44 units long, on rails, white below the windows' lower edge, with a pantograph."""
+    """Draw a tram, 44 units long, on rails, with a white band below its windows."""
     paint = COLOURS[thing.colour]
-    canvas.rect(0, WHEELS - 0.6, 128, WHEELS + 0.6, (120, 120, 128))
+    canvas.rect(0, _WHEELS - 0.6, 128, _WHEELS + 0.6, (120, 120, 128))
     canvas.line([(x - 6, 66), (x, 62.5), (x + 6, 66)], _TYRE, 0.8)
     canvas.rect(x - 4, 61.8, x + 4, 62.8, _TYRE)
     canvas.shape(
@@ -106,14 +105,14 @@ def draw_tram(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
     for i in range(5):
         canvas.rect(x - 20.5 + i * 8.5, 70, x - 14 + i * 8.5, 77, _GLASS)
     canvas.rect(x - 23, 79.5, x + 23, 81, (240, 238, 226))
-    canvas.rect(x - 17, 87, x + 17, WHEELS, _TYRE)
+    canvas.rect(x - 17, 87, x + 17, _WHEELS, _TYRE)
     canvas.disc(x + way * 21.4, 83.5, 1.1, 1.1, (255, 244, 180))
 
 
 def draw_truck(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
-    """44 units long: cab in `colour`, load in `accent`."""
+    """Draw a truck, 44 units long: cab in `colour`, load in `accent`."""
     cab, load = COLOURS[thing.colour], COLOURS[thing.accent]
-    _shadow(canvas, x, 22)
+    canvas.shadow(x, _WHEELS, 22, 1.6, 0.3)
     left, right = sorted((x - way * 22, x + way * 6))
     canvas.rect(left, 64.5, right, 84, load)
     canvas.rect(left, 64.5, right, 66, lighter(load, 0.35))
@@ -139,9 +138,9 @@ def draw_truck(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
 
 
 def draw_tractor(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
-    """A large wheel behind, a small one in front."""
+    """Draw a tractor with a large wheel behind and a small one in front."""
     paint = COLOURS[thing.colour]
-    _shadow(canvas, x, 17)
+    canvas.shadow(x, _WHEELS, 17, 1.6, 0.3)
     canvas.rect(min(x - way * 11, x + way * 2), 64, max(x - way * 11, x + way * 2), 66.6, paint)
     canvas.shape(
         [(x - way * 9, 78), (x - way * 9, 66), (x + way * 0.6, 66), (x + way * 2, 78)], _GLASS
@@ -150,10 +149,10 @@ def draw_tractor(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
         canvas.line([(x + way * dx, 66), (x + way * dx, 78)], darker(paint, 0.2), 1.2)
     canvas.rect(min(x - way * 12, x + way * 16), 75.5, max(x - way * 12, x + way * 16), 83.5, paint)
     canvas.rect(x + way * 9 - 0.8, 68, x + way * 9 + 0.8, 76, _TYRE)
-    canvas.disc(x - way * 8, WHEELS - 7, 7.4, 7.4, _TYRE)
-    canvas.disc(x - way * 8, WHEELS - 7, 3.4, 3.4, (240, 208, 90))
-    canvas.disc(x + way * 12, WHEELS - 4, 4.4, 4.4, _TYRE)
-    canvas.disc(x + way * 12, WHEELS - 4, 1.9, 1.9, (240, 208, 90))
+    canvas.disc(x - way * 8, _WHEELS - 7, 7.4, 7.4, _TYRE)
+    canvas.disc(x - way * 8, _WHEELS - 7, 3.4, 3.4, (240, 208, 90))
+    canvas.disc(x + way * 12, _WHEELS - 4, 4.4, 4.4, _TYRE)
+    canvas.disc(x + way * 12, _WHEELS - 4, 1.9, 1.9, (240, 208, 90))
 
 
 def _wake(canvas: Canvas, x: float, half: float) -> None:
@@ -181,7 +180,7 @@ def _hull(canvas: Canvas, x: float, y: float, half: float, way: int, colour: RGB
 
 
 def draw_sailing_boat(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
-    """Hull in `colour`, two sails in `accent`, 27 units high."""
+    """Draw a sailing boat, 27 units high: hull in `colour`, two sails in `accent`."""
     sail = COLOURS[thing.accent]
     _wake(canvas, x, 17)
     canvas.rect(x - 0.6, 61, x + 0.6, 81, (112, 82, 58))
@@ -191,7 +190,7 @@ def draw_sailing_boat(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
 
 
 def draw_rowing_boat(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
-    """Low and open, with two oars."""
+    """Draw a low, open boat with two oars."""
     colour = COLOURS[thing.colour]
     _wake(canvas, x, 17)
     canvas.shape([(x - 18, 77.5), (x + 18, 77.5), (x + 12, 88.2), (x - 12, 88.2)], colour)
@@ -204,7 +203,7 @@ def draw_rowing_boat(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
 
 
 def draw_steamboat(canvas: Canvas, x: float, thing: Thing, way: int) -> None:
-    """Hull in `colour`, a tall smoking funnel in `accent`."""
+    """Draw a steamboat: hull in `colour`, a tall smoking funnel in `accent`."""
     funnel = COLOURS[thing.accent]
     _wake(canvas, x, 20)
     for i in range(3):

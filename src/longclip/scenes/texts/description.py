@@ -1,15 +1,16 @@
-"""The long description of a scene: a summary, then a sentence for each thing in the picture."""
+"""Long description of a scene: its summary, then a sentence for each thing in the picture."""
 
 from random import Random
 
 from longclip.scenes.compose import stream
-from longclip.scenes.graph import SIDES, House, Landmark, Person, Scene, Thing, Trees
+from longclip.scenes.graph import Person, Scene, Thing
 from longclip.scenes.texts.phrases import (
     BACKDROPS,
     SURFACES,
+    Placed,
     article,
-    back_row,
     capitalized,
+    direction,
     house_phrase,
     landmark_phrase,
     person_phrase,
@@ -26,8 +27,8 @@ _DRIVES = (("drives", "drive"), ("rolls", "roll"))
 _SWIMS = (("swims", "swim"), ("floats", "float"))
 _GRAZES = (("grazes", "graze"), ("stands", "stand"))
 
-# For each kind: (with one, with several).
-VERBS: dict[str, tuple[tuple[str, str], ...]] = {
+# By kind: a choice of verbs, each in the singular and in the plural.
+_VERBS: dict[str, tuple[tuple[str, str], ...]] = {
     "car": _DRIVES,
     "bus": _DRIVES,
     "van": _DRIVES,
@@ -58,7 +59,7 @@ VERBS: dict[str, tuple[tuple[str, str], ...]] = {
     "parasol": (("is open", "are open"), ("stands", "stand")),
 }
 
-GROUNDS: dict[str, tuple[str, ...]] = {
+_GROUNDS: dict[str, tuple[str, ...]] = {
     "city street": (
         "a dark road with white marks crosses the picture in front of a grey pavement",
         "white dashes divide the asphalt road behind the pavement",
@@ -122,8 +123,8 @@ _CLEAR = {
     ),
 }
 
-# Keyed by (weather, time of day). A clear night has a moon, which the scene chooses.
-SKIES: dict[tuple[str, str], tuple[str, ...]] = {
+# By weather and time of day. The clear night is missing: its sentences name the scene's moon.
+_SKIES: dict[tuple[str, str], tuple[str, ...]] = {
     ("clear", time): sentences for time, sentences in _CLEAR.items()
 } | {
     (weather, time): sentences
@@ -138,63 +139,56 @@ SKIES: dict[tuple[str, str], tuple[str, ...]] = {
 
 
 def describe(scene: Scene) -> str:
-    """The whole picture in words, 120 of them on average and rarely more than 150.
+    """Return the whole picture in words, 120 of them on average and rarely more than 150.
 
     Every attribute of everything in the scene is named, so a description fits no other member of
     a group. Sentences come in any order after the summary, except in grouped scenes: there
     landmark, backdrop, middle and front row, which tell the members apart, come last.
     """
-    early, late = _shared_sentences(scene), _other_sentences(scene)
-    rng = stream(scene.seed, "order")
-    rng.shuffle(early)
-    if scene.grouped:
-        # One order of the places, not of the sentences: members may have different sentences.
-        late = sorted(late, key=lambda sentence: stream(scene.seed, sentence[0]).random())
-        sentences = [text for _, text in (*early, *late)]
-    else:
-        everything = [*early, *late]
-        rng.shuffle(everything)
-        sentences = [text for _, text in everything]
-    return " ".join([summarize(scene), *(f"{capitalized(text)}." for text in sentences)])
 
+    def wording(topic: str) -> Random:
+        # Each sentence draws from a stream of its own: one more choice in one of them leaves the
+        # words of all others as they are.
+        return stream(scene.seed, "wording", topic)
 
-def _wording(scene: Scene, topic: str) -> Random:
-    return stream(scene.seed, "wording", topic)
-
-
-def _shared_sentences(scene: Scene) -> list[tuple[str, str]]:
-    """(topic, sentence without its period) for what the members of a group share."""
-    sentences = [
-        ("house", _house_sentence(scene, _wording(scene, "house"))),
-        ("trees", _trees_sentence(scene, _wording(scene, "trees"))),
-        ("sky", _sky_sentence(scene, _wording(scene, "sky"))),
+    # What the members of a group share; sentences have no period yet.
+    early = [
+        _house_sentence(scene, wording("house")),
+        _trees_sentence(scene, wording("trees")),
+        _sky_sentence(scene, wording("sky")),
     ]
     if scene.flyer is not None:
-        sentences.append(("flyer", _flyer_sentence(scene.flyer, _wording(scene, "flyer"))))
-    rng = _wording(scene, "ground")
+        early.append(_flyer_sentence(scene.flyer, wording("flyer")))
+    rng = wording("ground")
     # Groups need the length to keep their differences beyond token 77.
     if scene.grouped or rng.random() < 0.2:
-        sentences.append(("ground", rng.choice(GROUNDS[scene.setting])))
-    return sentences
+        early.append(rng.choice(_GROUNDS[scene.setting]))
 
-
-def _other_sentences(scene: Scene) -> list[tuple[str, str]]:
-    """The same for everything else."""
-    sentences = [
-        ("landmark", _landmark_sentence(scene, _wording(scene, "landmark"))),
-        ("backdrop", _backdrop_sentence(scene, _wording(scene, "backdrop"))),
-    ]
+    late = {
+        "landmark": _landmark_sentence(scene, wording("landmark")),
+        "backdrop": _backdrop_sentence(scene, wording("backdrop")),
+    }
     for thing in scene.middle:
         topic = f"middle {thing.side}"
-        sentences.append((topic, _middle_sentence(scene, thing, _wording(scene, topic))))
+        late[topic] = _middle_sentence(scene, thing, wording(topic))
     for something in scene.front:
         topic = f"front {something.side}"
-        rng = _wording(scene, topic)
-        if isinstance(something, Person):
-            sentences.append((topic, _person_sentence(scene, something, rng)))
-        else:
-            sentences.append((topic, _prop_sentence(scene, something, rng)))
-    return sentences
+        late[topic] = (
+            _person_sentence(something, wording(topic))
+            if isinstance(something, Person)
+            else _prop_sentence(scene, something, wording(topic))
+        )
+
+    order = stream(scene.seed, "order")
+    order.shuffle(early)
+    if scene.grouped:
+        # One order of the places, not of the sentences: members may have different sentences.
+        topics = sorted(late, key=lambda topic: stream(scene.seed, topic).random())
+        sentences = [*early, *(late[topic] for topic in topics)]
+    else:
+        sentences = [*early, *late.values()]
+        order.shuffle(sentences)
+    return " ".join([summarize(scene), *(f"{capitalized(text)}." for text in sentences)])
 
 
 def _landmark_sentence(scene: Scene, rng: Random) -> str:
@@ -228,9 +222,8 @@ def _trees_sentence(scene: Scene, rng: Random) -> str:
     )
 
 
-def _relation(one: Landmark | House | Trees, other: Landmark | House | Trees) -> str:
-    way = "left" if SIDES.index(one.side) < SIDES.index(other.side) else "right"
-    return f"to the {way} of {reference(other)}"
+def _relation(one: Placed, other: Placed) -> str:
+    return f"to the {direction(one, other)} of {reference(other)}"
 
 
 def _sky_sentence(scene: Scene, rng: Random) -> str:
@@ -242,7 +235,7 @@ def _sky_sentence(scene: Scene, rng: Random) -> str:
                 f"{article(scene.moon)} moon shines among the stars",
             )
         )
-    return rng.choice(SKIES[scene.weather, scene.time_of_day])
+    return rng.choice(_SKIES[scene.weather, scene.time_of_day])
 
 
 def _backdrop_sentence(scene: Scene, rng: Random) -> str:
@@ -295,8 +288,9 @@ def _house_sentence(scene: Scene, rng: Random) -> str:
 def _middle_sentence(scene: Scene, thing: Thing, rng: Random) -> str:
     phrase, where = thing_phrase(thing), side(rng, thing.side)
     surface = rng.choice(SURFACES[scene.setting])
-    verb = rng.choice(VERBS[thing.kind])[0 if thing.count == 1 else 1]
-    behind = next(placed for placed in back_row(scene) if placed.side == thing.side)
+    verb = rng.choice(_VERBS[thing.kind])[0 if thing.count == 1 else 1]
+    back_row = (scene.landmark, scene.house, scene.trees)
+    behind = next(placed for placed in back_row if placed.side == thing.side)
     before = f"in front of {reference(behind)}"
     heading = f" towards the {thing.facing}" if thing.facing else ""
     return rng.choice(
@@ -309,7 +303,7 @@ def _middle_sentence(scene: Scene, thing: Thing, rng: Random) -> str:
     )
 
 
-def _person_sentence(scene: Scene, person: Person, rng: Random) -> str:
+def _person_sentence(person: Person, rng: Random) -> str:
     who = person_phrase(person, rng, hat=True, item=False)
     where = side(rng, person.side)
     item = article(f"{person.item_colour} {person.item}") if person.item else ""
@@ -331,16 +325,15 @@ def _person_sentence(scene: Scene, person: Person, rng: Random) -> str:
 
 def _prop_sentence(scene: Scene, thing: Thing, rng: Random) -> str:
     phrase, where = thing_phrase(thing), side(rng, thing.side)
-    verb = rng.choice(VERBS[thing.kind])[0 if thing.count == 1 else 1]
+    verb = rng.choice(_VERBS[thing.kind])[0 if thing.count == 1 else 1]
     people = [other for other in scene.front if isinstance(other, Person)]
     other = rng.choice(people)
-    way = "left" if SIDES.index(thing.side) < SIDES.index(other.side) else "right"
     be = "is" if thing.count == 1 else "are"
     return rng.choice(
         (
             f"{phrase} {verb} {where} in front",
             f"in front {where} there {be} {phrase}",
-            f"{phrase} {verb} {where}, to the {way} of {reference(other)}",
+            f"{phrase} {verb} {where}, {_relation(thing, other)}",
             f"{where} in front, {phrase} {verb}",
         )
     )

@@ -1,13 +1,16 @@
-"""Noun phrases for what a scene holds, shared by summaries, captions and descriptions."""
+"""Noun phrases for everything in a scene, shared by summaries, captions and descriptions."""
 
 from random import Random
 
-from longclip.scenes.graph import House, Landmark, Person, Scene, Thing, Trees
+from longclip.scenes.graph import SIDES, House, Landmark, Person, Thing, Trees
 from longclip.scenes.vocabulary import LANDMARKS
 
 Placed = House | Landmark | Person | Thing | Trees
 
-NUMBERS = {2: "two", 3: "three", 4: "four"}
+MAX_SHORT_WORDS = 20
+"""Words that a summary and a short caption have at most."""
+
+_NUMBERS = {2: "two", 3: "three", 4: "four"}
 
 # Irregular plurals only; every other noun takes an s.
 _PLURALS = {"sheep": "sheep", "cherry": "cherry trees"}
@@ -19,7 +22,6 @@ TREE_NOUNS = {
     "cherry": ("pink cherry tree", "blossoming cherry tree"),
     "maple": ("orange maple tree", "maple tree with orange leaves"),
 }
-# The part that `accent` colours; the awning is the only colour of a market stall.
 ACCENTS = {
     "truck": "load",
     "sailing boat": "sail",
@@ -28,6 +30,8 @@ ACCENTS = {
     "parasol": "stripe",
     "hot-air balloon": "stripe",
 }
+"""The part of each kind that `accent` colours; the awning is a market stall's only colour."""
+
 _PLURAL_ACCENTS = ("stripe", "sail")
 
 BACKDROPS = {
@@ -38,7 +42,7 @@ BACKDROPS = {
     "cliffs": ("red cliffs", "steep red rocks", "reddish cliffs"),
 }
 
-SIDE_PHRASES = {
+_SIDE_PHRASES = {
     "left": ("on the left", "on the left", "at the left"),
     "middle": ("in the middle", "in the middle", "in the centre"),
     "right": ("on the right", "on the right", "at the right"),
@@ -57,12 +61,12 @@ SURFACES = {
 
 
 def article(words: str) -> str:
-    """`words` after "a" or "an"."""
+    """Return `words` with "a" or "an" before them."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def plural(noun: str) -> str:
-    """The plural of a noun of this vocabulary."""
+    """Return the plural of a noun of this vocabulary."""
     if noun in _PLURALS:
         return _PLURALS[noun]
     if " with " in noun:
@@ -72,22 +76,27 @@ def plural(noun: str) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """For example "a duck", "two ducks"."""
-    return article(noun) if count == 1 else f"{NUMBERS[count]} {plural(noun)}"
+    """Return a noun with its number: "a duck", "two ducks"."""
+    return article(noun) if count == 1 else f"{_NUMBERS[count]} {plural(noun)}"
 
 
 def capitalized(text: str) -> str:
-    """`text` with a capital first letter, the rest untouched."""
+    """Return `text` with a capital first letter, the rest untouched."""
     return text[0].upper() + text[1:]
 
 
 def side(rng: Random, where: str) -> str:
-    """Words for left, middle or right."""
-    return rng.choice(SIDE_PHRASES[where])
+    """Choose words for left, middle or right."""
+    return rng.choice(_SIDE_PHRASES[where])
+
+
+def direction(one: Placed, other: Placed) -> str:
+    """Return the side of `other` on which `one` is, "left" or "right"; theirs are not the same."""
+    return "left" if SIDES.index(one.side) < SIDES.index(other.side) else "right"
 
 
 def landmark_phrase(landmark: Landmark, *, wall: bool, roof: bool) -> str:
-    """For example "a church", "a white church", "a church with a blue roof" …"""
+    """Name the landmark: "a church", "a white church", "a church with a blue roof" …"""
     part = LANDMARKS[landmark.kind][1]
     noun = f"{landmark.wall} {landmark.kind}" if wall else landmark.kind
     tail = ""
@@ -98,19 +107,19 @@ def landmark_phrase(landmark: Landmark, *, wall: bool, roof: bool) -> str:
 
 
 def house_phrase(house: House, *, wall: bool, roof: bool, door: bool) -> str:
-    """For example "a house", "a pink house with a green roof and a yellow door" …"""
+    """Name the house: "a house", "a pink house with a green roof and a yellow door" …"""
     parts = [article(f"{house.roof} roof")] * roof + [article(f"{house.door} door")] * door
     noun = article(f"{house.wall} house" if wall else "house")
     return noun + (f" with {' and '.join(parts)}" if parts else "")
 
 
 def trees_phrase(trees: Trees, rng: Random) -> str:
-    """For example "an oak tree", "three palms" …"""
+    """Name the trees: "an oak tree", "three palms" …"""
     return counted(trees.count, rng.choice(TREE_NOUNS[trees.kind]))
 
 
 def person_phrase(person: Person, rng: Random, *, hat: bool, item: bool) -> str:
-    """For example "a woman in a red coat and a white hat with a pink balloon"."""
+    """Name a person: "a woman in a red coat and a white hat with a pink balloon"."""
     garment = rng.choice(
         ("coat", "coat", "dress" if person.kind in ("woman", "girl") else "jacket")
     )
@@ -123,7 +132,7 @@ def person_phrase(person: Person, rng: Random, *, hat: bool, item: bool) -> str:
 
 
 def thing_phrase(thing: Thing, *, accent: bool = True) -> str:
-    """For example "a red car", "two ducks", "a blue sailing boat with yellow sails" …"""
+    """Name a thing: "a red car", "two ducks", "a blue sailing boat with yellow sails" …"""
     noun = f"{thing.colour} {thing.kind}" if thing.colour else thing.kind
     words = counted(thing.count, noun)
     if accent and thing.accent:
@@ -134,7 +143,7 @@ def thing_phrase(thing: Thing, *, accent: bool = True) -> str:
 
 
 def reference(placed: Placed) -> str:
-    """How a sentence points at something that another sentence describes: "the church"."""
+    """Refer to something that another sentence describes: "the church"."""
     if isinstance(placed, House):
         return "the house"
     if isinstance(placed, Trees):
@@ -142,8 +151,3 @@ def reference(placed: Placed) -> str:
     if isinstance(placed, Thing):
         return f"the {placed.kind if placed.count == 1 else plural(placed.kind)}"
     return f"the {placed.kind}"
-
-
-def back_row(scene: Scene) -> tuple[Landmark | House | Trees, ...]:
-    """The three things of the back row."""
-    return (scene.landmark, scene.house, scene.trees)

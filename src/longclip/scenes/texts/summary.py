@@ -1,4 +1,4 @@
-"""One sentence that says what a scene is, without its details."""
+"""Summary of a scene: one sentence for the whole, without its details."""
 
 from random import Random
 
@@ -6,13 +6,12 @@ from longclip.scenes.compose import stream
 from longclip.scenes.graph import Scene
 from longclip.scenes.texts.phrases import (
     BACKDROPS,
+    MAX_SHORT_WORDS,
     article,
     capitalized,
     landmark_phrase,
     trees_phrase,
 )
-
-_MOST_WORDS = 20
 
 PLACES = {
     "city street": (("a city street", "a street in a city"), "on"),
@@ -27,7 +26,7 @@ PLACES = {
 
 
 def occasion(scene: Scene, rng: Random) -> str:
-    """Time and weather: "on a rainy morning", "at noon under a clear sky" …"""
+    """Name time and weather: "on a rainy morning", "at noon under a clear sky" …"""
     time, weather = scene.time_of_day, scene.weather
     choices = {
         "morning": (f"on {article(weather)} morning", f"in the morning on {article(weather)} day"),
@@ -52,7 +51,7 @@ def occasion(scene: Scene, rng: Random) -> str:
 
 
 def summarize(scene: Scene) -> str:
-    """At most 20 words: setting, landmark, time and weather, and sometimes one thing more.
+    """Return at most 20 words: setting, landmark, time and weather, sometimes one thing more.
 
     The members of a group have the same summary, one that does not name the landmark.
     """
@@ -80,7 +79,7 @@ def summarize(scene: Scene) -> str:
         text = f"{place} {when}, with {landmark} and {behind}"
     else:
         text = f"{landmark} and {trees_phrase(scene.trees, rng)} {preposition} {place} {when}"
-    if len(text.split()) > _MOST_WORDS:
+    if len(text.split()) > MAX_SHORT_WORDS:
         text = (
             f"{landmark_phrase(scene.landmark, wall=wall, roof=False)} {preposition} {place} {when}"
         )
@@ -99,6 +98,6 @@ def _shared_summary(scene: Scene, rng: Random) -> str:
     text = rng.choice(choices)
     return (
         text
-        if len(text.split()) <= _MOST_WORDS
+        if len(text.split()) <= MAX_SHORT_WORDS
         else f"{place} {when}, with a small house and some trees"
     )

@@ -3,10 +3,12 @@
 from random import Random
 
 from longclip.scenes.compose import stream
-from longclip.scenes.graph import SIDES, House, Landmark, Person, Scene, Trees
+from longclip.scenes.graph import House, Landmark, Person, Scene, Trees
 from longclip.scenes.texts.phrases import (
     BACKDROPS,
+    MAX_SHORT_WORDS,
     Placed,
+    direction,
     house_phrase,
     landmark_phrase,
     person_phrase,
@@ -16,7 +18,6 @@ from longclip.scenes.texts.phrases import (
 )
 from longclip.scenes.texts.summary import PLACES, occasion, summarize
 
-_MOST_WORDS = 20
 _TIMES = {
     "morning": ("in the morning", "in morning light"),
     "noon": ("at noon", "in the middle of the day"),
@@ -33,7 +34,7 @@ _WEATHERS = {
 
 
 def short_captions(scene: Scene) -> tuple[str, ...]:
-    """Five or six captions of at most 20 words, the first of them the summary.
+    """Return five or six captions of at most 20 words, the first of them the summary.
 
     Together they name nearly everything in the scene, one or two things a caption.
     """
@@ -41,20 +42,20 @@ def short_captions(scene: Scene) -> tuple[str, ...]:
     placed: list[Placed] = [scene.landmark, scene.house, scene.trees, *scene.middle, *scene.front]
     rng.shuffle(placed)
     captions = [
-        _pair(scene, placed[i], placed[i + 1], rng)
+        _pair_caption(scene, placed[i], placed[i + 1], rng)
         if i + 1 < len(placed)
-        else _single(scene, placed[i], rng)
+        else _caption(scene, placed[i], rng)
         for i in range(0, len(placed), 2)
     ]
     if scene.flyer is not None and rng.random() < 0.5:
-        captions[rng.randrange(len(captions))] = _single(scene, scene.flyer, rng)
+        captions[rng.randrange(len(captions))] = _caption(scene, scene.flyer, rng)
     else:
-        captions.append(_view(scene, rng))
+        captions.append(_view_caption(scene, rng))
     return (summarize(scene), *captions[:5])
 
 
 def landmark_tags(scene: Scene) -> tuple[str, ...]:
-    """Captions that name the landmark and nothing else.
+    """Return captions that name the landmark and nothing else.
 
     A small CLIP that only ever sees whole captions learns what is easy, colours and the sky, and
     comes to leave the rest of a text out. Where the kind is all a caption says, it cannot.
@@ -63,13 +64,13 @@ def landmark_tags(scene: Scene) -> tuple[str, ...]:
 
 
 def tags(scene: Scene) -> tuple[str, ...]:
-    """Captions that name one kind of thing each, without colours or places."""
+    """Return captions that name one kind of thing each, without colours or places."""
     things = (scene.trees, *scene.middle, *scene.front)
     return (*landmark_tags(scene), *(thing.kind for thing in things))
 
 
-def _brief(placed: Placed, rng: Random) -> str:
-    """A noun phrase that names some of the attributes."""
+def _phrase(placed: Placed, rng: Random) -> str:
+    """Return a noun phrase that names some of the attributes."""
     coin, other = rng.random() < 0.6, rng.random() < 0.6
     if isinstance(placed, Landmark):
         return landmark_phrase(placed, wall=coin, roof=other)
@@ -85,8 +86,8 @@ def _brief(placed: Placed, rng: Random) -> str:
     return thing_phrase(placed, accent=coin or not placed.colour)
 
 
-def _single(scene: Scene, placed: Placed, rng: Random) -> str:
-    phrase = _brief(placed, rng)
+def _caption(scene: Scene, placed: Placed, rng: Random) -> str:
+    phrase = _phrase(placed, rng)
     places, preposition = PLACES[scene.setting]
     where = "in the centre" if placed.side == "middle" else f"on the {placed.side}"
     facing = getattr(placed, "facing", "")
@@ -100,14 +101,14 @@ def _single(scene: Scene, placed: Placed, rng: Random) -> str:
     return rng.choice(_short_enough(choices))
 
 
-def _pair(scene: Scene, one: Placed, other: Placed, rng: Random) -> str:
-    first, second = _brief(one, rng), _brief(other, rng)
+def _pair_caption(scene: Scene, one: Placed, other: Placed, rng: Random) -> str:
+    first, second = _phrase(one, rng), _phrase(other, rng)
     choices = [f"{first} and {second}", f"picture of {first} and {second}"]
     if one.side != other.side:
-        way = "left" if SIDES.index(one.side) < SIDES.index(other.side) else "right"
+        side = direction(one, other)
         choices = [
-            f"{first} {way} of {second}",
-            f"{first} to the {way} of {reference(other)}",
+            f"{first} {side} of {second}",
+            f"{first} to the {side} of {reference(other)}",
             *choices,
         ]
     elif _depth(scene, one) > _depth(scene, other):
@@ -115,16 +116,17 @@ def _pair(scene: Scene, one: Placed, other: Placed, rng: Random) -> str:
     elif _depth(scene, one) < _depth(scene, other):
         choices = [f"{first} behind {second}", *choices]
     fitting = _short_enough(choices)
-    return rng.choice(fitting) if fitting else _single(scene, one, rng)
+    return rng.choice(fitting) if fitting else _caption(scene, one, rng)
 
 
 def _depth(scene: Scene, placed: Placed) -> int:
+    """Return the row that something stands in, counted from the back."""
     if placed in scene.front:
         return 2
     return 1 if placed in scene.middle else 0
 
 
-def _view(scene: Scene, rng: Random) -> str:
+def _view_caption(scene: Scene, rng: Random) -> str:
     behind = rng.choice(BACKDROPS[scene.backdrop])
     place = rng.choice(PLACES[scene.setting][0])
     kind = scene.landmark.kind
@@ -139,4 +141,4 @@ def _view(scene: Scene, rng: Random) -> str:
 
 
 def _short_enough(choices: list[str]) -> list[str]:
-    return [text for text in choices if len(text.split()) <= _MOST_WORDS]
+    return [text for text in choices if len(text.split()) <= MAX_SHORT_WORDS]
