@@ -46,10 +46,10 @@ def generate_command(
     """
     import json
 
-    from longclip.diffusion.libraries import require_libraries
+    from longclip.util.libraries import require_libraries
     from longclip.util.progress import progress_display
 
-    require_libraries()
+    require_libraries("diffusion")
     from longclip.diffusion.generation import generate
 
     if options.prompt == "-":

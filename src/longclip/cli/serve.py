@@ -40,9 +40,9 @@ def serve_command(*, options: Annotated[ServeOptions, AS_OPTIONS]) -> None:
 
     Example: `LONGCLIP_TOKEN=… longclip serve --db photos.db --host 0.0.0.0 --port 80`
     """
-    from longclip.search.service import require_libraries
+    from longclip.util.libraries import require_libraries
 
-    require_libraries()
+    require_libraries("search")
     import torch
 
     from longclip.search.query.searcher import open_searcher

@@ -6,17 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from longclip.util.libraries import require
-
-
-def require_libraries() -> None:
-    """Say what to install where pipelines cannot be used.
-
-    Raises:
-        ValueError: if diffusers or transformers is missing.
-    """
-    require(("diffusers", "transformers"), needed_by="pipelines need", extra="diffusion")
-
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:

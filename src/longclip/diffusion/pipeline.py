@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 
-from longclip.diffusion.libraries import quiet_libraries, require_libraries
+from longclip.diffusion.libraries import quiet_libraries
 from longclip.diffusion.pipeline_files import choose_local, pipeline_directory, require_here
 from longclip.errors import UsageError
 from longclip.util.hardware import moving_to
+from longclip.util.libraries import require_libraries
 
 SUPPORTED = "Stable Diffusion 1.x and 2.x, and SDXL (base and refiner)"
 
@@ -191,7 +192,7 @@ def open_pipeline(
             pickled, the pipeline is of a kind that longclip does not know, or there is no such
             device.
     """
-    require_libraries()
+    require_libraries("diffusion")
     half = dtype in _HALF
     require_here(
         pipelines=[model], encoders=encoders, half=half, revision=revision, download=download

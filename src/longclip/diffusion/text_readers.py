@@ -5,12 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from longclip.diffusion.libraries import quiet_libraries, require_libraries
+from longclip.diffusion.libraries import quiet_libraries
 from longclip.diffusion.prompt_view import Reader
 from longclip.diffusion.windows import quiet_about_cuts
 from longclip.errors import UsageError
 from longclip.spec import STOCK_CONTEXT
 from longclip.text.tokenizer import clip_tokenizer
+from longclip.util.libraries import require_libraries
 
 _INDEX = "model_index.json"
 _FOLDERS = ("tokenizer", "tokenizer_2")
@@ -106,7 +107,7 @@ def _clip_pieces(ids: list[int]) -> list[str]:
 
 
 def _directory_readers(path: Path) -> list[Reader]:
-    require_libraries()
+    require_libraries("diffusion")
     with quiet_libraries():
         from transformers import CLIPTokenizer
 

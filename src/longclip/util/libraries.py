@@ -1,25 +1,33 @@
-"""Libraries that only some parts of the house need, and what to install where they are missing."""
+"""Libraries that only some commands need, and how to install them where they are missing."""
 
 import importlib.util
-from collections.abc import Sequence
 
 from longclip.errors import UsageError
 
+REQUIREMENTS = {
+    "diffusion": ("pipelines need", ("diffusers", "transformers")),
+    "search": (
+        "the search service needs",
+        ("lancedb", "fastapi", "uvicorn", "prometheus_client"),
+    ),
+    "search,ray": ("embedding on a cluster needs", ("ray",)),
+}
+"""By the extras of longclip that install them: who needs modules, with the verb, and which."""
 
-def require(names: Sequence[str], *, needed_by: str, extra: str) -> None:
-    """Say what to install, before anything is imported.
+
+def require_libraries(extras: str) -> None:
+    """Refuse to go on without the modules of some extras, before any of them is imported.
 
     Args:
-        names: of the modules.
-        needed_by: the subject of the message, with its verb: `pipelines need`.
-        extra: of longclip, which installs them.
+        extras: a key of `REQUIREMENTS`.
 
     Raises:
-        ValueError: if some are missing; names them and the command.
+        UsageError: if some are missing; names them and the command that installs them.
     """
-    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    needed_by, modules = REQUIREMENTS[extras]
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
             f"{needed_by} {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
-            f'installed: pip install "longclip[{extra}]"'
+            f'installed: pip install "longclip[{extras}]"'
         )

@@ -30,7 +30,7 @@ from longclip.search.indexing.index_report import IndexReport
 from longclip.search.indexing.local_run import LocalRun
 from longclip.search.indexing.outcomes import Outcomes
 from longclip.search.locking import writing
-from longclip.util.libraries import require
+from longclip.util.libraries import require_libraries
 from longclip.util.progress import SILENT, OnProgress
 
 
@@ -68,7 +68,7 @@ def index(
     """
     config = replace(config or IndexConfig(), **options)
     if cluster is not None:
-        require(("ray",), needed_by="embedding on a cluster needs", extra="search,ray")
+        require_libraries("search,ray")
         check_address(cluster.address)
     began = time.monotonic()
     place = str(db)

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from longclip.util.lazy import export_lazily
-from longclip.util.libraries import require
 
 if TYPE_CHECKING:
     from longclip.search.service.app import create_app as create_app
@@ -11,9 +10,3 @@ if TYPE_CHECKING:
     from longclip.search.service.server import serve as serve
 
 export_lazily(__name__)
-
-
-def require_libraries() -> None:
-    """Say what to install where something is missing; raises ValueError."""
-    needed = ("lancedb", "fastapi", "uvicorn", "prometheus_client")
-    require(needed, needed_by="the search service needs", extra="search")
