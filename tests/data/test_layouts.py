@@ -62,13 +62,13 @@ class TestStems:
             return names
 
         monkeypatch.setattr("os.listdir", shuffled)
-        found = stem_pairs.open_stem_pairs(tmp_path)
+        found = stem_pairs.open_stem_pairs(tmp_path, "x")
         assert [found.image(i).width for i in range(4)] == [2, 11, 3, 4]
         assert texts(found)[1] == Captions(long=("Scene 10.\nIts end 10.",))
         assert found.problems == ()
 
     def test_first_line(self, tmp_path: Path) -> None:
-        found = stem_pairs.open_stem_pairs(self.urban(tmp_path), first_line=True)
+        found = stem_pairs.open_stem_pairs(self.urban(tmp_path), "x", first_line=True)
         assert texts(found)[0] == Captions(long=("Scene 1.",))
 
     def test_strange_files_and_extensions(self, tmp_path: Path) -> None:
@@ -82,19 +82,19 @@ class TestStems:
         (tmp_path / "Urban1k" / "caption" / "3.txt").rename(
             tmp_path / "Urban1k" / "caption" / "3.TXT"
         )
-        found = stem_pairs.open_stem_pairs(tmp_path)
+        found = stem_pairs.open_stem_pairs(tmp_path, "x")
         assert (len(found), found.problems) == (4, ())
 
     def test_byte_order_mark(self, tmp_path: Path) -> None:
         write(self.urban(tmp_path) / "caption" / "1.txt", b"\xef\xbb\xbfcaf\xc3\xa9")
-        assert texts(stem_pairs.open_stem_pairs(tmp_path))[0] == Captions(long=("café",))
+        assert texts(stem_pairs.open_stem_pairs(tmp_path, "x"))[0] == Captions(long=("café",))
 
     def test_what_is_missing_is_told(self, tmp_path: Path) -> None:
         self.urban(tmp_path)
         (tmp_path / "image" / "1.jpg").unlink()
         (tmp_path / "caption" / "2.txt").unlink()
         write(tmp_path / "caption" / "3.txt", " \n")
-        found = stem_pairs.open_stem_pairs(tmp_path)
+        found = stem_pairs.open_stem_pairs(tmp_path, "x")
         assert len(found) == 1
         assert found.problems == (
             "1 image has no caption file (2)",
@@ -104,13 +104,13 @@ class TestStems:
 
     def test_other_folders(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="no folders `image` and `caption`"):
-            stem_pairs.open_stem_pairs(tmp_path / "nowhere")
+            stem_pairs.open_stem_pairs(tmp_path / "nowhere", "x")
         write(self.urban(tmp_path) / "caption" / "1.txt", b"\xff\xfe")
         with pytest.raises(DataError, match=r"1\.txt is not UTF-8"):
-            stem_pairs.open_stem_pairs(tmp_path)
+            stem_pairs.open_stem_pairs(tmp_path, "x")
 
     def test_a_picture_that_goes_away(self, tmp_path: Path) -> None:
-        found = stem_pairs.open_stem_pairs(self.urban(tmp_path))
+        found = stem_pairs.open_stem_pairs(self.urban(tmp_path), "x")
         keys = [found.key(i) for i in range(4)]
         assert len(set(keys)) == 4
         (tmp_path / "image" / "1.jpg").unlink()
@@ -143,7 +143,7 @@ class TestShareGPT4V:
         path = sharegpt4v(tmp_path)
         assert list(islice(json_files.json_rows(path), 3)) == json.loads(path.read_text())[:3]
         assert list(json_files.json_rows(path)) == json.loads(path.read_text())
-        found = descriptions.open_sharegpt4v(tmp_path, rows=3)
+        found = descriptions.open_sharegpt4v(tmp_path, "x", rows=3)
         expected = [f"Line one of {i}. Line two, with ] and é." for i in range(3)]
         assert texts(found) == [Captions(long=(text,)) for text in expected]
         assert [found.image(i).width for i in range(3)] == [1, 2, 3]
@@ -152,14 +152,14 @@ class TestShareGPT4V:
         sharegpt4v(tmp_path)
         (tmp_path / "data").mkdir()
         (tmp_path / "sam").rename(tmp_path / "data" / "sam")
-        assert len(descriptions.open_sharegpt4v(tmp_path, rows=5)) == 5
+        assert len(descriptions.open_sharegpt4v(tmp_path, "x", rows=5)) == 5
 
     def test_what_follows_the_rows_may_be_anything(self, tmp_path: Path) -> None:
         path = sharegpt4v(tmp_path)
         write(path, path.read_text()[:-2] + ", {broken")
-        assert len(descriptions.open_sharegpt4v(tmp_path, rows=5)) == 5
+        assert len(descriptions.open_sharegpt4v(tmp_path, "x", rows=5)) == 5
         with pytest.raises(DataError, match=r"json is damaged after row 5 .*download it again"):
-            descriptions.open_sharegpt4v(tmp_path, rows=6)
+            descriptions.open_sharegpt4v(tmp_path, "x", rows=6)
 
     def test_damage_does_not_cost_the_whole_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -175,16 +175,16 @@ class TestShareGPT4V:
     def test_rows_of_another_kind(self, tmp_path: Path) -> None:
         write(tmp_path / descriptions.SHAREGPT4V, '[{"conversations": [1]}]')
         with pytest.raises(DataError, match="no second turn"):
-            descriptions.open_sharegpt4v(tmp_path, rows=1)
+            descriptions.open_sharegpt4v(tmp_path, "x", rows=1)
         write(tmp_path / descriptions.SHAREGPT4V, '[{"text": "x"}]')
         with pytest.raises(DataError, match="a row has no 'conversations'"):
-            descriptions.open_sharegpt4v(tmp_path, rows=1)
+            descriptions.open_sharegpt4v(tmp_path, "x", rows=1)
 
     def test_missing_images(self, tmp_path: Path) -> None:
         sharegpt4v(tmp_path)
         for i in range(5):
             (tmp_path / "sam" / "images" / f"sa_{i}.jpg").unlink()
-        found = descriptions.open_sharegpt4v(tmp_path, rows=5)
+        found = descriptions.open_sharegpt4v(tmp_path, "x", rows=5)
         assert found.problems == ("5 images are missing (sa_0.jpg, sa_1.jpg, sa_2.jpg, …)",)
 
 
@@ -197,12 +197,12 @@ def test_docci(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "docci" / "docci_descriptions.jsonlines", *rows)
     for i in range(3):
         picture(tmp_path / "docci" / "images" / f"test_0000{i}.jpg", i)
-    found = descriptions.open_docci(tmp_path)
+    found = descriptions.open_docci(tmp_path, "x")
     assert texts(found) == [Captions(long=(f"test {i}\u2028.",)) for i in range(3)]
     assert [found.image(i).width for i in range(3)] == [1, 2, 3]
     write(tmp_path / "docci" / "docci_descriptions.jsonlines", '{"split": "test"\n')
     with pytest.raises(DataError, match="jsonlines, line 1, is damaged JSON"):
-        descriptions.open_docci(tmp_path)
+        descriptions.open_docci(tmp_path, "x")
 
 
 class TestDCI:
@@ -223,7 +223,7 @@ class TestDCI:
 
     def test_all_splits(self, tmp_path: Path) -> None:
         self.dci(tmp_path)
-        assert texts(descriptions.open_dci(tmp_path)) == [
+        assert texts(descriptions.open_dci(tmp_path, "x")) == [
             Captions(long=("short 0\nextra 0",)),
             Captions(long=("short 2",)),
             Captions(long=("short 3\nextra 3",)),
@@ -231,22 +231,22 @@ class TestDCI:
 
     def test_extra_captions(self, tmp_path: Path) -> None:
         self.dci(tmp_path)
-        found = descriptions.open_dci(tmp_path, extra_only=True)
+        found = descriptions.open_dci(tmp_path, "x", extra_only=True)
         assert [t.long[0] for t in texts(found)] == ["extra 3", "extra 1", "extra 0"]
 
     @pytest.mark.parametrize("extra_only", [False, True])
     def test_missing_annotation(self, tmp_path: Path, extra_only: bool) -> None:
         (self.dci(tmp_path) / "annotations" / "6-data.json").unlink()
-        found = descriptions.open_dci(tmp_path, extra_only=extra_only)
+        found = descriptions.open_dci(tmp_path, "x", extra_only=extra_only)
         assert found.problems == ("1 annotation file is missing (6-data.json)",)
 
     def test_broken_json(self, tmp_path: Path) -> None:
         write(self.dci(tmp_path) / "annotations" / "9-data.json", "{")
         with pytest.raises(DataError, match=r"9-data\.json is damaged JSON .*copy or download"):
-            descriptions.open_dci(tmp_path)
+            descriptions.open_dci(tmp_path, "x")
         write(tmp_path / "densely_captioned_images" / "splits.json", "[]")
         with pytest.raises(DataError, match=r"splits\.json holds no splits"):
-            descriptions.open_dci(tmp_path)
+            descriptions.open_dci(tmp_path, "x")
 
 
 class TestImageInWords:
@@ -262,23 +262,23 @@ class TestImageInWords:
         return root
 
     def test_three_parts(self, tmp_path: Path) -> None:
-        found = descriptions.open_iiw(self.iiw(tmp_path))
+        found = descriptions.open_iiw(self.iiw(tmp_path), "x")
         words = [t.long[0] for t in texts(found)]
         assert words == ["words of DOCCI_Test", "words of IIW-400", "words of DCI_Test"]
         assert [found.image(i).width for i in range(3)] == [1, 2, 3]
-        assert texts(descriptions.open_iiw(tmp_path, parts=("IIW-400",))) == texts(found)[1:2]
+        assert texts(descriptions.open_iiw(tmp_path, "x", parts=("IIW-400",))) == texts(found)[1:2]
 
     def test_other_names(self, tmp_path: Path) -> None:
         root = self.iiw(tmp_path)
         (root / "DCI_Test").rename(root / "DCI_TEST")
         (root / "docci").rename(root / "images")
         (root / "images" / "test_1.jpg").rename(root / "images" / "train_1.jpg")
-        found = descriptions.open_iiw(root)
+        found = descriptions.open_iiw(root, "x")
         assert (len(found), found.problems) == (3, ())
         (root / "dci" / "sa_3.jpg").unlink()
         (root / "dci").rmdir()
         with pytest.raises(DataError, match="no pictures of DCI_Test: looked for dci, densely"):
-            descriptions.open_iiw(root)
+            descriptions.open_iiw(root, "x")
 
 
 class TestCoco:
@@ -296,7 +296,7 @@ class TestCoco:
 
     def test_five_captions_in_the_order_of_the_file(self, tmp_path: Path) -> None:
         self.coco(tmp_path / "coco")
-        found = short_captions.open_coco(tmp_path)
+        found = short_captions.open_coco(tmp_path, "x")
         assert [found.image(i).width for i in range(3)] == [4, 8, 13]
         assert texts(found)[0].short == tuple(f"3 said {n}." for n in range(5))
         assert found.problems == ()
@@ -306,7 +306,7 @@ class TestCoco:
         content = json.loads(path.read_text())
         content["annotations"] = content["annotations"][:-5]
         write(path, json.dumps(content))
-        assert short_captions.open_coco(tmp_path).problems == (
+        assert short_captions.open_coco(tmp_path, "x").problems == (
             "2 images have fewer than 5 captions (000000000003.jpg, 000000000007.jpg)",
         )
 
@@ -314,10 +314,10 @@ class TestCoco:
         path = self.coco(tmp_path)
         write(path, path.read_bytes()[:-40])
         with pytest.raises(DataError, match=r"captions_val2017\.json is damaged JSON"):
-            short_captions.open_coco(tmp_path)
+            short_captions.open_coco(tmp_path, "x")
         write(path, "{}")
         with pytest.raises(DataError, match="has no 'images'; is it the published file"):
-            short_captions.open_coco(tmp_path)
+            short_captions.open_coco(tmp_path, "x")
 
 
 @pytest.mark.parametrize("place", [{"filepath": "val2014"}, {}])
@@ -334,7 +334,7 @@ def test_karpathy(tmp_path: Path, place: dict[str, str]) -> None:
     write(tmp_path / "dataset.json", json.dumps({"images": rows}))
     for name in "ab":
         picture(tmp_path / "val2014" / f"{name}.jpg", ord(name) - ord("a"))
-    found = short_captions.open_karpathy(tmp_path, file="dataset.json", folders=("val2014",))
+    found = short_captions.open_karpathy(tmp_path, "x", file="dataset.json", folders=("val2014",))
     assert texts(found) == [Captions(tuple(f"{n}{i}" for i in range(5))) for n in "ba"]
     assert [found.image(i).width for i in range(2)] == [2, 1]
 
@@ -350,6 +350,7 @@ class TestFlickr:
     def open(self, root: Path, names_file: str | None = None) -> LayoutCollection:
         return short_captions.open_flickr_tokens(
             root,
+            "x",
             token_file="all.token",
             folders=short_captions.FLICKR30K_FOLDERS,
             names_file=names_file,
@@ -381,7 +382,7 @@ class TestFlickr:
         lines = ["raw,sentids,split,filename,img_id"]
         lines += [f'"{raw}","[0]",{split},{n}.jpg,0' for n, split in (("a", "test"), ("z", "val"))]
         write(tmp_path / "flickr_annotations_30k.csv", "\n".join(lines))
-        found = short_captions.open_flickr30k_table(tmp_path)
+        found = short_captions.open_flickr30k_table(tmp_path, "x")
         assert texts(found) == [Captions(tuple(f'say ""{n}""' for n in range(5)))]
 
 
@@ -389,7 +390,7 @@ class TestClassFolders:
     def open(self, root: Path, *places: str) -> LayoutCollection:
         return class_folders.open_class_folders(
             root,
-            task="numbers",
+            "numbers",
             class_of_folder={str(i): i for i in range(12)},
             classes=[f"class {i}" for i in range(12)],
             places=places,
@@ -432,24 +433,24 @@ class TestCifar:
         content = b"".join(head + one.tobytes() for head, one in zip(heads, pixels, strict=True))
         write(tmp_path / "cifar-binary" / name, content)
         names = [f"class {i}" for i in range(10)]
-        found = cifar.open_cifar(tmp_path, task="cifar", classes=names, fine=fine)
+        found = cifar.open_cifar(tmp_path, "cifar", classes=names, fine=fine)
         assert found.label_sets()[0].targets == tuple(range(6))
         for i in range(6):
             assert (np.asarray(found.image(i)) == pixels[i].transpose(1, 2, 0)).all()
         assert len({found.key(i) for i in range(6)}) == 6
         write(tmp_path / "cifar-binary" / name, content[:-1])
         with pytest.raises(DataError, match="bytes are no whole number of records"):
-            cifar.open_cifar(tmp_path, task="cifar", classes=names, fine=fine)
+            cifar.open_cifar(tmp_path, "cifar", classes=names, fine=fine)
         write(tmp_path / "cifar-binary" / name, content)
         with pytest.raises(DataError, match="a label is 5, and there are 3 classes"):
-            cifar.open_cifar(tmp_path, task="cifar", classes=names[:3], fine=fine)
+            cifar.open_cifar(tmp_path, "cifar", classes=names[:3], fine=fine)
 
     def test_a_pickle_is_not_opened(self, tmp_path: Path) -> None:
         write(tmp_path / "cifar-10-batches-py" / "test_batch", b"cos\nsystem\n(S'false'\ntR.")
         with pytest.raises(DataError, match=r"a pickle; .*cifar-10-binary\.tar\.gz"):
-            cifar.open_cifar(tmp_path, task="cifar10", classes="ab", fine=False)
+            cifar.open_cifar(tmp_path, "cifar10", classes="ab", fine=False)
         with pytest.raises(DataError, match=r"no test\.bin, .*cifar-100-binary\.tar\.gz"):
-            cifar.open_cifar(tmp_path, task="cifar100", classes="ab", fine=True)
+            cifar.open_cifar(tmp_path, "cifar100", classes="ab", fine=True)
 
 
 class TestParquet:
@@ -468,19 +469,19 @@ class TestParquet:
         path = tmp_path / "one.parquet"
         rows = [[f"{i} {n}" for n in range(6)] for i in range(3)]
         write_parquet(path, image=self.images(tmp_path, 3), captions=rows)
-        short = parquet.open_short_texts([path])
+        short = parquet.open_short_texts([path], "x")
         assert texts(short) == [Captions(tuple(row[:5])) for row in rows]
-        long = parquet.open_long_texts([path])
+        long = parquet.open_long_texts([path], "x")
         assert texts(long) == [Captions(long=(row[0],)) for row in rows]
         assert [long.image(i).width for i in range(3)] == [1, 2, 3]
         write_parquet(path, img=self.images(tmp_path, 2), caption=["x", " "])
-        assert parquet.open_long_texts([path]).problems == ("1 row has no text (row 1)",)
+        assert parquet.open_long_texts([path], "x").problems == ("1 row has no text (row 1)",)
 
     @pytest.mark.parametrize("label", [["n03", "n01", "n02"], ["c", "a", "b"], [2, 0, 1]])
     def test_labels(self, tmp_path: Path, label: list[str | int]) -> None:
         path = write_parquet(tmp_path / "o.parquet", img=self.images(tmp_path, 3), label=label)
         found = parquet.open_labels(
-            [path], task="abc", classes=("a", "b", "c"), wnids=("n01", "n02", "n03")
+            [path], "abc", classes=("a", "b", "c"), wnids=("n01", "n02", "n03")
         )
         assert found.label_sets()[0].targets == (2, 0, 1)
         assert found.label_sets()[0].classes == ("a", "b", "c")
@@ -496,9 +497,7 @@ class TestParquet:
         rows = {"img": [str(path) for path in images], "fine_label": [1, 0, 1]}
         table = datasets.Dataset.from_dict(rows, features=features)
         table.to_parquet(tmp_path / "o.parquet")
-        found = parquet.open_labels(
-            [tmp_path / "o.parquet"], task="fish", classes=("tench", "goldfish")
-        )
+        found = parquet.open_labels([tmp_path / "o.parquet"], "fish", classes=("tench", "goldfish"))
         assert found.label_sets()[0].targets == (1, 0, 1)
         assert found.label_sets()[0].classes == ("tench", "goldfish")
 
@@ -506,12 +505,10 @@ class TestParquet:
         for label in (["a", "twin"], ["a", "z"], [0, 3]):
             write_parquet(tmp_path / "o.parquet", img=self.images(tmp_path, 2), label=label)
             with pytest.raises(DataError, match=r"1 label is .* not among the 3 classes of abc"):
-                parquet.open_labels(
-                    [tmp_path / "o.parquet"], task="abc", classes=("a", "twin", "twin")
-                )
+                parquet.open_labels([tmp_path / "o.parquet"], "abc", classes=("a", "twin", "twin"))
         write_parquet(tmp_path / "o.parquet", img=self.images(tmp_path, 2))
         with pytest.raises(DataError, match="no label column"):
-            parquet.open_labels([tmp_path / "o.parquet"], task="abc", classes=("a",))
+            parquet.open_labels([tmp_path / "o.parquet"], "abc", classes=("a",))
 
     def test_files_of_a_folder(self, tmp_path: Path) -> None:
         for name in ("plain/train-0.parquet", "plain/test-0.parquet", "test-1.parquet"):
@@ -526,4 +523,4 @@ class TestParquet:
     def test_a_damaged_file(self, tmp_path: Path) -> None:
         path = write(tmp_path / "o.parquet", b"PAR1 nonsense")
         with pytest.raises(DataError, match=r"o\.parquet cannot be read as parquet"):
-            parquet.open_short_texts([path])
+            parquet.open_short_texts([path], "x")

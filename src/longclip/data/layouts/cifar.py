@@ -20,15 +20,15 @@ class CifarCollection:
 
     Args:
         path: test_batch.bin (one label byte a record) or test.bin (coarse and fine label).
-        task: name of the label set.
+        name: of the collection and its label set.
         classes: names in the order of the labels.
         label_bytes: per record; the last of them is the label that counts.
     """
 
     problems: tuple[str, ...] = ()
 
-    def __init__(self, path: Path, *, task: str, classes: Sequence[str], label_bytes: int) -> None:
-        self.name = task
+    def __init__(self, path: Path, name: str, *, classes: Sequence[str], label_bytes: int) -> None:
+        self.name = name
         content = path.read_bytes()
         record = label_bytes + _PIXELS
         if not content or len(content) % record:
@@ -43,7 +43,7 @@ class CifarCollection:
                 f"{path}: a label is {targets.max()}, and there are {len(classes)} classes; "
                 "is it the other CIFAR?"
             )
-        self._labels = LabelSet(task, tuple(classes), tuple(targets.tolist()))
+        self._labels = LabelSet(name, tuple(classes), tuple(targets.tolist()))
 
     def __len__(self) -> int:
         return len(self._pixels)
@@ -66,7 +66,7 @@ class CifarCollection:
         return (self._labels,)
 
 
-def open_cifar(root: Path, *, task: str, classes: Sequence[str], fine: bool) -> CifarCollection:
+def open_cifar(root: Path, name: str, *, classes: Sequence[str], fine: bool) -> CifarCollection:
     """Return the test file of the binary distribution; `fine` for CIFAR-100.
 
     Raises:
@@ -76,9 +76,7 @@ def open_cifar(root: Path, *, task: str, classes: Sequence[str], fine: bool) -> 
     file, pickled = ("test.bin", "test") if fine else ("test_batch.bin", "test_batch")
     folder = holding(root, file)
     if folder is not None:
-        return CifarCollection(
-            folder / file, task=task, classes=classes, label_bytes=2 if fine else 1
-        )
+        return CifarCollection(folder / file, name, classes=classes, label_bytes=2 if fine else 1)
     number = 100 if fine else 10
     if holding(root, pickled) is not None:
         raise DataError(

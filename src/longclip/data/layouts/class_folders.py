@@ -10,8 +10,8 @@ from longclip.errors import DataError
 
 def open_class_folders(
     root: Path,
+    name: str,
     *,
-    task: str,
     class_of_folder: Mapping[str, int],
     classes: Sequence[str],
     places: Sequence[str] = (),
@@ -40,7 +40,7 @@ def open_class_folders(
         *(count_of(strange, "folder is no class", "folders are no classes") if absent else ()),
         *count_of([classes[i] for i in absent], "class has no image", "classes have no image"),
     ]
-    labels = LabelSet(task, tuple(classes), tuple(number for number, _ in found))
+    labels = LabelSet(name, tuple(classes), tuple(number for number, _ in found))
     return FileCollection(
-        root.name, [image for _, image in found], label_sets=[labels], problems=problems
+        name, [image for _, image in found], label_sets=[labels], problems=problems
     )

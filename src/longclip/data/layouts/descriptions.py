@@ -19,7 +19,7 @@ from longclip.data.sharegpt4v import SHAREGPT4V, picture_and_text, picture_folde
 from longclip.errors import DataError
 
 
-def open_sharegpt4v(root: Path, *, rows: int) -> FileCollection:
+def open_sharegpt4v(root: Path, name: str, *, rows: int) -> FileCollection:
     """Return the first `rows` rows of the 1.2 million, read as `longclip.data.sharegpt4v` does."""
     folder = holding(root, SHAREGPT4V)
     if folder is None:
@@ -30,17 +30,17 @@ def open_sharegpt4v(root: Path, *, rows: int) -> FileCollection:
     # The rest of a file of 1.5 GB is not read.
     for row in islice(json_rows(path), rows):
         field(row, "conversations", path)
-        name, text = picture_and_text(row)
-        if text is None or name is None:
+        file, text = picture_and_text(row)
+        if text is None or file is None:
             lacking = "second turn" if text is None else "'image'"
             raise DataError(f"{path}: a row has no {lacking}; is it the published file?")
-        places = [folder / name for folder in folders]
+        places = [folder / file for folder in folders]
         image = next((place for place in places if existing(place)), places[0])
         pairs.append((image, Captions(long=(text,))))
-    return captioned(root.name, pairs)
+    return captioned(name, pairs)
 
 
-def open_docci(root: Path, *, split: str = "test") -> FileCollection:
+def open_docci(root: Path, name: str, *, split: str = "test") -> FileCollection:
     """Return the rows of one split of docci_descriptions.jsonlines, by file name."""
     folder = holding(root, "docci_descriptions.jsonlines")
     if folder is None:
@@ -52,12 +52,10 @@ def open_docci(root: Path, *, split: str = "test") -> FileCollection:
         for row in read_jsonl(path)
         if field(row, "split", path) == split
     }
-    return captioned(
-        root.name, ((images / name, Captions(long=(rows[name],))) for name in sorted(rows))
-    )
+    return captioned(name, ((images / file, Captions(long=(rows[file],))) for file in sorted(rows)))
 
 
-def open_dci(root: Path, *, extra_only: bool = False) -> FileCollection:
+def open_dci(root: Path, name: str, *, extra_only: bool = False) -> FileCollection:
     """Densely Captioned Images: splits.json, annotations/*.json and photos/*.jpg.
 
     The text is the short caption, a line break and the extra caption of every image that
@@ -70,23 +68,23 @@ def open_dci(root: Path, *, extra_only: bool = False) -> FileCollection:
     splits = read_json(folder / "splits.json")
     if not isinstance(splits, dict):
         raise DataError(f"{folder / 'splits.json'} holds no splits; is it the published file?")
-    named = [str(name) for names in splits.values() for name in names]
+    named = [str(file) for part in splits.values() for file in part]
     files = {path.name: path for path in listing(folder / "annotations") if path.suffix == ".json"}
     problems = count_of(
-        [name for name in named if name not in files],
+        [file for file in named if file not in files],
         "annotation file is missing",
         "annotation files are missing",
     )
     rows = []
-    for name in sorted(files) if extra_only else [name for name in named if name in files]:
-        row = read_json(files[name])
-        short, extra = (field(row, f"{key}_caption", files[name]) for key in ("short", "extra"))
+    for file in sorted(files) if extra_only else [file for file in named if file in files]:
+        row = read_json(files[file])
+        short, extra = (field(row, f"{key}_caption", files[file]) for key in ("short", "extra"))
         if extra_only and not extra:
             continue
         text = str(extra) if extra_only else f"{short}\n{extra}".strip()
-        image = folder / "photos" / str(field(row, "image", files[name]))
+        image = folder / "photos" / str(field(row, "image", files[file]))
         rows.append((image, Captions(long=(text,))))
-    return captioned(root.name, rows, problems)
+    return captioned(name, rows, problems)
 
 
 # Where the published annotations stand, and where their pictures: as LoTLIP's script sorts them,
@@ -98,7 +96,7 @@ _IIW = {
 }
 
 
-def open_iiw(root: Path, *, parts: tuple[str, ...] = tuple(_IIW)) -> FileCollection:
+def open_iiw(root: Path, name: str, *, parts: tuple[str, ...] = tuple(_IIW)) -> FileCollection:
     """ImageInWords: PART/data.jsonl with the description `IIW`, pictures in a folder per part."""
     folder = holding(root, parts[-1]) or holding(root, parts[-1].upper())
     if folder is None:
@@ -110,10 +108,10 @@ def open_iiw(root: Path, *, parts: tuple[str, ...] = tuple(_IIW)) -> FileCollect
         path = first_of(folder, places, f"annotations of {part}")
         images = first_of(folder, _IIW[part], f"pictures of {part}")
         for row in read_jsonl(path):
-            name = str(row.get("image") or field(row, "image/key", path))
-            image = images / (name if name.lower().endswith(".jpg") else f"{name}.jpg")
+            file = str(row.get("image") or field(row, "image/key", path))
+            image = images / (file if file.lower().endswith(".jpg") else f"{file}.jpg")
             rows.append((_iiw_image(image), Captions(long=(str(field(row, "IIW", path)),))))
-    return captioned(root.name, rows)
+    return captioned(name, rows)
 
 
 def _iiw_image(image: Path) -> Path:

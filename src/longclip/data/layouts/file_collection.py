@@ -17,8 +17,6 @@ from longclip.image.decode import decode_image
 class LayoutCollection(Collection, Protocol):
     """A collection that says what its files promised and did not hold."""
 
-    name: str
-
     @property
     def problems(self) -> tuple[str, ...]:
         """Return one sentence each; what they speak of is left out of the collection."""

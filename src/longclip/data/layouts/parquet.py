@@ -24,11 +24,12 @@ class TableCollection:
     def __init__(
         self,
         table: Table,
+        name: str,
         *,
         texts: Callable[[Captions], Captions] | None = None,
         label_set: LabelSet | None = None,
     ) -> None:
-        self.name = table.name
+        self.name = name
         self._table = table
         self._texts = texts
         self._label_sets = () if label_set is None else (label_set,)
@@ -65,22 +66,22 @@ def parquet_files(root: Path, split: str) -> list[Path]:
     return [path for path in files if split in path.name or split in path.parent.name] or files
 
 
-def open_long_texts(files: Sequence[Path]) -> TableCollection:
+def open_long_texts(files: Sequence[Path], name: str) -> TableCollection:
     """Open one long text an image: of a long column, or else of a caption column."""
 
     def texts(captions: Captions) -> Captions:
         return Captions(long=(captions.long or captions.short)[:1])
 
-    return TableCollection(_table(files), texts=texts)
+    return TableCollection(_table(files), name, texts=texts)
 
 
-def open_short_texts(files: Sequence[Path], *, per_image: int = 5) -> TableCollection:
+def open_short_texts(files: Sequence[Path], name: str, *, per_image: int = 5) -> TableCollection:
     """Open the first `per_image` short captions an image."""
-    return TableCollection(_table(files), texts=lambda c: Captions(short=c.short[:per_image]))
+    return TableCollection(_table(files), name, texts=lambda c: Captions(short=c.short[:per_image]))
 
 
 def open_labels(
-    files: Sequence[Path], *, task: str, classes: Sequence[str], wnids: Sequence[str] = ()
+    files: Sequence[Path], name: str, *, classes: Sequence[str], wnids: Sequence[str] = ()
 ) -> TableCollection:
     """Labels as class names, WordNet ids or class numbers, in the benchmark's order of classes."""
     table = _table(files)
@@ -88,23 +89,23 @@ def open_labels(
     if not label_sets:
         raise DataError(f"{table.name} has no label column among {', '.join(_LABEL)}")
     [own] = label_sets
-    if all(name.isdigit() for name in own.classes):
-        number = {name: int(name) for name in own.classes}
+    if all(label.isdigit() for label in own.classes):
+        number = {label: int(label) for label in own.classes}
     elif table.numbered_labels and len(own.classes) == len(classes):
         # A column that carries its own list of names, in the order of the data set's numbers.
-        number = {name: i for i, name in enumerate(own.classes)}
+        number = {label: i for i, label in enumerate(own.classes)}
     else:
-        number = {name: i for i, name in enumerate(classes) if list(classes).count(name) == 1}
+        number = {label: i for i, label in enumerate(classes) if list(classes).count(label) == 1}
         number |= {wnid: i for i, wnid in enumerate(wnids)}
-    strange = [name for name in own.classes if not 0 <= number.get(name, -1) < len(classes)]
+    strange = [label for label in own.classes if not 0 <= number.get(label, -1) < len(classes)]
     if strange:
         [problem] = count_of(strange, "label is", "labels are")
         raise DataError(
-            f"{table.name}: {problem} not among the {len(classes)} classes of {task}; write labels "
+            f"{table.name}: {problem} not among the {len(classes)} classes of {name}; write labels "
             "as class numbers, as the names longclip uses, or for ImageNet as WordNet ids"
         )
     targets = tuple(number[own.classes[target]] for target in own.targets)
-    return TableCollection(table, label_set=LabelSet(task, tuple(classes), targets))
+    return TableCollection(table, name, label_set=LabelSet(name, tuple(classes), targets))
 
 
 def _table(files: Sequence[Path]) -> Table:

@@ -21,7 +21,7 @@ FLICKR8K_FOLDERS = ("Flicker8k_Dataset", "Flickr8k_Dataset", "Images", "images")
 FLICKR30K_FOLDERS = ("flickr30k-images", "flickr30k_images", "Images", "images")
 
 
-def open_coco(root: Path, *, per_image: int = 5) -> FileCollection:
+def open_coco(root: Path, name: str, *, per_image: int = 5) -> FileCollection:
     """annotations/captions_val2017.json and val2017/, images in the order of their ids.
 
     The captions are the first `per_image` in the order of the file, which is what pycocotools
@@ -42,11 +42,17 @@ def open_coco(root: Path, *, per_image: int = 5) -> FileCollection:
         if owner is not None:
             owner.append(str(field(row, "caption", path)))
     rows = [(folder / "val2017" / images[i], texts[i]) for i in sorted(images)]
-    return _several(root, rows, per_image)
+    return _several(name, rows, per_image)
 
 
 def open_karpathy(
-    root: Path, *, file: str, folders: tuple[str, ...], split: str = "test", per_image: int = 5
+    root: Path,
+    name: str,
+    *,
+    file: str,
+    folders: tuple[str, ...],
+    split: str = "test",
+    per_image: int = 5,
 ) -> FileCollection:
     """Return one split of Karpathy's dataset_*.json, in the order of the file."""
     folder = holding(root, file)
@@ -62,10 +68,12 @@ def open_karpathy(
         place = place or first_of(folder, folders, "folder of pictures")
         texts = [str(field(sentence, "raw", path)) for sentence in field(image, "sentences", path)]
         rows.append((place / str(field(image, "filename", path)), texts))
-    return _several(root, rows, per_image)
+    return _several(name, rows, per_image)
 
 
-def open_flickr30k_table(root: Path, *, split: str = "test", per_image: int = 5) -> FileCollection:
+def open_flickr30k_table(
+    root: Path, name: str, *, split: str = "test", per_image: int = 5
+) -> FileCollection:
     """flickr_annotations_30k.csv, the hub's copy of Karpathy's file."""
     folder = holding(root, "flickr_annotations_30k.csv")
     if folder is None:
@@ -80,11 +88,12 @@ def open_flickr30k_table(root: Path, *, split: str = "test", per_image: int = 5)
             except (json.JSONDecodeError, TypeError) as error:
                 raise DataError(f"{path} is damaged ({error}); download it again") from None
             rows.append((images / str(field(row, "filename", path)), texts))
-    return _several(root, rows, per_image)
+    return _several(name, rows, per_image)
 
 
 def open_flickr_tokens(
     root: Path,
+    name: str,
     *,
     token_file: str,
     folders: tuple[str, ...],
@@ -101,20 +110,20 @@ def open_flickr_tokens(
         if not line.strip():
             continue
         place, tab, text = line.partition("\t")
-        name, mark, order = place.rpartition("#")
+        file, mark, order = place.rpartition("#")
         if not (tab and mark and order.isdigit()):
             raise DataError(f"{path}, line {number}: not `name.jpg#0<TAB>caption`")
-        texts.setdefault(name, []).append((int(order), text.strip()))
-    names = list(texts)
+        texts.setdefault(file, []).append((int(order), text.strip()))
+    files = list(texts)
     if names_file is not None:
         chosen = first_of(folder, (names_file,), "list of the split's images")
-        names = [line.strip() for line in read_text(chosen).split("\n") if line.strip()]
+        files = [line.strip() for line in read_text(chosen).split("\n") if line.strip()]
     images = first_of(folder, folders, "folder of pictures")
-    rows = [(images / name, [text for _, text in sorted(texts.get(name, []))]) for name in names]
-    return _several(root, rows, per_image)
+    rows = [(images / file, [text for _, text in sorted(texts.get(file, []))]) for file in files]
+    return _several(name, rows, per_image)
 
 
-def _several(root: Path, rows: list[tuple[Path, list[str]]], per_image: int) -> FileCollection:
+def _several(name: str, rows: list[tuple[Path, list[str]]], per_image: int) -> FileCollection:
     few = [path.name for path, texts in rows if len(texts) < per_image]
     problems = count_of(
         few,
@@ -122,4 +131,4 @@ def _several(root: Path, rows: list[tuple[Path, list[str]]], per_image: int) -> 
         f"images have fewer than {per_image} captions",
     )
     pairs = ((path, Captions(short=tuple(texts[:per_image]))) for path, texts in rows)
-    return captioned(root.name, pairs, problems)
+    return captioned(name, pairs, problems)

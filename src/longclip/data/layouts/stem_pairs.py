@@ -15,7 +15,7 @@ from longclip.data.layouts.file_collection import (
 from longclip.errors import DataError
 
 
-def open_stem_pairs(root: Path, *, first_line: bool = False) -> FileCollection:
+def open_stem_pairs(root: Path, name: str, *, first_line: bool = False) -> FileCollection:
     """`image/STEM.jpg` with `caption/STEM.txt`, in the order of the stems.
 
     Pairs are made by stem, never by the order that a file system lists its files in. The caption
@@ -35,7 +35,7 @@ def open_stem_pairs(root: Path, *, first_line: bool = False) -> FileCollection:
         (images[stem], Captions(long=(_caption(texts[stem], first_line),)))
         for stem in sorted(images.keys() & texts)
     ]
-    return captioned(root.name, rows, problems)
+    return captioned(name, rows, problems)
 
 
 def _caption(path: Path, first_line: bool) -> str:

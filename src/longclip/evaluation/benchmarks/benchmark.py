@@ -10,7 +10,8 @@ from longclip.data.layouts.file_collection import LayoutCollection
 from longclip.data.layouts.parquet import TableCollection, parquet_files
 from longclip.spec import Task
 
-Reader = Callable[[Path], LayoutCollection]
+Reader = Callable[[Path, str], LayoutCollection]
+"""Opens the data at a path as a collection of a name."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,12 @@ class OpenedBenchmark:
 
 
 def or_parquet(
-    reader: Reader, table: Callable[[list[Path]], TableCollection], *, split: str = "test"
+    reader: Reader, table: Callable[[list[Path], str], TableCollection], *, split: str = "test"
 ) -> Reader:
     """`table` where there are Parquet files, `reader` for the published layout."""
 
-    def open_either(path: Path) -> LayoutCollection:
+    def open_either(path: Path, name: str) -> LayoutCollection:
         files = parquet_files(path, split)
-        return table(files) if files else reader(path)
+        return table(files, name) if files else reader(path, name)
 
     return open_either

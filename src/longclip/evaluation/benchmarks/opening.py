@@ -39,10 +39,9 @@ def open_benchmark(
             f"{benchmark.name}: there is no {path}; check the path. {_advice(benchmark)}"
         )
     try:
-        collection = benchmark.open(path)
+        collection = benchmark.open(path, benchmark.name)
     except DataError as error:
         raise DataError(f"{benchmark.name}: {error}. {_advice(benchmark)}") from error
-    collection.name = benchmark.name
     problems = (*_miscounted(benchmark, collection), *collection.problems)
     if not len(collection) or (problems and not allow_partial):
         remedy = "" if not len(collection) else "; or allow a partial copy, marked in the result"

@@ -25,23 +25,24 @@ _SPLITS = "caption_datasets.zip of cs.stanford.edu/people/karpathy/deepimagesent
 _FLICKR_TERMS = "research and education, non-commercial; images under Flickr's terms of use"
 
 
-def _flickr30k(root: Path, *, split: str | None) -> FileCollection:
+def _flickr30k(root: Path, name: str, *, split: str | None) -> FileCollection:
     if split is None:
         return open_flickr_tokens(
-            root, token_file="results_20130124.token", folders=FLICKR30K_FOLDERS
+            root, name, token_file="results_20130124.token", folders=FLICKR30K_FOLDERS
         )
     if holding(root, "flickr_annotations_30k.csv"):
-        return open_flickr30k_table(root, split=split)
+        return open_flickr30k_table(root, name, split=split)
     return open_karpathy(
-        root, file="dataset_flickr30k.json", folders=FLICKR30K_FOLDERS, split=split
+        root, name, file="dataset_flickr30k.json", folders=FLICKR30K_FOLDERS, split=split
     )
 
 
-def _flickr8k(root: Path) -> FileCollection:
+def _flickr8k(root: Path, name: str) -> FileCollection:
     if holding(root, "dataset_flickr8k.json"):
-        return open_karpathy(root, file="dataset_flickr8k.json", folders=FLICKR8K_FOLDERS)
+        return open_karpathy(root, name, file="dataset_flickr8k.json", folders=FLICKR8K_FOLDERS)
     return open_flickr_tokens(
         root,
+        name,
         token_file="Flickr8k.token.txt",
         folders=FLICKR8K_FOLDERS,
         names_file="Flickr_8k.testImages.txt",

@@ -26,36 +26,36 @@ _NAMES = "Class names are those of OpenAI's prompt notebook. "
 _TERMS = "ImageNet's terms of access: research and education, non-commercial"
 
 
-def _imagenet(root: Path) -> FileCollection:
+def _imagenet(root: Path, name: str) -> FileCollection:
     wnids, names = imagenet_classes()
     number = {wnid: i for i, wnid in enumerate(wnids)}
     return open_class_folders(
         root,
-        task="imagenet",
+        name,
         class_of_folder=number,
         classes=names,
         places=("val", "validation", "ILSVRC/Data/CLS-LOC/val"),
     )
 
 
-def _imagenet_v2(root: Path) -> FileCollection:
+def _imagenet_v2(root: Path, name: str) -> FileCollection:
     wnids, names = imagenet_classes()
     numbers = {str(i): i for i in range(len(names))}
     # Some copies have been renamed after ImageNet's own folders.
     return open_class_folders(
         root,
-        task="imagenet-v2",
+        name,
         class_of_folder=numbers | {wnid: i for i, wnid in enumerate(wnids)},
         classes=names,
         places=("imagenetv2-matched-frequency-format-val", "imagenetv2-matched-frequency"),
     )
 
 
-def _imagenet_o(root: Path) -> FileCollection:
+def _imagenet_o(root: Path, name: str) -> FileCollection:
     wnids, names = imagenet_o_classes()
     return open_class_folders(
         root,
-        task="imagenet-o",
+        name,
         class_of_folder={wnid: i for i, wnid in enumerate(wnids)},
         classes=names,
         places=("imagenet-o",),
@@ -64,7 +64,7 @@ def _imagenet_o(root: Path) -> FileCollection:
 
 def _labelled(task: str) -> partial[TableCollection]:
     wnids, names = imagenet_o_classes() if task == "imagenet-o" else imagenet_classes()
-    return partial(open_labels, task=task, classes=names, wnids=wnids)
+    return partial(open_labels, classes=names, wnids=wnids)
 
 
 def _cifar_set(task: str, names: Sequence[str], *, spelling: str = "") -> Benchmark:
@@ -91,8 +91,8 @@ def _cifar_set(task: str, names: Sequence[str], *, spelling: str = "") -> Benchm
         hub=f"uoft-cs/cifar{number}",
         hub_files=("*/test-*.parquet",),
         open=or_parquet(
-            partial(open_cifar, task=task, classes=names, fine=fine),
-            partial(open_labels, task=task, classes=names),
+            partial(open_cifar, classes=names, fine=fine),
+            partial(open_labels, classes=names),
         ),
     )
 
