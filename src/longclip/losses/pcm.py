@@ -64,7 +64,8 @@ def primary_components(features: Tensor, k: int = COMPONENTS, *, groups: int = 1
 
 def _reconstruct(features: Tensor, k: int) -> Tensor:
     mean = features.mean(dim=0, keepdim=True)
-    projected: Tensor = _Projection.apply(features - mean, k)  # type: ignore[no-untyped-call]
+    rounding = (8 * torch.finfo(features.dtype).eps * mean.detach()).square().sum() * len(features)
+    projected: Tensor = _Projection.apply(features - mean, rounding, k)  # type: ignore[no-untyped-call]
     return projected + mean
 
 
@@ -80,11 +81,18 @@ class _Projection(torch.autograd.Function):
     With upstream gradient G and M = CᵀG + GᵀC the transpose of that map gives
     X = V_b K V_aᵀ, K = V_bᵀ M V_a / (λ_a − λ_b), and the gradient G P + C (X + Xᵀ). Where a gap
     between the parts is itself zero the projector is not unique; that term is left out.
+
+    `rounding` is the sum of squares of C that rounding of the mean alone can leave. A batch with no
+    more than that, all rows the same, counts as S = 0. Its own S is of rank one to the last bit;
+    LAPACK's remainders of it underflow, and eigh then returns NaN or does not converge.
     """
 
     @staticmethod
-    def forward(ctx: Any, centred: Tensor, k: int) -> Tensor:
-        values, vectors = torch.linalg.eigh(centred.T @ centred)
+    def forward(ctx: Any, centred: Tensor, rounding: Tensor, k: int) -> Tensor:
+        squares = centred.T @ centred
+        # A choice of values, not a branch: a GPU need not be waited for.
+        squares = torch.where(squares.trace() > rounding, squares, torch.zeros_like(squares))
+        values, vectors = torch.linalg.eigh(squares)
         kept = vectors[:, -k:]
         ctx.save_for_backward(centred, values, vectors)
         ctx.k = k
@@ -93,7 +101,7 @@ class _Projection(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         centred, values, vectors = ctx.saved_tensors
         dropped, kept = vectors[:, : -ctx.k], vectors[:, -ctx.k :]
         mixed = centred.T @ upstream
@@ -101,4 +109,4 @@ class _Projection(torch.autograd.Function):
         negligible = gaps <= torch.finfo(values.dtype).eps * values[-1]
         between = (dropped.T @ (mixed + mixed.T) @ kept) / gaps.masked_fill(negligible, torch.inf)
         gradient = dropped @ between @ kept.T
-        return upstream @ kept @ kept.T + centred @ (gradient + gradient.T), None
+        return upstream @ kept @ kept.T + centred @ (gradient + gradient.T), None, None
