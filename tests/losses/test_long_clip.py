@@ -36,9 +36,11 @@ def test_several_short_texts_and_a_margin_reach_the_parts(margin: float) -> None
     torch.testing.assert_close(loss.parts["long"], info_nce(images, longs, scale, **options))
     torch.testing.assert_close(loss.parts["short"], info_nce(coarse, shorts, scale, **options))
     plain = long_clip_loss(
-        image, None, short, scale, components=0, label_smoothing=0, margin=margin
+        image, None, short, scale, components=None, label_smoothing=0, margin=margin
     )
     torch.testing.assert_close(plain.total, info_nce(images, shorts, scale, margin=margin))
+    with pytest.raises(ValueError, match="at least 1"):
+        long_clip_loss(image, None, short, scale, components=0)
 
 
 def test_float64_stays_and_half_precision_is_computed_in_float32() -> None:

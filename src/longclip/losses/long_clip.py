@@ -29,7 +29,7 @@ def long_clip_loss(
     logit_bias: Tensor | None = None,
     long_weight: float = 1.0,
     weight: float = 1.0,
-    components: int = COMPONENTS,
+    components: int | None = COMPONENTS,
     groups: int = 1,
     label_smoothing: float = 0.1,
     margin: float = 0.0,
@@ -43,7 +43,8 @@ def long_clip_loss(
     Long-CLIP (Zhang et al., ECCV 2024, section 3.3); both weights 1 and smoothing 0.1 as published
     code. The principal components are always those of all B images, whatever `rows`.
 
-    A branch without texts is left out: with `components=0` and one kind of text this is plain CLIP.
+    A branch without texts is left out: with `components=None` and one kind of text this is plain
+    CLIP.
 
     Args:
         image_features: [B, D], as the model gives them.
@@ -55,8 +56,8 @@ def long_clip_loss(
             neither smoothing nor margin.
         long_weight: of the long branch.
         weight: of the short branch.
-        components: principal directions of the coarse image feature; 0 matches short texts with
-            the image feature as it is.
+        components: principal directions of the coarse image feature, at least 1; None matches short
+            texts with the image feature as it is.
         groups: see `primary_components`.
         label_smoothing: see `info_nce`.
         margin: of hard negatives, in both branches; see `info_nce`.
@@ -67,7 +68,8 @@ def long_clip_loss(
         chunk: rows of logits in memory at a time; see `info_nce`.
 
     Raises:
-        ValueError: if there are no texts at all, or not the same number of them for each image.
+        ValueError: if there are no texts at all, not the same number of them for each image, or
+            fewer than one component.
     """
     if long_features is None and short_features is None:
         raise UsageError("a loss needs texts: give long_features, short_features or both")
@@ -90,7 +92,9 @@ def long_clip_loss(
         )
         terms.append(long_weight * parts["long"])
     if short_features is not None:
-        coarse = primary_components(images, components, groups=groups) if components else images
+        coarse = images
+        if components is not None:
+            coarse = primary_components(images, components, groups=groups)
         short = prepared(short_features)
         if logit_bias is not None:
             parts["short"] = sigmoid_loss(

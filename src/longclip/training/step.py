@@ -268,7 +268,7 @@ def loss_share(
         logit_bias=batch.logit_bias if config.short_loss == "sigmoid" else None,
         long_weight=config.long_weight,
         weight=config.pcm_weight if config.pcm else 1.0,
-        components=config.pcm_components if config.pcm else 0,
+        components=config.pcm_components if config.pcm else None,
         groups=config.pcm_groups,
         label_smoothing=config.label_smoothing,
         margin=config.margin,
