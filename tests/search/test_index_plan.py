@@ -9,7 +9,7 @@ pytest.importorskip("lancedb")
 
 from longclip.errors import SearchError
 from longclip.search.indexing.index_plan import IndexPlan, list_all, make_plan
-from longclip.search.sources.folders import FolderSource
+from longclip.search.sources.file_sources import FolderSource
 from longclip.search.sources.image_source import Item, Listing, Unlisted
 from longclip.search.sources.tar_source import TarSource
 from tests.helpers.databases import database, row, vectors

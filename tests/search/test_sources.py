@@ -15,10 +15,9 @@ import pytest
 from longclip.data.storage import file_info
 from longclip.errors import SearchError
 from longclip.image.decode import decode_image
-from longclip.search.sources.folders import FolderSource, JoinedSource
-from longclip.search.sources.image_source import ImageSource, Item, folder_and_name
+from longclip.search.sources.file_sources import FolderSource, JoinedSource
+from longclip.search.sources.image_source import ImageSource, Item, caption_of, folder_and_name
 from longclip.search.sources.open_image_source import open_image_source, read_original
-from longclip.search.sources.sidecars import caption_of
 from longclip.search.sources.table_source import ParquetSource
 from longclip.search.sources.tar_source import TarSource
 from tests.helpers.image_folders import jpeg_bytes, photo, photos, tar_file

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from longclip.search.query.searcher import Reading as Reading
     from longclip.search.query.searcher import Searcher as Searcher
     from longclip.search.query.searcher import open_searcher as open_searcher
-    from longclip.search.service.app import create_app as create_app
+    from longclip.search.service.server import create_app as create_app
     from longclip.search.sources.open_image_source import open_image_source as open_image_source
 
 export_lazily(__name__)

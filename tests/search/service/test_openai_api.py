@@ -14,7 +14,7 @@ from longclip.model import CLIP
 from longclip.search.database.provenance import About
 from longclip.search.database.store import Store
 from longclip.search.query.searcher import Searcher
-from longclip.search.service.schemas import EmbeddingsRequest
+from longclip.search.service.openai_api import EmbeddingsRequest
 from longclip.search.service.service import public_name
 from longclip.text.tokenizer import clip_tokenizer
 from tests.helpers.service import Served, data_url, picture, serving

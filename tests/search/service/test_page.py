@@ -8,7 +8,8 @@ import pytest
 pytest.importorskip("fastapi", reason='the service needs pip install "longclip[search]"')
 
 from longclip.search.query import sentence_scores
-from longclip.search.service import page, schemas
+from longclip.search.service import request_limits, search_api
+from longclip.search.service.server import render_page
 
 FILES = resources.files("longclip.search.service") / "page"
 HTML, STYLE, SCRIPT = (
@@ -17,7 +18,7 @@ HTML, STYLE, SCRIPT = (
 
 
 def test_one_response_holds_the_three_files_and_refers_to_none() -> None:
-    joined = page.render_page("N0nce")
+    joined = render_page("N0nce")
     assert f'<style nonce="N0nce">\n{STYLE}</style>' in joined
     assert f'<script nonce="N0nce">\n{SCRIPT}</script>' in joined
     assert not re.findall(r'rel="stylesheet"|src="\w|\{\{nonce', joined)
@@ -44,10 +45,10 @@ def fields(type_name: str) -> set[str]:
 
 
 def test_the_types_that_the_script_declares_are_the_servers() -> None:
-    assert fields("About") <= set(schemas.AboutAnswer.model_fields)
-    assert fields("TokenCount") == set(schemas.TokensAnswer.model_fields)
-    assert fields("Hit") <= set(schemas.HitAnswer.model_fields)
-    assert fields("SearchAnswer") <= set(schemas.SearchAnswer.model_fields)
+    assert fields("About") <= set(search_api.AboutAnswer.model_fields)
+    assert fields("TokenCount") == set(search_api.TokensAnswer.model_fields)
+    assert fields("Hit") <= set(search_api.HitAnswer.model_fields)
+    assert fields("SearchAnswer") <= set(search_api.SearchAnswer.model_fields)
 
 
 def constant(name: str) -> float:
@@ -56,12 +57,12 @@ def constant(name: str) -> float:
 
 
 def test_page_and_server_agree_on_bounds_and_words() -> None:
-    assert f'maxlength="{schemas.MAX_TEXT_CHARACTERS}"' in HTML
+    assert f'maxlength="{request_limits.MAX_TEXT_CHARACTERS}"' in HTML
     assert constant("SATISFIED") == sentence_scores.SATISFIED
     assert constant("UNSATISFIED") == sentence_scores.UNSATISFIED
     states = dict(re.findall(r'(yes|open|no): \[".", "([\w ]+)"\]', SCRIPT))
     assert states == sentence_scores.MEANINGS
-    request = schemas.SearchRequest.model_json_schema()["properties"]
+    request = search_api.SearchRequest.model_json_schema()["properties"]
     assert constant("MAX_HITS") == request["offset"]["maximum"]
     assert constant("PAGE_SIZE") <= request["k"]["maximum"]
     assert constant("DEFAULT_SHARE") == request["text_share"]["default"]

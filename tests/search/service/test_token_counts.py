@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longclip.search.service.tokens import cut_at, token_cuts
+from longclip.search.service.search_api import cut_at, token_cuts
 from longclip.text.tokenizer import clip_tokenizer
 
 

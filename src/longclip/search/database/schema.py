@@ -25,7 +25,7 @@ class Facts:
     """Everything about an image but its embedding.
 
     The columns of the table, what is printed as JSON and what filters may ask for follow from this
-    list; over HTTP go those facts that `service.schemas.HitAnswer` names.
+    list; over HTTP go those facts that `service.search_api.HitAnswer` names.
 
     Attributes:
         uri: where it is, the key of the table: an absolute path, a URL, or one of those with `::`

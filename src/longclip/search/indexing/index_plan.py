@@ -13,7 +13,7 @@ from longclip.search.database.lance import quoted
 from longclip.search.database.provenance import About, check_same_model
 from longclip.search.database.reader import Known, Reader
 from longclip.search.database.store import Store
-from longclip.search.sources.folders import FolderSource, JoinedSource
+from longclip.search.sources.file_sources import FolderSource, JoinedSource
 from longclip.search.sources.image_source import PART, ImageSource, Item, Listing, Unusable
 from longclip.search.sources.open_image_source import open_image_source
 

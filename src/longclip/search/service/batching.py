@@ -139,25 +139,21 @@ class Batcher(Generic[Item]):
         return self._waiting_tokens / rate if rate else 0.0
 
     def _run(self) -> None:
-        while batch := self._next_batch():
-            self._answer(batch)
-
-    def _next_batch(self) -> list[_Place[Item]]:
-        """Wait for a batch; it is empty when there will be no more."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._requests or self._closed)
                 if not self._requests:
-                    return []
-                full_or_late = self._waiting_since + self._wait - time.monotonic()
-                self._changed.wait_for(self._is_full, timeout=full_or_late)
-                if batch := self._take():
-                    return batch
-
-    def _is_full(self) -> bool:
-        return self._closed or self._waiting_tokens >= self._batch_tokens
+                    return
+                self._changed.wait_for(
+                    lambda: self._closed or self._waiting_tokens >= self._batch_tokens,
+                    timeout=self._waiting_since + self._wait - time.monotonic(),
+                )
+                batch = self._take()
+            if batch:  # it is empty where all that waited has been cancelled
+                self._answer(batch)
 
     def _take(self) -> list[_Place[Item]]:
+        """Take one item of each waiting request in turn, until the batch is full."""
         batch: list[_Place[Item]] = []
         tokens = 0
         while self._requests:
@@ -184,37 +180,26 @@ class Batcher(Generic[Item]):
             rows = self._embed([place.item for place in batch])
             assert len(rows) == len(batch), f"{len(rows)} embeddings of {len(batch)} items"
         except Exception as error:
-            self._answer_one_by_one(batch, error)
+            if len(batch) > 1:
+                # Alone: one that cannot be embedded must not spoil those that came with it.
+                for place in batch:
+                    self._answer([place])
+                return
+            future = batch[0].request.future
+            if not future.done() and future.set_running_or_notify_cancel():
+                future.set_exception(error)
             return
-        self._count(batch, time.perf_counter() - started)
-        for place, row in zip(batch, rows, strict=True):
-            _finish(place, row)
-
-    def _answer_one_by_one(self, batch: Sequence[_Place[Item]], error: Exception) -> None:
-        """Embed items alone: one that cannot be embedded must not spoil those that came with it."""
-        if len(batch) > 1:
-            for place in batch:
-                self._answer([place])
-            return
-        future = batch[0].request.future
-        if not future.done() and future.set_running_or_notify_cancel():
-            future.set_exception(error)
-
-    def _count(self, batch: Sequence[_Place[Item]], seconds: float) -> None:
+        seconds = time.perf_counter() - started
         tokens = sum(self._cost(place.item) for place in batch)
         rate = tokens / max(seconds, 1e-6)
         before = self._tokens_per_second
         self._tokens_per_second = rate if before is None else 0.8 * before + 0.2 * rate
         if self._on_batch:
             self._on_batch(BatchDone(len(batch), tokens, seconds))
-
-
-def _finish(place: _Place[Item], row: NDArray[np.float32]) -> None:
-    request = place.request
-    request.rows[place.index] = row
-    if len(request.rows) < len(request.items) or request.future.done():
-        return
-    # Only now does the future count as running: until here its client may cancel it.
-    if request.future.set_running_or_notify_cancel():
-        rows = [request.rows[index] for index in range(len(request.items))]
-        request.future.set_result(np.stack(rows))
+        for place, row in zip(batch, rows, strict=True):
+            request, future = place.request, place.request.future
+            request.rows[place.index] = row
+            is_whole = len(request.rows) == len(request.items)
+            # Only now does the future count as running: until here its client may cancel it.
+            if is_whole and not future.done() and future.set_running_or_notify_cancel():
+                future.set_result(np.stack([request.rows[i] for i in range(len(request.items))]))

@@ -7,13 +7,13 @@ from typing import Annotated
 from longclip.errors import UsageError
 from longclip.options import NOT_AN_OPTION, check_options, option
 
-SHORTEST_TOKEN = 16
+_MIN_TOKEN_LENGTH = 16
 _LAST_PORT = 65_535
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeConfig:
-    """How the service listens, and what it lets in.
+    """Settings of the service: where it listens, and what it lets in.
 
     Attributes:
         batch_tokens: tokens that go through the model at once, an image counting as many as it has
@@ -53,15 +53,20 @@ class ServeConfig:
     )
 
     def __post_init__(self) -> None:
+        # Other users of this machine reach a loopback address, too; other machines do not.
         if self.token is None and not is_loopback(self.host):
             raise UsageError(
                 f"--host {self.host} lets others in: give them a token, --token or LONGCLIP_TOKEN "
-                f"({SHORTEST_TOKEN} characters or more; `openssl rand -hex 16` makes one), or "
+                f"({_MIN_TOKEN_LENGTH} characters or more; `openssl rand -hex 16` makes one), or "
                 "leave --host out to serve this machine alone"
             )
-        if self.token is not None and not _is_fit(self.token):
+        if self.token is not None and not (
+            len(self.token) >= _MIN_TOKEN_LENGTH
+            and self.token.isascii()
+            and self.token.isprintable()
+        ):
             raise UsageError(
-                f"the token has to have {SHORTEST_TOKEN} printable ASCII characters or more; "
+                f"the token has to have {_MIN_TOKEN_LENGTH} printable ASCII characters or more; "
                 "`openssl rand -hex 16` makes one"
             )
         if not 0 <= self.port <= _LAST_PORT:
@@ -77,12 +82,8 @@ class ServeConfig:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
+    """Return whether only this machine can reach `host`."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower() == "localhost"
-
-
-def _is_fit(token: str) -> bool:
-    return len(token) >= SHORTEST_TOKEN and token.isascii() and token.isprintable()

@@ -21,9 +21,14 @@ Pixels = NDArray[np.uint8]
 
 Input = Tokens | Pixels
 
+Vectors = NDArray[np.float32]
+
+MAX_CACHED_EMBEDDINGS = 4096
+"""Embeddings that are kept: some megabytes."""
+
 
 class Embedder:
-    """A model as a function of inputs of both kinds."""
+    """Model as a function of inputs of both kinds."""
 
     def __init__(self, model: CLIP) -> None:
         self.model = model
@@ -62,12 +67,6 @@ class Embedder:
         return rows
 
 
-Vectors = NDArray[np.float32]
-
-MAX_CACHED_EMBEDDINGS = 4096
-"""Embeddings that are kept: some megabytes."""
-
-
 class RecentEmbeddings:
     """Embeds only what it has not embedded lately. Used by the event loop alone.
 
@@ -90,24 +89,20 @@ class RecentEmbeddings:
 
     async def __call__(self, items: Sequence[Input]) -> Vectors:
         """Embed at least one item to float32 [len(items), D]."""
-        keys = [_key(item) for item in items]
+        # Ids are their own key; pixels are large, so that a hash stands for them.
+        keys: list[Hashable] = [
+            item if isinstance(item, tuple) else hashlib.sha256(item.tobytes()).digest()
+            for item in items
+        ]
         found = {key: self._kept[key] for key in keys if key in self._kept}
         missing = {key: item for key, item in zip(keys, items, strict=True) if key not in found}
         if missing:
             rows = await self._embed(list(missing.values()))
             found |= dict(zip(missing, rows, strict=True))
-        self._keep(found)
-        return np.stack([found[key] for key in keys])
-
-    def _keep(self, found: dict[Hashable, Vectors]) -> None:
         for key, row in found.items():
             # A copy, as a row alone would keep its whole batch in memory.
             self._kept.setdefault(key, row.copy())
             self._kept.move_to_end(key)
         while len(self._kept) > self._most:
             self._kept.popitem(last=False)
-
-
-def _key(item: Input) -> Hashable:
-    """Return ids as they are, and of pixels, which are large, a hash."""
-    return item if isinstance(item, tuple) else hashlib.sha256(item.tobytes()).digest()
+        return np.stack([found[key] for key in keys])

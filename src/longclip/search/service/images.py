@@ -12,12 +12,12 @@ from PIL import Image
 from longclip.errors import ImageError, UsageError
 from longclip.image.decode import decode_image, open_image
 from longclip.search.database.schema import ID_PATTERN, Facts
-from longclip.search.service.request_errors import RequestError
+from longclip.search.service.request_limits import RequestError
 from longclip.search.service.service import Service
 from longclip.search.sources.open_image_source import read_original
 
 _ID = re.compile(ID_PATTERN)
-BROWSER_FORMATS = {
+_BROWSER_FORMATS = {
     "AVIF": "image/avif",
     "BMP": "image/bmp",
     "GIF": "image/gif",
@@ -28,6 +28,9 @@ BROWSER_FORMATS = {
 }
 """Formats that browsers show, by Pillow's names."""
 
+MAX_UPLOAD_PIXELS = 50_000_000
+"""Pixels; clients are strangers, and several images may be decoded at once."""
+
 _JPEG_QUALITY = 90
 _CACHE_HEADERS = {"cache-control": "private, max-age=300"}
 
@@ -36,6 +39,7 @@ def images_router(service: Service) -> APIRouter:
     """Return the routes of thumbnails and originals."""
     router = APIRouter()
 
+    # By id and never by path: a client reaches what is in the database and nothing else on disk.
     @router.get("/thumb/{id}", summary="A small JPEG", response_class=Response)
     def thumbnail(id: str) -> Response:
         content = service.store.thumbnail(id) if _ID.fullmatch(id) else None
@@ -46,7 +50,10 @@ def images_router(service: Service) -> APIRouter:
     @router.get("/image/{id}", summary="The original", response_class=Response)
     async def original(id: str) -> Response:
         facts, content = await service.reading(_read, service, id)
-        return await service.decoding(_answer, content, facts)
+        shown, kind = await service.decoding(for_browser, content, facts)
+        name = quote(facts.name, safe="", errors="replace")
+        disposition = {"content-disposition": f"inline; filename*=UTF-8''{name}"}
+        return Response(shown, media_type=kind, headers=_CACHE_HEADERS | disposition)
 
     return router
 
@@ -56,6 +63,8 @@ def _read(service: Service, id: str) -> tuple[Facts, bytes]:
     if facts is None:
         raise RequestError(404, "there is no such image in the database (any more)")
     try:
+        # An address of the web would let whoever wrote the index make this machine, which may
+        # stand behind a firewall, ask others for them.
         if facts.uri.startswith(("http://", "https://")):
             raise UsageError("addresses of the web are not followed")
         return facts, read_original(facts.uri)
@@ -65,13 +74,6 @@ def _read(service: Service, id: str) -> tuple[Facts, bytes]:
             f"{facts.name} cannot be read from where it was indexed any more; its thumbnail is "
             "still there",
         ) from error
-
-
-def _answer(content: bytes, facts: Facts) -> Response:
-    shown, kind = for_browser(content, facts)
-    name = quote(facts.name, safe="", errors="replace")
-    disposition = {"content-disposition": f"inline; filename*=UTF-8''{name}"}
-    return Response(shown, media_type=kind, headers=_CACHE_HEADERS | disposition)
 
 
 def for_browser(content: bytes, facts: Facts) -> tuple[bytes, str]:
@@ -85,7 +87,7 @@ def for_browser(content: bytes, facts: Facts) -> tuple[bytes, str]:
     """
     try:
         with open_image(io.BytesIO(content)) as image:
-            kind = BROWSER_FORMATS.get(image.format or "")
+            kind = _BROWSER_FORMATS.get(image.format or "")
         if kind:
             return content, kind
         file = io.BytesIO()
@@ -95,10 +97,6 @@ def for_browser(content: bytes, facts: Facts) -> tuple[bytes, str]:
             404, f"{facts.name} can no longer be read as an image; its thumbnail is still there"
         ) from error
     return file.getvalue(), "image/jpeg"
-
-
-MAX_UPLOAD_PIXELS = 50_000_000
-"""Pixels; clients are strangers, and several images may be decoded at once."""
 
 
 def is_data_url(text: str) -> bool:
@@ -111,8 +109,9 @@ def decode_data_url(url: str, param: str) -> Image.Image:
 
     Raises:
         RequestError: where it is anything else; names `param`.
-        longclip.text.ImageError: where it is no usable image.
+        longclip.errors.ImageError: where it is no usable image.
     """
+    # Addresses are never fetched: clients could reach with them what only this machine can.
     head, _, data = url.partition(",")
     if not is_data_url(url) or not head.lower().endswith(";base64"):
         raise RequestError(

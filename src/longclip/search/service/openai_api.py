@@ -2,43 +2,92 @@
 
 import base64
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from longclip.search.query.pieces import unit
 from longclip.search.service.embedder import Embedder, Input, Tokens
 from longclip.search.service.images import decode_data_url, is_data_url
-from longclip.search.service.request_errors import RequestError
-from longclip.search.service.schemas import (
-    MAX_TEXT_CHARACTERS,
-    EmbeddingsRequest,
-    ModelAnswer,
-    ModelsAnswer,
-)
+from longclip.search.service.request_limits import MAX_TEXT_CHARACTERS, RequestError
 from longclip.search.service.service import Service
 from longclip.text.tokenizer import clip_tokenizer
+
+_MAX_INPUTS = 2048
+_MAX_INPUT_TOKENS = 4096
+"""Of an input that comes as ids; what the model reads is checked besides."""
+
+_MAX_MODEL_NAME_CHARACTERS = 1000
+
+# `fail_fast`: of a long list of what it may not have, only the first is an error, as each would
+# cost a kilobyte of the answer.
+_Ids = Annotated[list[int], Field(max_length=_MAX_INPUT_TOKENS, fail_fast=True)]
+
+
+class EmbeddingsRequest(BaseModel):
+    """A request of OpenAI's API; `user` and whatever else clients send is of no effect.
+
+    An input may also be an image: a data URL.
+    """
+
+    input: (
+        str
+        | Annotated[list[str], Field(min_length=1, max_length=_MAX_INPUTS, fail_fast=True)]
+        | Annotated[_Ids, Field(min_length=1)]
+        | Annotated[list[_Ids], Field(min_length=1, max_length=_MAX_INPUTS, fail_fast=True)]
+    )
+    model: Annotated[str, Field(max_length=_MAX_MODEL_NAME_CHARACTERS)]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+
+
+class ModelAnswer(BaseModel):
+    """A model in OpenAI's API."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: Annotated[int, Field(description="When the service was started, in seconds.")]
+    owned_by: str = "longclip"
+
+
+class ModelsAnswer(BaseModel):
+    """The list of models in OpenAI's API: the one that is served."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelAnswer]
 
 
 def openai_router(service: Service) -> APIRouter:
     """Return the routes of OpenAI's API."""
     router = APIRouter()
+    served, width = service.model_name, service.embedder.model.embedding_dim
 
     @router.post("/v1/embeddings", summary="Embed texts and images")
     async def embeddings(request: EmbeddingsRequest) -> JSONResponse:
         with service.admission.place():
-            _check_model(request.model, service)
-            _check_dimensions(request.dimensions, service.embedder.model.embedding_dim)
+            names = (served, served.rpartition("/")[2], service.store.about.model)
+            if request.model not in names:
+                raise RequestError(
+                    404,
+                    f"there is no model {request.model!r} here; this service has {served!r}",
+                    param="model",
+                    code="model_not_found",
+                )
+            if request.dimensions is not None and request.dimensions > width:
+                message = f"dimensions is {request.dimensions}; this model has {width}"
+                raise RequestError(400, message, param="dimensions")
             items = await service.decoding(read_inputs, service.embedder, request.input)
             rows = await service.embed(items)
-            return await run_in_threadpool(_answer, request, items, rows, service.model_name)
+            return await run_in_threadpool(_answer, request, items, rows, served)
 
     @router.get("/v1/models", summary="The model that is served")
     async def models() -> ModelsAnswer:
-        return ModelsAnswer(data=[ModelAnswer(id=service.model_name, created=service.started)])
+        return ModelsAnswer(data=[ModelAnswer(id=served, created=service.started)])
 
     return router
 
@@ -50,7 +99,7 @@ def read_inputs(
 
     Raises:
         RequestError: naming the input that cannot be embedded.
-        longclip.text.ImageError: where an image cannot be decoded.
+        longclip.errors.ImageError: where an image cannot be decoded.
     """
     if isinstance(given, str):
         return [_read_text(embedder, given, "input")]
@@ -89,6 +138,7 @@ def _read_ids(embedder: Embedder, ids: Sequence[int], param: str) -> Tokens:
     if inner[-1:] == [end]:
         inner = inner[:-1]
     if not inner or not all(0 <= id < begin for id in inner):
+        # LangChain counts tokens with OpenAI's tokenizer unless it is asked not to.
         raise RequestError(
             400,
             f"{param}: token ids are those of CLIP's tokenizer, 0 to {begin - 1}; send texts "
@@ -111,38 +161,11 @@ def _fitting(embedder: Embedder, tokens: Tokens, param: str) -> Tokens:
     return tokens
 
 
-def _check_model(name: str, service: Service) -> None:
-    served = service.model_name
-    if name not in (served, served.rpartition("/")[2], service.store.about.model):
-        raise RequestError(
-            404,
-            f"there is no model {name!r} here; this service has {served!r}",
-            param="model",
-            code="model_not_found",
-        )
-
-
-def _check_dimensions(wanted: int | None, width: int) -> None:
-    if wanted is not None and wanted > width:
-        raise RequestError(
-            400, f"dimensions is {wanted}; this model has {width}", param="dimensions"
-        )
-
-
-def _truncated(rows: NDArray[np.float32], dimensions: int | None) -> NDArray[np.float32]:
-    """Return the first numbers of each row, of length one again."""
-    if dimensions is None or dimensions == rows.shape[1]:
-        return rows
-    part = rows[:, :dimensions]
-    lengths = np.linalg.norm(part, axis=1, keepdims=True)
-    whole: NDArray[np.float32] = (part / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return whole
-
-
 def _answer(
     request: EmbeddingsRequest, items: Sequence[Input], rows: NDArray[np.float32], model: str
 ) -> JSONResponse:
-    rows = _truncated(rows, request.dimensions)
+    if request.dimensions is not None and request.dimensions < rows.shape[1]:
+        rows = unit(rows[:, : request.dimensions])
     written: list[Any] = (
         [base64.b64encode(row.astype("<f4").tobytes()).decode() for row in rows]
         if request.encoding_format == "base64"

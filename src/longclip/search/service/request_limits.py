@@ -1,18 +1,122 @@
-"""Limits of requests: their size, their time, and how many may be under way."""
+"""Limits of requests, and the errors with which they are refused.
+
+Errors have the shape of OpenAI's API on all routes, so that its clients can read them.
+"""
 
 import asyncio
+import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from longclip.search.service.request_errors import Busy, RequestError
+from longclip.errors import ImageError, SearchError, UnreadableError
+from longclip.search.service.batching import Closed
+
+MAX_TEXT_CHARACTERS = 20_000
+"""Characters of a text, be it searched with or embedded."""
 
 MAX_RETRY_SECONDS = 60
 """The most that a refused client is asked to wait before it comes back."""
+
+UNREADABLE = "the database cannot be read; see the log of the server"
+"""Message for clients in place of the cause, which names places on the server."""
+
+_MAX_FIELD_NAME_CHARACTERS = 100
+"""Characters of a field's name that are repeated; clients make up such names, too."""
+
+_log = logging.getLogger("longclip.serve")
+
+
+class RequestError(Exception):
+    """A request that is refused; its message goes to the client as it is."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.param = param
+        self.headers = headers
+
+    @property
+    def response(self) -> JSONResponse:
+        """Return the response for the client."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        if self.status == 429:
+            kind = "rate_limit_error"
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return JSONResponse({"error": error}, self.status, self.headers)
+
+
+class Busy(RequestError):
+    """A request that is refused because too many are under way."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(
+            429,
+            f"the server is busy; try again in {retry_after} s",
+            code="rate_limit_exceeded",
+            headers={"Retry-After": str(retry_after)},
+        )
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Give all errors the same shape; what is not the client's fault goes to the log alone."""
+
+    @app.exception_handler(RequestError)
+    async def refused(_: Request, error: RequestError) -> JSONResponse:
+        return error.response
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
+        return RequestError(error.status_code, str(error.detail), headers=error.headers).response
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        # Where an input may be of several kinds, each kind complains; the length says most. What
+        # was sent is not repeated: it may be megabytes.
+        errors = error.errors()
+        first = next((one for one in errors if one["type"] == "too_long"), errors[0])
+        place = ".".join(str(part) for part in first["loc"] if part != "body")
+        if len(place) > _MAX_FIELD_NAME_CHARACTERS:
+            place = f"{place[:_MAX_FIELD_NAME_CHARACTERS]}…"
+        message = f"{place}: {first['msg']}" if place else first["msg"]
+        return RequestError(400, message, param=place or None).response
+
+    async def bad_input(_: Request, error: Exception) -> JSONResponse:
+        return RequestError(400, str(error)).response
+
+    app.add_exception_handler(SearchError, bad_input)
+    app.add_exception_handler(ImageError, bad_input)
+
+    @app.exception_handler(UnreadableError)
+    async def unreadable(_: Request, error: Exception) -> JSONResponse:
+        _log.error("%s", error)
+        return RequestError(503, UNREADABLE, headers={"Retry-After": "5"}).response
+
+    @app.exception_handler(Closed)
+    async def closed(_: Request, error: Closed) -> JSONResponse:
+        return RequestError(503, str(error), headers={"Retry-After": "5"}).response
+
+    @app.exception_handler(Exception)
+    async def broken(_: Request, __: Exception) -> JSONResponse:
+        return RequestError(500, "something went wrong; the server's log says what").response
 
 
 class Admission:
@@ -100,9 +204,22 @@ class Limits:
     async def _answer(
         self, scope: Scope, body: bytes, receive: Receive, send: Send, deadline: float
     ) -> None:
+        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive_body() -> Message:
+            if messages:
+                return messages.pop()
+            # Starlette waits here to hear that the client has gone. `disconnected` hears that in
+            # its place, as a message comes but once; this wait is cancelled with the work.
+            return await asyncio.Future()
+
+        async def disconnected() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
         answer = _Answer(send)
-        work = asyncio.create_task(self._work(scope, body, answer))
-        gone = asyncio.create_task(_disconnect(receive))
+        work = asyncio.ensure_future(self.app(scope, receive_body, answer))
+        gone = asyncio.create_task(disconnected())
         try:
             left = deadline - asyncio.get_running_loop().time()
             done, _ = await asyncio.wait(
@@ -123,16 +240,6 @@ class Limits:
             work.cancel()
             gone.cancel()
 
-    async def _work(self, scope: Scope, body: bytes, answer: "_Answer") -> None:
-        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def receive() -> Message:
-            if messages:
-                return messages.pop()
-            return await asyncio.Future()  # whoever waits for the client to go is cancelled here
-
-        await self.app(scope, receive, answer)
-
 
 class _GoneError(Exception):
     """The client does not wait any more."""
@@ -151,8 +258,3 @@ class _Answer:
             return
         self.begun = True
         await self.send(message)
-
-
-async def _disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

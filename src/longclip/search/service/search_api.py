@@ -1,89 +1,174 @@
 """`POST /v1/search`, and the routes that the page asks besides."""
 
 import time
+from datetime import datetime
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from longclip import __version__
+from longclip.errors import UsageError
+from longclip.search.database.schema import ID_PATTERN
+from longclip.search.query import DEFAULT_COUNT
 from longclip.search.query.filters import combined_filter, naming_as_written
-from longclip.search.query.query import Found, FoundImage, Query
+from longclip.search.query.pieces import count_tokens
+from longclip.search.query.query import Found, Query
 from longclip.search.query.searcher import QueryVectors, Reading
 from longclip.search.service.embedder import Input
 from longclip.search.service.images import decode_data_url
-from longclip.search.service.schemas import (
-    AboutAnswer,
-    HitAnswer,
-    SearchAnswer,
-    SearchRequest,
-    TokensAnswer,
-    TokensRequest,
-)
+from longclip.search.service.request_limits import MAX_TEXT_CHARACTERS
 from longclip.search.service.service import Service
-from longclip.search.service.tokens import token_cuts
+from longclip.spec import SPECIAL_TOKENS, STOCK_CONTEXT
+from longclip.text.spans import word_spans
+
+_MAX_DATE_CHARACTERS = 100
+_MAX_FIELDS = 64
+
+# `fail_fast`: of a long list of what it may not have, only the first is an error, as each would
+# cost a kilobyte of the answer.
+_Text = Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)]
+_Date = Annotated[str, Field(max_length=_MAX_DATE_CHARACTERS)]
+_Id = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
+
+
+class _Strict(BaseModel):
+    """A request that has no other fields than these."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, given: Any) -> Any:
+        if isinstance(given, dict) and len(given) > _MAX_FIELDS:
+            raise UsageError(f"it has {len(given):,} fields; it may have {_MAX_FIELDS}")
+        return given
+
+
+class SearchRequest(_Strict):
+    """A query: a text, an image, an image of the database, or several of these."""
+
+    text: _Text = ""
+    without: Annotated[list[_Text], Field(alias="not", max_length=32, fail_fast=True)] = []
+    image: Annotated[str | None, Field(description="A data URL, base64.")] = None
+    like: _Id | None = None
+    where: Annotated[_Text | None, Field(description="An SQL condition on what is known.")] = None
+    folder: _Text | None = None
+    after: Annotated[_Date | None, Field(description="2024, 2024-05, 2024-05-31 …")] = None
+    before: _Date | None = None
+    text_share: Annotated[
+        float, Field(ge=0, le=1, description="What the text counts for beside an image.")
+    ] = Query.text_share
+    k: Annotated[int, Field(ge=1, le=200)] = DEFAULT_COUNT
+    offset: Annotated[int, Field(ge=0, le=2000)] = 0
+    why: bool = True
+
+
+class HitAnswer(BaseModel):
+    """An image that was found; what its facts mean is said in `longclip.search.Facts`."""
+
+    id: str
+    uri: str
+    name: str
+    folder: str
+    width: int
+    height: int
+    bytes: int
+    format: str
+    taken: datetime | None
+    latitude: float | None
+    longitude: float | None
+    camera: str | None
+    caption: str | None
+    similarity: float
+    also: list[str]
+    sentences: list[float]
+    thumbnail: str
+
+
+class SearchAnswer(BaseModel):
+    """Images, best first, and how they were found."""
+
+    hits: list[HitAnswer]
+    sentences: list[str]
+    tokens: int
+    context_length: int
+    pieces: int
+    exact: bool
+    total: int
+    notes: list[str]
+    took_ms: float
+
+
+class AboutAnswer(BaseModel):
+    """The database and the model that are served."""
+
+    model: str
+    images: int
+    context_length: int
+    version: str
+    example_folders: list[str]
+
+
+class TokensRequest(_Strict):
+    """A text to be counted."""
+
+    text: _Text
+
+
+class TokensAnswer(BaseModel):
+    """Tokens, begin and end included, and the index of the first word that is not read."""
+
+    count: int
+    context_length: int
+    cut_77: int | None
+    cut: int | None
 
 
 def search_router(service: Service) -> APIRouter:
     """Return the routes of search."""
     router = APIRouter(prefix="/v1")
+    context_length = service.searcher.model.context_length
 
     @router.get("/about", summary="What is served")
     def about() -> AboutAnswer:
         return AboutAnswer(
             model=service.model_name,
             images=len(service.store),
-            context_length=service.searcher.model.context_length,
+            context_length=context_length,
             version=__version__,
             example_folders=service.example_folders(),
         )
 
     @router.post("/tokens", summary="Count the tokens of a text")
     def tokens(request: TokensRequest) -> TokensAnswer:
-        context_length = service.searcher.model.context_length
-        counted = token_cuts(request.text, context_length)
-        return TokensAnswer(
-            count=counted.count,
-            context_length=context_length,
-            cut_77=counted.cut_77,
-            cut=counted.cut,
-        )
+        return token_cuts(request.text, context_length)
 
     @router.post("/search", summary="Find images")
     async def search(request: SearchRequest) -> SearchAnswer:
         service.check_ready()
         with service.admission.place():
-            return await _search(service, request)
+            began = time.perf_counter()
+            reading, items = await service.decoding(_read, service, request)
+            rows = await service.embed_cached(items) if items else np.empty((0, 0), np.float32)
+            count, has_image = len(reading.texts), reading.query.image is not None
+            vectors = QueryVectors(rows[:count], rows[count] if has_image else None)
+
+            def answer() -> Found:
+                with naming_as_written(service.store, request.where):
+                    return service.searcher.answer(reading, vectors)
+
+            found = await run_in_threadpool(answer)
+            return _answer(found, request.offset, 1000 * (time.perf_counter() - began))
 
     return router
 
 
-async def _search(service: Service, request: SearchRequest) -> SearchAnswer:
-    began = time.perf_counter()
-    reading, items = await service.decoding(_read, service, request)
-    rows = await service.embed_cached(items) if items else np.empty((0, 0), np.float32)
-    count = len(reading.texts)
-    vectors = QueryVectors(rows[:count], rows[count] if reading.query.image is not None else None)
-
-    def answer() -> Found:
-        with naming_as_written(service.store, request.where):
-            return service.searcher.answer(reading, vectors)
-
-    found = await run_in_threadpool(answer)
-    return _answer(found, request.offset, 1000 * (time.perf_counter() - began))
-
-
 def _read(service: Service, request: SearchRequest) -> tuple[Reading, list[Input]]:
     """Return what is asked, and what the model has to embed: the texts, then the image."""
-    reading = service.searcher.read(_query(request))
-    items: list[Input] = [service.embedder.tokens(text) for text in reading.texts]
-    if reading.query.image is not None:
-        items.append(service.embedder.pixels(reading.query.image))
-    return reading, items
-
-
-def _query(request: SearchRequest) -> Query:
-    return Query(
+    query = Query(
         text=request.text,
         without=tuple(request.without),
         image=decode_data_url(request.image, "image") if request.image else None,
@@ -95,11 +180,27 @@ def _query(request: SearchRequest) -> Query:
         text_share=request.text_share,
         why=request.why,
     )
+    reading = service.searcher.read(query)
+    items: list[Input] = [service.embedder.tokens(text) for text in reading.texts]
+    if reading.query.image is not None:
+        items.append(service.embedder.pixels(reading.query.image))
+    return reading, items
 
 
 def _answer(found: Found, offset: int, took_ms: float) -> SearchAnswer:
+    hits = [
+        HitAnswer(
+            **vars(hit.facts),  # facts that the answer does not name are left out
+            id=hit.facts.id,
+            similarity=hit.similarity,
+            also=list(hit.also),
+            sentences=list(hit.sentences),
+            thumbnail=f"/thumb/{hit.facts.id}",
+        )
+        for hit in found.hits[offset:]
+    ]
     return SearchAnswer(
-        hits=[_hit(hit) for hit in found.hits[offset:]],
+        hits=hits,
         sentences=list(found.sentences),
         tokens=found.tokens,
         context_length=found.context_length,
@@ -111,13 +212,15 @@ def _answer(found: Found, offset: int, took_ms: float) -> SearchAnswer:
     )
 
 
-def _hit(hit: FoundImage) -> HitAnswer:
-    # Facts that the answer does not name are left out.
-    return HitAnswer(
-        **vars(hit.facts),
-        id=hit.facts.id,
-        similarity=hit.similarity,
-        also=list(hit.also),
-        sentences=list(hit.sentences),
-        thumbnail=f"/thumb/{hit.facts.id}",
+def token_cuts(text: str, context_length: int) -> TokensAnswer:
+    """Count the tokens of a text, and find where CLIP's 77 and this model's context end in it."""
+    count = count_tokens(text)
+    cut_77, cut = (
+        cut_at(text, limit) if count > limit else None for limit in (STOCK_CONTEXT, context_length)
     )
+    return TokensAnswer(count=count, context_length=context_length, cut_77=cut_77, cut=cut)
+
+
+def cut_at(text: str, context_length: int) -> int:
+    """Return the index of the first word that a model of that context does not read to its end."""
+    return word_spans(text).unread_start(context_length - SPECIAL_TOKENS)

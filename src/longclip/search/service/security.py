@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longclip.search.service.config import is_loopback
-from longclip.search.service.request_errors import RequestError
+from longclip.search.service.request_limits import RequestError
 
 COOKIE = "longclip"
 _OPEN_PATHS = ("/health", "/ready")
@@ -71,7 +71,8 @@ class Security:
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
-        if self.token is None and not is_loopback(_host_name(headers)):
+        host = _split("//" + headers.get("host", "")).hostname or ""
+        if self.token is None and not is_loopback(host):
             raise RequestError(
                 403, "this service answers to localhost and 127.0.0.1 alone, under no other name"
             )
@@ -79,7 +80,9 @@ class Security:
             raise RequestError(403, "requests from other sites' pages are refused")
         if self.token is None or scope["path"] in _OPEN_PATHS:
             return
-        if not (_bears(headers, self.token) or _holds_cookie(headers, self.token)):
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        bears = scheme.lower() == "bearer" and _same(given.strip(), self.token)
+        if not (bears or _holds_cookie(headers, self.token)):
             raise RequestError(
                 401,
                 "this service wants a token: `Authorization: Bearer TOKEN` (the API key of an "
@@ -109,16 +112,16 @@ class Security:
 
 
 def page_policy(nonce: str) -> str:
-    """Return what the page may load: what is marked with `nonce`, and this service."""
+    """Return the policy of the page: it may use what is marked with `nonce`, and this service.
+
+    Style and script stand in the page itself; a nonce lets them run there, and nothing that a
+    file name or a caption may bring in. Trusted types forbid the script to make HTML of a string.
+    """
     return (
         f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; "
         "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; "
         "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     )
-
-
-def _host_name(headers: Mapping[str, str]) -> str:
-    return _split("//" + headers.get("host", "")).hostname or ""
 
 
 def _split(url: str) -> SplitResult:
@@ -138,11 +141,6 @@ def _is_foreign(scope: Scope, headers: Mapping[str, str]) -> bool:
     return headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
 
 
-def _bears(headers: Mapping[str, str], token: str) -> bool:
-    scheme, _, given = headers.get("authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and _same(given.strip(), token)
-
-
 def _holds_cookie(headers: Mapping[str, str], token: str) -> bool:
     try:
         cookies = SimpleCookie(headers.get("cookie", ""))
@@ -157,4 +155,5 @@ def _cookie_of(token: str) -> str:
 
 
 def _same(given: str, expected: str) -> bool:
+    # In a time that does not depend on how much of it is right, which could be measured.
     return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())

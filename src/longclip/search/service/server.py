@@ -1,14 +1,30 @@
-"""The server: it listens, and stops in order."""
+"""The server: it makes the application, with the page in it, listens, and stops in order."""
 
+import asyncio
+import re
+import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import cache
+from importlib import resources
 
 import uvicorn
+from fastapi import FastAPI, Response
+from fastapi.responses import HTMLResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.concurrency import run_in_threadpool
 
+from longclip import __version__
 from longclip.search.query.searcher import Searcher
-from longclip.search.service.app import create_app
 from longclip.search.service.config import ServeConfig
-from longclip.search.service.request_limits import MAX_RETRY_SECONDS
+from longclip.search.service.images import images_router
+from longclip.search.service.metrics import Measured
+from longclip.search.service.openai_api import openai_router
+from longclip.search.service.request_limits import MAX_RETRY_SECONDS, Limits, add_error_handlers
+from longclip.search.service.search_api import search_router
+from longclip.search.service.security import Security, page_policy
+from longclip.search.service.service import Service
 
 _SECONDS_TO_FINISH = 5
 """Seconds beyond the time of a request that are left for it when the service stops."""
@@ -82,3 +98,96 @@ def address_of(listener: socket.socket, host: str) -> str:
     """Return the URL for a browser."""
     name = f"[{host.strip('[]')}]" if ":" in host else host
     return f"http://{name}:{listener.getsockname()[1]}/"
+
+
+def create_app(searcher: Searcher, config: ServeConfig | None = None) -> FastAPI:
+    """Make the service, as an ASGI application.
+
+    Embedding begins with its lifespan, and what has been accepted is finished when that ends.
+
+    Args:
+        searcher: a database and its model.
+        config: how to listen and whom to let in; the defaults serve this machine.
+    """
+    config = config or ServeConfig()
+    service = Service(searcher, config)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.batcher.start()
+        watching = asyncio.create_task(service.keep_fresh())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+            await run_in_threadpool(service.batcher.close)
+
+    # FastAPI's own pages of documentation load scripts from elsewhere.
+    app = FastAPI(
+        title="longclip", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    app.state.service = service
+    app.include_router(search_router(service))
+    app.include_router(openai_router(service))
+    app.include_router(images_router(service))
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        # A new one each time: whoever smuggles markup into the page, by the caption of a picture
+        # for example, cannot know it, and what does not bear it is not run.
+        nonce = secrets.token_urlsafe(16)
+        headers = {"content-security-policy": page_policy(nonce)}
+        return HTMLResponse(render_page(nonce), headers=headers)
+
+    @app.get("/health", summary="Whether the process answers")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/ready", summary="Whether searches can be answered")
+    async def ready() -> dict[str, str]:
+        service.check_ready()
+        return {"status": "ready"}
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics() -> Response:
+        text = generate_latest(service.metrics.registry)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+    add_error_handlers(app)
+    # The last one added sees a request first: refused requests are counted, too, and strangers
+    # do not get as far as having their bodies read.
+    app.add_middleware(Limits, max_bytes=config.max_bytes, seconds=config.timeout)
+    app.add_middleware(Security, token=config.token)
+    app.add_middleware(Measured, metrics=service.metrics)
+    return app
+
+
+_NONCE = "{{nonce}}"
+
+
+def render_page(nonce: str) -> str:
+    """Return the search page with its styles and scripts inline, all marked with `nonce`.
+
+    One response, so that a policy which lets nothing be loaded from anywhere can go with it.
+    """
+    return _joined_page().replace(_NONCE, nonce)
+
+
+@cache
+def _joined_page() -> str:
+    """Return page/index.html with the files that it refers to in their places."""
+    folder = resources.files(__package__) / "page"
+
+    def inline(reference: re.Match[str]) -> str:
+        name = reference[1] or reference[2]
+        tag = "style" if reference[1] else "script"
+        content = (folder / name).read_text(encoding="utf-8")
+        return f'<{tag} nonce="{_NONCE}">\n{content}</{tag}>'
+
+    html = (folder / "index.html").read_text(encoding="utf-8")
+    references = r'<link rel="stylesheet" href="([\w.]+)">|<script src="([\w.]+)"></script>'
+    joined, count = re.subn(references, inline, html)
+    assert count, "index.html refers to its style and its scripts"
+    return joined

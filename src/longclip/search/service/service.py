@@ -24,8 +24,7 @@ from longclip.search.service.batching import Batcher
 from longclip.search.service.config import ServeConfig
 from longclip.search.service.embedder import Embedder, Input, RecentEmbeddings
 from longclip.search.service.metrics import Metrics
-from longclip.search.service.request_errors import UNREADABLE, RequestError
-from longclip.search.service.request_limits import Admission
+from longclip.search.service.request_limits import UNREADABLE, Admission, RequestError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,7 +66,17 @@ class Service:
         self._trouble = ""
         self._folders: list[str] | None = None
         self._version: int | None = None
-        self._add_gauges()
+        gauge = self.metrics.gauge
+        gauge("images", "Images in the database.", self._count_images)
+        gauge("requests_under_way", "Requests that hold a place.", lambda: self.admission.taken)
+        gauge(
+            "queue_requests",
+            "Requests that wait for the model.",
+            lambda: self.batcher.waiting_requests,
+        )
+        gauge(
+            "queue_tokens", "Tokens that wait for the model.", lambda: self.batcher.waiting_tokens
+        )
 
     async def embed(self, items: Sequence[Input]) -> NDArray[np.float32]:
         """Embed to float32 [len(items), D], of length one; cancelling this takes them out again."""
@@ -83,15 +92,10 @@ class Service:
         call = partial(function, *args, **kwargs)
         return await anyio.to_thread.run_sync(call, limiter=self._readers)
 
-    def trouble(self) -> str:
-        """Return why searches cannot be answered; empty where they can."""
-        if not self.batcher.alive:
-            return "the service is starting or shutting down"
-        return self._trouble
-
     def check_ready(self) -> None:
         """Raise RequestError where searches cannot be answered."""
-        if trouble := self.trouble():
+        is_on = self.batcher.alive
+        if trouble := self._trouble if is_on else "the service is starting or shutting down":
             raise RequestError(503, trouble, headers={"Retry-After": "5"})
 
     def example_folders(self) -> list[str]:
@@ -134,24 +138,11 @@ class Service:
             )
         return ""
 
-    def _add_gauges(self) -> None:
-        gauge = self.metrics.gauge
-        gauge("images", "Images in the database.", self._images)
-        gauge("requests_under_way", "Requests that hold a place.", lambda: self.admission.taken)
-        gauge("queue_requests", "Requests that wait for the model.", self._waiting_requests)
-        gauge("queue_tokens", "Tokens that wait for the model.", self._waiting_tokens)
-
-    def _images(self) -> float:
+    def _count_images(self) -> float:
         try:
             return len(self.store)
         except Exception:  # storage fails in its own ways; the other numbers are known
             return math.nan
-
-    def _waiting_requests(self) -> int:
-        return self.batcher.waiting_requests
-
-    def _waiting_tokens(self) -> int:
-        return self.batcher.waiting_tokens
 
 
 def public_name(model: str) -> str:

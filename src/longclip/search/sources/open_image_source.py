@@ -10,9 +10,14 @@ from longclip.data.names import SEARCHED_SUFFIXES, Kind, kind_of
 from longclip.data.shard_list import expand_braces, find_shards
 from longclip.data.storage import WILDCARDS, file_info, is_url, matching, read_url
 from longclip.errors import SearchError
-from longclip.search.sources.folders import FileSource, FolderSource, JoinedSource
+from longclip.search.sources.file_sources import (
+    FileSource,
+    FolderSource,
+    JoinedSource,
+    StoragePattern,
+    StorageSource,
+)
 from longclip.search.sources.image_source import PART, SHARDS, ImageSource, Item, search_errors
-from longclip.search.sources.storage_source import StoragePattern, StorageSource
 from longclip.search.sources.table_source import CollectionSource, LinesSource, ParquetSource
 from longclip.search.sources.tar_source import TarSource, read_image, tar_images
 

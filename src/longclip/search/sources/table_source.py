@@ -15,7 +15,7 @@ from longclip.data.json_files import read_jsonl
 from longclip.data.storage import file_info, is_url, open_file
 from longclip.data.table import USUAL, find_picture, strings
 from longclip.errors import SearchError, UsageError
-from longclip.search.sources.folders import FileSource
+from longclip.search.sources.file_sources import FileSource
 from longclip.search.sources.image_source import PART, Item, Listing, Unlisted, search_errors
 
 _TEXTS = (*USUAL["long"], *USUAL["short"])

@@ -8,8 +8,16 @@ from longclip.data.names import SEARCHED_SUFFIXES
 from longclip.data.storage import file_info, is_url, read_part
 from longclip.data.tar import TarMember, read_members
 from longclip.errors import SearchError
-from longclip.search.sources.image_source import PART, Item, Listing, Unlisted, search_errors
-from longclip.search.sources.sidecars import MAX_CAPTION_BYTES, caption_beside, caption_of
+from longclip.search.sources.image_source import (
+    MAX_CAPTION_BYTES,
+    PART,
+    Item,
+    Listing,
+    Unlisted,
+    caption_beside,
+    caption_of,
+    search_errors,
+)
 
 
 class TarImage(NamedTuple):

@@ -10,7 +10,7 @@ from longclip.search.database.reader import Known, Reader
 from longclip.search.database.shard_table import IndexedShard
 from longclip.search.indexing.image_loader import KnownImage, NewImage
 from longclip.search.indexing.index_plan import ImageTask, IndexPlan
-from longclip.search.sources.folders import JoinedSource
+from longclip.search.sources.file_sources import JoinedSource
 from longclip.search.sources.image_source import (
     SHARDS,
     ImageSource,
