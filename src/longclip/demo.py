@@ -14,8 +14,8 @@ from longclip import scenes
 from longclip.data import ScenesCollection
 from longclip.evaluation import (
     EvaluationResult,
+    GalleryQuery,
     LengthCurve,
-    Query,
     evaluate,
     recall_by_length,
     results_tables,
@@ -195,7 +195,7 @@ def _report(config: DemoConfig, contestants: list[Contestant], seconds: float) -
     )
 
 
-def _gallery(base: Contestant, long_clip: Contestant) -> tuple[Query, ...]:
+def _gallery(base: Contestant, long_clip: Contestant) -> tuple[GalleryQuery, ...]:
     """Where the base model returns a wrong image and the long one the right one."""
     pool = base.long.long and base.long.long.pool
     assert pool

@@ -23,7 +23,7 @@ from longclip.evaluation.benchmarks import (
     locate,
     open_benchmark,
 )
-from longclip.evaluation.benchmarks.class_names import (
+from longclip.evaluation.benchmarks.zero_shot_sets import (
     CIFAR10_CLASSES,
     CIFAR100_CLASSES,
     imagenet_classes,

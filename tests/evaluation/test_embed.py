@@ -14,7 +14,7 @@ from longclip.errors import EncoderError, ImageError
 from longclip.evaluation import embed
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_images, embed_texts
-from longclip.evaluation.encoder import encoder_name, ranking_device
+from longclip.evaluation.encoders.encoder import encoder_name, ranking_device
 from tests.helpers.encoders import WIDTH, BagOfTokens, PaintedTexts, vector_of
 
 PICTURES = st.lists(st.sampled_from(["a car", "a tree", "two boats", "an old house", None]))

@@ -13,7 +13,8 @@ import longclip
 from longclip.errors import CheckpointError, EncoderError, ImageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_images, embed_texts
-from longclip.evaluation.encoders import CLIPEncoder, open_encoder, opening
+from longclip.evaluation.encoders import CLIPEncoder, open_encoder
+from longclip.evaluation.encoders import encoder as encoder_file
 from longclip.image.preprocess import Preprocess
 from longclip.model.convert import convert
 from longclip.model.identity import encoder_fingerprint
@@ -77,11 +78,13 @@ def test_anybody_can_plug_one_in(monkeypatch):
     module.mine, module.broken, module.other = mine, lambda rest, device: 1 / 0, lambda *_, **__: 5
     monkeypatch.setitem(sys.modules, "plugin", module)
     offered = [
-        EntryPoint(name, f"plugin:{name}", opening.ENTRY_POINTS)
+        EntryPoint(name, f"plugin:{name}", encoder_file.ENTRY_POINTS)
         for name in ("mine", "broken", "other", "lost")
     ]
     monkeypatch.setattr(
-        opening, "entry_points", lambda group: offered if group == "longclip.encoders" else []
+        encoder_file,
+        "entry_points",
+        lambda group: offered if group == "longclip.encoders" else [],
     )
     assert isinstance(open_encoder("mine:a/b:c", device="cuda:1"), BagOfTokens)
     assert opened == [("a/b:c", "cuda:1")]
@@ -113,7 +116,9 @@ def test_a_torchvision_for_another_torch_is_no_crash(monkeypatch):
     def broken(name):
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr("longclip.evaluation.encoders.batches.importlib.import_module", broken)
+    monkeypatch.setattr(
+        "longclip.evaluation.encoders.library_encoders.importlib.import_module", broken
+    )
     with pytest.raises(EncoderError, match=r"open_clip .*torchvision::nms.*pip install"):
         open_encoder("open_clip:ViT-B-32/openai")
 

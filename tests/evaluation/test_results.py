@@ -11,13 +11,13 @@ import torch
 
 from longclip.data.collection import Captions, LabelSet
 from longclip.evaluation import EvaluateConfig, EvaluationResult, evaluate, results_tables
-from longclip.evaluation.export import as_csv, as_latex, measurements
 from longclip.evaluation.results import (
     as_json,
     read_all_results,
     read_results,
     write_results,
 )
+from longclip.evaluation.tables import as_csv, as_latex, measurements
 from tests.helpers.encoders import BagOfTokens, PaintedTexts
 
 PICTURES = ("a red car", "a green tree", "two blue boats on a lake", "an old house", "a dog")

@@ -9,7 +9,7 @@ from PIL import Image
 from longclip.data.collection import Captions, LabelSet
 from longclip.errors import DataError
 from longclip.evaluation import EvaluateConfig
-from longclip.evaluation.encoder import Encoder
+from longclip.evaluation.encoders.encoder import Encoder
 from longclip.evaluation.session import Request, named, open_requests, run_session
 from longclip.report import model_report, render_report
 from tests.helpers.encoders import BagOfTokens, PaintedTexts

@@ -31,7 +31,7 @@ def benchmarks_command(
     from shutil import get_terminal_size
 
     from longclip.evaluation.benchmarks import BENCHMARKS, PUBLISHED, SUITES
-    from longclip.evaluation.benchmarks.opening import find_benchmark
+    from longclip.evaluation.benchmarks.catalogue import find_benchmark
 
     chosen = list(BENCHMARKS.values()) if name is None else [find_benchmark(name)]
     width = min(get_terminal_size().columns, _WIDEST)

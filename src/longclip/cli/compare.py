@@ -45,9 +45,8 @@ def compare_command(
     import shlex
     import sys
 
-    from longclip.evaluation.export import as_csv, as_latex, print_results
     from longclip.evaluation.results import read_all_results
-    from longclip.evaluation.tables import results_tables
+    from longclip.evaluation.tables import as_csv, as_latex, print_results, results_tables
     from longclip.report import model_report, write_report
     from longclip.util.files import write_text
 

@@ -88,8 +88,8 @@ def eval_command(
     from longclip.evaluation import results
     from longclip.evaluation.cache import EmbeddingCache
     from longclip.evaluation.encoders import open_encoder
-    from longclip.evaluation.export import as_csv, as_latex, print_results
     from longclip.evaluation.session import named, open_requests, run_session
+    from longclip.evaluation.tables import as_csv, as_latex, print_results
     from longclip.report import model_report, write_report
     from longclip.util.files import check_writable, write_text
     from longclip.util.hardware import pick_device, pick_dtype

@@ -37,8 +37,8 @@ def runs_command(
     plot:
         Draw losses, learning rates and evaluations there: a page (.html) or a picture (.svg).
     """
-    from longclip.runs import table
-    from longclip.runs.read import find_runs
+    from longclip.runs import runs_table
+    from longclip.runs.run_files import find_runs
     from longclip.util.files import check_writable
 
     if plot is not None:
@@ -47,13 +47,13 @@ def runs_command(
         check_writable(plot)
     runs = find_runs(directories or (Path("runs"),))
     if as_json:
-        print(table.as_json(runs))
+        print(runs_table.as_json(runs))
     else:
-        table.print_runs(runs, metric)
+        runs_table.print_runs(runs, metric)
         if compare:
-            table.print_comparison(runs)
+            runs_table.print_comparison(runs)
     if plot is not None:
-        from longclip.runs.curves import write_curves
+        from longclip.report.run_curves import write_curves
 
         write_curves(plot, runs)
         if not as_json:

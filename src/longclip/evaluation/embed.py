@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from longclip.data.collection import Collection
 from longclip.errors import EncoderError, ImageError, UsageError
 from longclip.evaluation.cache import EmbeddingCache, EmbeddingSpace, Kind
-from longclip.evaluation.encoder import (
+from longclip.evaluation.encoders.encoder import (
     Encoder,
     checked_rows,
     encoder_name,

@@ -10,13 +10,21 @@ from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.config import EvaluateConfig
 from longclip.evaluation.embed import ImageEmbeddings, embed_images, embed_texts
-from longclip.evaluation.encoder import Encoder
-from longclip.evaluation.pools import TextPool, long_texts, short_texts, text_pool
-from longclip.evaluation.probes.text_probes import TextProbes, probe_texts
-from longclip.evaluation.ranking import retrieval_recall
-from longclip.evaluation.results import EvaluationResult, TextRetrieval
-from longclip.evaluation.templates import IMAGENET_TEMPLATES
-from longclip.evaluation.zero_shot import ZeroShotResult, top1_accuracy, zero_shot_classifier
+from longclip.evaluation.encoders.encoder import Encoder
+from longclip.evaluation.ranking import (
+    TextPool,
+    long_texts,
+    retrieval_recall,
+    short_texts,
+    text_pool,
+)
+from longclip.evaluation.results import EvaluationResult, TextProbes, TextRetrieval, probe_texts
+from longclip.evaluation.zero_shot import (
+    IMAGENET_TEMPLATES,
+    ZeroShotResult,
+    top1_accuracy,
+    zero_shot_classifier,
+)
 from longclip.text.tokenizer import truncation
 from longclip.util.progress import SILENT, OnProgress
 
@@ -49,7 +57,7 @@ def evaluate(
 
     Raises:
         ValueError: where too many images cannot be read, or templates name an unknown label set.
-        longclip.evaluation.encoder.EncoderError: where the encoder gives no usable embeddings.
+        EncoderError: where the encoder gives no usable embeddings.
     """
     config = config or EvaluateConfig()
     label_sets = collection.label_sets() if "zero-shot" in config.tasks else ()

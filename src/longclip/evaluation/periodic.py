@@ -13,7 +13,7 @@ from PIL import Image
 from longclip.data import Captions, Collection, Columns, LabelSet
 from longclip.errors import UsageError
 from longclip.evaluation.config import EvaluateConfig
-from longclip.evaluation.encoders.own import CLIPEncoder
+from longclip.evaluation.encoders.encoder import CLIPEncoder
 from longclip.evaluation.measure import evaluate
 from longclip.evaluation.results import EvaluationResult, TextRetrieval
 from longclip.evaluation.session import open_requests

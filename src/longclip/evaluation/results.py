@@ -1,4 +1,7 @@
-"""Results of one model on one collection, in memory and as JSON that `longclip compare` reads."""
+"""Results of one model on one collection, in memory and as JSON that `longclip compare` reads.
+
+What recall hides, measured together on one pool of long texts.
+"""
 
 import json
 from collections import Counter
@@ -11,13 +14,31 @@ import torch
 
 from longclip import __version__
 from longclip.errors import UsageError
+from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import BadImage
-from longclip.evaluation.pools import TextPool
-from longclip.evaluation.probes.text_probes import TextProbes
-from longclip.evaluation.ranking import RetrievalRanks, RetrievalResult
+from longclip.evaluation.encoders.encoder import Encoder
+from longclip.evaluation.probes.details import DetailAccuracy, detail_accuracy
+from longclip.evaluation.probes.lengths import LengthCurve, recall_by_length
+from longclip.evaluation.probes.sentence_probes import SentenceProbes, sentence_probes
+from longclip.evaluation.probes.separation import Separation, separation
+from longclip.evaluation.ranking import RetrievalRanks, RetrievalResult, TextPool
 from longclip.evaluation.stats import RecallIntervals, bootstrap_recall, bootstrap_top1
 from longclip.evaluation.zero_shot import ZeroShotResult
 from longclip.util.files import write_text
+from longclip.util.progress import SILENT, OnProgress
+
+
+@dataclass(frozen=True)
+class TextProbes:
+    """How long texts are read, which sentences and details count, how far embeddings lie apart."""
+
+    lengths: LengthCurve
+    sentences: SentenceProbes
+    details: DetailAccuracy
+    separation: Separation
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: probe.to_json() for name, probe in vars(self).items()}
 
 
 @dataclass(frozen=True)
@@ -212,3 +233,49 @@ def read_results(path: Path) -> list[EvaluationResult]:
         raise UsageError(f"{path} holds no results of longclip eval: no {error}") from None
     except (UnicodeDecodeError, json.JSONDecodeError, TypeError, ValueError) as error:
         raise UsageError(f"{path} holds no results of longclip eval: {error}") from None
+
+
+TOKENS_KEPT = (5, 10, 15, 20, 30, 40, 50, 60, 75, 100, 125, 150, 200, 246)
+
+
+def probe_texts(
+    encoder: Encoder,
+    texts: Sequence[str],
+    image_of_text: torch.Tensor,
+    image_embeddings: torch.Tensor,
+    text_embeddings: torch.Tensor,
+    *,
+    cache: EmbeddingCache | None = None,
+    on_progress: OnProgress = SILENT,
+) -> TextProbes:
+    """All probes; embeddings and `image_of_text` as in `retrieval_recall`."""
+    return TextProbes(
+        lengths=recall_by_length(
+            encoder,
+            image_embeddings,
+            texts,
+            image_of_text,
+            tokens=TOKENS_KEPT,
+            cache=cache,
+            on_progress=on_progress,
+        ),
+        sentences=sentence_probes(
+            encoder,
+            image_embeddings,
+            texts,
+            image_of_text,
+            text_embeddings=text_embeddings,
+            cache=cache,
+            on_progress=on_progress,
+        ),
+        details=detail_accuracy(
+            encoder,
+            image_embeddings,
+            texts,
+            image_of_text,
+            text_embeddings=text_embeddings,
+            cache=cache,
+            on_progress=on_progress,
+        ),
+        separation=separation(image_embeddings, texts, text_embeddings, image_of_text),
+    )

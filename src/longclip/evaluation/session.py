@@ -19,7 +19,7 @@ from longclip.evaluation.benchmarks import (
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.config import EvaluateConfig
 from longclip.evaluation.disagreements import Disagreements, find_disagreements
-from longclip.evaluation.encoder import Encoder
+from longclip.evaluation.encoders.encoder import Encoder
 from longclip.evaluation.measure import evaluate
 from longclip.evaluation.results import EvaluationResult
 from longclip.spec import Task

@@ -26,7 +26,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.distributed.tensor import DTensor
 
 from longclip.errors import UsageError
-from longclip.runs.read import CHECKPOINT_PREFIX, CHECKPOINTS
+from longclip.runs.run_files import CHECKPOINT_PREFIX, CHECKPOINTS
 from longclip.training.distributed import World
 from longclip.util.files import write_text
 

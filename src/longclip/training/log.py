@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from longclip.errors import UsageError
-from longclip.runs.read import is_number
+from longclip.runs.run_files import is_number
 
 TENSORBOARD = "tensorboard"
 WANDB_ID = "wandb-id"

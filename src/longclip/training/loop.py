@@ -9,7 +9,7 @@ from typing import Any
 from longclip.data.collection import problems_of
 from longclip.errors import Preempted, TrainingError, UsageError
 from longclip.model import CLIP
-from longclip.runs.read import MODEL, last_checkpoint
+from longclip.runs.run_files import MODEL, last_checkpoint
 from longclip.training.checkpoint import RunCheckpoints, training_tensors
 from longclip.training.config import TrainConfig
 from longclip.training.data import Batch, Pairs, PixelStore, batches, open_store, reading_of

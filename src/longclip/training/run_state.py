@@ -8,7 +8,7 @@ from typing import Any
 
 from longclip import __version__
 from longclip.errors import UsageError
-from longclip.runs.read import CHECKPOINTS, CONFIG, METRICS
+from longclip.runs.run_files import CHECKPOINTS, CONFIG, METRICS
 from longclip.training.config import RENAMED, TrainConfig, resumable
 from longclip.training.distributed import World
 from longclip.training.log import forget

@@ -7,11 +7,11 @@ from longclip.util.lazy import export_lazily
 if TYPE_CHECKING:
     from longclip.evaluation.benchmarks.benchmark import Benchmark as Benchmark
     from longclip.evaluation.benchmarks.benchmark import OpenedBenchmark as OpenedBenchmark
+    from longclip.evaluation.benchmarks.benchmark import data_digest as data_digest
     from longclip.evaluation.benchmarks.catalogue import BENCHMARKS as BENCHMARKS
     from longclip.evaluation.benchmarks.catalogue import SUITES as SUITES
-    from longclip.evaluation.benchmarks.digest import data_digest as data_digest
-    from longclip.evaluation.benchmarks.opening import locate as locate
-    from longclip.evaluation.benchmarks.opening import open_benchmark as open_benchmark
+    from longclip.evaluation.benchmarks.catalogue import locate as locate
+    from longclip.evaluation.benchmarks.catalogue import open_benchmark as open_benchmark
     from longclip.evaluation.benchmarks.published import PUBLISHED as PUBLISHED
     from longclip.evaluation.benchmarks.published import PublishedNumbers as PublishedNumbers
 

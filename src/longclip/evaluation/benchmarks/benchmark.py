@@ -1,5 +1,6 @@
 """What a benchmark pins down."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from longclip.data.collection import Collection
 from longclip.data.layouts.file_collection import LayoutCollection
 from longclip.data.layouts.parquet import TableCollection, parquet_files
+from longclip.errors import ImageError
 from longclip.spec import Task
 
 Reader = Callable[[Path, str], LayoutCollection]
@@ -82,3 +84,31 @@ def or_parquet(
         return table(files, name) if files else reader(path, name)
 
     return open_either
+
+
+def data_digest(collection: Collection) -> str:
+    """Return the SHA-256 of the content of every image, its texts, and the labels, in order.
+
+    Two results with the same digest were measured on the same data, wherever the files lay
+    and whatever they were called. Every file is read once; nothing is decoded.
+    """
+    digest = hashlib.sha256()
+
+    def add(*parts: str) -> None:
+        for part in parts:
+            content = part.encode("utf-8", "surrogatepass")
+            # The length in front, so that no two different sequences look alike.
+            digest.update(len(content).to_bytes(8, "big") + content)
+
+    for index in range(len(collection)):
+        try:
+            key = collection.key(index)
+        except ImageError:
+            key = "unreadable"
+        texts = collection.captions(index)
+        add("image", key, "short", *texts.short, "long", *texts.long)
+    for labels in collection.label_sets():
+        add("labels", *labels.classes, "templates", *labels.templates)
+        for target in labels.targets:
+            digest.update(target.to_bytes(8, "big"))
+    return digest.hexdigest()

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from longclip.util.lazy import export_lazily
 
 if TYPE_CHECKING:
-    from longclip.evaluation.encoders.opening import open_encoder as open_encoder
-    from longclip.evaluation.encoders.own import CLIPEncoder as CLIPEncoder
+    from longclip.evaluation.encoders.encoder import CLIPEncoder as CLIPEncoder
+    from longclip.evaluation.encoders.encoder import open_encoder as open_encoder
     from longclip.evaluation.encoders.precomputed import PrecomputedEncoder as PrecomputedEncoder
     from longclip.evaluation.encoders.precomputed import export_inputs as export_inputs
 

@@ -22,8 +22,8 @@ from PIL import Image
 
 from longclip.data.collection import Collection
 from longclip.errors import EncoderError, ImageError
-from longclip.evaluation.pools import long_texts, short_texts
-from longclip.evaluation.templates import IMAGENET_TEMPLATES
+from longclip.evaluation.ranking import long_texts, short_texts
+from longclip.evaluation.zero_shot import IMAGENET_TEMPLATES
 from longclip.util.files import write_text
 
 _LISTS = {"images": "key", "texts": "text"}

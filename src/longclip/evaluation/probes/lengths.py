@@ -9,7 +9,7 @@ import torch
 from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
-from longclip.evaluation.encoder import Encoder
+from longclip.evaluation.encoders.encoder import Encoder
 from longclip.evaluation.ranking import retrieval_recall
 from longclip.spec import SPECIAL_TOKENS
 from longclip.text.spans import word_spans

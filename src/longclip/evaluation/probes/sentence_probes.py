@@ -12,7 +12,7 @@ import torch
 from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
-from longclip.evaluation.encoder import Encoder
+from longclip.evaluation.encoders.encoder import Encoder
 from longclip.evaluation.ranking import RetrievalResult, retrieval_recall
 from longclip.text.sentences import split_sentences
 from longclip.util.progress import SILENT, OnProgress

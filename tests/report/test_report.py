@@ -9,12 +9,12 @@ from PIL import Image
 
 from longclip.data.collection import Captions, LabelSet
 from longclip.evaluation import (
-    Answer,
     Cell,
     Evidence,
+    GalleryAnswer,
+    GalleryQuery,
     LengthCurve,
     Mark,
-    Query,
     ResultsTable,
     Row,
     evaluate,
@@ -35,8 +35,8 @@ def curve(tokens):
 def query(text="Red car. Blue <b> lamp & tree.", cut=15, size=(8, 6)):
     evidence = Evidence(text, 0.1, (Mark(0, 8, -0.1), Mark(9, 30, 0.2)), (Mark(9, 13, 0.1),))
     image = Image.new("RGB", size, "red")
-    answers = (Answer(NASTY, image, False, NASTY), Answer("B", image, True, "a lamp"))
-    return Query(evidence, answers, cut)
+    answers = (GalleryAnswer(NASTY, image, False, NASTY), GalleryAnswer("B", image, True, "a lamp"))
+    return GalleryQuery(evidence, answers, cut)
 
 
 def full(text=NASTY):

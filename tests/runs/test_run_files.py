@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longclip.runs.read import (
+from longclip.runs.run_files import (
     differing_settings,
     duration,
     find_runs,

@@ -1,0 +1,218 @@
+"""From what a user types to an encoder.
+
+The little that an evaluation asks of a model.
+
+Our own models, with a name, a fingerprint and preprocessing in the decoding threads.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from longclip import __version__
+from longclip.errors import EncoderError
+from longclip.evaluation.encoders.library_encoders import (
+    open_openclip,
+    open_sentence_transformers,
+    open_transformers,
+    opening,
+)
+from longclip.evaluation.encoders.precomputed import PrecomputedEncoder
+from longclip.model import CLIP, load
+from longclip.model.identity import encoder_fingerprint
+from longclip.text.tokenizer import TruncationWarning, tokenize
+
+Rows: TypeAlias = torch.Tensor | NDArray[np.floating[Any]]
+"""[N, D] of any floating-point type, on any device, not necessarily of length one."""
+
+
+class Encoder(Protocol):
+    """Two towers into one space. `longclip.CLIP` is one; so is anything with these three names.
+
+    Read where an encoder has them:
+
+    - `name: str` is what errors call it; else the name of its class.
+    - `fingerprint: str` is the identity of its weights and settings. Embeddings are kept in an
+      `EmbeddingCache` only under a fingerprint: whatever changes an embedding must change it.
+    - `device`: where similarities are to be computed; else the CPU.
+    - `prepare(image)` turns one picture into what `encode_image` is handed in its place. It is
+      called in the threads that decode pictures, so resizing there costs the model no time.
+    """
+
+    @property
+    def context_length(self) -> int | None:
+        """Tokens per text, BOS and EOT among them; longer texts are cut. None: no known limit."""
+        ...
+
+    def encode_text(self, texts: Sequence[str], /) -> Rows:
+        """Strings to [N, D]."""
+        ...
+
+    def encode_image(self, images: Sequence[Image.Image], /) -> Rows:
+        """RGB pictures of any size to [N, D]."""
+        ...
+
+
+def encoder_name(encoder: Encoder) -> str:
+    """What to call it in errors."""
+    return str(getattr(encoder, "name", "") or type(encoder).__name__)
+
+
+def fingerprint_of(encoder: Encoder) -> str:
+    """The identity of its weights and settings; empty where it has none."""
+    return str(getattr(encoder, "fingerprint", "") or "")
+
+
+def ranking_device(encoder: Encoder) -> torch.device:
+    """Where its embeddings are compared: its own device, where ranking in float64 works there."""
+    device = torch.device(getattr(encoder, "device", None) or "cpu")
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def checked_rows(encoder: Encoder, rows: Rows, items: Sequence[str]) -> NDArray[np.float32]:
+    """As float32 [len(items), D] in main memory; `items` says in errors what was embedded."""
+    name = encoder_name(encoder)
+    if not isinstance(rows, torch.Tensor):
+        array = np.asarray(rows)
+        # Torch takes only arrays of the machine's byte order.
+        rows = torch.from_numpy(array.astype(np.float32) if array.dtype.kind == "f" else array)
+    if rows.ndim != 2 or len(rows) != len(items) or not rows.is_floating_point():
+        raise EncoderError(
+            f"{name} gives {rows.dtype} {list(rows.shape)} for {len(items)} inputs; an encoder "
+            f"gives one row of floating-point numbers per input: [{len(items)}, D]"
+        )
+    rows = rows.detach().to("cpu", torch.float32)
+    bad = (~rows.isfinite().all(1)).nonzero().flatten().tolist()
+    if bad:
+        raise EncoderError(
+            f"{name}: the embedding of {items[bad[0]]} is not finite (row {bad[0]}, one of "
+            f"{len(bad)} of {len(rows)}); look for a broken checkpoint or an overflow in half "
+            "precision"
+        )
+    return rows.numpy()
+
+
+class CLIPEncoder:
+    """A `longclip.CLIP` whose weights will not change any more."""
+
+    def __init__(self, model: CLIP, name: str) -> None:
+        self.model = model
+        self.name = name
+
+    @property
+    def context_length(self) -> int:
+        """That of the model."""
+        return self.model.context_length
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Computed on first use."""
+        settings = {
+            "library": f"longclip {__version__}",
+            "config": self.model.config.to_json(),
+            "preprocess": self.model.preprocess.to_json(),
+        }
+        return encoder_fingerprint(self.model, settings, self._tokenize, self.prepare)
+
+    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Resized and cropped: uint8 [image_size, image_size, 3]."""
+        return self.model.preprocess.pixels(image)
+
+    def encode_text(self, texts: Sequence[str], /) -> torch.Tensor:
+        """float32 [N, D]."""
+        return self.model.encode_text(texts)
+
+    def encode_image(self, images: Sequence[Image.Image | NDArray[np.uint8]], /) -> torch.Tensor:
+        """Pictures, or what `prepare` made of them, to float32 [N, D]."""
+        rows = [self.prepare(x) if isinstance(x, Image.Image) else x for x in images]
+        return self.model.encode_pixels(torch.from_numpy(np.stack(rows)))
+
+    def _tokenize(self, texts: list[str]) -> torch.Tensor:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TruncationWarning)
+            return tokenize(texts, context_length=self.context_length)
+
+
+ENTRY_POINTS = "longclip.encoders"
+"""The group under which other packages offer encoders: a name, and a callable that takes what
+stands behind `NAME:` and `device=`, and returns an `Encoder`."""
+
+_LIBRARIES: dict[str, Callable[..., Encoder]] = {
+    "transformers": open_transformers,
+    "open_clip": open_openclip,
+    "sentence-transformers": open_sentence_transformers,
+}
+_ARRAYS = "npy"
+
+
+def open_encoder(
+    spec: str,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    batch_size: int = 64,
+) -> Encoder:
+    """Open an encoder.
+
+    Args:
+        spec: what `longclip.load` takes; or `transformers:NAME_OR_DIRECTORY`,
+            `open_clip:ARCHITECTURE/WEIGHTS` (or `open_clip:local-dir:DIRECTORY`),
+            `sentence-transformers:NAME_OR_DIRECTORY`, `npy:DIRECTORY` (arrays, see
+            `export_inputs`); or `NAME:…` of a package that offers NAME (`ENTRY_POINTS`).
+        device: where it runs; arrays stay in main memory.
+        dtype: of the weights; float32 where None.
+        batch_size: texts per forward pass in other libraries.
+
+    Raises:
+        EncoderError: where there is no such encoder, a library is missing, or it does not load.
+        longclip.checkpoints.CheckpointError: as `longclip.load`.
+    """
+    dtype = dtype or torch.float32
+    prefix, colon, rest = spec.partition(":")
+    if prefix in _LIBRARIES and colon:
+        return _LIBRARIES[prefix](rest, device=device, dtype=dtype, batch_size=batch_size)
+    if prefix == _ARRAYS and colon:
+        return PrecomputedEncoder(rest)
+    plugins = {found.name: found for found in entry_points(group=ENTRY_POINTS)}
+    if prefix in plugins and colon:
+        return _plugged_in(plugins[prefix], spec, rest, device)
+    # A single letter is a drive of Windows.
+    if colon and len(prefix) > 1 and "/" not in prefix:
+        known = ", ".join(f"{name}:" for name in (*_LIBRARIES, _ARRAYS, *sorted(plugins)))
+        raise EncoderError(
+            f"no encoder {spec!r}: {prefix!r} is none of {known}; a model of ours has no prefix "
+            "(a file with a colon in its name is reached as ./NAME)"
+        )
+    model = load(spec, dtype=dtype, device=device)
+    if not model.config.whole:
+        raise EncoderError(f"{spec} is one tower alone; an evaluation takes a model with both")
+    return CLIPEncoder(model, spec)
+
+
+def _plugged_in(plugin: EntryPoint, spec: str, rest: str, device: str) -> Encoder:
+    with opening(spec, hint=f"this encoder comes from {plugin.value}"):
+        encoder: Any = plugin.load()(rest, device=device)
+    lacking = [
+        name
+        for name in ("context_length", "encode_text", "encode_image")
+        if not hasattr(encoder, name)
+    ]
+    if lacking:
+        raise EncoderError(
+            f"{spec}: what {plugin.value} gives has no {' and no '.join(lacking)}, so it is no "
+            "longclip.evaluation.Encoder"
+        )
+    found: Encoder = encoder
+    return found
