@@ -46,11 +46,8 @@ def generate_command(
     """
     import json
 
-    from longclip.util.libraries import require_libraries
-    from longclip.util.progress import progress_display
-
-    require_libraries("diffusion")
     from longclip.diffusion.generation import generate
+    from longclip.util.progress import progress_display
 
     if options.prompt == "-":
         options = replace(options, prompt=sys.stdin.read().strip())

@@ -1,5 +1,6 @@
-"""From a prompt to pictures: with the encoders a pipeline came with, and with long ones."""
+"""Pictures of a prompt, by the text encoders that a pipeline came with and by long ones."""
 
+import functools
 import importlib.metadata
 import inspect
 import warnings
@@ -13,17 +14,16 @@ from PIL import Image
 
 from longclip import __version__
 from longclip.diffusion.comparison import Side, side_by_side
-from longclip.diffusion.conditioning import Conditioning, encode
+from longclip.diffusion.conditioning import encode
 from longclip.diffusion.config import GenerateConfig
 from longclip.diffusion.patch import apply
-from longclip.diffusion.pictures import write_png
+from longclip.diffusion.pictures import caption, picture_paths, write_png
 from longclip.diffusion.pipeline import open_pipeline, text_slots
-from longclip.diffusion.prompt_view import Reader, windows_of
-from longclip.diffusion.text_readers import pipeline_readers
+from longclip.diffusion.prompt_view import windows_of
+from longclip.diffusion.text_readers import TextReader, pipeline_readers
 from longclip.diffusion.windows import PromptCut, quiet_about_cuts
-from longclip.errors import UsageError
-from longclip.spec import Overflow
-from longclip.util.files import check_writable
+from longclip.spec import SPECIAL_TOKENS, Overflow
+from longclip.util.libraries import require_libraries
 from longclip.util.progress import SILENT, OnProgress
 
 
@@ -32,8 +32,8 @@ class Written:
     """A picture on disk.
 
     Attributes:
-        path: where.
-        facts: what its text chunk says.
+        path: of the file.
+        facts: everything it was made from, as its text chunk has it.
     """
 
     path: Path
@@ -52,19 +52,20 @@ def generate(
     """Make pictures with long text encoders.
 
     Args:
-        config: what.
+        config: the prompt, the models and the settings.
         out: a .png file; with several pictures `-1`, `-2` … is added to its name.
         compare: draw each prompt with the original encoders, too, from the same noise, and put the
             two side by side, with the prompt and what was cut from it below.
         overwrite: replace files that are there.
         download: fetch weights that are not on this machine.
-        on_progress: told of each denoising step.
+        on_progress: called after each denoising step.
 
     Raises:
-        ValueError: if weights are missing (`MissingWeightsError`, with what to fetch), are
-            pickled, or do not fit; or if a file is there already.
+        UsageError: if a library or a weight is missing (`MissingWeightsError`, with what to
+            fetch), weights are pickled or do not fit, or a file is there already.
     """
-    paths = _paths(out, config.count, overwrite=overwrite)
+    require_libraries("diffusion")
+    paths = picture_paths(out, config.count, overwrite=overwrite)
     pipeline = open_pipeline(
         config.model,
         dtype=config.chosen_dtype,
@@ -73,39 +74,37 @@ def generate(
         revision=config.revision,
         download=download,
     )
-    originals = []
     original_reader = pipeline_readers(pipeline)[0]
+    originals: list[Image.Image] = []
     if compare:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PromptCut)  # the picture says it
-            originals = list(draw(config, pipeline, "warn", "original encoder", on_progress))
+            warnings.simplefilter("ignore", PromptCut)  # the picture shows what is cut
+            originals = list(_draw(config, pipeline, "warn", "original encoder", on_progress))
     apply(pipeline, text_encoder=config.text_encoder, text_encoder_2=config.text_encoder_2)
     reader = pipeline_readers(pipeline)[0]
     written = []
-    for number, image in enumerate(
-        draw(config, pipeline, config.overflow, "long encoder", on_progress)
-    ):
-        facts = facts_of(config, pipeline, config.seed + number, image)
+    images = _draw(config, pipeline, config.overflow, "long encoder", on_progress)
+    for number, image in enumerate(images):
+        facts = _facts(config, pipeline, config.seed + number, image)
         if compare:
             left = _side(config, "Original encoder", originals[number], original_reader)
             right = _side(config, "Long encoder", image, reader, chunks=config.overflow == "chunk")
             windows = windows_of(config.prompt, reader, weights=config.weights)
-            texts = [window.text for window in windows]
-            image = side_by_side(left, right, texts, _footer(facts))
+            image = side_by_side(left, right, [window.text for window in windows], caption(facts))
             facts |= {"compared_with": "the original encoders, on the left"}
         write_png(paths[number], image, facts)
         written.append(Written(paths[number], facts))
     return written
 
 
-def draw(
+def _draw(
     config: GenerateConfig,
     pipeline: Any,
     overflow: Overflow,
     stage: str,
     on_progress: OnProgress,
 ) -> Iterator[Image.Image]:
-    """One picture after the other, by a pipeline as it is now.
+    """Yield one picture after the other, by a pipeline with the encoders that it has now.
 
     Warns:
         PromptCut: once, if the prompt is too long for its encoders and `overflow` is "warn".
@@ -121,55 +120,44 @@ def draw(
             weights=config.weights,
             overflow=overflow,
         )
+    size = {"width": config.width, "height": config.height}
+
+    def report(stage: str, _: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        on_progress(stage, step + 1, config.steps)
+        return tensors
+
     for number in range(config.count):
         of = f", picture {number + 1} of {config.count}" if config.count > 1 else ""
-        yield _one(config, pipeline, conditioning, config.seed + number, stage + of, on_progress)
-
-
-def _one(
-    config: GenerateConfig,
-    pipeline: Any,
-    conditioning: Conditioning,
-    seed: int,
-    stage: str,
-    on_progress: OnProgress,
-) -> Image.Image:
-    def on_step(_: Any, step: int, __: Any, values: dict[str, Any]) -> dict[str, Any]:
-        on_progress(stage, step + 1, config.steps)
-        return values
-
-    on_progress(stage, 0, config.steps)
-    size = {"width": config.width, "height": config.height}
-    result = pipeline(
-        **conditioning.kwargs,
-        **{name: value for name, value in size.items() if value is not None},
-        num_inference_steps=config.steps,
-        guidance_scale=_guidance(config, pipeline),
-        generator=torch.Generator("cpu").manual_seed(seed),
-        callback_on_step_end=on_step,
-    )
-    if any(getattr(result, "nsfw_content_detected", None) or ()):
-        warnings.warn(
-            f"the pipeline's safety checker has made the picture of seed {seed} black",
-            stacklevel=2,
+        on_progress(stage + of, 0, config.steps)
+        seed = config.seed + number
+        result = pipeline(
+            **conditioning.kwargs,
+            **{name: value for name, value in size.items() if value is not None},
+            num_inference_steps=config.steps,
+            guidance_scale=guidance,
+            # On the CPU, whose noise is the same whatever device draws.
+            generator=torch.Generator("cpu").manual_seed(seed),
+            callback_on_step_end=functools.partial(report, stage + of),
         )
-    image: Image.Image = result.images[0]
-    return image
+        if any(getattr(result, "nsfw_content_detected", None) or ()):
+            warnings.warn(
+                f"the pipeline's safety checker has made the picture of seed {seed} black",
+                stacklevel=2,
+            )
+        yield result.images[0]
 
 
-def facts_of(
-    config: GenerateConfig, pipeline: Any, seed: int, image: Image.Image
-) -> dict[str, Any]:
-    """Everything that a picture was made from."""
+def _facts(config: GenerateConfig, pipeline: Any, seed: int, image: Image.Image) -> dict[str, Any]:
+    """Return everything that a picture was made from."""
     names = [slot.name for slot in text_slots(pipeline)]
     return {
         "prompt": config.prompt,
         "negative": config.negative or "",
-        "model": _shown(config.model),
+        "model": _public_name(config.model),
         "revision": config.revision,
         "pipeline": type(pipeline).__name__,
         "text_encoders": {
-            name: _shown(getattr(config, name) or "its own, stretched") for name in names
+            name: _public_name(getattr(config, name) or "its own, stretched") for name in names
         },
         "context_length": pipeline_readers(pipeline)[0].context_length,
         "seed": seed,
@@ -192,51 +180,34 @@ def facts_of(
     }
 
 
-def _shown(name: str) -> str:
-    """A model's name as pictures show it: they are passed on, and paths are nobody's business."""
+def _public_name(name: str) -> str:
+    """Return a model's name without the path to it: pictures are passed on, paths are private."""
     return Path(name).resolve().name if Path(name).exists() else name
 
 
 def _guidance(config: GenerateConfig, pipeline: Any) -> float:
+    """Return the guidance scale, which is the pipeline's own default where none is given."""
     if config.guidance is not None:
         return config.guidance
     return float(inspect.signature(pipeline.__call__).parameters["guidance_scale"].default)
 
 
 def _side(
-    config: GenerateConfig, name: str, image: Image.Image, reader: Reader, *, chunks: bool = False
+    config: GenerateConfig,
+    name: str,
+    image: Image.Image,
+    reader: TextReader,
+    *,
+    chunks: bool = False,
 ) -> Side:
-    """A picture, and how much of the prompt was read for it."""
+    """Return a picture with how much of the prompt was read for it."""
     windows = windows_of(config.prompt, reader, weights=config.weights)
     counts = [len(window.ids) for window in windows]
-    room = max(counts) if chunks else reader.context_length - 2
+    limit = max(counts) if chunks else reader.context_length - SPECIAL_TOKENS
     return Side(
         title=f"{name}, {reader.context_length} tokens",
         image=image,
         tokens=sum(counts),
-        tokens_read=sum(min(count, room) for count in counts),
-        read_to=tuple(window.cut_at(room + 2) for window in windows),
+        tokens_read=sum(min(count, limit) for count in counts),
+        read_to=tuple(window.cut_at(limit + SPECIAL_TOKENS) for window in windows),
     )
-
-
-def _footer(facts: dict[str, Any]) -> str:
-    parts = [
-        facts["model"],
-        *(f"{name}: {source}" for name, source in facts["text_encoders"].items()),
-        f"seed {facts['seed']}, {facts['steps']} steps, guidance {facts['guidance']:g}",
-    ]
-    if facts["negative"]:
-        parts.append(f"negative: {facts['negative']}")
-    return " · ".join(parts)
-
-
-def _paths(out: Path, count: int, *, overwrite: bool) -> list[Path]:
-    if out.suffix.lower() != ".png":
-        raise UsageError(f"--out {out}: name a file that ends in .png")
-    numbered = [out.with_stem(f"{out.stem}-{number}") for number in range(1, count + 1)]
-    paths = [out] if count == 1 else numbered
-    for path in paths:
-        check_writable(path)
-        if path.exists() and not overwrite:
-            raise UsageError(f"{path} is there already; name another file or add --overwrite")
-    return paths

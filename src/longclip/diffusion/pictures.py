@@ -1,4 +1,4 @@
-"""Pictures on disk that say how they were made."""
+"""PNG files that hold how they were made, and the words for it."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,25 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from longclip.errors import UsageError
-from longclip.util.files import atomic_path
+from longclip.util.files import atomic_path, check_writable
+
+
+def picture_paths(out: Path, count: int, *, overwrite: bool) -> list[Path]:
+    """Return the files of `count` pictures: `out` itself, or `out` with `-1`, `-2` … in its name.
+
+    Raises:
+        UsageError: if it is no .png file, a file is there and not to be overwritten, or none can
+            be written.
+    """
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"--out {out}: name a file that ends in .png")
+    numbered = [out.with_stem(f"{out.stem}-{number}") for number in range(1, count + 1)]
+    paths = [out] if count == 1 else numbered
+    for path in paths:
+        check_writable(path)
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} is there already; name another file or add --overwrite")
+    return paths
 
 
 def write_png(path: Path, image: Image.Image, facts: Mapping[str, Any]) -> None:
@@ -19,9 +37,9 @@ def write_png(path: Path, image: Image.Image, facts: Mapping[str, Any]) -> None:
     Diffusion web UI knows, as it writes them, so that programs which read its pictures read these.
 
     Args:
-        path: where.
+        path: of the file.
         image: the picture.
-        facts: as `generating.facts_of` makes them.
+        facts: everything it was made from, as `generation.generate` returns it.
     """
     chunks = PngInfo()
     chunks.add_text("parameters", parameters(facts))
@@ -31,10 +49,10 @@ def write_png(path: Path, image: Image.Image, facts: Mapping[str, Any]) -> None:
 
 
 def read_facts(path: str | Path) -> dict[str, Any]:
-    """What `write_png` wrote.
+    """Read from a picture everything it was made from: prompt, seed, model, encoders, versions …
 
     Raises:
-        ValueError: if the picture says nothing of the kind.
+        UsageError: if the picture has no such text chunk.
     """
     with Image.open(path) as image:
         text = getattr(image, "text", {}).get("longclip")
@@ -45,7 +63,7 @@ def read_facts(path: str | Path) -> dict[str, Any]:
 
 
 def parameters(facts: Mapping[str, Any]) -> str:
-    """The facts in the Stable Diffusion web UI's words."""
+    """Return the facts in the Stable Diffusion web UI's words."""
     settings = {
         "Steps": facts["steps"],
         "Sampler": facts["scheduler"],
@@ -55,7 +73,7 @@ def parameters(facts: Mapping[str, Any]) -> str:
         "Model": Path(facts["model"]).name,
     }
     if facts["clip_skip"] is not None:
-        # There 1 is the last layer, where diffusers has None and calls the one before it 1.
+        # The web UI calls the last layer 1; diffusers calls it None, and the one before it 1.
         settings["Clip skip"] = facts["clip_skip"] + 1
     settings["Version"] = f"longclip {facts['versions']['longclip']}"
     lines = [facts["prompt"]]
@@ -63,3 +81,15 @@ def parameters(facts: Mapping[str, Any]) -> str:
         lines.append(f"Negative prompt: {facts['negative']}")
     lines.append(", ".join(f"{name}: {value}" for name, value in settings.items()))
     return "\n".join(lines)
+
+
+def caption(facts: Mapping[str, Any]) -> str:
+    """Return the facts that stand below two pictures of a prompt, on one line."""
+    parts = [
+        facts["model"],
+        *(f"{name}: {source}" for name, source in facts["text_encoders"].items()),
+        f"seed {facts['seed']}, {facts['steps']} steps, guidance {facts['guidance']:g}",
+    ]
+    if facts["negative"]:
+        parts.append(f"negative: {facts['negative']}")
+    return " · ".join(parts)

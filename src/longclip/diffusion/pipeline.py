@@ -9,6 +9,7 @@ while a pipeline's parts change.
 """
 
 import importlib
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +17,12 @@ from typing import Any
 
 import torch
 
-from longclip.diffusion.libraries import quiet_libraries
 from longclip.diffusion.pipeline_files import choose_local, pipeline_directory, require_here
 from longclip.errors import UsageError
 from longclip.util.hardware import moving_to
 from longclip.util.libraries import require_libraries
 
-SUPPORTED = "Stable Diffusion 1.x and 2.x, and SDXL (base and refiner)"
+_SUPPORTED = "Stable Diffusion 1.x and 2.x, and SDXL (base and refiner)"
 
 # The text towers that a CLIP can stand in for; T5, ChatGLM and others are something else.
 _CLIP_TEXT = "clip_text_model"
@@ -46,7 +46,7 @@ SECOND = Slot("text_encoder_2", "tokenizer_2")
 
 
 def is_xl(pipeline: Any) -> bool:
-    """Whether a pipeline reads its encoders as SDXL does.
+    """Return whether a pipeline reads its encoders as SDXL does.
 
     SDXL takes each encoder's second to last layer without the final LayerNorm, side by side, and
     the last encoder's pooled vector; SD takes the last layer with LayerNorm. SD 2 is no exception:
@@ -56,12 +56,12 @@ def is_xl(pipeline: Any) -> bool:
 
 
 def text_slots(pipeline: Any) -> tuple[Slot, ...]:
-    """The text encoders that are there, in the order in which they are read.
+    """Return the text encoders that are there, in the order in which they are read.
 
     The SDXL refiner has only the second.
 
     Raises:
-        ValueError: if the pipeline is of another kind (SD 3, Flux, PixArt …), or was loaded
+        UsageError: if the pipeline is of another kind (SD 3, Flux, PixArt …), or was loaded
             without its text encoders.
     """
     slots = (FIRST, SECOND) if is_xl(pipeline) else (FIRST,)
@@ -71,12 +71,15 @@ def text_slots(pipeline: Any) -> tuple[Slot, ...]:
         hasattr(pipeline, "unet")
         and hasattr(pipeline, "encode_prompt")
         and not hasattr(pipeline, "text_encoder_3")
-        and all(_is_clip(encoders[slot]) for slot in there)
+        and all(
+            getattr(getattr(encoders[slot], "config", None), "model_type", None) == _CLIP_TEXT
+            for slot in there
+        )
     )
     if not known:
         raise UsageError(
             f"{type(pipeline).__name__} does not read its prompts with CLIP alone, around a U-Net; "
-            f"longclip.diffusion knows {SUPPORTED}, with their image-to-image, inpainting and "
+            f"longclip.diffusion knows {_SUPPORTED}, with their image-to-image, inpainting and "
             "ControlNet pipelines"
         )
     # The last encoder is the one that every family needs; SDXL's first is missing in the refiner.
@@ -94,25 +97,24 @@ def text_slots(pipeline: Any) -> tuple[Slot, ...]:
     return there
 
 
-def _is_clip(encoder: Any) -> bool:
-    return getattr(getattr(encoder, "config", None), "model_type", None) == _CLIP_TEXT
-
-
 @contextmanager
 def offloading_off(pipeline: Any, slots: tuple[Slot, ...]) -> Iterator[None]:
-    """Takes offloading off and puts it back on what is in the slots then, on the same device.
+    """Take offloading off, and put it back on what is in the slots then, on the same device.
 
     Raises:
-        ValueError: if the pipeline is spread over devices by a device map.
+        UsageError: if the pipeline is spread over devices by a device map.
     """
-    hooked = [part for part in _modules(pipeline) if hasattr(part, "_hf_hook")]
+    modules = [part for part in pipeline.components.values() if hasattr(part, "named_parameters")]
+    hooked = [module for module in modules if hasattr(module, "_hf_hook")]
     if hooked and getattr(pipeline, "hf_device_map", None) is not None:
         raise UsageError(
             "this pipeline is spread over devices by its device_map; "
             "call pipeline.reset_device_map() first, and place it again afterwards"
         )
-    whole = any(_moves_whole_models(part._hf_hook) for part in hooked)
+    whole_models = False
     if hooked:
+        hooks: Any = importlib.import_module("accelerate.hooks")
+        whole_models = any(isinstance(module._hf_hook, hooks.CpuOffload) for module in hooked)
         device = pipeline._execution_device
         pipeline.remove_all_hooks()
     groups = {slot.name: _take_group_offloading(getattr(pipeline, slot.name)) for slot in slots}
@@ -121,24 +123,17 @@ def offloading_off(pipeline: Any, slots: tuple[Slot, ...]) -> Iterator[None]:
     finally:
         for name, config in groups.items():
             if config is not None:
-                _group_offload(getattr(pipeline, name), config)
-        if whole:
+                from diffusers.hooks import group_offloading
+
+                group_offloading._apply_group_offloading(getattr(pipeline, name), config)
+        if whole_models:
             pipeline.enable_model_cpu_offload(device=device)
         elif hooked:
             pipeline.enable_sequential_cpu_offload(device=device)
 
 
-def _modules(pipeline: Any) -> list[Any]:
-    return [part for part in pipeline.components.values() if hasattr(part, "named_parameters")]
-
-
-def _moves_whole_models(hook: Any) -> bool:
-    hooks: Any = importlib.import_module("accelerate.hooks")
-    return isinstance(hook, hooks.CpuOffload)
-
-
 def _take_group_offloading(encoder: Any) -> Any:
-    """The settings of an encoder's group offloading, which it then has no more; None without."""
+    """Take group offloading off an encoder and return its settings; None where there is none."""
     try:
         from diffusers.hooks import group_offloading as group
         from diffusers.hooks.hooks import HookRegistry
@@ -157,13 +152,26 @@ def _take_group_offloading(encoder: Any) -> Any:
     return hook.config
 
 
-def _group_offload(encoder: Any, config: Any) -> None:
-    from diffusers.hooks import group_offloading as group
-
-    group._apply_group_offloading(encoder, config)
-
-
-_HALF = (torch.float16, torch.bfloat16)
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keep back progress bars and advice while something is imported or loaded."""
+    logging: Any = importlib.import_module("transformers.utils.logging")
+    verbosity, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    # Before diffusers is imported, which logs what it does without.
+    logging.set_verbosity_error()
+    logging_of_diffusers: Any = importlib.import_module("diffusers.utils.logging")
+    logging.disable_progress_bar()
+    logging_of_diffusers.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            # diffusers 0.35 does not know the option by its new name, `dtype`.
+            warnings.filterwarnings("ignore", message=".*torch_dtype.*")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        logging_of_diffusers.enable_progress_bar()
+        if shown:
+            logging.enable_progress_bar()
 
 
 def open_pipeline(
@@ -181,19 +189,19 @@ def open_pipeline(
         model: a directory or a hub id.
         dtype: of the weights. For one of two bytes the smaller float16 files are taken where there
             are some.
-        device: where they go.
-        encoders: models that will be put into it, as `longclip.load` takes them: what is lacking
-            on this machine is said for all at once.
+        device: the one that the weights are moved to.
+        encoders: models that will be put into it, as `longclip.load` takes them: one message names
+            everything that is lacking on this machine.
         revision: branch, tag or commit of the pipeline on the hub.
         download: fetch what is not on this machine.
 
     Raises:
-        ValueError: if weights are missing (`MissingWeightsError`, with what to fetch) or are
+        UsageError: if weights are missing (`MissingWeightsError`, with what to fetch) or are
             pickled, the pipeline is of a kind that longclip does not know, or there is no such
             device.
     """
     require_libraries("diffusion")
-    half = dtype in _HALF
+    half = dtype in (torch.float16, torch.bfloat16)
     require_here(
         pipelines=[model], encoders=encoders, half=half, revision=revision, download=download
     )

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from longclip.diffusion.prompt_view import PromptView, Reader, Window, limits_of
+from longclip.diffusion.prompt_view import PromptView, Window, limits_of
+from longclip.diffusion.text_readers import TextReader
 from longclip.util.terminal import print_line
 
 # What lies behind the first cut, behind the second, and so on.
@@ -55,9 +56,9 @@ def _print_syntax(view: PromptView, console: Console, *, weights: bool) -> None:
     )
 
 
-def _grouped(view: PromptView) -> list[tuple[str, Reader, tuple[Window, ...]]]:
+def _grouped(view: PromptView) -> list[tuple[str, TextReader, tuple[Window, ...]]]:
     """Encoders that read the same are shown once."""
-    groups: list[tuple[list[str], Reader, tuple[Window, ...]]] = []
+    groups: list[tuple[list[str], TextReader, tuple[Window, ...]]] = []
     for reader, windows in view.encoders:
         for names, other, same in groups:
             alike = [window.ids for window in windows] == [window.ids for window in same]
@@ -69,7 +70,7 @@ def _grouped(view: PromptView) -> list[tuple[str, Reader, tuple[Window, ...]]]:
     return [(" and ".join(names), reader, windows) for names, reader, windows in groups]
 
 
-def _heading(name: str, reader: Reader, window: Window) -> str:
+def _heading(name: str, reader: TextReader, window: Window) -> str:
     own = reader.context_length
     lost = max(0, window.count - own)
     end = f"reads {own}, so the last {lost} are cut off" if lost else f"reads {own}"

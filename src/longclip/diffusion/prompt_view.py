@@ -1,38 +1,20 @@
-"""A prompt as text encoders read it: its tokens, and what a number of them leaves out."""
+"""View of a prompt as text encoders read it: its tokens, and what a number of them leaves out."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
 
 from longclip.diffusion.emphasis import Piece, Section, parse_prompt, unweighted
+from longclip.diffusion.text_readers import TextReader
 from longclip.spec import LONG_CONTEXT, SPECIAL_TOKENS, STOCK_CONTEXT
 from longclip.text.sentences import split_sentences
 from longclip.text.spans import longest_fit
 
-LIMITS = (STOCK_CONTEXT, LONG_CONTEXT)
-"""Tokens that a CLIP and a Long-CLIP read, begin and end included."""
-
 Reading = Literal["whole", "part", "not"]
-
-
-@dataclass(frozen=True)
-class Reader:
-    """How one text encoder gets its tokens.
-
-    Attributes:
-        name: what it is called where there are several.
-        context_length: tokens it reads, begin and end included.
-        encode: the ids of a text, without begin and end.
-        pieces: one printable string per id; the last piece of a word ends in a space.
-    """
-
-    name: str
-    context_length: int
-    encode: Callable[[str], list[int]]
-    pieces: Callable[[list[int]], list[str]]
+"""The part of a sentence that an encoder reads."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +26,7 @@ class Sentence:
     last: int
 
     def read(self, context_length: int) -> Reading:
-        """How much of it an encoder of that many tokens reads."""
+        """Return how much of it an encoder of that many tokens reads."""
         if self.last <= context_length - SPECIAL_TOKENS:
             return "whole"
         return "part" if self.first <= context_length - SPECIAL_TOKENS else "not"
@@ -60,11 +42,11 @@ class Window:
     """
 
     section: Section
-    reader: Reader
+    reader: TextReader
 
     @cached_property
     def text(self) -> str:
-        """The text without the signs that gave the weights."""
+        """The text without the marks that gave the weights."""
         return "".join(piece.text for piece in self.section)
 
     @cached_property
@@ -83,7 +65,7 @@ class Window:
         return len(self.ids) + SPECIAL_TOKENS
 
     def tokens_before(self, end: int) -> int:
-        """The number of tokens of `text[:end]`."""
+        """Return the number of tokens of `text[:end]`."""
         tokens = 0
         for piece in self.section:
             tokens += len(self.reader.encode(piece.text[: max(end, 0)]))
@@ -91,7 +73,7 @@ class Window:
         return tokens
 
     def cut_at(self, context_length: int) -> int:
-        """Where in `text` that many tokens end: the text is read up to there.
+        """Return the index in `text` up to which it is read by that many tokens.
 
         A word of which only a part is read counts as cut.
         """
@@ -102,7 +84,7 @@ class Window:
         return [0, *ends][longest_fit(counts, context_length - SPECIAL_TOKENS)]
 
     def sentences(self) -> list[Sentence]:
-        """Its sentences in their order."""
+        """Split it into its sentences, in their order."""
         words = list(re.finditer(r"\S+", self.text))
         found = split_sentences(self.text)
         ends = [0]
@@ -123,7 +105,7 @@ _WORD = re.compile(r"[^\W\d_]+|\d|(?:[^\w\s]|_)+")
 
 @dataclass(frozen=True)
 class PromptView:
-    """A prompt in the eyes of several encoders.
+    """A prompt as several encoders read it.
 
     Attributes:
         text: the prompt.
@@ -133,7 +115,7 @@ class PromptView:
 
     text: str
     has_syntax: bool
-    encoders: tuple[tuple[Reader, tuple[Window, ...]], ...]
+    encoders: tuple[tuple[TextReader, tuple[Window, ...]], ...]
 
     @property
     def emphasis(self) -> list[Piece]:
@@ -143,14 +125,14 @@ class PromptView:
         return [piece for piece in pieces if piece.weight != 1 and piece.text.strip()]
 
 
-def windows_of(text: str, reader: Reader, *, weights: bool) -> tuple[Window, ...]:
-    """The windows of a prompt; one, unless weights are read and there is a BREAK."""
+def windows_of(text: str, reader: TextReader, *, weights: bool) -> tuple[Window, ...]:
+    """Return the windows of a prompt; one, unless weights are read and there is a BREAK."""
     sections = parse_prompt(text) if weights else unweighted(text)
     return tuple(Window(section, reader) for section in sections)
 
 
-def view_prompt(text: str, readers: Sequence[Reader], *, weights: bool = True) -> PromptView:
-    """What each reader makes of a prompt.
+def view_prompt(text: str, readers: Sequence[TextReader], *, weights: bool = True) -> PromptView:
+    """Return what each reader makes of a prompt.
 
     Args:
         text: the prompt.
@@ -167,7 +149,7 @@ def view_prompt(text: str, readers: Sequence[Reader], *, weights: bool = True) -
 
 
 def as_json(view: PromptView) -> dict[str, Any]:
-    """Everything there is to know, for programs."""
+    """Return everything about a prompt, for programs to read."""
     return {
         "text": view.text,
         "encoders": [
@@ -211,6 +193,6 @@ def _window_as_json(window: Window) -> dict[str, Any]:
     }
 
 
-def limits_of(reader: Reader) -> list[int]:
-    """The numbers of tokens at which a cut is shown: CLIP's, Long-CLIP's and the reader's own."""
-    return sorted({*LIMITS, reader.context_length})
+def limits_of(reader: TextReader) -> list[int]:
+    """Return the context lengths at which a cut is shown: CLIP's, Long-CLIP's, the reader's own."""
+    return sorted({STOCK_CONTEXT, LONG_CONTEXT, reader.context_length})

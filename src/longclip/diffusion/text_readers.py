@@ -1,12 +1,12 @@
-"""Readers for prompts: CLIP's own tokenizer, a checkpoint's length, a pipeline's tokenizers."""
+"""Readers of texts: CLIP's own tokenizer, that of a checkpoint, and a pipeline's tokenizers."""
 
 import importlib
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longclip.diffusion.libraries import quiet_libraries
-from longclip.diffusion.prompt_view import Reader
 from longclip.diffusion.windows import quiet_about_cuts
 from longclip.errors import UsageError
 from longclip.spec import STOCK_CONTEXT
@@ -18,10 +18,27 @@ _FOLDERS = ("tokenizer", "tokenizer_2")
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 
 
-def clip_reader(context_length: int = STOCK_CONTEXT, name: str = "CLIP") -> Reader:
-    """CLIP's tokenizer as it was trained; needs no other library."""
+@dataclass(frozen=True)
+class TextReader:
+    """Tokenizer of one text encoder, with the length that the encoder reads.
+
+    Attributes:
+        name: of the encoder or its tokenizer, to tell several apart.
+        context_length: tokens it reads, begin and end included.
+        encode: the ids of a text, without begin and end.
+        pieces: one printable string per id; the last piece of a word ends in a space.
+    """
+
+    name: str
+    context_length: int
+    encode: Callable[[str], list[int]]
+    pieces: Callable[[list[int]], list[str]]
+
+
+def clip_reader(context_length: int = STOCK_CONTEXT, name: str = "CLIP") -> TextReader:
+    """Return a reader with CLIP's own tokenizer, which needs no other library."""
     tokenizer = clip_tokenizer()
-    return Reader(
+    return TextReader(
         name=name,
         context_length=context_length,
         encode=lambda text: tokenizer.encode([text])[0][1:-1],
@@ -29,12 +46,14 @@ def clip_reader(context_length: int = STOCK_CONTEXT, name: str = "CLIP") -> Read
     )
 
 
-def tokenizer_reader(tokenizer: Any, name: str) -> Reader:
-    """A transformers `CLIPTokenizer`, with the tokens that were added to it.
+def tokenizer_reader(tokenizer: Any, name: str) -> TextReader:
+    """Return a reader with a transformers `CLIPTokenizer` and the tokens that were added to it.
 
     A token of textual inversion that stands for several vectors is read as all of them, as
     diffusers does.
     """
+    from longclip.diffusion.pipeline import quiet_libraries
+
     with quiet_libraries():
         loaders: Any = importlib.import_module("diffusers.loaders")
     expand = loaders.TextualInversionLoaderMixin().maybe_convert_prompt
@@ -51,19 +70,19 @@ def tokenizer_reader(tokenizer: Any, name: str) -> Reader:
         readable = iter(_clip_pieces(known))
         return [added[id] if id in added else next(readable) for id in ids]
 
-    return Reader(name, int(tokenizer.model_max_length), encode, pieces)
+    return TextReader(name, int(tokenizer.model_max_length), encode, pieces)
 
 
-def pipeline_readers(pipeline: Any) -> list[Reader]:
-    """The readers of a pipeline in memory, in the order of its encoders."""
+def pipeline_readers(pipeline: Any) -> list[TextReader]:
+    """Return the readers of a pipeline in memory, in the order of its encoders."""
     from longclip.diffusion.pipeline import text_slots
 
     names = [slot.tokenizer for slot in text_slots(pipeline)]
     return [tokenizer_reader(getattr(pipeline, name), name) for name in names]
 
 
-def open_readers(model: str | None = None, revision: str | None = None) -> list[Reader]:
-    """The readers of a model by its name; of the weights nothing is fetched.
+def open_readers(model: str | None = None, revision: str | None = None) -> list[TextReader]:
+    """Open the readers of a model by its name; none of its weights is fetched.
 
     Args:
         model: a diffusers pipeline's directory or hub id, a CLIP checkpoint as `longclip.load`
@@ -71,12 +90,14 @@ def open_readers(model: str | None = None, revision: str | None = None) -> list[
         revision: branch, tag or commit of a model on the hub.
 
     Raises:
-        ValueError: if there is no such model, it has no CLIP tokenizer, or transformers and
+        UsageError: if there is no such model, it has no CLIP tokenizer, or transformers and
             diffusers are needed and not installed.
     """
     if model is None:
         return [clip_reader()]
-    from longclip.checkpoints.hub import is_hub_id  # imports torch, which CLIP's own does without
+    # These import torch, which CLIP's own tokenizer does without.
+    from longclip.checkpoints.hub import is_hub_id
+    from longclip.diffusion.pipeline_files import answers_or_missing, fetch_files
 
     path = Path(model)
     if path.is_dir() and (path / _INDEX).is_file():
@@ -84,13 +105,20 @@ def open_readers(model: str | None = None, revision: str | None = None) -> list[
     if path.exists() or not is_hub_id(model):
         return [clip_reader(_context_length(model), model)]
     directory = _fetched(model, _INDEX, revision)
-    if directory is not None:
-        return _directory_readers(_with_tokenizers(model, directory, revision))
-    return [clip_reader(_hub_context_length(model, revision), model)]
+    if directory is None:
+        return [clip_reader(_hub_context_length(model, revision), model)]
+    if not any((directory / name).is_dir() for name in _FOLDERS):
+        from huggingface_hub import HfApi
+
+        with answers_or_missing(model, revision):
+            siblings = HfApi().model_info(model, revision=revision).siblings or ()
+        files = [file.rfilename for file in siblings]
+        fetch_files(model, [f for f in files if f.partition("/")[0] in _FOLDERS], revision)
+    return _directory_readers(directory)
 
 
 def _clip_pieces(ids: list[int]) -> list[str]:
-    """Pieces in which a character that takes several tokens stands with the first of them."""
+    """Return pieces in which a character of several tokens stands with the first of them."""
     tokenizer = clip_tokenizer()
     pieces = tokenizer.pieces(ids)
     start = 0
@@ -106,7 +134,10 @@ def _clip_pieces(ids: list[int]) -> list[str]:
     return pieces
 
 
-def _directory_readers(path: Path) -> list[Reader]:
+def _directory_readers(path: Path) -> list[TextReader]:
+    """Open the tokenizers of a pipeline's directory, which its index names."""
+    from longclip.diffusion.pipeline import quiet_libraries
+
     require_libraries("diffusion")
     with quiet_libraries():
         from transformers import CLIPTokenizer
@@ -126,7 +157,7 @@ def _directory_readers(path: Path) -> list[Reader]:
 
 
 def _context_length(source: str) -> int:
-    """How many tokens a checkpoint on this machine reads; its weights stay in the file."""
+    """Return how many tokens a checkpoint on this machine reads; its weights stay in the file."""
     from longclip.model.pretrained import open_checked
 
     _, model = open_checked(source, "text")
@@ -134,7 +165,10 @@ def _context_length(source: str) -> int:
 
 
 def _hub_context_length(model: str, revision: str | None) -> int:
-    """What the configuration on the hub says; a checkpoint without one has to be here."""
+    """Return how many tokens a model on the hub reads, by its configuration where it has one.
+
+    A checkpoint without a configuration must lie on this machine, since its weights have to tell.
+    """
     owner, name, *folder = model.split("/")
     directory = _fetched(f"{owner}/{name}", "/".join([*folder, "config.json"]), revision)
     if directory is not None:
@@ -149,22 +183,8 @@ def _hub_context_length(model: str, revision: str | None) -> int:
     return _context_length(model)
 
 
-def _with_tokenizers(model: str, directory: Path, revision: str | None) -> Path:
-    """The directory in the cache, after the small files of the tokenizers have been fetched."""
-    from huggingface_hub import HfApi
-
-    from longclip.diffusion.pipeline_files import answers_or_missing, fetch_files
-
-    if not any((directory / name).is_dir() for name in _FOLDERS):
-        with answers_or_missing(model, revision):
-            siblings = HfApi().model_info(model, revision=revision).siblings or ()
-        files = [file.rfilename for file in siblings]
-        fetch_files(model, [f for f in files if f.partition("/")[0] in _FOLDERS], revision)
-    return directory
-
-
 def _fetched(repository: str, file: str, revision: str | None) -> Path | None:
-    """The directory in the cache with one small file, or None where the model has none."""
+    """Fetch one small file and return its model's directory in the cache; None if it has none."""
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     from longclip.diffusion.pipeline_files import answers_or_missing
