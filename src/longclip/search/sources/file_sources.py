@@ -1,15 +1,11 @@
-"""Folders and single files on disk.
-
-Images in object storage and other file systems at URLs.
-"""
+"""Images that are files of their own: on disk, in object storage, in any file system at a URL."""
 
 import os
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from longclip.data.names import SEARCHED_SUFFIXES
 from longclip.data.storage import (
     changed_ns,
     file_system,
@@ -18,6 +14,7 @@ from longclip.data.storage import (
     latest,
     list_below,
     list_matching,
+    read_part,
     read_url,
 )
 from longclip.errors import SearchError
@@ -31,24 +28,33 @@ from longclip.search.sources.image_source import (
     Unlisted,
     caption_beside,
     caption_of,
+    is_image_name,
     search_errors,
 )
 
 
-class _Files:
-    """Image files, whose `uri` is their path."""
+class _FileItems:
+    """Images whose `uri` is their path or URL; their `place` is that of the caption beside them."""
 
     def read(self, item: Item) -> bytes:
         """Read the file."""
-        return Path(item.uri).read_bytes()
+        return read_url(item.uri) if is_url(item.uri) else Path(item.uri).read_bytes()
 
     def caption(self, item: Item) -> str | None:
         """Return the text of the file beside it."""
-        return _beside(item)
+        place = item.place
+        # Only of a file: a pipe would be waited for.
+        if place is None or not (is_url(place) or os.path.isfile(place)):
+            return None
+        try:
+            content = read_part(place, 0, MAX_CAPTION_BYTES)
+        except OSError:  # it was there a moment ago; the image is still an image
+            return None
+        return caption_of(content, place)
 
 
-class FolderSource(_Files):
-    """All images in a folder and the folders in it, but not what is hidden.
+class FolderSource(_FileItems):
+    """Images in a folder and the folders in it, but not what is hidden.
 
     Args:
         folder: where to start.
@@ -88,8 +94,8 @@ class FolderSource(_Files):
         return Listing(items, unlisted)
 
 
-class FileSource(_Files):
-    """One image file."""
+class FileSource(_FileItems):
+    """One image file on disk."""
 
     def __init__(self, path: str | Path) -> None:
         self.name = os.path.abspath(path)
@@ -108,6 +114,48 @@ class FileSource(_Files):
         return Listing([Item(self.name, about.st_size, changed, caption)])
 
 
+class StorageSource(_FileItems):
+    """Images below a URL, or one image: `s3://bucket/photos`, `gs://…`, `az://…`."""
+
+    def __init__(self, url: str) -> None:
+        self.name = url.rstrip("/")
+
+    @search_errors()
+    def list(self) -> Listing:
+        """List the storage once."""
+        files, path = file_system(self.name)
+        found = list_below(self.name, files, path)
+        if not found:
+            # An empty folder and a wrong address look the same: object storage has no folders.
+            raise SearchError(f"{self.name}: there is nothing; check the address")
+        names = [
+            name
+            for name in found
+            if name == path or (is_image_name(name) and not is_hidden(name[len(path) :]))
+        ]
+        shards = sum(name.endswith(SHARDS) for name in found)
+        if shards and not names:
+            raise SearchError(
+                f"{self.name} holds no images but {shards:,} shards; name those, in quotes: "
+                f"'{self.name}/*{SHARDS[0]}'"
+            )
+        return Listing(_stored_items(files, found, names))
+
+
+class StoragePattern(StorageSource):
+    """Image files that a pattern matches, such as `s3://bucket/photos/2024*.jpg`.
+
+    They are one source, as a request for each would take as long as listing the whole folder.
+    """
+
+    @search_errors()
+    def list(self) -> Listing:
+        """List each folder that may hold some once."""
+        files, path = file_system(self.name)
+        names, found = list_matching(self.name, files, path)
+        return Listing(_stored_items(files, found, [name for name in names if is_image_name(name)]))
+
+
 class JoinedSource:
     """Several places under one name, such as everything that a pattern matches."""
 
@@ -123,7 +171,11 @@ class JoinedSource:
             try:
                 listing = part.list()
             except SearchError as error:
-                unlisted.append(Unlisted(_common_prefix(part), str(error), part.name))
+                # No prefix where the name is not how each `uri` in it begins: a list names files
+                # that are elsewhere, and no URL begins with the pattern that it matches.
+                is_pattern = is_url(part.name) and set("*?[") & set(part.name)
+                prefix = "" if is_pattern or part.name.endswith(".jsonl") else part.name
+                unlisted.append(Unlisted(prefix, str(error), part.name))
                 continue
             items += (
                 Item(item.uri, item.bytes, item.mtime_ns, (part, item)) for item in listing.items
@@ -144,134 +196,58 @@ class JoinedSource:
         return caption
 
 
-def _common_prefix(source: ImageSource) -> str:
-    """Return how each `uri` of a source begins; nothing where its name does not tell.
-
-    A list names files that are elsewhere, and no URL begins with the pattern that it matches.
-    """
-    is_pattern = is_url(source.name) and set("*?[") & set(source.name)
-    return "" if is_pattern or source.name.endswith(".jsonl") else source.name
-
-
-class _Identity(NamedTuple):
-    device: int
-    inode: int
-
-
-def _identity(folder: str | Path) -> _Identity | None:
+def _identity(folder: str | Path) -> tuple[int, int] | None:
+    """Return device and inode, the same by whichever path a folder is reached."""
     try:
         about = os.stat(folder)
     except OSError:
         return None
-    return _Identity(about.st_dev, about.st_ino)
+    return about.st_dev, about.st_ino
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:
+    except OSError:  # a circle of links, for example
         return False
 
 
 def _list_files(
     entries: Sequence["os.DirEntry[str]"], items: list[Item], unlisted: list[Unlisted]
 ) -> None:
-    beside = {
+    """Add the images among the entries of one folder, and those that cannot be looked at."""
+    captions = {
         entry.name: entry for entry in entries if entry.name.lower().endswith(CAPTION_SUFFIXES)
     }
     for entry in entries:
-        if os.path.splitext(entry.name)[1].lower() not in SEARCHED_SUFFIXES:
-            unlisted += _folder_that_is_away(entry)
-            continue
-        name = caption_beside(entry.name, beside.__contains__)
-        caption = beside[name] if name else None
+        is_image = is_image_name(entry.name)
+        name = caption_beside(entry.name, captions.__contains__) if is_image else None
+        caption = captions[name] if name else None
         try:
+            if not is_image:
+                # A link that leads nowhere: maybe to a folder on a disk that is not connected.
+                if entry.is_symlink():
+                    entry.stat()
+                continue
             about = entry.stat()
             if not stat.S_ISREG(about.st_mode):
                 continue
             changed = latest(about.st_mtime_ns, caption.stat().st_mtime_ns if caption else 0)
         except OSError as error:
-            unlisted.append(Unlisted(entry.path, error.strerror or str(error)))
+            prefix = entry.path if is_image else f"{entry.path}/"
+            unlisted.append(Unlisted(prefix, error.strerror or str(error)))
             continue
-        path = caption.path if caption else None
-        items.append(Item(entry.path, about.st_size, changed, path))
+        items.append(Item(entry.path, about.st_size, changed, caption.path if caption else None))
 
 
-def _folder_that_is_away(entry: "os.DirEntry[str]") -> list[Unlisted]:
-    """A link that leads nowhere: maybe to a folder on a disk that is not connected."""
-    try:
-        if entry.is_symlink():
-            entry.stat()
-    except OSError as error:
-        return [Unlisted(f"{entry.path}/", error.strerror or str(error))]
-    return []
+def _stored_items(files: Any, found: Mapping[str, dict[str, Any]], names: list[str]) -> list[Item]:
+    """Return the images with these names, and the captions beside them.
 
-
-def _beside(item: Item) -> str | None:
-    if item.place is None or not os.path.isfile(item.place):  # a pipe would be waited for
-        return None
-    try:
-        with open(item.place, "rb") as file:
-            content = file.read(MAX_CAPTION_BYTES)
-    except OSError:  # it was there a moment ago; the image is still an image
-        return None
-    return caption_of(content, item.place)
-
-
-class StorageSource:
-    """All images below a URL, or one image: `s3://bucket/photos`, `gs://…`, `az://…`."""
-
-    def __init__(self, url: str) -> None:
-        self.name = url.rstrip("/")
-
-    @search_errors()
-    def list(self) -> Listing:
-        """List the storage once."""
-        files, path = file_system(self.name)
-        found = list_below(self.name, files, path)
-        if not found:
-            raise SearchError(f"{self.name}: there is nothing; check the address")
-        names = [
-            name
-            for name in found
-            if name == path or (_is_image(name) and not is_hidden(name[len(path) :]))
-        ]
-        shards = sum(name.endswith(SHARDS) for name in found)
-        if shards and not names:
-            raise SearchError(
-                f"{self.name} holds no images but {shards:,} shards; name those, in quotes: "
-                f"'{self.name}/*{SHARDS[0]}'"
-            )
-        return Listing(_items(files, found, names))
-
-    def read(self, item: Item) -> bytes:
-        """Fetch the file."""
-        return read_url(item.uri)
-
-    def caption(self, item: Item) -> str | None:
-        """Return the text of the file beside it."""
-        if item.place is None:
-            return None
-        try:
-            content = read_url(item.place, 0, MAX_CAPTION_BYTES)
-        except OSError:
-            return None
-        return caption_of(content, item.place)
-
-
-class StoragePattern(StorageSource):
-    """The image files that a pattern matches, listed together: `s3://bucket/photos/2024*.jpg`."""
-
-    @search_errors()
-    def list(self) -> Listing:
-        """List each folder that may hold some once."""
-        files, path = file_system(self.name)
-        names, found = list_matching(self.name, files, path)
-        return Listing(_items(files, found, [name for name in names if _is_image(name)]))
-
-
-def _items(files: Any, found: Mapping[str, dict[str, Any]], names: list[str]) -> list[Item]:
-    """Return the images with these names, and the captions beside them."""
+    Args:
+        files: the fsspec file system.
+        found: all files that were listed with them, by name, with their facts.
+        names: those of images.
+    """
     items = []
     for name in names:
         beside = caption_beside(name, found.__contains__)
@@ -280,7 +256,3 @@ def _items(files: Any, found: Mapping[str, dict[str, Any]], names: list[str]) ->
         size = int(found[name]["size"])
         items.append(Item(files.unstrip_protocol(name), size, changed, place))
     return items
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SEARCHED_SUFFIXES

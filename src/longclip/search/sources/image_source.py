@@ -1,7 +1,4 @@
-"""Places with images, as an indexer sees them.
-
-Captions in files beside an image: `sea.txt` or `sea.json` for `sea.jpg`.
-"""
+"""Places with images, as an indexer sees them, and the captions in files beside images."""
 
 import json
 import os
@@ -10,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from longclip.data.names import SEARCHED_SUFFIXES
 from longclip.errors import DataError, SearchError
 
 PART = "::"
@@ -17,6 +15,14 @@ PART = "::"
 
 SHARDS = (".tar", ".parquet")
 """How files end that hold many images and may be many themselves."""
+
+CAPTION_SUFFIXES = (".txt", ".json")
+"""Of the file beside an image with its caption; the first that is there counts."""
+
+MAX_CAPTION_BYTES = 64 << 10
+"""A description has a hundredth of that; the rest of a larger file is not read."""
+
+_CAPTION_KEYS = ("caption", "description", "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +58,23 @@ class Unlisted:
 
 
 @dataclass(frozen=True)
+class Unusable:
+    """An image, or a place with images, that could not be used.
+
+    Attributes:
+        uri: see `longclip.search.Facts`.
+        reason: why, for the user.
+        lasting: it will be so again until the file itself is another one.
+    """
+
+    uri: str
+    reason: str
+    lasting: bool = False
+
+
+@dataclass(frozen=True)
 class Listing:
-    """What is in a source now."""
+    """Contents of a source at this moment."""
 
     items: Sequence[Item]
     unlisted: Sequence[Unlisted] = ()
@@ -103,7 +124,7 @@ def container_of(uri: str) -> str | None:
 
 
 def folder_and_name(uri: str) -> tuple[str, str]:
-    """`a/b/c.jpg` is `a/b` and `c.jpg`; `a/x.tar::0/1.jpg` is `a/x.tar::0` and `1.jpg`."""
+    """Return `a/b` and `c.jpg` of `a/b/c.jpg`, `a/x.tar::0` and `1.jpg` of `a/x.tar::0/1.jpg`."""
     container, part, member = uri.rpartition(PART)
     if part and "/" not in member:
         return container, member
@@ -111,51 +132,42 @@ def folder_and_name(uri: str) -> tuple[str, str]:
     return folder, name
 
 
-@dataclass(frozen=True)
-class Unusable:
-    """An image, or a place with images, that could not be used.
-
-    Attributes:
-        uri: see `longclip.search.Facts`.
-        reason: why, for the user.
-        lasting: it will be so again until the file itself is another one.
-    """
-
-    uri: str
-    reason: str
-    lasting: bool = False
-
-
-CAPTION_SUFFIXES = (".txt", ".json")
-"""The first that is there counts."""
-_KEYS = ("caption", "description", "text")
-MAX_CAPTION_BYTES = 64 << 10
-"""A description has a hundredth of that; the rest of a larger file is not read."""
+def is_image_name(name: str) -> bool:
+    """Return whether a file of this name is taken for an image."""
+    return os.path.splitext(name)[1].lower() in SEARCHED_SUFFIXES
 
 
 def caption_beside(image: str, is_there: Callable[[str], bool]) -> str | None:
-    """Return the name of the file with an image's text; old disks write `SEA.TXT`."""
+    """Return the name of the file with the caption of an image: `sea.txt` or `sea.json`.
+
+    Cameras and old disks write `SEA.TXT`.
+
+    Args:
+        image: name of the image: `sea.jpg`.
+        is_there: tells whether there is a file of a name.
+    """
     stem = os.path.splitext(image)[0]
     names = (stem + case for suffix in CAPTION_SUFFIXES for case in (suffix, suffix.upper()))
     return next(filter(is_there, names), None)
 
 
 def caption_of(content: bytes, name: str) -> str | None:
-    """Return the text in a file of this name; None where there is none, or the JSON is damaged."""
+    """Return the text in a caption file, in JSON the first under one of the usual keys, or None.
+
+    Args:
+        content: of the file; several texts under a key are joined, damaged JSON has none.
+        name: of the file.
+    """
     text = content.decode("utf-8-sig", errors="replace").strip()
     if name.lower().endswith(".txt"):
         return text or None
     try:
-        return caption_in(json.loads(text))
+        fields = json.loads(text)
     except (ValueError, RecursionError):  # the latter where it is nested too deeply
         return None
-
-
-def caption_in(fields: Any) -> str | None:
-    """Return the first text under one of the usual keys; several texts are joined."""
     if not isinstance(fields, dict):
         return None
-    for key in _KEYS:
+    for key in _CAPTION_KEYS:
         value = fields.get(key)
         texts = value if isinstance(value, list) else [value]
         found = " ".join(text.strip() for text in texts if isinstance(text, str) and text.strip())

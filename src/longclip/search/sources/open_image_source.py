@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from longclip.data import ShardCache
-from longclip.data.names import SEARCHED_SUFFIXES, Kind, kind_of
+from longclip.data.names import Kind, kind_of
 from longclip.data.shard_list import expand_braces, find_shards
 from longclip.data.storage import WILDCARDS, file_info, is_url, matching, read_url
 from longclip.errors import SearchError
@@ -17,7 +17,14 @@ from longclip.search.sources.file_sources import (
     StoragePattern,
     StorageSource,
 )
-from longclip.search.sources.image_source import PART, SHARDS, ImageSource, Item, search_errors
+from longclip.search.sources.image_source import (
+    PART,
+    SHARDS,
+    ImageSource,
+    Item,
+    is_image_name,
+    search_errors,
+)
 from longclip.search.sources.table_source import CollectionSource, LinesSource, ParquetSource
 from longclip.search.sources.tar_source import TarSource, read_image, tar_images
 
@@ -44,14 +51,12 @@ def open_image_source(place: str | Path, *, without: str | Path | None = None) -
         SearchError: if there is no such place.
     """
     name, kind = str(place), kind_of(place)
-    if kind is Kind.SCENES:
-        if os.path.isdir(name):
-            raise SearchError(
-                f"{name} is a folder here, and also the name of drawings that longclip makes: "
-                f"write ./{name} for the folder, or ask for the drawings from another directory"
-            )
-        return CollectionSource(name)
-    if kind is Kind.HUB:
+    if kind is Kind.SCENES and os.path.isdir(name):
+        raise SearchError(
+            f"{name} is a folder here, and also the name of drawings that longclip makes: "
+            f"write ./{name} for the folder, or ask for the drawings from another directory"
+        )
+    if kind in (Kind.SCENES, Kind.HUB):
         return CollectionSource(name)
     if kind is Kind.WEB:
         raise SearchError(f"{name}: pages of the web are not fetched; download it first")
@@ -63,7 +68,7 @@ def open_image_source(place: str | Path, *, without: str | Path | None = None) -
         shards = find_shards(name, ShardCache())
         return JoinedSource(os.path.abspath(name), [TarSource(shard.place) for shard in shards])
     if kind is Kind.PATTERN:
-        return _matching(name, without)
+        return _open_pattern(name, without)
     if kind is Kind.MISSING or (kind is Kind.MIXTURE and not os.path.isfile(name)):
         raise SearchError(
             f"{name}: there is no such file or folder; check the path, and whether its disk is "
@@ -105,7 +110,7 @@ def read_original(uri: str) -> bytes:
 
 @lru_cache(maxsize=8)
 def _rows_of(container: str, stamp: str) -> ParquetSource | CollectionSource:
-    """Keyed by the stamp as well: a file that has changed is opened again."""
+    """Open a container once; its stamp is a key as well, so that a changed file is opened again."""
     is_parquet = container.endswith(".parquet")
     return ParquetSource(container) if is_parquet else CollectionSource(container)
 
@@ -118,14 +123,14 @@ def _open_container(place: str) -> TarSource | ParquetSource | None:
 
 
 def _open_url(url: str) -> ImageSource:
-    """Open one file, many by a pattern, or all images below."""
+    """Open one file, several by a pattern or by braces, or all images below an address."""
     names = expand_braces(url) if url.endswith(".tar") else [url]
     if names == [url] and not WILDCARDS & set(url):
         return _open_container(url) or StorageSource(url)
     parts: list[ImageSource] = []
     for name in names:
         if WILDCARDS & set(name):
-            parts += _matching_urls(name)
+            parts += _parts_matching(name)
         else:
             parts.append(_open_container(name) or StorageSource(name))
     if not parts:
@@ -133,7 +138,7 @@ def _open_url(url: str) -> ImageSource:
     return JoinedSource(url, parts)
 
 
-def _matching_urls(pattern: str) -> list[ImageSource]:
+def _parts_matching(pattern: str) -> list[ImageSource]:
     parts: list[ImageSource] = []
     has_images = False
     for url, is_folder in matching(pattern).items():
@@ -143,11 +148,11 @@ def _matching_urls(pattern: str) -> list[ImageSource]:
         elif container := _open_container(url):
             parts.append(container)
         else:
-            has_images |= os.path.splitext(url)[1].lower() in SEARCHED_SUFFIXES
+            has_images |= is_image_name(url)
     return [StoragePattern(pattern), *parts] if has_images else parts
 
 
-def _matching(pattern: str, without: str | Path | None) -> ImageSource:
+def _open_pattern(pattern: str, without: str | Path | None) -> ImageSource:
     found = sorted(glob.glob(pattern, recursive=True))
     if not found:
         raise SearchError(f"{pattern} matches nothing; check the pattern, and put it in quotes")
@@ -159,7 +164,7 @@ def _matching(pattern: str, without: str | Path | None) -> ImageSource:
                 folder = open_image_source(Path(path), without=without)
                 # Never one in another: the engine looks for shards among the parts.
                 parts += folder.parts if isinstance(folder, JoinedSource) else [folder]
-        elif Path(path).suffix.lower() in SEARCHED_SUFFIXES:
+        elif is_image_name(path):
             parts.append(FileSource(path))
         elif path.endswith((*SHARDS, ".jsonl")):
             parts.append(open_image_source(Path(path)))

@@ -38,7 +38,7 @@ class ParquetSource:
         self._starts: list[int] = []
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Travels to other processes by its name; what is open stays here."""
+        """Pickle the name alone: what is open stays in this process."""
         return ParquetSource, (self.name,)
 
     @search_errors()
@@ -165,7 +165,7 @@ class LinesSource:
 
 
 class CollectionSource:
-    """Anything else that `longclip.data.open_collection` takes: `scenes/test`, the hub's data sets.
+    """Images of anything else that `longclip.data.open_collection` takes, such as `scenes/test`.
 
     Which images a collection has is taken never to change.
     """
@@ -176,7 +176,7 @@ class CollectionSource:
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Travels to other processes by its name, and is opened once in each."""
+        """Pickle the name alone: in another process the collection is opened once."""
         return _collection, (self.name,)
 
     @search_errors()

@@ -4,7 +4,6 @@ import os
 from functools import lru_cache
 from typing import NamedTuple
 
-from longclip.data.names import SEARCHED_SUFFIXES
 from longclip.data.storage import file_info, is_url, read_part
 from longclip.data.tar import TarMember, read_members
 from longclip.errors import SearchError
@@ -16,6 +15,7 @@ from longclip.search.sources.image_source import (
     Unlisted,
     caption_beside,
     caption_of,
+    is_image_name,
     search_errors,
 )
 
@@ -92,7 +92,7 @@ def tar_images(place: str) -> tuple[dict[str, TarImage], str]:
 
 @lru_cache(maxsize=8)
 def _tar_images(place: str, stamp: str) -> tuple[dict[str, TarImage], str]:
-    """Keyed by the stamp as well: a file that has changed is read again."""
+    """Read a file once; its stamp is a key as well, so that a changed file is read again."""
     try:
         members, damage = read_members(place)
     except OSError as error:
@@ -100,7 +100,8 @@ def _tar_images(place: str, stamp: str) -> tuple[dict[str, TarImage], str]:
     found = {member.name: member for member in members}
     images = {}
     for name, member in found.items():
-        if os.path.splitext(name)[1].lower() not in SEARCHED_SUFFIXES or _is_hidden(name):
+        # macOS packs a hidden `._sea.jpg` beside each `sea.jpg`, which is no image.
+        if not is_image_name(name) or name.rpartition("/")[2].startswith("."):
             continue
         beside = caption_beside(name, found.__contains__)
         caption = found[beside] if beside else None
@@ -112,7 +113,3 @@ def _tar_images(place: str, stamp: str) -> tuple[dict[str, TarImage], str]:
 def _nanoseconds(seconds: float) -> int:
     """Return nanoseconds since 1970; 0 for what is no time of a file, such as NaN."""
     return int(seconds * 1e9) if 0 <= seconds < 2**33 else 0
-
-
-def _is_hidden(name: str) -> bool:
-    return name.rpartition("/")[2].startswith(".")
