@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from longclip.data import ScenesCollection, open_collection
-from longclip.data.collection import image_file_of
 from longclip.data.mixture import Joined
 from longclip.errors import ImageError
 
@@ -39,12 +38,12 @@ def test_a_missing_picture_has_none(tmp_path: Path) -> None:
 
 def test_files_are_handed_over_as_they_are(tmp_path: Path) -> None:
     data = open_collection(folder(tmp_path / "one", ["red", "blue"]))
-    assert image_file_of(data, 1) == (tmp_path / "one" / "1.png").read_bytes()
+    assert data.image_file(1) == (tmp_path / "one" / "1.png").read_bytes()
     drawn = ScenesCollection("test")
-    assert image_file_of(drawn, 0) is None
+    assert drawn.image_file(0) is None
     both = Joined([data, drawn])
-    assert image_file_of(both, 1) == image_file_of(data, 1)
-    assert image_file_of(both, 2) is None
+    assert both.image_file(1) == data.image_file(1)
+    assert both.image_file(2) is None
 
 
 def test_scenes() -> None:

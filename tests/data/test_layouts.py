@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from longclip.data import Captions, json_files
+from longclip.data import Captions, Collection, json_files
 from longclip.data.layouts import (
     cifar,
     class_folders,
@@ -19,12 +19,11 @@ from longclip.data.layouts import (
     short_captions,
     stem_pairs,
 )
-from longclip.data.layouts.file_collection import LayoutCollection
 from longclip.errors import DataError, ImageError
 from tests.helpers.table_files import write_jsonl, write_parquet, write_png
 
 
-def texts(collection: LayoutCollection) -> list[Captions]:
+def texts(collection: Collection) -> list[Captions]:
     return [collection.captions(i) for i in range(len(collection))]
 
 
@@ -347,7 +346,7 @@ class TestFlickr:
             picture(root / "flickr30k-images" / f"{name}.jpg", 1)
         return root
 
-    def open(self, root: Path, names_file: str | None = None) -> LayoutCollection:
+    def open(self, root: Path, names_file: str | None = None) -> Collection:
         return short_captions.open_flickr_tokens(
             root,
             "x",
@@ -387,7 +386,7 @@ class TestFlickr:
 
 
 class TestClassFolders:
-    def open(self, root: Path, *places: str) -> LayoutCollection:
+    def open(self, root: Path, *places: str) -> Collection:
         return class_folders.open_class_folders(
             root,
             "numbers",

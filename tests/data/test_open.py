@@ -10,6 +10,7 @@ from PIL import Image
 
 from longclip.data import (
     Captions,
+    Collection,
     LabelSet,
     ScenesCollection,
     join,
@@ -22,7 +23,7 @@ from longclip.errors import DataError
 
 
 @dataclass(frozen=True)
-class Numbered:
+class Numbered(Collection):
     """Image i is i pixels wide."""
 
     name: str

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from longclip.data import Captions, open_collection, open_for_evaluation, problems_of
+from longclip.data import Captions, open_collection, open_for_evaluation
 from longclip.data import sharegpt4v as module
 from longclip.data.sharegpt4v import SHAREGPT4V
 from longclip.data.table import Table
@@ -60,7 +60,7 @@ def test_pictures_are_looked_for_in_the_roots_and_beside_the_file(tmp_path: Path
     ]
     assert len({collection.key(i) for i in range(4)}) == 3
     assert collection.missing == 1
-    [line] = problems_of(collection)
+    [line] = collection.problems
     assert line.startswith("1 of 5 rows left out: no such picture (coco/d.png) in ")
     assert collection.name == "set/rows"
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from longclip.data.collection import Captions
+from longclip.data.captions import Captions
 from longclip.evaluation import embed_images, embed_texts, long_texts, retrieval_ranks, text_pool
 from longclip.evaluation.disagreements import Answering, disagreements
 from tests.helpers.encoders import BagOfTokens, PaintedTexts, painted

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from longclip.data.collection import Captions, LabelSet
+from longclip.data.captions import Captions
+from longclip.data.collection import LabelSet
 from longclip.evaluation import EvaluateConfig, evaluate, long_texts, short_texts
 from tests.helpers.encoders import BagOfTokens, PaintedTexts
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from longclip.data.collection import Captions, LabelSet
+from longclip.data.captions import Captions
+from longclip.data.collection import LabelSet
 from longclip.evaluation import EvaluateConfig, EvaluationResult, evaluate, results_tables
 from longclip.evaluation.results import (
     as_json,

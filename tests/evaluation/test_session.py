@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from longclip.data.collection import Captions, LabelSet
+from longclip.data.captions import Captions
+from longclip.data.collection import LabelSet
 from longclip.errors import DataError
 from longclip.evaluation import EvaluateConfig
 from longclip.evaluation.encoders.encoder import Encoder

@@ -9,7 +9,8 @@ import torch
 from hypothesis import strategies as st
 from PIL import Image
 
-from longclip.data.collection import Captions, LabelSet
+from longclip.data.captions import Captions
+from longclip.data.collection import Collection, LabelSet
 from longclip.errors import ImageError
 from longclip.text.tokenizer import clip_tokenizer
 
@@ -85,7 +86,7 @@ def painted(text: str) -> Image.Image:
 
 
 @dataclass(frozen=True)
-class PaintedTexts:
+class PaintedTexts(Collection):
     """Image i is `pictures[i]` painted; None stands for a file that cannot be read."""
 
     pictures: tuple[str | None, ...]

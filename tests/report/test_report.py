@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from longclip.data.collection import Captions, LabelSet
+from longclip.data.captions import Captions
+from longclip.data.collection import LabelSet
 from longclip.evaluation import (
     Cell,
     Evidence,

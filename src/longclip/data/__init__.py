@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING
 from longclip.util.lazy import export_lazily
 
 if TYPE_CHECKING:
+    from longclip.data.captions import Captions as Captions
     from longclip.data.captions import TextPolicy as TextPolicy
     from longclip.data.captions import sample_texts as sample_texts
-    from longclip.data.collection import Captions as Captions
     from longclip.data.collection import Collection as Collection
     from longclip.data.collection import LabelSet as LabelSet
-    from longclip.data.collection import problems_of as problems_of
     from longclip.data.mixture import Mixture as Mixture
     from longclip.data.mixture import Part as Part
     from longclip.data.mixture import join as join

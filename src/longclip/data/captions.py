@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, get_args
 
-from longclip.data.collection import Captions, Collection
 from longclip.errors import UsageError
 from longclip.spec import ShortTexts
 from longclip.text.sentences import split_sentences
@@ -14,8 +13,21 @@ if TYPE_CHECKING:  # the command line reads policies to print its help
 
 
 @dataclass(frozen=True)
+class Captions:
+    """The texts of one image.
+
+    `short` holds sentences, `long` whole descriptions. Either may be empty: where `long` is, the
+    short captions joined are the long text; where `short` is, the first sentence of the long one
+    is the short text (see `sample_texts`).
+    """
+
+    short: tuple[str, ...] = ()
+    long: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class TextPolicy:
-    """What becomes of an image's texts.
+    """A rule that makes the texts of a training step from the texts of an image.
 
     Attributes:
         short: where short texts come from.
@@ -62,22 +74,6 @@ class PolicyChange:
 
 
 UNCHANGED = PolicyChange()
-
-
-@runtime_checkable
-class HasPolicies(Protocol):
-    """A collection whose items have text policies of their own."""
-
-    def policy_of(self, index: int, policy: TextPolicy) -> TextPolicy:
-        """Return what becomes of the texts of one item in a run with this policy."""
-        ...
-
-
-def policy_of(collection: Collection, index: int, policy: TextPolicy) -> TextPolicy:
-    """Return what becomes of the texts of one item in a run with this policy."""
-    if isinstance(collection, HasPolicies):
-        return collection.policy_of(index, policy)
-    return policy
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,13 @@
-"""Protocols of collections of captioned or labelled images."""
+"""Collections of images with captions or labels."""
 
+import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
-
-@dataclass(frozen=True)
-class Captions:
-    """The texts of one image.
-
-    `short` holds sentences, `long` whole descriptions. Either may be empty: where `long` is, the
-    short captions joined are the long text; where `short` is, the first sentence of the long one
-    is the short text (see `longclip.data.captions`).
-    """
-
-    short: tuple[str, ...] = ()
-    long: tuple[str, ...] = ()
+from longclip.data.captions import Captions, TextPolicy
 
 
 @dataclass(frozen=True)
@@ -34,77 +24,69 @@ class LabelSet:
     templates: tuple[str, ...] = ()
 
 
-class Collection(Protocol):
-    """Images with captions, labels, or both. Items are pure functions of their index."""
+class Collection(ABC):
+    """Images with captions, labels, or both. Items are pure functions of their index.
 
-    @property
-    def name(self) -> str:
-        """Name in reports, for example `scenes/test`."""
-        ...
+    Attributes:
+        name: as reports show it, for example `scenes/test`.
+        missing: how many rows or samples have been left out.
+        problems: one sentence for each thing that the files promised and do not hold; what it
+            speaks of is left out of the collection.
+    """
 
+    name: str
+    missing: int = 0
+    problems: tuple[str, ...] = ()
+
+    @abstractmethod
     def __len__(self) -> int: ...
 
+    @abstractmethod
     def image(self, index: int) -> Image.Image:
-        """Return the decoded RGB picture; raise `longclip.errors.ImageError` if there is none."""
-        ...
+        """Return the decoded RGB picture.
+
+        Raises:
+            ImageError: if there is none, or it cannot be decoded.
+        """
+
+    def image_file(self, index: int) -> bytes | None:
+        """Return the image file as it is, with all that a camera wrote into it.
+
+        None where a collection draws its pictures or keeps them in another form.
+
+        Raises:
+            ImageError: if the file is not there or cannot be read.
+        """
+        return None
 
     def key(self, index: int) -> str:
-        """A name for the content of a picture, found without decoding it.
+        """Return a name for the content of a picture, found without decoding it.
 
-        Equal keys mean equal pictures; what has been computed from one may be kept under it.
-        Raises `longclip.text.ImageError` where there is no picture.
+        Equal keys mean equal pictures; what has been computed from one may be kept under it. It
+        is the SHA-256 of the image file unless a collection without files has its own.
+
+        Raises:
+            ImageError: if there is no picture.
         """
-        ...
+        content = self.image_file(index)
+        assert content is not None, "a collection without image files defines its own keys"
+        return hashlib.sha256(content).hexdigest()
 
-    def captions(self, index: int) -> Captions: ...
+    def captions(self, index: int) -> Captions:
+        """Return the texts of one image; none where the images are only labelled."""
+        return Captions()
 
     def label_sets(self) -> Sequence[LabelSet]:
         """Return the classification tasks that these images come with, if any."""
-        ...
-
-
-@runtime_checkable
-class Blocked(Protocol):
-    """A collection whose items are cheap to read only together with their neighbours."""
+        return ()
 
     def blocks(self) -> Sequence[range]:
-        """Items that should be read together, such as those of a shard.
+        """Return the items that are cheap to read only together, such as those of a shard.
 
         Blocks follow one another and make up the collection; empty where any order is as good.
         """
-        ...
+        return ()
 
-
-@runtime_checkable
-class Troubled(Protocol):
-    """A collection that says what its files promised and did not hold."""
-
-    problems: tuple[str, ...]
-    """One sentence each; what they speak of is left out of the collection."""
-
-
-@runtime_checkable
-class Encoded(Protocol):
-    """A collection whose pictures are image files."""
-
-    def image_file(self, index: int) -> bytes | None:
-        """Return the file as it is, with all that a camera wrote into it; None where there is none.
-
-        Raises `longclip.text.ImageError` where it is not there or cannot be read.
-        """
-        ...
-
-
-def blocks_of(collection: Collection) -> Sequence[range]:
-    """Items that should be read together; empty where any order is as good."""
-    return collection.blocks() if isinstance(collection, Blocked) else ()
-
-
-def problems_of(collection: Collection) -> tuple[str, ...]:
-    """Return what was left out of a collection when it was opened."""
-    return collection.problems if isinstance(collection, Troubled) else ()
-
-
-def image_file_of(collection: Collection, index: int) -> bytes | None:
-    """Return the image file of a picture; None where a collection draws its own."""
-    return collection.image_file(index) if isinstance(collection, Encoded) else None
+    def policy_of(self, index: int, policy: TextPolicy) -> TextPolicy:
+        """Return what becomes of the texts of one item in a run with this policy."""
+        return policy

@@ -10,23 +10,18 @@ from typing import Any
 
 from PIL import Image
 
-from longclip.data.captions import DEFAULT_POLICY, UNCHANGED, PolicyChange, TextPolicy, policy_of
-from longclip.data.collection import (
-    Captions,
-    Collection,
-    LabelSet,
-    blocks_of,
-    image_file_of,
-    problems_of,
-)
+from longclip.data.captions import DEFAULT_POLICY, UNCHANGED, Captions, PolicyChange, TextPolicy
+from longclip.data.collection import Collection
 from longclip.data.names import SCENES
 from longclip.data.storage import is_url
 from longclip.data.table import Columns
 from longclip.errors import DataError
 
 
-class Joined:
+class Joined(Collection):
     """Several collections one after the other.
+
+    It has no label sets: classes of different collections are different tasks.
 
     Args:
         parts: the collections.
@@ -43,9 +38,9 @@ class Joined:
         self.problems = tuple(
             f"{part.name}: {line}" if len(parts) > 1 else line
             for part in parts
-            for line in problems_of(part)
+            for line in part.problems
         )
-        self.missing = sum(getattr(part, "missing", 0) for part in parts)
+        self.missing = sum(part.missing for part in parts)
         self._parts = parts
         self._ends = list(accumulate(sizes or map(len, parts)))
 
@@ -60,7 +55,7 @@ class Joined:
     def image_file(self, index: int) -> bytes | None:
         """Return the image file of the part that holds this index."""
         part, inner = self._find(index)
-        return image_file_of(part, inner)
+        return part.image_file(inner)
 
     def key(self, index: int) -> str:
         """Return the key of the part that holds this index."""
@@ -72,14 +67,10 @@ class Joined:
         part, inner = self._find(index)
         return part.captions(inner)
 
-    def label_sets(self) -> Sequence[LabelSet]:
-        """Return nothing: classes of different collections are different tasks."""
-        return ()
-
     def blocks(self) -> Sequence[range]:
         """Return the blocks of all parts; one without any is cut into the others' mean size."""
         per_part = [
-            [range(b.start, min(b.stop, stop - start)) for b in blocks_of(part)]
+            [range(b.start, min(b.stop, stop - start)) for b in part.blocks()]
             for part, (start, stop) in zip(self._parts, self._bounds(), strict=True)
         ]
         given = [len(block) for blocks in per_part for block in blocks if block]
@@ -97,7 +88,7 @@ class Joined:
     def policy_of(self, index: int, policy: TextPolicy) -> TextPolicy:
         """Return what the part that holds this index makes of a run's policy."""
         part, inner = self._find(index)
-        return policy_of(part, inner, policy)
+        return part.policy_of(inner, policy)
 
     def _bounds(self) -> list[tuple[int, int]]:
         return list(pairwise([0, *self._ends]))

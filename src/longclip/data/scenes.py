@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from PIL import Image
 
 from longclip import __version__, scenes
-from longclip.data.collection import Captions, LabelSet
+from longclip.data.captions import Captions
+from longclip.data.collection import Collection, LabelSet
 
 _TEXTS = {"train-tags": scenes.tags, "train-landmarks": scenes.landmark_tags}
 _GROUPS = ("val", "test")
 
 
-class ScenesCollection:
+class ScenesCollection(Collection):
     """Scenes of one split, drawn when asked for.
 
     Args:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from longclip.data.collection import Captions, LabelSet
+from longclip.data.captions import Captions
+from longclip.data.collection import Collection
 from longclip.data.shard_cache import ShardCache
 from longclip.data.shard_list import Shard, find_shards, name_of
 from longclip.data.storage import is_url, read_part
@@ -87,7 +88,7 @@ def _key_and_kind(name: str) -> tuple[str, str]:
     return folder + slash + stem, "picture" if kind in PICTURES else kind
 
 
-class ShardCollection:
+class ShardCollection(Collection):
     """Samples of tar shards, one shard after the other.
 
     A sample's texts are its .txt and the usual columns of its .json. The .txt is a short text if a
@@ -109,8 +110,6 @@ class ShardCollection:
         self, shards: Sequence[Shard], cache: ShardCache, columns: Columns | None = None
     ) -> None:
         self.name = name_of(shards)
-        self.missing = 0
-        self.problems: tuple[str, ...] = ()
         self._shards = shards
         self._cache = cache
         self._columns = columns or Columns()
@@ -140,10 +139,6 @@ class ShardCollection:
         """Return the picture's bytes."""
         return self._read(index, _PICTURE)
 
-    def key(self, index: int) -> str:
-        """Return the SHA-256 of the picture's bytes."""
-        return hashlib.sha256(self.image_file(index)).hexdigest()
-
     def captions(self, index: int) -> Captions:
         """Return the texts of one sample; damaged JSON counts as none."""
         text = self._read(index, _TXT).decode("utf-8-sig", errors="replace").strip()
@@ -156,10 +151,6 @@ class ShardCollection:
         elif text:
             long = (text, *long)
         return Captions(short, long)
-
-    def label_sets(self) -> Sequence[LabelSet]:
-        """Return nothing: labels are in members that are never read."""
-        return ()
 
     def _texts(self, fields: Any, role: str, besides: str) -> tuple[str, ...]:
         if not isinstance(fields, dict):

@@ -1,6 +1,5 @@
 """Tables of the `datasets` library as collections, and where their picture files are."""
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from longclip.data.collection import Captions, LabelSet
+from longclip.data.captions import Captions
+from longclip.data.collection import Collection, LabelSet
 from longclip.errors import DataError, ImageError
 from longclip.image.decode import decode_image
 
@@ -39,7 +39,7 @@ USUAL = {
 _MAX_NAMED_PICTURES = 3
 
 
-class Table:
+class Table(Collection):
     """A `datasets` table as a Collection.
 
     Args:
@@ -59,8 +59,6 @@ class Table:
         self, name: str, rows: Any, root: Path, columns: Columns, *, images: Sequence[Path] = ()
     ) -> None:
         self.name = name
-        self.missing = 0
-        self.problems: tuple[str, ...] = ()
         self._roots = tuple(dict.fromkeys((*images, root)))
         self._columns = {role: _find(name, rows, role, columns) for role in USUAL}
         image = self._columns["image"]
@@ -99,10 +97,6 @@ class Table:
             return source.read_bytes()
         except OSError as error:
             raise ImageError(f"{self.name}, row {index}: {source}: {error.strerror}") from None
-
-    def key(self, index: int) -> str:
-        """Return the SHA-256 of the file's bytes."""
-        return hashlib.sha256(self.image_file(index)).hexdigest()
 
     def captions(self, index: int) -> Captions:
         """Return the texts of one row; empty ones are left out."""

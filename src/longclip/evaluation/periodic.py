@@ -125,7 +125,7 @@ class _Room:
 
 
 @dataclass
-class _Decoded:
+class _Decoded(Collection):
     """A collection that keeps its pictures as the model takes them, as long as there is room.
 
     Preprocessing leaves a picture alone that has been through it, so nothing else changes.
@@ -136,9 +136,8 @@ class _Decoded:
     preprocess: Preprocess | None = None
     pixels: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
-    @property
-    def name(self) -> str:
-        return self.collection.name
+    def __post_init__(self) -> None:
+        self.name = self.collection.name
 
     def __len__(self) -> int:
         return len(self.collection)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from longclip.data.collection import Captions, Collection
+from longclip.data.captions import Captions
+from longclip.data.collection import Collection
 from longclip.errors import UsageError
 
 

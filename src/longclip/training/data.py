@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from longclip.data import Captions, Collection, Columns
-from longclip.data.captions import DEFAULT_POLICY, TextPolicy, policy_of, sample_texts
+from longclip.data.captions import DEFAULT_POLICY, TextPolicy, sample_texts
 from longclip.data.open import open_training_data
 from longclip.data.shard_cache import ShardCache
 from longclip.errors import ImageError
@@ -133,7 +133,7 @@ class Pairs(Dataset[Batch]):
             except (ImageError, MissingText) as error:
                 bad.append(str(error))
                 continue
-            policy = policy_of(self.store.collection, index, reading.policy)
+            policy = self.store.collection.policy_of(index, reading.policy)
             texts.append(sample_texts(captions, random, policy))
             crops.append(_crop(random, reading.crop_scale))
             if reading.pad_prefix:

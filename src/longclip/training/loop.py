@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longclip.data.collection import problems_of
 from longclip.errors import Preempted, TrainingError, UsageError
 from longclip.model import CLIP
 from longclip.runs.run_files import MODEL, last_checkpoint
@@ -86,7 +85,7 @@ def train(
         if store is None:
             store = open_store(config, model, processes)
             if processes.first:
-                for problem in problems_of(store.collection):
+                for problem in store.collection.problems:
                     warnings.warn(problem, stacklevel=2)
         plan = plan_of(config, store.collection)
         watchers = _watchers(config, processes)

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from longclip.data.collection import Collection, blocks_of
+from longclip.data.collection import Collection
 from longclip.data.mixture import Mixture
 from longclip.errors import UsageError
 from longclip.training.config import TrainConfig
@@ -51,7 +51,7 @@ class Plan:
             items come at other places in other passes. No step has an item twice.
         total_steps: when the run ends.
         seed: of the order.
-        blocks: items that are read together (see `longclip.data.collection.Blocked`); they are
+        blocks: items that are read together (see `longclip.data.Collection.blocks`); they are
             shuffled, and items come from about `WINDOW` of them at a time.
         sources: parts of the data with weights; empty where there are none.
     """
@@ -256,6 +256,6 @@ def plan_of(config: TrainConfig, collection: Collection) -> Plan:
         epochs=config.epochs,
         steps=config.steps,
         seed=config.seed,
-        blocks=blocks_of(collection),
+        blocks=collection.blocks(),
         sources=collection.parts if isinstance(collection, Mixture) else (),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from longclip.data.collection import Captions, LabelSet
+from longclip.data.collection import Collection, LabelSet
 from longclip.data.layouts.file_collection import holding
 from longclip.errors import DataError
 
@@ -15,7 +15,7 @@ _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE
 
 
-class CifarCollection:
+class CifarCollection(Collection):
     """Records of label bytes and 3 · 32 · 32 pixel bytes, channel by channel.
 
     Args:
@@ -24,8 +24,6 @@ class CifarCollection:
         classes: names in the order of the labels.
         label_bytes: per record; the last of them is the label that counts.
     """
-
-    problems: tuple[str, ...] = ()
 
     def __init__(self, path: Path, name: str, *, classes: Sequence[str], label_bytes: int) -> None:
         self.name = name
@@ -56,10 +54,6 @@ class CifarCollection:
     def key(self, index: int) -> str:
         """Return the hash of the pixels."""
         return hashlib.sha256(self._pixels[index].tobytes()).hexdigest()
-
-    def captions(self, index: int) -> Captions:
-        """Return nothing."""
-        return Captions()
 
     def label_sets(self) -> Sequence[LabelSet]:
         """Return the one task."""

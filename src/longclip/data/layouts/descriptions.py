@@ -3,7 +3,7 @@
 from itertools import islice
 from pathlib import Path
 
-from longclip.data.collection import Captions
+from longclip.data.captions import Captions
 from longclip.data.json_files import json_rows, read_json, read_jsonl
 from longclip.data.layouts.file_collection import (
     FileCollection,

@@ -1,29 +1,20 @@
 """Images in files with their texts or labels, which all layouts share, and what was missing."""
 
-import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
 
-from longclip.data.collection import Captions, Collection, LabelSet
+from longclip.data.captions import Captions
+from longclip.data.collection import Collection, LabelSet
 from longclip.data.names import IMAGE_SUFFIXES
 from longclip.errors import DataError, ImageError
 from longclip.image.decode import decode_image
 
 
-class LayoutCollection(Collection, Protocol):
-    """A collection that says what its files promised and did not hold."""
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Return one sentence each; what they speak of is left out of the collection."""
-        ...
-
-
-class FileCollection:
+class FileCollection(Collection):
     """Image files with texts, labels or both; `captions` is empty where there are none."""
 
     def __init__(
@@ -49,12 +40,11 @@ class FileCollection:
         """Decode one file."""
         return decode_image(self._images[index])
 
-    def key(self, index: int) -> str:
-        """Return the hash of the file's bytes."""
+    def image_file(self, index: int) -> bytes:
+        """Return the bytes of one file."""
         path = self._images[index]
         try:
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return path.read_bytes()
         except OSError as error:
             raise ImageError(f"{path}: {error.strerror}; check the path") from error
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from PIL import Image
 
-from longclip.data.collection import Captions, LabelSet
+from longclip.data.captions import Captions
+from longclip.data.collection import Collection, LabelSet
 from longclip.data.layouts.file_collection import count_of
 from longclip.data.table import Columns, Table
 from longclip.data.table_files import quiet_datasets
@@ -18,7 +19,7 @@ _IMAGE = ("image", "img", "jpg")
 _LABEL = ("label", "fine_label", "cls")
 
 
-class TableCollection:
+class TableCollection(Collection):
     """A table whose texts or labels are those of a benchmark."""
 
     def __init__(
@@ -33,7 +34,6 @@ class TableCollection:
         self._table = table
         self._texts = texts
         self._label_sets = () if label_set is None else (label_set,)
-        self.problems: tuple[str, ...] = ()
         if texts is not None:
             empty = [f"row {i}" for i in range(len(self)) if self.captions(i) == Captions()]
             self.problems = tuple(count_of(empty, "row has no text", "rows have no text"))
@@ -45,9 +45,9 @@ class TableCollection:
         """Decode the picture of one row."""
         return self._table.image(index)
 
-    def key(self, index: int) -> str:
-        """Return the hash of the file's bytes."""
-        return self._table.key(index)
+    def image_file(self, index: int) -> bytes:
+        """Return the image file of one row."""
+        return self._table.image_file(index)
 
     def captions(self, index: int) -> Captions:
         """Return the texts of one row, as the benchmark takes them."""

@@ -5,7 +5,7 @@ import io
 import json
 from pathlib import Path
 
-from longclip.data.collection import Captions
+from longclip.data.captions import Captions
 from longclip.data.json_files import read_json, read_text
 from longclip.data.layouts.file_collection import (
     FileCollection,

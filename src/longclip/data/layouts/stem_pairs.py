@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from longclip.data.collection import Captions
+from longclip.data.captions import Captions
 from longclip.data.json_files import read_text
 from longclip.data.layouts.file_collection import (
     FileCollection,

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from longclip.data.collection import Collection
-from longclip.data.layouts.file_collection import LayoutCollection
 from longclip.data.layouts.parquet import TableCollection, parquet_files
 from longclip.errors import ImageError
 from longclip.spec import Task
 
-Reader = Callable[[Path, str], LayoutCollection]
+Reader = Callable[[Path, str], Collection]
 """Opens the data at a path as a collection of a name."""
 
 
@@ -79,7 +78,7 @@ def or_parquet(
 ) -> Reader:
     """`table` where there are Parquet files, `reader` for the published layout."""
 
-    def open_either(path: Path, name: str) -> LayoutCollection:
+    def open_either(path: Path, name: str) -> Collection:
         files = parquet_files(path, split)
         return table(files, name) if files else reader(path, name)
 

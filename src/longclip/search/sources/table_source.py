@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from longclip.data import Captions, Collection, open_collection
-from longclip.data.collection import image_file_of
 from longclip.data.json_files import read_jsonl
 from longclip.data.storage import file_info, is_url, open_file
 from longclip.data.table import USUAL, find_picture, strings
@@ -188,7 +187,7 @@ class CollectionSource:
     def read(self, item: Item) -> bytes:
         """Return the image file; a PNG where the collection draws its images."""
         collection = self._opened()
-        content = image_file_of(collection, item.place)
+        content = collection.image_file(item.place)
         if content is None:
             buffer = io.BytesIO()
             collection.image(item.place).save(buffer, "PNG", compress_level=1)
