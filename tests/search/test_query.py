@@ -13,7 +13,7 @@ pytest.importorskip("lancedb")
 from longclip.errors import FilterError, SearchError
 from longclip.model import save
 from longclip.search.database.schema import id_of
-from longclip.search.database.vector_index import ensure_index, read_quality
+from longclip.search.database.vector_index import ensure_index
 from longclip.search.query.query import Query
 from longclip.search.query.searcher import (
     _SPARE_ROWS,
@@ -251,7 +251,7 @@ def test_an_index_is_used_as_it_was_measured(indexed):
     searcher, asked = indexed
     found = searcher.search(Query("a boat", count=20))
     assert not found.exact
-    assert asked == [read_quality(searcher.store).probes]
+    assert asked == [searcher.store.quality().probes]
     assert names(found) == by_cosine(encode("a boat"), MANY)[:20]
 
 

@@ -9,8 +9,9 @@ import pytest
 pytest.importorskip("lancedb")
 
 from longclip.search.database import vector_index
+from longclip.search.database.schema import IndexQuality
 from longclip.search.database.store import Store
-from longclip.search.database.vector_index import IndexQuality, ensure_index, read_quality
+from longclip.search.database.vector_index import ensure_index
 from tests.helpers.databases import MODEL, database, row, vectors
 
 COUNT = 600
@@ -43,7 +44,7 @@ def test_it_is_made_measured_and_used(store: Store) -> None:
     columns = {column for index in store.table.list_indices() for column in index.columns}
     assert columns == {"vector", "uri", "id", "sha256", "source"}
     again = Store.open(store.place)
-    assert read_quality(again) == quality
+    assert again.quality() == quality
     # Kept depths are those that a search takes; the result is that of the exact one here.
     again.nearest(vectors(1)[0], 3)
     assert again._depth == (quality.probes, quality.refine)

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from longclip.search.database.provenance import About as About
     from longclip.search.database.reader import Hit as Hit
     from longclip.search.database.schema import Facts as Facts
+    from longclip.search.database.schema import IndexQuality as IndexQuality
     from longclip.search.database.status import Status as Status
     from longclip.search.database.status import status as status
     from longclip.search.database.store import Store as Store
-    from longclip.search.database.vector_index import IndexQuality as IndexQuality
     from longclip.search.indexing.cluster.config import Cluster as Cluster
     from longclip.search.indexing.index import forget as forget
     from longclip.search.indexing.index import index as index

@@ -18,7 +18,7 @@ from longclip.data.storage import is_url
 from longclip.errors import FilterError, SearchError, UnreadableError
 from longclip.search.database.lance import among, connect, is_storage, quoted, reason, tables
 from longclip.search.database.provenance import About
-from longclip.search.database.schema import FACTS, PACKED, Facts, ImageRow
+from longclip.search.database.schema import FACTS, PACKED, Facts, ImageRow, IndexQuality
 from longclip.search.sources.image_source import PART, container_of
 
 TABLE = "images"
@@ -112,9 +112,10 @@ class Reader:
         """List what has been indexed, as `open_image_source` takes it."""
         return list(json.loads(self._kept("source", SOURCES) or "[]"))
 
-    def quality(self) -> str | None:
-        """Return what `keep_quality` has kept last."""
-        return self._kept("vector", QUALITY)
+    def quality(self) -> IndexQuality | None:
+        """Return what was measured last of the vector index; None where every search is exact."""
+        kept = self._kept("vector", QUALITY)
+        return IndexQuality(**json.loads(kept)) if kept else None
 
     def _kept(self, field: str, key: str) -> str | None:
         metadata = self._table.schema.field(field).metadata or {}
@@ -266,8 +267,8 @@ class Reader:
 
     def _probing(self, query: Any, probes: int | None, refine: int | None) -> Any:
         if self._depth is None:
-            kept = json.loads(self.quality() or "{}")
-            self._depth = kept.get("probes"), kept.get("refine")
+            kept = self.quality()
+            self._depth = (kept.probes, kept.refine) if kept else (None, None)
         probes, refine = probes or self._depth[0], refine or self._depth[1]
         if probes:
             query = query.nprobes(probes)

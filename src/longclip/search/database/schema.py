@@ -82,6 +82,42 @@ FACTS = tuple(field.name for field in fields(Facts))
 """Columns that are facts, in the order of the dataclass."""
 
 
+RECALL_AT = 10
+"""Images among which the recall of the vector index is measured."""
+
+
+@dataclass(frozen=True)
+class IndexQuality:
+    """Measured recall and cost of an approximate search.
+
+    Attributes:
+        kind: of the index.
+        trained: images when it was made; those that come later are added to its partitions.
+        rows: images when it was measured.
+        probes: partitions that a search looks into.
+        refine: how many times the wanted number of images are compared again exactly.
+        recall_images: share of the 10 nearest images that is found, for images of the table.
+        recall_texts: the same for descriptions, which lie apart from all images.
+        milliseconds: of one such search.
+    """
+
+    kind: str
+    trained: int
+    rows: int
+    probes: int
+    refine: int
+    recall_images: float
+    recall_texts: float
+    milliseconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"search index {self.kind}: of the {RECALL_AT} nearest it finds "
+            f"{self.recall_images:.1%} for images and {self.recall_texts:.1%} for texts, "
+            f"in {self.milliseconds:.1f} ms ({self.probes} probes, refined {self.refine}-fold)"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class ImageRow:
     """An image in the table.

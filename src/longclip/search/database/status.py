@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from longclip.data.storage import is_url
 from longclip.search.database.provenance import About
 from longclip.search.database.reader import Reader
-from longclip.search.database.vector_index import IndexQuality, read_quality
+from longclip.search.database.schema import IndexQuality
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def status(place: str) -> Status:
         contents=len(contents),
         disk_bytes=None if is_url(place) else _disk_bytes(place),
         sources=dict(sources),
-        quality=read_quality(store),
+        quality=store.quality(),
     )
 
 

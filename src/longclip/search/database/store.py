@@ -6,13 +6,14 @@ Rows are written by merging, so writing them again changes nothing.
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 
 from longclip.search.database.lance import among, commit, connect, quoted
 from longclip.search.database.provenance import About
 from longclip.search.database.reader import QUALITY, SOURCES, TABLE, Reader
-from longclip.search.database.schema import ImageRow, schema, to_arrow
+from longclip.search.database.schema import ImageRow, IndexQuality, schema, to_arrow
 from longclip.search.database.shard_table import ShardTable
 from longclip.search.sources.image_source import container_of
 
@@ -78,9 +79,9 @@ class Store(Reader):
         """Join small files, add new rows to the indexes, remove versions nobody reads any more."""
         self.commit(lambda: self._table.optimize(cleanup_older_than=_OLD_VERSIONS))
 
-    def keep_quality(self, quality: str) -> None:
+    def keep_quality(self, quality: IndexQuality) -> None:
         """Keep what has been measured of the vector index, in the table itself."""
-        self._keep("vector", QUALITY, quality)
+        self._keep("vector", QUALITY, json.dumps(asdict(quality)))
         self._depth = None
 
     def _keep(self, field: str, key: str, value: str) -> None:

@@ -1,10 +1,8 @@
 """The vector index of large tables, and its measured recall."""
 
-import json
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -13,13 +11,13 @@ from numpy.typing import NDArray
 from longclip import scenes
 from longclip.model import CLIP
 from longclip.search.database.reader import Reader, matrix
+from longclip.search.database.schema import RECALL_AT, IndexQuality
 from longclip.search.database.store import Store
 from longclip.text.tokenizer import TruncationWarning
 from longclip.util.progress import SILENT, OnProgress
 
 EXACT_BELOW = 20_000
 """Images up to which each is compared with a query: 512 numbers each take 2 µs of a processor."""
-RECALL_AT = 10
 MIN_RECALL = 0.99
 """Recall that is asked of images and texts alike before fewer partitions are searched."""
 STAGE = "search index"
@@ -31,44 +29,6 @@ _GROWTH_TO_MEASURE = 1.25
 _GROWTH_TO_TRAIN = 4.0
 """Growth of the table after which the index is measured, and made, anew."""
 _KEYS = ("uri", "id", "sha256", "source")
-
-
-@dataclass(frozen=True)
-class IndexQuality:
-    """What an approximate search finds.
-
-    Attributes:
-        kind: of the index.
-        trained: images when it was made; those that come later are added to its partitions.
-        rows: images when it was measured.
-        probes: partitions that a search looks into.
-        refine: how many times the wanted number of images are compared again exactly.
-        recall_images: share of the 10 nearest images that is found, for images of the table.
-        recall_texts: the same for descriptions, which lie apart from all images.
-        milliseconds: of one such search.
-    """
-
-    kind: str
-    trained: int
-    rows: int
-    probes: int
-    refine: int
-    recall_images: float
-    recall_texts: float
-    milliseconds: float
-
-    def __str__(self) -> str:
-        return (
-            f"search index {self.kind}: of the {RECALL_AT} nearest it finds "
-            f"{self.recall_images:.1%} for images and {self.recall_texts:.1%} for texts, "
-            f"in {self.milliseconds:.1f} ms ({self.probes} probes, refined {self.refine}-fold)"
-        )
-
-
-def read_quality(store: Reader) -> IndexQuality | None:
-    """Return what was measured last; None where every search is exact."""
-    kept = store.quality()
-    return IndexQuality(**json.loads(kept)) if kept else None
 
 
 def ensure_index(
@@ -93,7 +53,7 @@ def ensure_index(
         What was measured, now or before; None where every search is exact.
     """
     rows = len(store)
-    kept = read_quality(store)
+    kept = store.quality()
     if rows < exact_below:
         return kept
     indexed = {column for index in store.table.list_indices() for column in index.columns}
@@ -108,7 +68,7 @@ def ensure_index(
     on_progress(STAGE, 1, 2)
     if kept is None or rows > _GROWTH_TO_MEASURE * kept.rows:
         kept = _measure(store, model, trained)
-        store.keep_quality(json.dumps(asdict(kept)))
+        store.keep_quality(kept)
     on_progress(STAGE, 2, 2)
     return kept
 

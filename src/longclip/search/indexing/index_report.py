@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from longclip.search.database.schema import IndexQuality
 from longclip.search.database.status import Status
-from longclip.search.database.vector_index import IndexQuality
 from longclip.search.sources.image_source import Unusable
 from longclip.util.terminal import plain_text
 

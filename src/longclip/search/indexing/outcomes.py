@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from longclip.search.database.reader import Known
-from longclip.search.database.schema import ImageRow
+from longclip.search.database.schema import ImageRow, IndexQuality
 from longclip.search.database.store import Store
-from longclip.search.database.vector_index import IndexQuality
 from longclip.search.indexing.image_loader import KnownImage
 from longclip.search.indexing.index_plan import ImageTask, IndexPlan
 from longclip.search.indexing.index_report import IndexReport

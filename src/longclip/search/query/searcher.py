@@ -12,8 +12,8 @@ from longclip.errors import CheckpointError, SearchError
 from longclip.model import CLIP, load
 from longclip.search.database.provenance import About, check_same_model
 from longclip.search.database.reader import Hit, Reader
-from longclip.search.database.schema import ImageRow
-from longclip.search.database.vector_index import EXACT_BELOW, IndexQuality, read_quality
+from longclip.search.database.schema import ImageRow, IndexQuality
+from longclip.search.database.vector_index import EXACT_BELOW
 from longclip.search.query.pieces import Pieces, combined_embedding, count_tokens, split_text, unit
 from longclip.search.query.query import Found, FoundImage, Query
 from longclip.search.query.sentence_scores import (
@@ -150,7 +150,7 @@ class Searcher:
         direction = self._direction(reading, vector_of, seen)
         left_out = like.facts.sha256 if like else None
         # Where a filter leaves few images, the parts of the index looked into may hold none.
-        index = None if query.exact or total < EXACT_BELOW else read_quality(self.store)
+        index = None if query.exact or total < EXACT_BELOW else self.store.quality()
         hits, exact = distinct_images(
             self.store, direction, query, total=total, index=index, left_out=left_out
         )
