@@ -52,8 +52,7 @@ def compare(a: argparse.Namespace) -> None:
 def measure_steps(folder: str, model: str) -> dict[str, Any]:
     """Seconds for an image, and of processors, of each step by itself."""
     import longclip
-    from longclip.search.indexing.encoding import encode_pixels
-    from longclip.search.indexing.image_loader import Decoding, decode
+    from longclip.search.indexing.image_loader import Decoding, decode, finite_embeddings
     from longclip.util.hardware import fast_dtype
 
     dtype = fast_dtype()
@@ -72,7 +71,7 @@ def measure_steps(folder: str, model: str) -> dict[str, Any]:
         decoded.extend(decode(content, how) for content in contents)
 
     def embed() -> None:
-        encode_pixels(clip, np.stack([each.pixels for each in decoded]))
+        finite_embeddings(clip, np.stack([each.pixels for each in decoded]))
 
     result: dict[str, Any] = {"precision": str(dtype).removeprefix("torch.")}
     result["read and hash"] = _timed(read, len(files))

@@ -92,7 +92,7 @@ class _Describer:
 
 
 def _build_ours(vectors: NDArray[np.float16], place: Path, exact_below: int) -> dict[str, Any]:
-    from longclip.search.database.provenance import About
+    from longclip.search.database.schema import About
     from longclip.search.database.vector_index import ensure_index
 
     began = time.perf_counter()

@@ -73,7 +73,7 @@ def _database(model: Path, out: Path, rows: int) -> Path:
     if place.exists():
         return place
     import longclip
-    from longclip.search.database.provenance import About
+    from longclip.search.database.schema import About
     from longclip.search.database.vector_index import ensure_index
     from search_engines import fill
 

@@ -12,8 +12,7 @@ from tests.helpers.cli import COLOURS, Run, run  # noqa: F401 (a fixture)
 pytest.importorskip("lancedb")
 
 from longclip import load
-from longclip.search.database.provenance import About
-from longclip.search.database.schema import Facts, ImageRow, id_of
+from longclip.search.database.schema import About, Facts, ImageRow, id_of
 from longclip.search.database.store import Store
 from longclip.search.query.query import Query
 from longclip.search.query.searcher import open_searcher
@@ -152,7 +151,9 @@ def test_a_contact_sheet(run: Run, db: str) -> None:  # noqa: F811
 
 def test_open_shows_the_sheet(run: Run, db: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     shown: list[Path] = []
-    monkeypatch.setattr("longclip.search.query.viewer.show", lambda path: not shown.append(path))
+    monkeypatch.setattr(
+        "longclip.search.query.print.show_picture", lambda path: not shown.append(path)
+    )
     outcome = run("search", "--like", "/walls/a/red.png", "--db", db, "--open")
     assert outcome.code == 0
     [path] = shown
@@ -168,7 +169,7 @@ def test_what_cannot_be_shown_is_still_there(
     db: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("longclip.search.query.viewer.show", lambda path: False)
+    monkeypatch.setattr("longclip.search.query.print.show_picture", lambda path: False)
     outcome = run("search", TEXT, "--db", db, "--open")
     assert outcome.code == 0
     assert outcome.err.endswith("found.png (no program on this machine shows it)\n")

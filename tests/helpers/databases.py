@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from longclip.model import CLIP
-from longclip.search.database.provenance import About
-from longclip.search.database.schema import Facts, ImageRow
+from longclip.search.database.schema import About, Facts, ImageRow
 from longclip.search.database.store import Store
 from tests.helpers.models import small_clip
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from longclip.search.database.store import Store
 from longclip.search.indexing.index import index
-from longclip.search.indexing.index_report import IndexReport
+from longclip.search.indexing.outcomes import IndexReport
 from tests.helpers.models import small_clip
 
 MODEL = small_clip()

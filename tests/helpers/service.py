@@ -16,8 +16,7 @@ import uvicorn
 from PIL import Image, ImageDraw
 
 from longclip.model import CLIP
-from longclip.search.database.provenance import About
-from longclip.search.database.schema import Facts, ImageRow
+from longclip.search.database.schema import About, Facts, ImageRow
 from longclip.search.database.store import Store
 from longclip.search.query.searcher import Searcher
 from longclip.search.service import ServeConfig

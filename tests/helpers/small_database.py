@@ -14,8 +14,7 @@ pytest.importorskip("lancedb", reason='the search page needs pip install "longcl
 
 from longclip import load
 from longclip.data import open_collection
-from longclip.search.database.provenance import About
-from longclip.search.database.schema import Facts, ImageRow
+from longclip.search.database.schema import About, Facts, ImageRow
 from longclip.search.database.store import Store
 from longclip.search.query.searcher import Searcher
 

@@ -24,11 +24,11 @@ from tests.helpers import image_folders
 pytest.importorskip("lancedb")
 
 from longclip.errors import SearchError
+from longclip.search.config import Cluster
 from longclip.search.database.shard_table import ShardTable
 from longclip.search.database.store import Store
-from longclip.search.indexing.cluster.config import Cluster
 from longclip.search.indexing.cluster.ray_session import check_address
-from longclip.search.indexing.index_report import IndexReport
+from longclip.search.indexing.outcomes import IndexReport
 from tests.helpers.image_folders import (
     jpeg_bytes,
     kinds,

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("lancedb")
 
 from longclip.errors import FilterError
-from longclip.search.query.filters import combined_filter, naming_as_written
+from longclip.search.query.query import combined_filter, naming_as_written
 from tests.helpers.databases import database, row, vectors
 
 PLACES = (

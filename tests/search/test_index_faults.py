@@ -18,9 +18,8 @@ from PIL import Image
 pytest.importorskip("lancedb")
 
 from longclip.errors import SearchError
-from longclip.search.database.store import Store
+from longclip.search.database.store import Store, writer_lock
 from longclip.search.indexing import image_loader
-from longclip.search.locking import writing
 from tests.helpers.image_files import (
     cut_jpeg,
     encoded,
@@ -155,7 +154,7 @@ def test_disk_full(tmp_path: Path) -> None:
 
 def test_two_writers(tmp_path: Path) -> None:
     folder, db = photos(tmp_path / "photos", 3), tmp_path / "db"
-    with writing(str(db)), pytest.raises(SearchError, match="is being written by process"):
+    with writer_lock(str(db)), pytest.raises(SearchError, match="is being written by process"):
         run_index(folder, db=db)
     assert run_index(folder, db=db).added == 3
 
@@ -179,7 +178,7 @@ def test_two_writers_without_a_lock_do_nothing_wrong(
     from longclip.search.indexing import index as index_module
     from longclip.search.indexing import outcomes
 
-    monkeypatch.setattr(index_module, "writing", lambda place: contextlib.nullcontext())
+    monkeypatch.setattr(index_module, "writer_lock", lambda place: contextlib.nullcontext())
     monkeypatch.setattr(outcomes, "_ROWS_PER_WRITE", 4)
     folder, db = photos(tmp_path / "photos", 20), tmp_path / "db"
     inner = iter([True])

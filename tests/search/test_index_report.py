@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from longclip.search.indexing.index_report import IndexReport, report_lines
+from longclip.search.indexing.outcomes import IndexReport, report_lines
 from longclip.search.sources.image_source import Unusable
 
 NOTHING = IndexReport(

@@ -19,11 +19,11 @@ pytest.importorskip("lancedb")
 from longclip.errors import SearchError, UsageError
 from longclip.image.decode import decode_image
 from longclip.model import CLIP
-from longclip.search.database.provenance import About
-from longclip.search.database.status import status
+from longclip.search.database.reader import status
+from longclip.search.database.schema import About
 from longclip.search.database.store import Store
 from longclip.search.indexing import index as index_module
-from longclip.search.indexing import local_run, outcomes
+from longclip.search.indexing import outcomes
 from longclip.search.indexing.index import forget, index
 from tests.helpers.image_folders import (
     MODEL,
@@ -41,13 +41,13 @@ from tests.helpers.models import small_clip
 def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Sizes of the batches that went through the model."""
     sizes: list[int] = []
-    original = local_run.encode_pixels
+    original = index_module.finite_embeddings
 
     def count(model: CLIP, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         sizes.append(len(pixels))
         return original(model, pixels)
 
-    monkeypatch.setattr(local_run, "encode_pixels", count)
+    monkeypatch.setattr(index_module, "finite_embeddings", count)
     return sizes
 
 

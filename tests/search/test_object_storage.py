@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from longclip.data.storage import file_info, open_file, read_url
 from longclip.errors import SearchError
 from longclip.search.database.lance import connect, reason
-from longclip.search.database.status import status
+from longclip.search.database.reader import status
 from longclip.search.database.store import Store
-from longclip.search.indexing.cluster.work import split_shards
 from longclip.search.indexing.index import forget
-from longclip.search.indexing.index_report import IndexReport
+from longclip.search.indexing.index_plan import split_shards
+from longclip.search.indexing.outcomes import IndexReport
 from longclip.search.query.query import Query
 from longclip.search.query.searcher import Searcher
 from longclip.search.sources.image_source import ImageSource

@@ -7,11 +7,11 @@ import pytest
 
 pytest.importorskip("lancedb")
 
-from longclip.search.database.provenance import About
+from longclip.search.database.schema import About
 from longclip.search.database.shard_table import IndexedShard, ShardTable
 from longclip.search.database.store import Store
-from longclip.search.indexing.cluster.work import chunks, split_shards, vanished
-from longclip.search.indexing.index_plan import ImageTask
+from longclip.search.indexing.cluster.worker_stages import chunks
+from longclip.search.indexing.index_plan import ImageTask, split_shards, vanished
 from longclip.search.sources.image_source import Item, Unusable
 from longclip.search.sources.open_image_source import open_image_source
 from tests.helpers.databases import MODEL, database, row, vectors

@@ -15,8 +15,7 @@ pytest.importorskip("lancedb")
 from longclip.errors import FilterError, SearchError
 from longclip.model.identity import model_digest
 from longclip.search.database import lance
-from longclip.search.database.provenance import About, check_same_model
-from longclip.search.database.schema import Facts
+from longclip.search.database.schema import About, Facts, IndexQuality, check_same_model
 from longclip.search.database.store import Store
 from tests.helpers.databases import MODEL, WIDTH, database, row, vectors
 from tests.helpers.models import small_clip
@@ -155,13 +154,14 @@ def test_known_and_originals(tmp_path: Path) -> None:
 def test_what_is_kept_in_the_table_outlives_compaction(tmp_path: Path) -> None:
     store = Store.create(str(tmp_path), About.of(MODEL, "small"), sources=["/a"])
     store.remember(["/b", "/a", "/b"])
-    store.keep_quality('{"probes": 3, "refine": 2}')
+    quality = IndexQuality("IVF_SQ", 8, 8, 3, 2, 1.0, 0.99, 0.5)
+    store.keep_quality(quality)
     for r in ROWS[:8]:
         store.put([r])
     store.compact()
     store = Store.open(str(tmp_path))
     assert store.sources() == ["/a", "/b"]
-    assert store.quality() == '{"probes": 3, "refine": 2}'
+    assert store.quality() == quality
     assert store.about == About.of(MODEL, "small")
     assert len(store.nearest(vectors(1)[0], 20)) == 8
     store.put([row("/b/1.jpg", vectors(1)[0], source="/b")])

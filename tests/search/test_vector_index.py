@@ -116,5 +116,5 @@ def test_a_narrow_filter_finds_all_that_pass_it(tmp_path: Path) -> None:
     from lancedb.index import IvfSq
 
     store.table.create_index("vector", config=IvfSq(distance_type="cosine", num_partitions=16))
-    store.keep_quality('{"probes": 1, "refine": 1}')
+    store.keep_quality(IndexQuality("IVF_SQ", 940, 940, 1, 1, 0.5, 0.5, 1.0))
     assert len(store.nearest(near, 40, where="folder = '/far'")) == 40

@@ -84,10 +84,10 @@ def index_command(
     import torch
 
     from longclip.model import load
+    from longclip.search.config import Cluster
     from longclip.search.database.reader import Reader
-    from longclip.search.indexing.cluster.config import Cluster
     from longclip.search.indexing.index import index
-    from longclip.search.indexing.index_report import report_lines
+    from longclip.search.indexing.outcomes import report_lines
     from longclip.util.hardware import fast_dtype, pick_device, pick_dtype
     from longclip.util.progress import progress_display
 
@@ -147,8 +147,8 @@ def _kept_name(model: str) -> str:
 def _show_status(db: str, *, as_json: bool) -> None:
     import json
 
-    from longclip.search.database.status import status
-    from longclip.search.indexing.index_report import status_lines
+    from longclip.search.database.reader import status
+    from longclip.search.indexing.outcomes import status_lines
 
     found = status(db)
     lines = [json.dumps(asdict(found), ensure_ascii=False)] if as_json else status_lines(found)

@@ -47,9 +47,8 @@ def search_command(
     from rich.console import Console
 
     from longclip.image.decode import decode_image
-    from longclip.search.query.filters import combined_filter, naming_as_written
     from longclip.search.query.print import print_found
-    from longclip.search.query.query import Query
+    from longclip.search.query.query import Query, combined_filter, naming_as_written
     from longclip.search.query.searcher import open_searcher
     from longclip.util.files import check_writable
     from longclip.util.hardware import pick_device, pick_dtype
@@ -124,13 +123,13 @@ def _drawn(found: "Found", query: "Query", searcher: "Searcher") -> "Image":
 def _show(drawn: "Image", sheet: Path | None, *, shown: bool) -> None:
     import tempfile
 
-    from longclip.search.query.viewer import show
+    from longclip.search.query.print import show_picture
     from longclip.util.files import atomic_path
 
     path = sheet or Path(tempfile.mkdtemp(prefix="longclip-search-")) / "found.png"
     with atomic_path(path) as temporary:
         drawn.save(temporary, "PNG")
-    failed = shown and not show(path)
+    failed = shown and not show_picture(path)
     hint = " (no program on this machine shows it)" if failed else ""
     # Also where it is shown: what has started a program does not know what becomes of it.
     print(f"written: {path}{hint}", file=sys.stderr)

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from longclip.model import CLIP
-from longclip.search.database.provenance import About
+from longclip.search.database.schema import About
 from longclip.search.database.store import Store
 from longclip.search.query.searcher import Searcher
 from longclip.search.service.openai_api import EmbeddingsRequest

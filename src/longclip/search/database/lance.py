@@ -9,7 +9,7 @@ from longclip.errors import SearchError
 
 Out = TypeVar("Out")
 
-KEY = {"lance-schema:unenforced-primary-key": "true"}
+PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
 """Metadata of the column that names a row: two writers that merge the same one do not double it."""
 
 _MAX_VALUES = 1000

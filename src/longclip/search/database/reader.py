@@ -2,10 +2,13 @@
 
 Rows are keyed by `uri`. What is read stays as it was when the database was opened, or refreshed,
 whatever others write meanwhile.
+
+The status of a database: what it holds.
 """
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -17,8 +20,7 @@ from numpy.typing import NDArray
 from longclip.data.storage import is_url
 from longclip.errors import FilterError, SearchError, UnreadableError
 from longclip.search.database.lance import among, connect, is_storage, quoted, reason, tables
-from longclip.search.database.provenance import About
-from longclip.search.database.schema import FACTS, PACKED, Facts, ImageRow, IndexQuality
+from longclip.search.database.schema import FACTS, PACKED, About, Facts, ImageRow, IndexQuality
 from longclip.search.sources.image_source import PART, container_of
 
 TABLE = "images"
@@ -43,7 +45,7 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class IndexedImage:
     """What tells whether a file has changed, and where it was found."""
 
     bytes: int
@@ -122,11 +124,11 @@ class Reader:
         found = metadata.get(key.encode())
         return found.decode() if found is not None else None
 
-    def known(self, *sources: str) -> dict[str, Known]:
+    def known(self, *sources: str) -> dict[str, IndexedImage]:
         """Return what has been indexed from some sources, by `uri`."""
         return self._known(*among("source", sources))
 
-    def known_at(self, uris: Sequence[str]) -> dict[str, Known]:
+    def known_at(self, uris: Sequence[str]) -> dict[str, IndexedImage]:
         """Return what has been indexed of these, from any source."""
         return self._known(*among("uri", uris))
 
@@ -139,7 +141,7 @@ class Reader:
             if (container := container_of(uri)) is not None
         }
 
-    def known_in(self, container: str) -> dict[str, Known]:
+    def known_in(self, container: str) -> dict[str, IndexedImage]:
         """Return what has been indexed from a file that holds many images."""
         first = container + PART
         return self._known(f"uri >= {quoted(first)} AND uri < {quoted(_after(first))}")
@@ -163,14 +165,14 @@ class Reader:
                 uri_of |= zip(*columns, strict=True)
         return {row.facts.sha256: row for row in self.rows("uri", list(uri_of.values()))}
 
-    def _known(self, *conditions: str) -> dict[str, Known]:
+    def _known(self, *conditions: str) -> dict[str, IndexedImage]:
         names = ["uri", "bytes", "mtime_ns", "sha256", "source"]
-        found: dict[str, Known] = {}
+        found: dict[str, IndexedImage] = {}
         for where in conditions:
             for batch in self.scan(names, where=where):
                 columns = [batch.column(name).to_pylist() for name in names]
                 for uri, *values in zip(*columns, strict=True):
-                    found[uri] = Known(*values)
+                    found[uri] = IndexedImage(*values)
         return found
 
     def rows(self, column: str, values: Sequence[str]) -> list[ImageRow]:
@@ -313,3 +315,56 @@ def matrix(column: pa.ChunkedArray | pa.FixedSizeListArray) -> NDArray[np.float3
 def _row(values: dict[str, Any]) -> ImageRow:
     vector = np.asarray(values["vector"], np.float32)
     return ImageRow(Facts.unpack(values[PACKED]), vector, values["thumbnail"])
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a database holds.
+
+    Attributes:
+        place: where it is.
+        about: the model it was made with.
+        images: rows.
+        contents: different files among them.
+        disk_bytes: what it takes on disk; None in object storage.
+        sources: images by what was indexed.
+        quality: of the vector index, where there is one.
+    """
+
+    place: str
+    about: About
+    images: int
+    contents: int
+    disk_bytes: int | None
+    sources: dict[str, int]
+    quality: IndexQuality | None
+
+
+def status(place: str) -> Status:
+    """Look into a database; raises SearchError where there is none."""
+    store = Reader.open(place)
+    sources: Counter[str] = Counter(dict.fromkeys(store.sources(), 0))
+    contents: set[str] = set()
+    for batch in store.scan(["source", "sha256"]):
+        sources.update(batch.column("source").to_pylist())
+        contents.update(batch.column("sha256").to_pylist())
+    return Status(
+        place=place,
+        about=store.about,
+        images=len(store),
+        contents=len(contents),
+        disk_bytes=None if is_url(place) else _disk_bytes(place),
+        sources=dict(sources),
+        quality=store.quality(),
+    )
+
+
+def _disk_bytes(folder: str) -> int:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(parent, name)).st_size
+            except OSError:  # a writer has just tidied it away
+                continue
+    return total

@@ -1,8 +1,11 @@
-"""The table of images: their facts, and the columns that hold these."""
+"""The table of images: their facts, and the columns that hold these.
+
+Provenance of embeddings: the model that made them, kept in the table itself.
+"""
 
 import hashlib
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from types import NoneType
 from typing import Annotated, Any, get_args, get_type_hints
@@ -11,7 +14,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from longclip.search.database.lance import KEY
+from longclip.errors import SearchError
+from longclip.model import CLIP
+from longclip.model.identity import model_digest
+from longclip.search.database.lance import PRIMARY_KEY
 
 _PixelCount = Annotated[int, pa.int32()]
 _ID_DIGITS = 32
@@ -154,7 +160,7 @@ def schema(width: int, metadata: dict[bytes, bytes]) -> pa.Schema:
             name,
             _arrow_type(kind),
             nullable=NoneType in get_args(kind),
-            metadata=KEY if name == "uri" else None,
+            metadata=PRIMARY_KEY if name == "uri" else None,
         )
         for name, kind in get_type_hints(Facts, include_extras=True).items()
     )
@@ -201,3 +207,61 @@ def to_arrow(rows: list[ImageRow], form: pa.Schema) -> pa.Table:
         pa.array(vectors.ravel()), vectors.shape[1]
     )
     return pa.Table.from_arrays([columns[name] for name in form.names], schema=form)
+
+
+_FORMAT = 2
+_ABOUT_KEY = b"longclip.search"
+
+
+@dataclass(frozen=True)
+class About:
+    """The model that a database was made with.
+
+    Attributes:
+        model: what the model was called when it was opened: a directory, a hub name.
+        digest: of its weights and settings, see `longclip.model.identity.model_digest`.
+        width: numbers in an embedding.
+        context_length: tokens of a text.
+        format: of the table.
+    """
+
+    model: str
+    digest: str
+    width: int
+    context_length: int
+    format: int = _FORMAT
+
+    @staticmethod
+    def of(model: CLIP, name: str) -> "About":
+        """Describe a model that was opened under this name."""
+        return About(name, model_digest(model), model.embedding_dim, model.context_length)
+
+    def metadata(self) -> dict[bytes, bytes]:
+        """Return it as metadata of the table's schema."""
+        return {_ABOUT_KEY: json.dumps(asdict(self)).encode()}
+
+    @staticmethod
+    def read(metadata: dict[bytes, bytes] | None, place: str) -> "About":
+        """Read it from the table's schema; raises SearchError where it is not one of ours."""
+        found = (metadata or {}).get(_ABOUT_KEY)
+        if found is None:
+            raise SearchError(
+                f"{place} holds a table `images` that longclip has not made; name another --db"
+            )
+        values = json.loads(found)
+        if values.get("format") != _FORMAT:
+            raise SearchError(
+                f"{place} was made by another version of longclip (format {values.get('format')}, "
+                f"this one reads {_FORMAT}); index into a new directory"
+            )
+        return About(**values)
+
+
+def check_same_model(stored: About, given: About, place: str) -> None:
+    """Refuse a model whose embeddings cannot be compared with those that are there."""
+    if given.digest != stored.digest:
+        raise SearchError(
+            f"{place} was indexed with {stored.model}, and {given.model} is another model: their "
+            "embeddings cannot be compared. Use that one, or index everything again with this "
+            f"one: longclip index … --db {place} --model {given.model} --rebuild"
+        )

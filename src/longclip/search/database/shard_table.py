@@ -11,13 +11,13 @@ from functools import partial
 
 import pyarrow as pa
 
-from longclip.search.database.lance import KEY, among, commit, connect, quoted, tables
+from longclip.search.database.lance import PRIMARY_KEY, among, commit, connect, quoted, tables
 from longclip.search.sources.image_source import Unusable
 
 TABLE = "shards"
 _SCHEMA = pa.schema(
     [
-        pa.field("place", pa.string(), nullable=False, metadata=KEY),
+        pa.field("place", pa.string(), nullable=False, metadata=PRIMARY_KEY),
         pa.field("source", pa.string(), nullable=False),
         pa.field("stamp", pa.string(), nullable=False),
         pa.field("images", pa.int64(), nullable=False),

@@ -1,4 +1,7 @@
-"""Images read, recognised and decoded by threads, ahead of the encoder."""
+"""Images read, recognised and decoded by threads, ahead of the encoder.
+
+Pixels to the embeddings that are kept.
+"""
 
 import hashlib
 import io
@@ -9,11 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from longclip.errors import ImageError, RetryableImageError
+from longclip.errors import ImageError, RetryableImageError, SearchError
 from longclip.image.decode import decode_image
+from longclip.model import CLIP
 from longclip.search.config import IndexConfig
 from longclip.search.database.schema import Facts
 from longclip.search.indexing.exif import Metadata, read_metadata
@@ -244,3 +249,17 @@ def load_all(
 ) -> Generator[NewImage | KnownImage | Unusable]:
     """Yield all images in their order; the next `ahead` are ready while a batch is embedded."""
     return in_order(loader, tasks, ahead=ahead, workers=workers, most=_MAX_WORKERS)
+
+
+def finite_embeddings(model: CLIP, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Embed uint8 [N, H, W, 3] to float32 [N, D] of length one, in one forward pass.
+
+    Raises:
+        SearchError: where the model gives numbers that are not finite.
+    """
+    images = torch.from_numpy(pixels)
+    vectors = model.encode_pixels(images, normalize=True, batch_size=len(pixels)).cpu()
+    if not vectors.isfinite().all():
+        raise SearchError("the model gives embeddings that are not finite; is it damaged?")
+    rows: NDArray[np.float32] = vectors.numpy()
+    return rows

@@ -1,35 +1,50 @@
-"""Indexing from end to end: images are found, decoded, embedded and written."""
+"""Indexing from end to end: images are found, decoded, embedded and written.
+
+A plan carried out by this process: images are read, embedded and written.
+"""
 
 import os
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from longclip.data.storage import is_url
 from longclip.errors import SearchError
 from longclip.model import CLIP
-from longclip.search.config import IndexConfig
-from longclip.search.database.store import Store
+from longclip.search.config import Cluster, IndexConfig
+from longclip.search.database.lance import quoted
+from longclip.search.database.schema import About, ImageRow, check_same_model
+from longclip.search.database.store import Store, writer_lock
 from longclip.search.database.vector_index import ensure_index
 from longclip.search.indexing.cluster.cluster_run import ROWS_PER_WRITE, ClusterRun
-from longclip.search.indexing.cluster.config import Cluster
 from longclip.search.indexing.cluster.ray_session import check_address
-from longclip.search.indexing.cluster.work import SplitSources, split_shards
-from longclip.search.indexing.image_loader import Decoding, ImageLoader, hash_key, pillow_opens
-from longclip.search.indexing.index_plan import (
-    IndexPlan,
-    check_all_there,
-    list_sources,
-    make_plan,
-    open_database,
-    open_sources,
+from longclip.search.indexing.image_loader import (
+    Decoding,
+    ImageLoader,
+    KnownImage,
+    NewImage,
+    finite_embeddings,
+    hash_key,
+    load_all,
+    pillow_opens,
 )
-from longclip.search.indexing.index_report import IndexReport
-from longclip.search.indexing.local_run import LocalRun
-from longclip.search.indexing.outcomes import Outcomes
-from longclip.search.locking import writing
+from longclip.search.indexing.index_plan import (
+    ImageTask,
+    IndexPlan,
+    Listings,
+    SplitSources,
+    list_all,
+    make_plan,
+    split_shards,
+)
+from longclip.search.indexing.outcomes import STAGE, IndexReport, Outcomes
+from longclip.search.sources.image_source import ImageSource, Unusable
+from longclip.search.sources.open_image_source import open_image_source
 from longclip.util.libraries import require_libraries
 from longclip.util.progress import SILENT, OnProgress
 
@@ -73,7 +88,7 @@ def index(
     began = time.monotonic()
     place = str(db)
     opened, missing = open_sources(sources, place, config.rebuild)
-    with writing(place), pillow_opens(config.max_pixels):
+    with writer_lock(place), pillow_opens(config.max_pixels):
         work = SplitSources(opened) if cluster is None else split_shards(opened)
         listings = list_sources(work.loose, [*missing, *work.missing])
         if config.rebuild and Store.exists(place):
@@ -116,7 +131,7 @@ def forget(source: str, db: str | Path) -> int:
     """
     place = str(db)
     store = Store.open(place)
-    with writing(place):
+    with writer_lock(place):
         known = store.sources()
         whole = source.rstrip("/") if is_url(source) else os.path.abspath(source)
         name = source if source in known else whole
@@ -130,6 +145,75 @@ def forget(source: str, db: str | Path) -> int:
         return before - len(store)
 
 
+def open_sources(
+    places: Sequence[str | Path], db: str, rebuild: bool
+) -> tuple[list[ImageSource], list[Unusable]]:
+    """Open what is to be indexed; the second list is what is not there any more.
+
+    Nothing is written yet.
+    """
+    before = Store.open(db).sources() if not places or Store.exists(db) else []
+    without = None if is_url(db) else db
+    opened = [open_image_source(place, without=without) for place in places]
+    bad = []
+    for name in before if rebuild or not places else ():
+        try:
+            opened.append(open_image_source(name, without=without))
+        except SearchError as error:
+            bad.append(Unusable(name, str(error)))
+    return list({source.name: source for source in reversed(opened)}.values())[::-1], bad
+
+
+def list_sources(opened: Sequence[ImageSource], missing: Sequence[Unusable]) -> Listings:
+    """List all that can be listed; `missing` could not even be opened."""
+    listings = list_all(opened) if opened else Listings((), ())
+    return Listings(listings.whole, [*missing, *listings.bad])
+
+
+def check_all_there(listings: Listings, store: Store) -> None:
+    """Refuse to rebuild a database from less than it holds.
+
+    Raises:
+        SearchError: names what cannot be read now.
+    """
+    before = store.sources()
+    empty = [
+        source.name
+        for source, listing in listings.whole
+        if source.name in before and not listing.items
+    ]
+    # What could never be looked into, such as a link that leads nowhere, is no loss.
+    hidden = [
+        part.place or part.prefix
+        for _, listing in listings.whole
+        for part in listing.unlisted
+        if store.count(f"starts_with(uri, {quoted(part.prefix)})")
+    ]
+    if listings.bad or empty or hidden:
+        lacking = ", ".join([*(bad.uri for bad in listings.bad), *empty, *hidden])
+        raise SearchError(
+            f"{lacking} cannot be read now and would be lost; connect the disk, or --forget it "
+            "first. Nothing was changed"
+        )
+
+
+def open_database(
+    place: str, model: CLIP, name: str, rebuild: bool, sources: Sequence[str]
+) -> Store:
+    """Open or make the database, which knows its sources before there is anything in it."""
+    given = About.of(model, name)
+    if rebuild or not Store.exists(place):
+        return Store.create(place, given, replace=rebuild, sources=sources)
+    store = Store.open(place)
+    if not len(store) and store.about != given:
+        # Nothing is lost, and a first run that failed does not bind the next one to its model.
+        known = dict.fromkeys([*store.sources(), *sources])
+        return Store.create(place, given, replace=True, sources=list(known))
+    check_same_model(store.about, given, place)
+    store.remember(sources)
+    return store
+
+
 def _hashes(store: Store, plan: IndexPlan) -> set[bytes]:
     if not plan.tasks:
         return set()
@@ -138,3 +222,82 @@ def _hashes(store: Store, plan: IndexPlan) -> set[bytes]:
         for batch in store.scan(["sha256"])
         for sha256 in batch.column(0).to_pylist()
     }
+
+
+class LocalRun:
+    """Reads, embeds and writes the images of a plan.
+
+    Args:
+        outcomes: what has become of each image.
+        model: whose embeddings are kept.
+        batch_size: images per forward pass.
+        on_progress: called with the images done.
+    """
+
+    def __init__(
+        self, outcomes: Outcomes, model: CLIP, batch_size: int, on_progress: OnProgress
+    ) -> None:
+        self._outcomes = outcomes
+        self._model = model
+        self._batch_size = batch_size
+        self._on_progress = on_progress
+        self._batch: list[NewImage] = []
+        self._images_done = 0
+
+    def embed_all(
+        self, tasks: Sequence[ImageTask], loader: ImageLoader, workers: int | None
+    ) -> None:
+        """Read, embed and write; where it is interrupted, what is embedded is still written."""
+        total = len(tasks)
+        self._report_progress(total)
+        while tasks:
+            loaded = load_all(loader, tasks, ahead=2 * self._batch_size, workers=workers)
+            try:
+                with closing(loaded):
+                    for image in loaded:
+                        self._receive(image)
+                        if self._images_done % self._batch_size == 0 or self._images_done == total:
+                            self._report_progress(total)
+                    self._embed_batch()
+            except KeyboardInterrupt:
+                self._outcomes.write()
+                raise
+            self._outcomes.write()
+            tasks = self._copies_without_original(loader)
+
+    def _receive(self, image: NewImage | KnownImage | Unusable) -> None:
+        if isinstance(image, Unusable):
+            self._outcomes.fail(image)
+        elif isinstance(image, KnownImage):
+            self._outcomes.same(image)
+        else:
+            self._batch.append(image)
+            if len(self._batch) >= self._batch_size:
+                self._embed_batch()
+        if self._outcomes.is_due():
+            self._outcomes.write()
+        self._images_done += 1
+
+    def _embed_batch(self) -> None:
+        if not self._batch:
+            return
+        vectors = finite_embeddings(self._model, np.stack([image.pixels for image in self._batch]))
+        for image, vector in zip(self._batch, vectors, strict=True):
+            self._outcomes.add(image.task, ImageRow(image.facts, vector, image.thumbnail))
+        self._batch = []
+
+    def _copies_without_original(self, loader: ImageLoader) -> list[ImageTask]:
+        """Return copies of images whose rows have been overwritten since; they are embedded."""
+        copies = self._outcomes.without_original()
+        for copy in copies:
+            if copy.sha256 in loader.broken:
+                broken = loader.broken[copy.sha256]
+                self._outcomes.fail(replace(broken, uri=copy.task.item.uri))
+        whole = [copy for copy in copies if copy.sha256 not in loader.broken]
+        loader.forget(copy.sha256 for copy in whole)
+        return [copy.task for copy in whole]
+
+    def _report_progress(self, total: int) -> None:
+        bad = len(self._outcomes.bad)
+        note = f"{bad:,} cannot be used" if bad else ""
+        self._on_progress(STAGE, self._images_done, total, note)

@@ -2,20 +2,26 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 
-from longclip.data.storage import is_url
-from longclip.errors import SearchError
-from longclip.model import CLIP
+from longclip.data.storage import file_info
+from longclip.errors import FetchError, SearchError
 from longclip.search.database.lance import quoted
-from longclip.search.database.provenance import About, check_same_model
-from longclip.search.database.reader import Known, Reader
-from longclip.search.database.store import Store
+from longclip.search.database.reader import IndexedImage, Reader
+from longclip.search.database.shard_table import IndexedShard
 from longclip.search.sources.file_sources import FolderSource, JoinedSource
-from longclip.search.sources.image_source import PART, ImageSource, Item, Listing, Unusable
-from longclip.search.sources.open_image_source import open_image_source
+from longclip.search.sources.image_source import (
+    PART,
+    SHARDS,
+    ImageSource,
+    Item,
+    Listing,
+    Unusable,
+    container_of,
+)
+from longclip.search.sources.table_source import ParquetSource
+from longclip.search.sources.tar_source import TarSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,7 @@ class ImageTask:
 
     source: ImageSource
     item: Item
-    before: Known | None
+    before: IndexedImage | None
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class IndexPlan:
     found: int
     unchanged: int
     tasks: Sequence[ImageTask]
-    gone: Mapping[str, Known]
+    gone: Mapping[str, IndexedImage]
     bad: Sequence[Unusable]
     notes: Sequence[str]
 
@@ -89,7 +95,7 @@ def make_plan(listings: Listings, store: Reader) -> IndexPlan:
 
 
 def compare(
-    listings: Listings, known: Mapping[str, Known], store: Reader | None = None
+    listings: Listings, known: Mapping[str, IndexedImage], store: Reader | None = None
 ) -> IndexPlan:
     """Compare sources with what is known of them.
 
@@ -137,20 +143,20 @@ def _shown(text: str) -> str:
     return text if _is_utf8(text) else ascii(text)
 
 
-def _same(item: Item, before: Known) -> bool:
+def _same(item: Item, before: IndexedImage) -> bool:
     return item.mtime_ns == before.mtime_ns and item.bytes in (None, before.bytes)
 
 
 def _gone(
     listings: Sequence[tuple[ImageSource, Listing]],
-    known: Mapping[str, Known],
+    known: Mapping[str, IndexedImage],
     found: Mapping[str, object],
-) -> tuple[dict[str, Known], list[str]]:
+) -> tuple[dict[str, IndexedImage], list[str]]:
     missing: dict[str, list[str]] = defaultdict(list)
     for uri, before in known.items():
         if uri not in found:
             missing[before.source].append(uri)
-    gone: dict[str, Known] = {}
+    gone: dict[str, IndexedImage] = {}
     notes: list[str] = []
     for source, listing in listings:
         uris = missing.pop(source.name, [])
@@ -194,70 +200,120 @@ def _in_unopened_tars(source: ImageSource, uris: Sequence[str]) -> dict[str, str
     return found
 
 
-def open_sources(
-    places: Sequence[str | Path], db: str, rebuild: bool
-) -> tuple[list[ImageSource], list[Unusable]]:
-    """Open what is to be indexed; the second list is what is not there any more.
+_Container = TarSource | ParquetSource
 
-    Nothing is written yet.
+
+@dataclass(frozen=True)
+class PendingShard:
+    """A file with many images, known by its place alone until a worker looks into it.
+
+    Attributes:
+        number: of this shard in this run.
+        inside: the file as a source of its own.
+        source: what was indexed when it was found; kept with each of its images.
+        stamp: tells whether the file is still the same; empty where its storage does not say.
     """
-    before = Store.open(db).sources() if not places or Store.exists(db) else []
-    without = None if is_url(db) else db
-    opened = [open_image_source(place, without=without) for place in places]
-    bad = []
-    for name in before if rebuild or not places else ():
-        try:
-            opened.append(open_image_source(name, without=without))
-        except SearchError as error:
-            bad.append(Unusable(name, str(error)))
-    return list({source.name: source for source in reversed(opened)}.values())[::-1], bad
+
+    number: int
+    inside: _Container
+    source: str
+    stamp: str
+
+    @property
+    def place(self) -> str:
+        """Return the path or URL."""
+        return self.inside.name
 
 
-def list_sources(opened: Sequence[ImageSource], missing: Sequence[Unusable]) -> Listings:
-    """List all that can be listed; `missing` could not even be opened."""
-    listings = list_all(opened) if opened else Listings((), ())
-    return Listings(listings.whole, [*missing, *listings.bad])
+class NamedShard:
+    """A shard under the name of the source that it belongs to."""
+
+    def __init__(self, name: str, inside: _Container) -> None:
+        self.name = name
+        self._inside = inside
+
+    def list(self) -> Listing:
+        """List the shard."""
+        return self._inside.list()
+
+    def read(self, item: Item) -> bytes:
+        """Read an image of the shard."""
+        return self._inside.read(item)
+
+    def caption(self, item: Item) -> str | None:
+        """Return the caption of an image of the shard."""
+        return self._inside.caption(item)
 
 
-def check_all_there(listings: Listings, store: Store) -> None:
-    """Refuse to rebuild a database from less than it holds.
+@dataclass(frozen=True)
+class SplitSources:
+    """Sources as files of their own, which are listed before the work begins, and as shards.
 
-    Raises:
-        SearchError: names what cannot be read now.
+    Attributes:
+        loose: sources of files of their own.
+        sharded: names of the sources that have shards, and where these are, also those missing.
+        shards: those that are there.
+        missing: those that are not; what is known of them is kept.
     """
-    before = store.sources()
-    empty = [
-        source.name
-        for source, listing in listings.whole
-        if source.name in before and not listing.items
-    ]
-    # What could never be looked into, such as a link that leads nowhere, is no loss.
-    hidden = [
-        part.place or part.prefix
-        for _, listing in listings.whole
-        for part in listing.unlisted
-        if store.count(f"starts_with(uri, {quoted(part.prefix)})")
-    ]
-    if listings.bad or empty or hidden:
-        lacking = ", ".join([*(bad.uri for bad in listings.bad), *empty, *hidden])
-        raise SearchError(
-            f"{lacking} cannot be read now and would be lost; connect the disk, or --forget it "
-            "first. Nothing was changed"
-        )
+
+    loose: Sequence[ImageSource]
+    sharded: Mapping[str, Set[str]] = field(default_factory=dict)
+    shards: Sequence[PendingShard] = ()
+    missing: Sequence[Unusable] = ()
 
 
-def open_database(
-    place: str, model: CLIP, name: str, rebuild: bool, sources: Sequence[str]
-) -> Store:
-    """Open or make the database, which knows its sources before there is anything in it."""
-    given = About.of(model, name)
-    if rebuild or not Store.exists(place):
-        return Store.create(place, given, replace=rebuild, sources=sources)
-    store = Store.open(place)
-    if not len(store) and store.about != given:
-        # Nothing is lost, and a first run that failed does not bind the next one to its model.
-        known = dict.fromkeys([*store.sources(), *sources])
-        return Store.create(place, given, replace=True, sources=list(known))
-    check_same_model(store.about, given, place)
-    store.remember(sources)
-    return store
+def split_shards(sources: Sequence[ImageSource]) -> SplitSources:
+    """Separate shards from other files; none is looked into."""
+    loose: list[ImageSource] = []
+    sharded: dict[str, set[str]] = {}
+    shards: dict[str, PendingShard] = {}
+    missing: list[Unusable] = []
+    for source in sources:
+        parts = source.parts if isinstance(source, JoinedSource) else [source]
+        others = [part for part in parts if not isinstance(part, _Container)]
+        if others or not parts:
+            loose.append(JoinedSource(source.name, others) if len(others) < len(parts) else source)
+        for part in parts:
+            if not isinstance(part, _Container):
+                continue
+            sharded.setdefault(source.name, set()).add(part.name)
+            if part.name in shards:
+                continue
+            try:
+                stamp = file_info(part.name).stamp
+            except FetchError as error:
+                missing.append(Unusable(part.name, str(error)))
+                continue
+            shards[part.name] = PendingShard(len(shards), part, source.name, stamp)
+    return SplitSources(loose, sharded, list(shards.values()), missing)
+
+
+def vanished(
+    store: Reader, source: str, places: Set[str], done: Mapping[str, IndexedShard]
+) -> dict[str, IndexedImage]:
+    """Return the images in shards that are not in their source any more.
+
+    Args:
+        store: the database.
+        source: name of what has been indexed.
+        places: its shards as it is now.
+        done: what is kept of its shards.
+    """
+    left = set(done) - places
+    where = f"source = {quoted(source)}"
+    recorded = sum(shard.images for shard in done.values())
+    if store.count(where) > recorded:
+        # Some of its images have come in without a record, their shard not finished.
+        there = store.containers(where) - places
+        left.update(name for name in there if name.endswith(SHARDS))
+    gone: dict[str, IndexedImage] = {}
+    for place in sorted(left):
+        gone |= store.known_in(place)
+    return gone
+
+
+def without_shards(plan: IndexPlan, sharded: Mapping[str, Set[str]]) -> IndexPlan:
+    """Return a plan for files of their own in which images of the sources' shards are not gone."""
+    places = set().union(*sharded.values())
+    gone = {uri: known for uri, known in plan.gone.items() if container_of(uri) not in places}
+    return replace(plan, gone=gone)

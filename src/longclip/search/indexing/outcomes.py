@@ -1,17 +1,123 @@
-"""The outcomes of an indexing: what became of each image, and the rows that are written."""
+"""The outcomes of an indexing: what became of each image, and the rows that are written.
+
+The report of an indexing, and its lines for a terminal.
+"""
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from longclip.search.database.reader import Known
+from longclip.search.database.reader import IndexedImage, Status
 from longclip.search.database.schema import ImageRow, IndexQuality
 from longclip.search.database.store import Store
 from longclip.search.indexing.image_loader import KnownImage
 from longclip.search.indexing.index_plan import ImageTask, IndexPlan
-from longclip.search.indexing.index_report import IndexReport
 from longclip.search.sources.image_source import Unusable, folder_and_name
+from longclip.util.terminal import plain_text
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """Counts of what an indexing did.
+
+    Every image that was found is in one of `added`, `changed`, `moved`, `unchanged` and `bad`.
+
+    Attributes:
+        found: images in the sources.
+        added: that were not in the database.
+        changed: with other content than before.
+        moved: that were in the database at a place where they are not any more; not embedded again.
+        unchanged: with the content they had.
+        deleted: from the database, as they are gone from their source (those moved aside).
+        duplicates: of `added` and `changed`, those whose content was there; not embedded again.
+        bad: what could not be used, and why; also parts of sources that could not be listed.
+        notes: what the user should know.
+        total: images in the database now.
+        embedded: images that went through the model.
+        seconds: all of it.
+        images_per_second: of those that were read, while they were read, embedded and written.
+        quality: of the vector index, where there is one.
+    """
+
+    found: int
+    added: int
+    changed: int
+    moved: int
+    unchanged: int
+    deleted: int
+    duplicates: int
+    bad: tuple[Unusable, ...]
+    notes: tuple[str, ...]
+    total: int
+    embedded: int
+    seconds: float
+    images_per_second: float
+    quality: IndexQuality | None
+
+    @property
+    def bad_fraction(self) -> float:
+        """Return the share of what was found that could not be used."""
+        return len(self.bad) / max(1, self.found)
+
+
+_MAX_LISTED = 50
+
+
+def report_lines(report: IndexReport) -> Iterator[str]:
+    """Yield the counts, what could not be used, and how large searches are answered."""
+    counts = {
+        "added": report.added,
+        "changed": report.changed,
+        "moved": report.moved,
+        "unchanged": report.unchanged,
+        "deleted": report.deleted,
+    }
+    counted = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    nothing = "none of them usable" if report.found and report.bad else "nothing to do"
+    yield f"{_images(report.found)} found: {counted or nothing}"
+    if report.duplicates == 1:
+        yield "1 of them is a copy of another and shares its embedding"
+    elif report.duplicates:
+        yield f"{report.duplicates:,} of them are copies of others and share their embeddings"
+    # The speed of files that turn out to be known is nothing to go by.
+    if report.embedded:
+        yield (
+            f"{report.embedded:,} embedded, {report.images_per_second:.3g} images/s, "
+            f"{report.seconds:.0f} s in all"
+        )
+    if report.quality:
+        yield str(report.quality)
+    yield from bad_lines(report.bad)
+    yield from (f"note: {plain_text(note)}" for note in report.notes)
+    yield f"{_images(report.total)} in the database"
+
+
+def bad_lines(bad: Sequence[Unusable]) -> Iterator[str]:
+    """Yield the first of them, a line each; a name cannot end its line or colour it."""
+    if bad:
+        yield f"{len(bad):,} could not be used:"
+    for one in bad[:_MAX_LISTED]:
+        yield f"  {plain_text(one.uri)}: {plain_text(one.reason.removeprefix(one.uri + ': '))}"
+    if len(bad) > _MAX_LISTED:
+        yield f"  … and {len(bad) - _MAX_LISTED:,} more (--json lists all)"
+
+
+def status_lines(found: Status) -> Iterator[str]:
+    """Yield what a database holds."""
+    about = found.about
+    yield f"{_images(found.images)}, {found.contents:,} of them different"
+    yield f"model {about.model} ({about.width} numbers, {about.context_length} tokens)"
+    if found.disk_bytes is not None:
+        yield f"{found.disk_bytes / 1e6:,.1f} MB on disk"
+    yield str(found.quality) if found.quality else "every image is compared with a query"
+    for source, count in found.sources.items():
+        yield f"  {count:>12,}  {plain_text(source)}"
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
+
 
 STAGE = "images"
 _ROWS_PER_WRITE = 512
@@ -39,7 +145,7 @@ class Outcomes:
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.found = 0
-        self.gone: dict[str, Known] = {}
+        self.gone: dict[str, IndexedImage] = {}
         self.bad: list[Unusable] = []
         self.notes: list[str] = []
         self._store = store
@@ -68,7 +174,7 @@ class Outcomes:
         self._untouched += images + len(bad)
         self.bad += bad
 
-    def take_gone(self, gone: Mapping[str, Known]) -> None:
+    def take_gone(self, gone: Mapping[str, IndexedImage]) -> None:
         """Take in what is not there any more, unless it is found at another place."""
         for uri, known in () if self._keep_gone else gone.items():
             if uri not in self.gone:

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from longclip.errors import CheckpointError, SearchError
 from longclip.model import CLIP, load
-from longclip.search.database.provenance import About, check_same_model
 from longclip.search.database.reader import Hit, Reader
-from longclip.search.database.schema import ImageRow, IndexQuality
+from longclip.search.database.schema import About, ImageRow, IndexQuality, check_same_model
 from longclip.search.database.vector_index import EXACT_BELOW
 from longclip.search.query.pieces import Pieces, combined_embedding, count_tokens, split_text, unit
 from longclip.search.query.query import Found, FoundImage, Query

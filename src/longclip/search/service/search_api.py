@@ -13,9 +13,8 @@ from longclip import __version__
 from longclip.errors import UsageError
 from longclip.search.database.schema import ID_PATTERN
 from longclip.search.query import DEFAULT_COUNT
-from longclip.search.query.filters import combined_filter, naming_as_written
 from longclip.search.query.pieces import count_tokens
-from longclip.search.query.query import Found, Query
+from longclip.search.query.query import Found, Query, combined_filter, naming_as_written
 from longclip.search.query.searcher import QueryVectors, Reading
 from longclip.search.service.embedder import Input
 from longclip.search.service.images import decode_data_url

@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from longclip.checkpoints.hub import is_hub_id
 from longclip.search.database.lance import reason
-from longclip.search.database.provenance import About
+from longclip.search.database.schema import About
 from longclip.search.query.searcher import Searcher
 from longclip.search.service.batching import Batcher
 from longclip.search.service.config import ServeConfig

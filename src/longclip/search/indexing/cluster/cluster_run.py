@@ -12,26 +12,31 @@ from typing import Any
 from longclip.data.storage import is_url
 from longclip.errors import SearchError
 from longclip.model import CLIP
+from longclip.search.config import Cluster
 from longclip.search.database.schema import ImageRow
 from longclip.search.database.shard_table import IndexedShard, ShardTable
 from longclip.search.database.store import Store
-from longclip.search.indexing.cluster.config import Cluster
-from longclip.search.indexing.cluster.pipeline import MESSAGE, VECTOR, Snapshot, build_pipeline
 from longclip.search.indexing.cluster.ray_session import ray_session
-from longclip.search.indexing.cluster.work import (
+from longclip.search.indexing.cluster.worker_stages import (
+    MESSAGE,
+    VECTOR,
     ImageLoaded,
     Message,
-    PendingShard,
     ShardOpened,
     ShardUnreadable,
-    SplitSources,
+    Snapshot,
     Work,
+    build_pipeline,
     chunks,
+)
+from longclip.search.indexing.image_loader import Decoding, KnownImage
+from longclip.search.indexing.index_plan import (
+    IndexPlan,
+    PendingShard,
+    SplitSources,
     vanished,
     without_shards,
 )
-from longclip.search.indexing.image_loader import Decoding, KnownImage
-from longclip.search.indexing.index_plan import IndexPlan
 from longclip.search.indexing.outcomes import STAGE, Outcomes
 from longclip.search.sources.image_source import Unusable
 from longclip.util.progress import OnProgress

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from longclip.errors import SearchError
-from longclip.search.indexing.cluster.config import Cluster
+from longclip.search.config import Cluster
 
 _SETTINGS = {"enable_progress_bars": False, "raise_original_map_exception": True}
 """Of Ray Data: we show progress, and what goes wrong, ourselves."""

@@ -17,29 +17,26 @@ from numpy.typing import NDArray
 
 from longclip.errors import SearchError
 from longclip.model import CLIP
+from longclip.search.config import Cluster
 from longclip.search.database.reader import Reader
-from longclip.search.indexing.cluster.config import Cluster
-from longclip.search.indexing.cluster.work import (
-    ImageChunk,
-    ImageLoaded,
-    Message,
-    NamedShard,
-    ShardOpened,
-    ShardUnreadable,
-    Work,
-    chunks,
-)
-from longclip.search.indexing.encoding import encode_pixels
 from longclip.search.indexing.image_loader import (
     Decoding,
     FileContent,
     KnownImage,
     NewImage,
+    finite_embeddings,
     pillow_opens,
     prepare,
     read,
 )
-from longclip.search.indexing.index_plan import Listings, compare
+from longclip.search.indexing.index_plan import (
+    ImageTask,
+    IndexPlan,
+    Listings,
+    NamedShard,
+    PendingShard,
+    compare,
+)
 from longclip.search.sources.image_source import Unusable
 
 MESSAGE = "message"
@@ -67,6 +64,69 @@ class Snapshot:
 
     place: str
     version: int
+
+
+@dataclass(frozen=True)
+class ImageChunk:
+    """Images to read in one task.
+
+    Attributes:
+        shard: number of the shard that they are from; None for files of their own.
+        tasks: what to read.
+        again: embed them even if their content seems to be in the database.
+    """
+
+    shard: int | None
+    tasks: Sequence[ImageTask]
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class ShardOpened:
+    """A shard that a worker has listed; its images are separate messages, and may come earlier.
+
+    Attributes:
+        shard: number.
+        plan: what there is to do, its tasks left out.
+        tasks: how many there are.
+    """
+
+    shard: int
+    plan: IndexPlan
+    tasks: int
+
+
+@dataclass(frozen=True)
+class ShardUnreadable:
+    """A shard that could not be looked into; what is known of it is kept."""
+
+    shard: int
+    bad: Unusable
+
+
+@dataclass(frozen=True, eq=False)
+class ImageLoaded:
+    """An image that a worker has read.
+
+    Attributes:
+        shard: number of the shard that it is from; None for a file of its own.
+        image: without its pixels, which are a column of their own.
+    """
+
+    shard: int | None
+    image: NewImage | KnownImage | Unusable
+
+
+Work = PendingShard | ImageChunk
+Message = ShardOpened | ShardUnreadable | ImageLoaded
+
+
+def chunks(
+    tasks: Sequence[ImageTask], size: int, shard: int | None = None, *, again: bool = False
+) -> Iterator[ImageChunk]:
+    """Divide tasks into chunks of at most `size` images."""
+    for start in range(0, len(tasks), size):
+        yield ImageChunk(shard, tasks[start : start + size], again)
 
 
 def build_pipeline(
@@ -188,7 +248,7 @@ class Encode:
         new = [i for i, message in enumerate(messages) if _has_pixels(message)]
         vectors = np.zeros((len(messages), self._model.embedding_dim), np.float32)
         if new:
-            vectors[new] = encode_pixels(self._model, batch[PIXELS][new])
+            vectors[new] = finite_embeddings(self._model, batch[PIXELS][new])
         return {MESSAGE: messages, VECTOR: vectors}
 
 
