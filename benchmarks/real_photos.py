@@ -25,7 +25,7 @@ from longclip.evaluation import evaluate
 from longclip.training import PixelStore, TrainConfig, train
 from longclip.training.recipes import clip, direct, paper
 from longclip.util.files import write_text
-from longclip.util.progress import progress_display
+from longclip.util.terminal import progress_display
 
 TRAIN = ("flickr8k/train.parquet", "nlvr/train.parquet")
 TEST = ("flickr8k/test", "nlvr/test", "cifar10/test", "imagenet-sample/test")

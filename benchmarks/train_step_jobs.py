@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from longclip.model import CLIP, transformer
 from longclip.model.stretch import stretch
-from longclip.model.towers import TextEmbeddings
+from longclip.model.transformer import TextEmbeddings
 from longclip.training.data import Batch
 from longclip.training.distributed import World
 from longclip.training.memory import keep_freed_memory, peak_memory

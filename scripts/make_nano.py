@@ -18,7 +18,7 @@ from longclip.image.preprocess import Preprocess
 from longclip.text.tokenizer import clip_tokenizer
 from longclip.training import PixelStore, TrainConfig, train
 from longclip.training.recipes import clip
-from longclip.util.progress import progress_display
+from longclip.util.terminal import progress_display
 
 CARD = Path(__file__).with_name("nano_card.md")
 NANO = Path(__file__).parents[1] / "src" / "longclip" / "models" / "nano"

@@ -27,7 +27,7 @@ from longclip.training import PixelStore, TrainConfig, train
 from longclip.training.recipes import direct, paper
 from longclip.training.run_state import RunDirectory
 from longclip.util.files import write_text
-from longclip.util.progress import OnProgress
+from longclip.util.terminal import OnProgress
 
 TOKENS_KEPT = (5, 10, 20, 30, 40, 50, 60, 75, 90, 105, 120, 135, 150, 170, 190)
 QUERIES = 6

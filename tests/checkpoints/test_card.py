@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 import longclip
-from longclip.checkpoints.card import Card, read_card
+from longclip.checkpoints.hub import Card, read_card
 from longclip.model.convert import convert
 from tests.helpers.models import small_clip
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import longclip
 from longclip.checkpoints import open_checkpoint
+from longclip.checkpoints.config import infer_config
 from longclip.checkpoints.formats.openai import from_huggingface, to_huggingface
-from longclip.checkpoints.infer import infer_config
 from longclip.errors import CheckpointError
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.config import ARCHITECTURES

@@ -8,14 +8,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from longclip.checkpoints.config import read_json, write_json
 from longclip.checkpoints.formats.huggingface import (
     INDEX,
     WEIGHTS,
     dtype_name,
     read_weights,
 )
-from longclip.checkpoints.formats.json import read_json, write_json
-from longclip.checkpoints.formats.safetensors import write_safetensors
+from longclip.checkpoints.tensor_files import write_safetensors
 from longclip.errors import CheckpointError
 
 TENSORS = {

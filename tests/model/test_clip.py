@@ -8,7 +8,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 import longclip
-from longclip.model.towers import micro_batches
+from longclip.model.transformer import micro_batches
 from tests.helpers.models import small_clip
 
 MODEL = longclip.stretch(small_clip())

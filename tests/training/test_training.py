@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import longclip
-from longclip.checkpoints.card import read_card
+from longclip.checkpoints.hub import read_card
 from longclip.data import open_collection
 from longclip.data.open import open_training_data
 from longclip.errors import TrainingError

@@ -1,14 +1,16 @@
-"""A checkpoint in memory, under Hugging Face's names whatever format it was read from."""
+"""Checkpoints: in memory under Hugging Face's names, and as paths of a format not yet known."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from longclip.checkpoints.tensor_files import read_tensors
 from longclip.errors import CheckpointError
-from longclip.spec import Tower
+from longclip.spec import Activation, Tower
 
 # Of transformers, for a config.json that does not say it.
 _DEFAULT_PROJECTION_DIM = 512
@@ -74,3 +76,56 @@ def lone_tower(checkpoint: Checkpoint, tower: Tower) -> Checkpoint:
         tensors={n: t for n, t in checkpoint.tensors.items() if n.startswith(prefixes)},
         preprocess=checkpoint.preprocess if tower == "image" else None,
     )
+
+
+class Source:
+    """A path, what lies there, and what the caller knows about it.
+
+    Args:
+        path: a file or a directory.
+        activation: activation of the towers, where the caller names it.
+    """
+
+    def __init__(self, path: Path, activation: Activation | None = None) -> None:
+        self.path = path
+        self.activation = activation
+
+    def has_file(self, *names: str) -> bool:
+        """Return whether the path is a directory with a file of one of these names."""
+        return any((self.path / name).is_file() for name in names)
+
+    @cached_property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Tensors of the file under its own names, mapped into memory; none of a directory.
+
+        Raises:
+            CheckpointError: if the file is broken or holds no tensors.
+        """
+        return {} if self.path.is_dir() else read_tensors(self.path)
+
+    def refuse_activation(self) -> None:
+        """Refuse the caller's activation for a directory that has a configuration.
+
+        Raises:
+            CheckpointError: if the caller named one.
+        """
+        if self.activation:
+            raise CheckpointError(
+                f"{self.path} says its activation in its configuration; leave out --activation, "
+                "which is for files of bare weights"
+            )
+
+    @property
+    def usual_activation(self) -> Activation:
+        """GELU, which OpenCLIP trains with, unless the file's name is that of an OpenAI model."""
+        name = self.path.name.lower()
+        return "quick_gelu" if "quickgelu" in name or "openai" in name else "gelu"
+
+    def settle_activation(self, guess: Activation) -> tuple[Activation, tuple[str, ...]]:
+        """Return the caller's activation, or `guess` with a note that it is one."""
+        if self.activation:
+            return self.activation, ()
+        return guess, (
+            f"the activation is not in the file; {guess} was assumed, --activation decides "
+            "otherwise",
+        )

@@ -8,20 +8,20 @@ from zipfile import is_zipfile
 
 import torch
 
-from longclip.checkpoints.card import README
 from longclip.checkpoints.checkpoint import Checkpoint, lone_tower
+from longclip.checkpoints.config import write_json
 from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.formats import openai, openclip
 from longclip.checkpoints.formats.declip import BIAS
-from longclip.checkpoints.formats.json import write_json
-from longclip.checkpoints.formats.safetensors import (
+from longclip.checkpoints.formats.sentence_transformers import write_sentence_transformers_files
+from longclip.checkpoints.hub import README
+from longclip.checkpoints.tensor_files import (
     OnBytes,
     in_shards,
     is_safetensors,
     stored_size,
     write_safetensors,
 )
-from longclip.checkpoints.formats.sentence_transformers import write_sentence_transformers_files
 from longclip.errors import CheckpointError
 from longclip.spec import ExportTarget
 from longclip.text.tokenizer_files import write_tokenizer_files

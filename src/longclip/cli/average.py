@@ -35,7 +35,7 @@ def average_command(
     from pathlib import Path
 
     import longclip
-    from longclip.checkpoints.card import Card, source_name
+    from longclip.checkpoints.hub import Card, source_name
     from longclip.model.average import average
 
     if not 0 <= share <= 1:

@@ -58,7 +58,7 @@ def convert_command(
     import torch
 
     from longclip.model.convert import convert
-    from longclip.util.progress import progress_display
+    from longclip.util.terminal import progress_display
 
     with progress_display() as progress:
         done = convert(

@@ -29,7 +29,7 @@ def demo_command(
     import json
 
     from longclip.demo import DemoConfig, run_demo
-    from longclip.util.progress import progress_display
+    from longclip.util.terminal import progress_display
 
     with progress_display() as progress:
         results = run_demo(DemoConfig(out=out, seed=seed), progress)

@@ -93,7 +93,7 @@ def eval_command(
     from longclip.report import model_report, write_report
     from longclip.util.files import check_writable, write_text
     from longclip.util.hardware import pick_device, pick_dtype
-    from longclip.util.progress import progress_display
+    from longclip.util.terminal import progress_display
 
     o = options
     outputs = [path for path in (o.results, o.csv, o.latex, o.report) if path is not None]

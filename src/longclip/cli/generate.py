@@ -47,7 +47,7 @@ def generate_command(
     import json
 
     from longclip.diffusion.generation import generate
-    from longclip.util.progress import progress_display
+    from longclip.util.terminal import progress_display
 
     if options.prompt == "-":
         options = replace(options, prompt=sys.stdin.read().strip())

@@ -89,7 +89,7 @@ def index_command(
     from longclip.search.indexing.index import index
     from longclip.search.indexing.outcomes import report_lines
     from longclip.util.hardware import fast_dtype, pick_device, pick_dtype
-    from longclip.util.progress import progress_display
+    from longclip.util.terminal import progress_display
 
     device = pick_device(options.device)
     cluster = None

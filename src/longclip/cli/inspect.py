@@ -36,7 +36,7 @@ def inspect_command(
 
     from longclip.model.inspect import compare, lost_rows, summary
     from longclip.model.pretrained import open_checked
-    from longclip.util.progress import progress_display
+    from longclip.util.terminal import progress_display
 
     checkpoint, _ = open_checked(source, activation=activation)
     with progress_display() as progress:

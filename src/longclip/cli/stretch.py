@@ -51,7 +51,7 @@ def stretch_command(
     from pathlib import Path
 
     import longclip
-    from longclip.checkpoints.card import Card, source_name
+    from longclip.checkpoints.hub import Card, source_name
 
     model = longclip.load(source, dtype=None)
     method = options.method

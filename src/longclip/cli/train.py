@@ -49,7 +49,7 @@ def train_command(
 
     from longclip.training.loop import train
     from longclip.training.run_state import read_config
-    from longclip.util.progress import progress_display
+    from longclip.util.terminal import progress_display
 
     changed = given(options)
     start = _STARTS[recipe]

@@ -27,7 +27,7 @@ from longclip.image.decode import decode_image
 from longclip.spec import STOCK_CONTEXT
 from longclip.text.tokenizer import clip_tokenizer
 from longclip.util.files import atomic_path
-from longclip.util.progress import progress_display
+from longclip.util.terminal import progress_display
 
 _PICTURE, _TXT, _JSON = range(3)
 _MAX_NAMED_SHARDS = 3

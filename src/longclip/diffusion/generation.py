@@ -24,7 +24,7 @@ from longclip.diffusion.text_readers import TextReader, pipeline_readers
 from longclip.diffusion.windows import PromptCut, quiet_about_cuts
 from longclip.spec import SPECIAL_TOKENS, Overflow
 from longclip.util.libraries import require_libraries
-from longclip.util.progress import SILENT, OnProgress
+from longclip.util.terminal import SILENT, OnProgress
 
 
 @dataclass(frozen=True)

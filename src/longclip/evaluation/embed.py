@@ -27,7 +27,7 @@ from longclip.evaluation.encoders.encoder import (
     ranking_device,
 )
 from longclip.text.tokenizer import TruncationWarning
-from longclip.util.progress import SILENT, OnProgress
+from longclip.util.terminal import SILENT, OnProgress
 from longclip.util.threads import in_order
 
 # Encoders sort what they are given by length, for which a thousand texts are enough; and this is

@@ -26,7 +26,7 @@ from longclip.evaluation.zero_shot import (
     zero_shot_classifier,
 )
 from longclip.text.tokenizer import truncation
-from longclip.util.progress import SILENT, OnProgress
+from longclip.util.terminal import SILENT, OnProgress
 
 
 def evaluate(

@@ -25,7 +25,7 @@ from longclip.evaluation.ranking import RetrievalRanks, RetrievalResult, TextPoo
 from longclip.evaluation.stats import RecallIntervals, bootstrap_recall, bootstrap_top1
 from longclip.evaluation.zero_shot import ZeroShotResult
 from longclip.util.files import write_text
-from longclip.util.progress import SILENT, OnProgress
+from longclip.util.terminal import SILENT, OnProgress
 
 
 @dataclass(frozen=True)

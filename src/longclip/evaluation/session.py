@@ -23,7 +23,7 @@ from longclip.evaluation.encoders.encoder import Encoder
 from longclip.evaluation.measure import evaluate
 from longclip.evaluation.results import EvaluationResult
 from longclip.spec import Task
-from longclip.util.progress import SILENT, OnProgress
+from longclip.util.terminal import SILENT, OnProgress
 
 # A name before the first "=", which is neither a path nor a prefix such as open_clip:.
 _NAMED = re.compile(r"([^=/:\\]+)=(.+)")

@@ -6,11 +6,11 @@ from longclip.util.lazy import export_lazily
 
 if TYPE_CHECKING:
     from longclip.losses.contrastive import info_nce as info_nce
+    from longclip.losses.contrastive import sigmoid_loss as sigmoid_loss
     from longclip.losses.distill import distillation as distillation
     from longclip.losses.long_clip import Loss as Loss
     from longclip.losses.long_clip import long_clip_loss as long_clip_loss
     from longclip.losses.pcm import IdentityWarning as IdentityWarning
     from longclip.losses.pcm import primary_components as primary_components
-    from longclip.losses.sigmoid import sigmoid_loss as sigmoid_loss
 
 export_lazily(__name__)

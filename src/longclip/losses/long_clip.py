@@ -6,10 +6,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from longclip.errors import UsageError
-from longclip.losses.contrastive import info_nce
+from longclip.losses.contrastive import info_nce, sigmoid_loss
 from longclip.losses.pairs import at_least_float32
 from longclip.losses.pcm import COMPONENTS, primary_components
-from longclip.losses.sigmoid import sigmoid_loss
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from longclip.image.decode import decode_image
 from longclip.image.preprocess import Preprocess
 from longclip.model.config import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.packing import VarlenAttention, pack, varlen_attention
-from longclip.model.towers import TextTower, VisionTower, end_positions, micro_batches
+from longclip.model.transformer import TextTower, VisionTower, end_positions, micro_batches
 from longclip.text.tokenizer import tokenize
 
 SMALL_TOKEN_BUDGET = 2048

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self, get_args
 
-from longclip.checkpoints.formats.json import read_json
+from longclip.checkpoints.config import read_json
 from longclip.errors import CheckpointError, UsageError
 from longclip.spec import BOS, EOT, STOCK_CONTEXT, Activation
 

@@ -6,16 +6,16 @@ from pathlib import Path
 import torch
 
 from longclip import __version__
-from longclip.checkpoints.card import Card, read_card
 from longclip.checkpoints.checkpoint import Checkpoint
 from longclip.checkpoints.formats.declip import fold_bias
-from longclip.checkpoints.formats.safetensors import OnBytes, stored_size
+from longclip.checkpoints.hub import Card, read_card
+from longclip.checkpoints.tensor_files import OnBytes, stored_size
 from longclip.checkpoints.write import Storing, write_checkpoint
 from longclip.model.identity import MEGABYTE, files_sha256
 from longclip.model.pretrained import open_checked
 from longclip.model.stretch import find_stretch
 from longclip.spec import POSITION_TABLE, Activation, ExportTarget
-from longclip.util.progress import SILENT, OnProgress
+from longclip.util.terminal import SILENT, OnProgress
 
 WRITING = "writing, MB"
 

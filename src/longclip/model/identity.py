@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from longclip.model.clip import CLIP
-from longclip.util.progress import SILENT, OnProgress
+from longclip.util.terminal import SILENT, OnProgress
 
 HASHING = "hashing, MB"
 MEGABYTE = 1_000_000

@@ -11,7 +11,7 @@ from longclip.checkpoints.formats.longclip import FROZEN
 from longclip.model.identity import files_sha256
 from longclip.model.stretch import find_stretch
 from longclip.spec import KEEP, POSITION_TABLE
-from longclip.util.progress import SILENT, OnProgress
+from longclip.util.terminal import SILENT, OnProgress
 
 _PROJECTIONS = ("text_projection.weight", "visual_projection.weight")
 # Settings that change the result and are in no tensor, with the defaults of transformers.

@@ -11,8 +11,8 @@ from torch.overrides import TorchFunctionMode
 
 from longclip.checkpoints.checkpoint import Checkpoint, lone_tower
 from longclip.checkpoints.formats import huggingface as hf
+from longclip.checkpoints.formats import open_checkpoint
 from longclip.checkpoints.hub import fetch, is_hub_id
-from longclip.checkpoints.read import open_checkpoint
 from longclip.checkpoints.write import Storing, write_huggingface
 from longclip.errors import CheckpointError
 from longclip.image.preprocess import Preprocess

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from longclip import __version__
-from longclip.checkpoints.card import Card, source_name
+from longclip.checkpoints.hub import Card, source_name
 from longclip.errors import TrainingError
 from longclip.model import CLIP, save
 from longclip.training.config import TrainConfig

@@ -23,7 +23,7 @@ from torch.distributed.fsdp import (
 from torch.nn.parallel import DistributedDataParallel
 
 from longclip.model import CLIP
-from longclip.model.towers import end_positions
+from longclip.model.transformer import end_positions
 from longclip.training.config import Parallel, TrainConfig
 from longclip.training.distributed import World
 from longclip.util.hardware import has_fast_bfloat16

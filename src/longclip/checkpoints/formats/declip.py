@@ -8,10 +8,9 @@ from dataclasses import replace
 
 import torch
 
-from longclip.checkpoints.checkpoint import Checkpoint
+from longclip.checkpoints.checkpoint import Checkpoint, Source
+from longclip.checkpoints.config import infer_config
 from longclip.checkpoints.formats import openai
-from longclip.checkpoints.infer import infer_config
-from longclip.checkpoints.source import Source
 from longclip.errors import CheckpointError
 
 MASK = 49_406

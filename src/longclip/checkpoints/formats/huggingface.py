@@ -6,13 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from longclip.checkpoints.checkpoint import Checkpoint
+from longclip.checkpoints.checkpoint import Checkpoint, Source
+from longclip.checkpoints.config import infer_config, read_json
 from longclip.checkpoints.formats import openclip
-from longclip.checkpoints.formats.json import read_json
-from longclip.checkpoints.formats.safetensors import read_safetensors
-from longclip.checkpoints.formats.torchscript import read_torch_file
-from longclip.checkpoints.infer import infer_config
-from longclip.checkpoints.source import Source
+from longclip.checkpoints.tensor_files import read_safetensors, read_torch_file
 from longclip.errors import CheckpointError
 from longclip.spec import Activation
 

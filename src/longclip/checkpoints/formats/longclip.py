@@ -6,10 +6,9 @@ Rows 0 to 19 are read from `positional_embedding`, which training left alone, th
 
 import torch
 
-from longclip.checkpoints.checkpoint import Checkpoint
+from longclip.checkpoints.checkpoint import Checkpoint, Source
+from longclip.checkpoints.config import infer_config
 from longclip.checkpoints.formats import openai
-from longclip.checkpoints.infer import infer_config
-from longclip.checkpoints.source import Source
 from longclip.errors import CheckpointError
 from longclip.spec import KEEP
 

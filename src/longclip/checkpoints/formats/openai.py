@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from longclip.checkpoints.checkpoint import Checkpoint
-from longclip.checkpoints.infer import infer_config
-from longclip.checkpoints.source import NUMBERS, Source
+from longclip.checkpoints.checkpoint import Checkpoint, Source
+from longclip.checkpoints.config import infer_config
+from longclip.checkpoints.tensor_files import NUMBERS
 from longclip.errors import CheckpointError
 from longclip.spec import POSITION_TABLE
 

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from longclip.checkpoints.checkpoint import Checkpoint
+from longclip.checkpoints.checkpoint import Checkpoint, Source
+from longclip.checkpoints.config import infer_config, read_json
 from longclip.checkpoints.formats import openai
-from longclip.checkpoints.formats.json import read_json
-from longclip.checkpoints.infer import infer_config
-from longclip.checkpoints.source import Source, read_tensors
+from longclip.checkpoints.tensor_files import read_tensors
 from longclip.errors import CheckpointError
 from longclip.image.preprocess import OPENAI_MEAN, OPENAI_STD
 from longclip.spec import EOT, STOCK_CONTEXT

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longclip.checkpoints.formats.json import write_json
-from longclip.checkpoints.formats.safetensors import write_safetensors
+from longclip.checkpoints.config import write_json
+from longclip.checkpoints.tensor_files import write_safetensors
 
 
 def write_sentence_transformers_files(

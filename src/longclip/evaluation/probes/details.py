@@ -17,7 +17,7 @@ from longclip.evaluation.encoders.encoder import Encoder
 from longclip.evaluation.ranking import UnitRows
 from longclip.spec import SPECIAL_TOKENS, STOCK_CONTEXT
 from longclip.text.spans import word_spans
-from longclip.util.progress import SILENT, OnProgress
+from longclip.util.terminal import SILENT, OnProgress
 
 _KINDS = (
     ("red", "blue", "green", "yellow", "purple", "pink", "brown", "black", "white", "gray"),

@@ -13,7 +13,7 @@ from longclip.evaluation.encoders.encoder import Encoder
 from longclip.evaluation.ranking import retrieval_recall
 from longclip.spec import SPECIAL_TOKENS
 from longclip.text.spans import word_spans
-from longclip.util.progress import SILENT, OnProgress
+from longclip.util.terminal import SILENT, OnProgress
 
 
 @dataclass(frozen=True)

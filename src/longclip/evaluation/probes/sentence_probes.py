@@ -15,7 +15,7 @@ from longclip.evaluation.embed import embed_texts
 from longclip.evaluation.encoders.encoder import Encoder
 from longclip.evaluation.ranking import RetrievalResult, retrieval_recall
 from longclip.text.sentences import split_sentences
-from longclip.util.progress import SILENT, OnProgress
+from longclip.util.terminal import SILENT, OnProgress
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from longclip.search.database.reader import Reader, matrix
 from longclip.search.database.schema import RECALL_AT, IndexQuality
 from longclip.search.database.store import Store
 from longclip.text.tokenizer import TruncationWarning
-from longclip.util.progress import SILENT, OnProgress
+from longclip.util.terminal import SILENT, OnProgress
 
 EXACT_BELOW = 20_000
 """Images up to which each is compared with a query: 512 numbers each take 2 µs of a processor."""

@@ -46,7 +46,7 @@ from longclip.search.indexing.outcomes import STAGE, IndexReport, Outcomes
 from longclip.search.sources.image_source import ImageSource, Unusable
 from longclip.search.sources.open_image_source import open_image_source
 from longclip.util.libraries import require_libraries
-from longclip.util.progress import SILENT, OnProgress
+from longclip.util.terminal import SILENT, OnProgress
 
 
 def index(

@@ -39,7 +39,7 @@ from longclip.search.indexing.index_plan import (
 )
 from longclip.search.indexing.outcomes import STAGE, Outcomes
 from longclip.search.sources.image_source import Unusable
-from longclip.util.progress import OnProgress
+from longclip.util.terminal import OnProgress
 
 ROWS_PER_WRITE = 4096
 """Rows in one piece: a cluster makes them faster than small pieces could be written."""

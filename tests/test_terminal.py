@@ -4,13 +4,13 @@ from types import SimpleNamespace
 
 from rich.console import Console
 
-from longclip.util import progress as _progress
-from longclip.util.progress import progress_display
+from longclip.util import terminal
+from longclip.util.terminal import progress_display
 
 
 def tell_the_time(monkeypatch, clock):
     # Not in `time` itself: the event loops of other threads would sleep until the real time comes.
-    monkeypatch.setattr(_progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: next(clock)))
 
 
 def test_a_pipe_gets_plain_lines_now_and_then(monkeypatch):

@@ -1,23 +1,151 @@
-"""Files that torch wrote, TorchScript archives among them, read without running anything in them.
+"""Files of tensors, safetensors and torch's, mapped into memory: nothing in them is ever run.
 
 A pickle is a program. Plain checkpoints are read by torch's own restricted reader; TorchScript
 archives (OpenAI's releases), which that one refuses, by a reader of ours that knows nothing but
-tensors. In both the weights stay in the file, mapped into memory, until they are used.
+tensors. In all of them the weights stay in the file until they are used.
+
+Safetensors files are written by a writer of ours too. The library's own takes all tensors of a file
+at once, and reads or converts every one of them first; ours holds one at a time, whatever the size
+of the model.
 """
 
 import io
+import json
 import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from longclip.errors import CheckpointError
+
+NUMBERS = frozenset({"input_resolution", "context_length", "vocab_size"})
+"""Entries of OpenAI's files that are plain numbers; no other program writes them."""
+
+# Where training programs keep the weights inside a checkpoint.
+_WEIGHT_ENTRIES = ("state_dict", "model", "model_state_dict")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of one file, and OpenAI's numbers as tensors.
+
+    Raises:
+        CheckpointError: if the file cannot be read or holds no tensors.
+    """
+    try:
+        if is_safetensors(path) or path.suffix == ".safetensors":
+            return read_safetensors(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+    values = read_torch_file(path)
+    for name in _WEIGHT_ENTRIES:
+        if isinstance(values.get(name), Mapping):
+            values = {str(key): value for key, value in values[name].items()}
+    tensors = {
+        # DistributedDataParallel, which many trained in, calls every model `module`.
+        name.removeprefix("module."): value if isinstance(value, Tensor) else torch.tensor(value)
+        for name, value in values.items()
+        if isinstance(value, Tensor) or name in NUMBERS
+    }
+    if not tensors:
+        raise CheckpointError(f"{path} holds no tensors, only {', '.join(list(values)[:5])}")
+    return tensors
+
+
+_DTYPES = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float64: "F64",
+    torch.int64: "I64",
+}
+
+OnBytes = Callable[[int], None]
+"""Callback that gets the number of bytes of each piece that is written."""
+
+
+def is_safetensors(path: Path) -> bool:
+    """Return whether a file begins with the length of a header and that header, which is JSON."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Return all tensors of one file, mapped into memory.
+
+    Raises:
+        CheckpointError: if it is missing or truncated.
+    """
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing though the index names it") from None
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path} is not a complete safetensors file ({error}); fetch or copy it again"
+        ) from None
+
+
+def write_safetensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    dtype: torch.dtype | None = None,
+    on_bytes: OnBytes | None = None,
+) -> None:
+    """Write one file, with one tensor in memory at a time.
+
+    Args:
+        path: of the file; it is not written atomically.
+        tensors: by name; each is asked for twice, for its shape and for its numbers.
+        dtype: of the stored numbers; None keeps theirs.
+        on_bytes: called after each tensor.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, tensor in tensors.items():
+        stored = dtype or tensor.dtype
+        begin, end = end, end + stored_size(tensor, dtype)
+        shape = list(tensor.shape)
+        header[name] = {"dtype": _DTYPES[stored], "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    # Programs that map the file want its tensors aligned.
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for tensor in tensors.values():
+            flat = tensor.detach().to("cpu", dtype or tensor.dtype).contiguous().reshape(-1)
+            file.write(flat.view(torch.uint8).numpy().data)
+            if on_bytes:
+                on_bytes(flat.nbytes)
+
+
+def stored_size(tensor: Tensor, dtype: torch.dtype | None) -> int:
+    """Return the bytes of a tensor in a file."""
+    return tensor.numel() * (dtype or tensor.dtype).itemsize
+
+
+def in_shards(
+    tensors: Mapping[str, Tensor], dtype: torch.dtype | None, shard_bytes: int
+) -> Iterator[dict[str, Tensor]]:
+    """Yield the tensors in groups of at most `shard_bytes`, or of one larger tensor."""
+    shard: dict[str, Tensor] = {}
+    size = 0
+    for name, tensor in tensors.items():
+        more = stored_size(tensor, dtype)
+        if shard and size + more > shard_bytes:
+            yield shard
+            shard, size = {}, 0
+        shard[name] = tensor
+        size += more
+    yield shard
+
 
 # The pickle that lists the tensors; OpenAI's largest has 0.2 MB.
 _MAX_PICKLE_BYTES = 64_000_000

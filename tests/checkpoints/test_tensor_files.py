@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from longclip.checkpoints.formats.torchscript import read_torch_file
+from longclip.checkpoints.tensor_files import read_torch_file
 from longclip.errors import CheckpointError
 
 
