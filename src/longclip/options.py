@@ -1,4 +1,4 @@
-"""Options: each stands once, as a field of a frozen dataclass, with its help, default and bounds.
+"""Options, each stated once: a field of a frozen dataclass, with its help, default and bounds.
 
 A command takes the dataclass as its options (`longclip.cli`), and the Python API takes the
 same object. No torch here: the command line reads this to print its help.
@@ -28,6 +28,7 @@ def option(
     most: float | None = None,
     above: float | None = None,
     resumable: bool = False,
+    group: str | None = None,
 ) -> Any:
     """Return a dataclass field that is also an option of a command.
 
@@ -39,6 +40,7 @@ def option(
         above: a bound below all values.
         resumable: whether a training run may be resumed with another value, because it changes no
             result but by rounding.
+        group: the title of its panel in `longclip train --help`; the first panel has none.
     """
     metadata = {
         "help": help,
@@ -46,17 +48,19 @@ def option(
         "most": most,
         "above": above,
         "resumable": resumable,
+        "group": group,
     }
     return field(default=default, metadata=metadata)
 
 
-def device_option(note: str = "", *, resumable: bool = False) -> Any:
+def device_option(note: str = "", *, resumable: bool = False, group: str | None = None) -> Any:
     """Return the option `--device`, the same for every command that runs a model."""
     return option(
         "Where the model runs: cpu, cuda, cuda:1, mps …; auto is CUDA, else MPS where it works, "
         f"else the CPU.{note and ' '}{note}",
         "auto",
         resumable=resumable,
+        group=group,
     )
 
 
@@ -65,14 +69,18 @@ def dtype_option(auto: str) -> Any:
     return option(f"Numbers that the model computes with; auto is {auto}.", "auto")
 
 
-def bad_fraction_option(default: float = 0.01, *, resumable: bool = False) -> Any:
-    """Return the option `--max-bad-fraction`."""
+def bad_fraction_option(
+    default: float = 0.01, note: str = "", *, resumable: bool = False, group: str | None = None
+) -> Any:
+    """Return the option `--max-bad-fraction`, the same for every command that reads data."""
     return option(
-        "Share of items (images, rows) that may be unusable; with more of them the command fails.",
+        "Share of items (images, rows) that may be unusable; with more of them the command fails."
+        f"{note and ' '}{note}",
         default,
         least=0,
         most=1,
         resumable=resumable,
+        group=group,
     )
 
 

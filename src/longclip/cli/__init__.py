@@ -1,4 +1,4 @@
-"""The command line: a thin coat over the Python API, one file per command.
+"""Command line: a thin layer over the Python API, one file per command.
 
 Commands import what is heavy when they run: help and errors in usage must come at once.
 """
@@ -31,11 +31,12 @@ from longclip.cli.tokenize import tokenize_command
 from longclip.cli.train import train_command
 from longclip.errors import LongCLIPError
 
-_HELP = """Any CLIP in, a stock CLIP with long text out.
+_HELP = """Give a CLIP long text, and get a stock CLIP back.
 
-Wherever a model is named, `nano` is the one that comes with longclip; wherever data is named,
-`scenes` is the embedded set. `--debug`, or LONGCLIP_DEBUG=1 in the environment, shows the traceback
-of every error.
+A model is a directory, a checkpoint file, a name on the Hugging Face hub, or `nano`, a small model
+that comes with longclip. Data is a file, a folder, a name on the hub, or `scenes`, drawings that
+come with longclip. `longclip COMMAND --help` lists the options of a command. `--debug`, or
+LONGCLIP_DEBUG=1 in the environment, shows the traceback of every error.
 """
 
 _EXAMPLES = """

@@ -55,14 +55,8 @@ def average_command(
         },
     )
     longclip.save(averaged, destination, card=card.text())
-    if as_json:
-        result = {
-            "tuned": tuned,
-            "original": original,
-            "destination": destination,
-            "share": share,
-            "context_length": averaged.context_length,
-        }
-        print(json.dumps(result))
-    else:
+    if not as_json:
         print(f"{1 - share:.4g} × {tuned} + {share:.4g} × {original} → {destination}")
+        return
+    result = {"tuned": tuned, "original": original, "destination": destination, "share": share}
+    print(json.dumps(result | {"context_length": averaged.context_length}))

@@ -7,7 +7,7 @@ from longclip.cli.options import AsJson
 if TYPE_CHECKING:
     from longclip.evaluation.benchmarks import Benchmark
 
-_WIDEST = 100
+_MAX_COLUMNS = 100
 
 
 def benchmarks_command(
@@ -34,7 +34,7 @@ def benchmarks_command(
     from longclip.evaluation.benchmarks.catalogue import find_benchmark
 
     chosen = list(BENCHMARKS.values()) if name is None else [find_benchmark(name)]
-    width = min(get_terminal_size().columns, _WIDEST)
+    width = min(get_terminal_size().columns, _MAX_COLUMNS)
     if as_json:
         found = [
             {
@@ -50,12 +50,21 @@ def benchmarks_command(
         print(json.dumps(found if name is None else found[0], ensure_ascii=False))
     elif name is None:
         for benchmark in chosen:
-            _print_entry(benchmark, width)
+            size = "size ?" if benchmark.gigabytes is None else benchmark.size
+            print(f"{benchmark.name:<19}{benchmark.task:<11}{_counts(benchmark)}, {size}")
+            get = benchmark.get.partition(". ")[0].removesuffix(".")
+            for label, text in (
+                ("source", benchmark.source),
+                ("licence", benchmark.licence),
+                ("get", get + (", or --download" if benchmark.hub else "")),
+            ):
+                print(_paragraph(f"{label + ':':<9}{text}", width, indent=4))
+            print()
         for suite, names in SUITES.items():
             print(_paragraph(f"suite {suite}: {', '.join(names)}", width))
-        print("\n`longclip benchmarks NAME` tells the protocol and the layout on disk.")
+        print("\n`longclip benchmarks NAME` shows the protocol and the layout on disk.")
     else:
-        _print_all(chosen[0], width)
+        _print_description(chosen[0], width)
 
 
 def _counts(benchmark: "Benchmark") -> str:
@@ -65,20 +74,7 @@ def _counts(benchmark: "Benchmark") -> str:
     return f"{about}{benchmark.images:,} images, {number:,} {kind}"
 
 
-def _print_entry(benchmark: "Benchmark", width: int) -> None:
-    size = "size ?" if benchmark.gigabytes is None else benchmark.size
-    print(f"{benchmark.name:<19}{benchmark.task:<11}{_counts(benchmark)}, {size}")
-    get, _, _ = benchmark.get.partition(". ")
-    for label, text in (
-        ("source", benchmark.source),
-        ("licence", benchmark.licence),
-        ("get", get.removesuffix(".") + (", or --download" if benchmark.hub else "")),
-    ):
-        print(_paragraph(f"{label + ':':<9}{text}", width, indent=4))
-    print()
-
-
-def _print_all(benchmark: "Benchmark", width: int) -> None:
+def _print_description(benchmark: "Benchmark", width: int) -> None:
     from longclip.evaluation.benchmarks import PUBLISHED
 
     print(f"{benchmark.name}: {benchmark.title}")

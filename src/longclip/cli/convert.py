@@ -10,11 +10,11 @@ from longclip.spec import Activation, ExportTarget
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
-    """What is written."""
+    """Layout, dtype and size of the files, and facts that the source does not state."""
 
-    to: ExportTarget = option("Whose layout.", "hf")
+    to: ExportTarget = option("The program whose layout is written.", "hf")
     dtype: Literal["keep", "float32", "float16", "bfloat16"] = option(
-        "What weights are stored in.", "keep"
+        "Numbers that weights are stored in; `keep` leaves them as they are.", "keep"
     )
     shard_size: float = option(
         "Gigabytes at which an hf directory begins another weight file.", 5.0, above=0

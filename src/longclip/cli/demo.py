@@ -53,15 +53,10 @@ def _print(results: dict[str, Any]) -> None:
         for direction in ("text_to_image", "image_to_text"):
             heading = f"{length} texts, {direction.replace('_', ' ')}"
             found = [values[length][length][direction]["R@1"] for values in models.values()]
-            table.add_row(heading, *map(_percent, found))
+            table.add_row(heading, *(f"{100 * share:.1f}" for share in found))
     table.add_section()
     for task in next(iter(models.values()))["short"]["zero_shot"]:
         found = [values["short"]["zero_shot"][task]["top1"] for values in models.values()]
-        table.add_row(f"zero-shot {task}", *map(_percent, found))
+        table.add_row(f"zero-shot {task}", *(f"{100 * share:.1f}" for share in found))
     Console().print(table)
-    seconds = results["seconds"]
-    print(f"{seconds:.0f} s in all")
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+    print(f"{results['seconds']:.0f} s in all")

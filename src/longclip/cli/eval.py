@@ -1,18 +1,25 @@
 """`longclip eval`."""
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from longclip.cli.options import AS_OPTIONS, AsJson
+from longclip.cli.compare import ResultFiles
+from longclip.cli.options import AS_OPTIONS, AsJson, own_options_first
 from longclip.errors import UsageError
 from longclip.evaluation.config import EvaluateConfig
 from longclip.options import Dtype, device_option, dtype_option, option
 
+if TYPE_CHECKING:
+    from longclip.evaluation.session import Session
 
+
+@own_options_first
 @dataclass(frozen=True, kw_only=True)
-class EvalOptions(EvaluateConfig):
-    """What is measured, on which data, and where results go."""
+class EvalOptions(EvaluateConfig, ResultFiles):
+    """Data, models' device and dtype, and files for the results, over `EvaluateConfig`."""
 
     data: tuple[str, ...] = option(
         "A benchmark (`longclip benchmarks` lists them) or BENCHMARK=PATH, `scenes` (or one of "
@@ -28,10 +35,7 @@ class EvalOptions(EvaluateConfig):
     allow_partial: bool = option(
         "Take benchmarks that are not complete; results are marked.", False
     )
-    report: Path | None = option("Write a page of all results there.", None)
     results: Path | None = option("Write the results there, for `longclip compare`.", None)
-    csv: Path | None = option("Write every recall and accuracy there, a line each.", None)
-    latex: Path | None = option("Write a table there.", None)
     image_column: str | None = option(
         "The column with pictures, where it has an unusual name; likewise the next three.", None
     )
@@ -59,10 +63,10 @@ def eval_command(
 ) -> None:
     """Measure models: retrieval and zero-shot classification.
 
-    Retrieval is by long and by short texts, and --probes measures what it hides. What is measured
-    depends on what the data has: long descriptions (or several short captions, joined), short
-    captions, labels; a benchmark pins it. Recall is by cosine, ties count against the model, and
-    pool sizes stand with every number.
+    Retrieval is by long and by short texts, and --probes measures what recall hides. The data
+    decides what is measured: long descriptions (or several short captions, joined), short captions,
+    labels; a benchmark pins it. Recall is by cosine, ties count against the model, and pool sizes
+    stand with every number.
 
     Example: `longclip eval nano --data scenes --data photos.parquet --results nano.json`
 
@@ -79,21 +83,10 @@ def eval_command(
     models:
         More of them, to be compared with the first.
     """
-    import shlex
-    import sys
-
-    import torch
-
-    from longclip.data import Columns
     from longclip.evaluation import results
-    from longclip.evaluation.cache import EmbeddingCache
-    from longclip.evaluation.encoders import open_encoder
-    from longclip.evaluation.session import named, open_requests, run_session
-    from longclip.evaluation.tables import as_csv, as_latex, print_results
-    from longclip.report import model_report, write_report
-    from longclip.util.files import check_writable, write_text
-    from longclip.util.hardware import pick_device, pick_dtype
-    from longclip.util.terminal import progress_display
+    from longclip.evaluation.session import named
+    from longclip.evaluation.tables import print_results
+    from longclip.util.files import check_writable
 
     o = options
     outputs = [path for path in (o.results, o.csv, o.latex, o.report) if path is not None]
@@ -102,6 +95,32 @@ def eval_command(
     sources = [model, *models]
     if o.probes and any(named(source)[1].startswith("npy:") for source in sources):
         raise UsageError("--probes changes texts, which arrays (npy:) do not hold; leave out one")
+    session = _run_session(sources, options)
+    if as_json:
+        print(results.as_json(session.results), end="")
+    else:
+        print_results(session.results)
+    if o.results is not None:
+        results.write_results(o.results, session.results)
+    o.write(session.results, session.gallery)
+    for path in outputs:
+        print(f"written: {path}", file=sys.stderr if as_json else sys.stdout)
+    if o.probes and o.results is None and o.report is None and not as_json:
+        print("probes are shown by --report and written by --results and --json")
+
+
+def _run_session(sources: Sequence[str], options: EvalOptions) -> "Session":
+    """Open data and models as the options say, and measure all models on all data."""
+    import torch
+
+    from longclip.data import Columns
+    from longclip.evaluation.cache import EmbeddingCache
+    from longclip.evaluation.encoders import open_encoder
+    from longclip.evaluation.session import open_requests, run_session
+    from longclip.util.hardware import pick_device, pick_dtype
+    from longclip.util.terminal import progress_display
+
+    o = options
     requests = open_requests(
         o.data,
         suite=o.suite,
@@ -110,10 +129,9 @@ def eval_command(
         allow_partial=o.allow_partial,
         download=o.download,
     )
-    device = pick_device(o.device)
-    dtype = pick_dtype(o.dtype, auto=torch.float32)
+    device, dtype = pick_device(o.device), pick_dtype(o.dtype, auto=torch.float32)
     with progress_display() as progress:
-        session = run_session(
+        return run_session(
             sources,
             requests,
             lambda source: open_encoder(source, device=device, dtype=dtype),
@@ -122,20 +140,3 @@ def eval_command(
             cache=None if o.no_cache else EmbeddingCache(o.cache),
             on_progress=progress,
         )
-    if as_json:
-        print(results.as_json(session.results), end="")
-    else:
-        print_results(session.results)
-    if o.results is not None:
-        results.write_results(o.results, session.results)
-    if o.csv is not None:
-        write_text(o.csv, as_csv(session.results))
-    if o.latex is not None:
-        write_text(o.latex, as_latex(session.results))
-    if o.report is not None:
-        command = shlex.join(["longclip", *sys.argv[1:]])
-        write_report(o.report, model_report(session.results, session.gallery, command))
-    for path in outputs:
-        print(f"written: {path}", file=sys.stderr if as_json else sys.stdout)
-    if o.probes and o.results is None and o.report is None and not as_json:
-        print("probes are shown by --report and written by --results and --json")

@@ -12,7 +12,7 @@ from longclip.options import option
 
 @dataclass(frozen=True)
 class GenerateOptions(GenerateConfig):
-    """What is drawn, how, and where it goes."""
+    """Files of the pictures, over `GenerateConfig`."""
 
     _: KW_ONLY
     out: Path = option(
@@ -24,7 +24,8 @@ class GenerateOptions(GenerateConfig):
         False,
     )
     download: bool = option(
-        "Fetch weights that are not on this machine. Without it, what would be fetched is said.",
+        "Fetch weights that are not on this machine. Without it, the command prints what it would "
+        "fetch.",
         False,
     )
     overwrite: bool = option("Replace pictures that are there.", False)

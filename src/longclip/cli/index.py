@@ -2,17 +2,22 @@
 
 import sys
 from dataclasses import asdict, dataclass
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from longclip.cli.options import AS_OPTIONS, AsJson
+from longclip.cli.options import AS_OPTIONS, AsJson, own_options_first
 from longclip.errors import UsageError
 from longclip.options import Dtype, device_option, dtype_option, option
-from longclip.search.config import IndexConfig
+from longclip.search.config import Cluster, IndexConfig
+
+if TYPE_CHECKING:
+    from longclip.model import CLIP
 
 
+@own_options_first
 @dataclass(frozen=True, kw_only=True)
 class IndexOptions(IndexConfig):
-    """What is done to which database, by which model, and where that runs."""
+    """Database, model and where it runs, over `IndexConfig`."""
 
     db: str = option("A directory, made where it is not there, or a URL of object storage.")
     model: str | None = option(
@@ -70,46 +75,25 @@ def index_command(
         Folders, image files, patterns in quotes, .tar, .parquet and .jsonl files, URLs of object
         storage, data sets as `longclip eval` takes them. Without any, all that were indexed before.
     """
-    db = options.db
     if options.status or options.forget is not None:
         if sources or (options.status and options.forget is not None):
             raise UsageError("--status and --forget stand alone, without sources; leave out one")
-        if options.status:
-            _show_status(db, as_json=as_json)
-        else:
-            _forget(str(options.forget), db, as_json=as_json)
+        _show_status_or_forget(options, as_json=as_json)
         return
     import json
 
-    import torch
-
-    from longclip.model import load
-    from longclip.search.config import Cluster
-    from longclip.search.database.reader import Reader
     from longclip.search.indexing.index import index
     from longclip.search.indexing.outcomes import report_lines
-    from longclip.util.hardware import fast_dtype, pick_device, pick_dtype
     from longclip.util.terminal import progress_display
 
-    device = pick_device(options.device)
-    cluster = None
-    here = device
-    if options.engine == "ray":
-        there = "cpu" if options.device == "auto" and device == "mps" else device
-        cluster = Cluster(options.ray_address, there, options.encoders)
-        here = "cpu"
-    is_new = bool(sources) and not Reader.exists(db)
-    name = options.model or (_small_model() if is_new else Reader.open(db).about.model)
-    # What is fast on this machine's processor says nothing of the workers' GPUs.
-    auto = torch.bfloat16 if cluster and cluster.device != "cpu" else fast_dtype(here)
-    clip = load(name, dtype=pick_dtype(options.dtype, auto=auto), device=here)
+    clip, model_name, cluster = _model_and_cluster(options, is_first_try=bool(sources))
     with progress_display() as progress:
         report = index(
             sources,
-            db,
+            options.db,
             clip,
             options,
-            model_name=_kept_name(name),
+            model_name=model_name,
             cluster=cluster,
             on_progress=progress,
         )
@@ -124,43 +108,62 @@ def index_command(
         )
 
 
-def _small_model() -> str:
-    """Return nano, for a first try without --model, and note that photos need a larger one."""
-    print(
-        "note: without --model this is nano, which knows drawings such as scenes/test; for photos "
-        "name a CLIP of yours or of the hub: --model openai/clip-vit-base-patch16",
-        file=sys.stderr,
-    )
-    return "nano"
-
-
-def _kept_name(model: str) -> str:
-    """Return the absolute path of a local model, so that it is found from any directory."""
-    from pathlib import Path
-
-    from longclip.model.pretrained import BUNDLED
-
-    is_path = model not in BUNDLED and Path(model).exists()
-    return str(Path(model).absolute()) if is_path else model
-
-
-def _show_status(db: str, *, as_json: bool) -> None:
+def _show_status_or_forget(options: IndexOptions, *, as_json: bool) -> None:
     import json
 
     from longclip.search.database.reader import status
+    from longclip.search.indexing.index import forget
     from longclip.search.indexing.outcomes import status_lines
 
-    found = status(db)
-    lines = [json.dumps(asdict(found), ensure_ascii=False)] if as_json else status_lines(found)
-    print("\n".join(lines))
-
-
-def _forget(source: str, db: str, *, as_json: bool) -> None:
-    import json
-
-    from longclip.search.indexing.index import forget
-
-    removed = forget(source, db)
+    if options.forget is None:
+        found = status(options.db)
+        lines = [json.dumps(asdict(found), ensure_ascii=False)] if as_json else status_lines(found)
+        print("\n".join(lines))
+        return
+    removed = forget(options.forget, options.db)
     if as_json:
-        print(json.dumps({"source": source, "removed": removed}, ensure_ascii=False))
-    print(f"{removed:,} images of {source} removed", file=sys.stderr)
+        result = {"source": options.forget, "removed": removed}
+        print(json.dumps(result, ensure_ascii=False))
+    print(f"{removed:,} images of {options.forget} removed", file=sys.stderr)
+
+
+def _model_and_cluster(
+    options: IndexOptions, *, is_first_try: bool
+) -> "tuple[CLIP, str, Cluster | None]":
+    """Return the model, the name that the database keeps of it, and where it runs if not here.
+
+    Args:
+        options: of the command.
+        is_first_try: without --model take `nano` where there is no database yet.
+    """
+    import torch
+
+    from longclip.model import load
+    from longclip.model.pretrained import BUNDLED
+    from longclip.search.database.reader import Reader
+    from longclip.util.hardware import fast_dtype, pick_device, pick_dtype
+
+    device = pick_device(options.device)
+    cluster = None
+    here = device
+    if options.engine == "ray":
+        there = "cpu" if options.device == "auto" and device == "mps" else device
+        cluster = Cluster(options.ray_address, there, options.encoders)
+        here = "cpu"
+    # What is fast on this machine's processor says nothing of the workers' GPUs.
+    auto = torch.bfloat16 if cluster and cluster.device != "cpu" else fast_dtype(here)
+    if options.model is not None:
+        name = options.model
+    elif is_first_try and not Reader.exists(options.db):
+        name = "nano"
+        print(
+            "note: without --model this is nano, which knows drawings such as scenes/test; for "
+            "photos name a CLIP of yours or of the hub: --model openai/clip-vit-base-patch16",
+            file=sys.stderr,
+        )
+    else:
+        name = Reader.open(options.db).about.model
+    clip = load(name, dtype=pick_dtype(options.dtype, auto=auto), device=here)
+    # As an absolute path a local model is found from any directory.
+    is_path = name not in BUNDLED and Path(name).exists()
+    return clip, str(Path(name).absolute()) if is_path else name, cluster

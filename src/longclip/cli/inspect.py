@@ -5,6 +5,8 @@ from typing import Any
 from longclip.cli.options import AsJson
 from longclip.spec import Activation
 
+_MAX_DIFFERENCES = 20
+
 
 def inspect_command(
     source: str,
@@ -14,10 +16,10 @@ def inspect_command(
     activation: Activation | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a checkpoint is, and how it differs from another.
+    """Describe a checkpoint, and how it differs from another.
 
-    It says, too, how its positions were stretched. With `--against` the exit code is 1 where the
-    two differ.
+    The description says, too, how its positions were stretched. With `--against` the exit code is 1
+    where the two differ.
 
     Example: `longclip inspect runs/longclip-B --against longclip-B.pt`
 
@@ -27,7 +29,7 @@ def inspect_command(
         A model directory, a checkpoint file of any kind, a hub name, or `nano`.
     against:
         Another one to compare with, tensor by tensor. For a conversion name the original here:
-        then it is said whether the trained position rows of a Long-CLIP were lost.
+        then a line says whether the trained position rows of a Long-CLIP were lost.
     activation:
         For files of bare weights that do not say which one they use.
     """
@@ -67,21 +69,19 @@ def _print(found: dict[str, Any]) -> None:
         print(f"  tokens        {found['context_length']}; {found['stretch']['text']}")
     for note in found["notes"]:
         print(f"  note          {note}")
-    if "against" in found:
-        _print_comparison(found["against"])
-
-
-def _print_comparison(against: dict[str, Any]) -> None:
+    if "against" not in found:
+        return
+    against = found["against"]
     differences = against["differences"]
     if not differences:
         print(f"the same weights as {against['path']}, bit for bit")
     else:
         plural = "s" * (len(differences) > 1)
         print(f"{len(differences)} difference{plural} from {against['path']}:")
-    for difference in differences[:20]:
-        what = difference["note"] or f"by up to {difference['largest']:.2e}"
-        print(f"  {difference['name']}: {what}")
-    if len(differences) > 20:
-        print(f"  … and {len(differences) - 20} more")
+    for difference in differences[:_MAX_DIFFERENCES]:
+        note = difference["note"] or f"by up to {difference['largest']:.2e}"
+        print(f"  {difference['name']}: {note}")
+    if len(differences) > _MAX_DIFFERENCES:
+        print(f"  … and {len(differences) - _MAX_DIFFERENCES} more")
     if against["trained_rows"]:
         print(against["trained_rows"])

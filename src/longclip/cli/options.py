@@ -1,20 +1,35 @@
-"""What the commands' options have in common: shared types, overrides of a recipe, old spellings."""
+"""Options of commands: shared types, overrides of a recipe, old spellings."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 AsJson = Annotated[bool, Parameter(name="--json", help="Print the result as JSON.")]
 """The switch `--json` of every command that has a result."""
+
+_Options = TypeVar("_Options")
 
 AS_OPTIONS = Parameter(name="*")
 """Makes every field of a dataclass an option: `options: Annotated[Config, AS_OPTIONS]`."""
 
 
+def own_options_first(options: type[_Options]) -> type[_Options]:
+    """Order the fields of a keyword-only dataclass: its own, then those it inherits.
+
+    `--help` shows options in the order of fields, and dataclasses begin with inherited ones.
+    """
+    own = vars(options)["__annotations__"]
+    ordered = sorted(dataclasses.fields(cast(Any, options)), key=lambda one: one.name not in own)
+    cast(Any, options).__dataclass_fields__ = {one.name: one for one in ordered}
+    return options
+
+
 def overrides(starts: Mapping[str, Any], *, but: Sequence[str] = ()) -> type:
     """Return a dataclass of options that, left out, keep the value of a start.
+
+    `--help` shows them in a panel for each group.
 
     Args:
         starts: configurations of one class by name; the help of an option says its value in each,
@@ -24,6 +39,7 @@ def overrides(starts: Mapping[str, Any], *, but: Sequence[str] = ()) -> type:
     [config] = {type(start) for start in starts.values()}
     types = get_type_hints(config, include_extras=True)
     options = []
+    panels: dict[str | None, Group] = {None: Group.create_default_parameters()}
     for one in dataclasses.fields(config):
         if one.name in but:
             continue
@@ -36,7 +52,10 @@ def overrides(starts: Mapping[str, Any], *, but: Sequence[str] = ()) -> type:
         # The commands' switches have no negative, but here one may turn off what a recipe turns on.
         wanted: Any = types[one.name]
         negative = "--no-" + one.name.replace("_", "-") if wanted is bool else ()
-        parameter = Parameter(help=help, show_default=False, negative=negative)
+        title = one.metadata["group"]
+        if title not in panels:
+            panels[title] = Group.create_ordered(title)
+        parameter = Parameter(help=help, show_default=False, negative=negative, group=panels[title])
         annotation = Annotated[wanted | None, parameter]
         options.append((one.name, annotation, dataclasses.field(default=None)))
     made = dataclasses.make_dataclass("Overrides", options, frozen=True, kw_only=True)

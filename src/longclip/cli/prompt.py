@@ -21,8 +21,8 @@ def prompt_command(
 ) -> None:
     """Show a prompt as text encoders read it, and what they leave out.
 
-    It marks what 77 and what 248 tokens leave out. Each sentence stands with its tokens, where they
-    are, and who reads them.
+    What 77 and what 248 tokens leave out is marked. Each sentence stands with its tokens, their
+    places, and which encoders read them.
 
     Example: `longclip prompt "A lighthouse at dusk. A (red boat:1.3) waits below it."`
 
@@ -33,9 +33,9 @@ def prompt_command(
     text:
         The prompt; `-` reads it from standard input.
     model:
-        Whose tokenizers: a diffusers pipeline (directory or hub id), with the tokens added to
-        them; or a CLIP or Long-CLIP as the other commands take it. A stock CLIP where not given.
-        No weights are fetched.
+        The model whose tokenizers read it: a diffusers pipeline (directory or hub id), with the
+        tokens added to them; or a CLIP or Long-CLIP as the other commands take it. A stock CLIP
+        where not given. No weights are fetched.
     negative:
         A negative prompt, shown likewise.
     weights:

@@ -13,9 +13,7 @@ def runs_command(
     plot: Path | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """List training runs: how far each is, and how it goes.
-
-    What was measured on the way stands there, too.
+    """List training runs: progress, losses and evaluations of each.
 
     A run is running while it writes; one that has not written for several times its usual pause
     is stopped. Nothing in it is changed, so a run may be looked at while it trains.
@@ -33,7 +31,7 @@ def runs_command(
     compare:
         Show the settings that differ and the last metrics, runs side by side.
     metric:
-        Which evaluation the table shows, where there are several.
+        The evaluation that the table shows, where there are several.
     plot:
         Draw losses, learning rates and evaluations there: a page (.html) or a picture (.svg).
     """

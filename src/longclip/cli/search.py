@@ -13,8 +13,6 @@ from longclip.options import Text
 from longclip.search.config import SearchConfig
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from longclip.search.query.query import Found, Query
     from longclip.search.query.searcher import Searcher
 
@@ -39,37 +37,22 @@ def search_command(
     Parameters
     ----------
     text:
-        What is to be seen, in as many sentences as you like; `-` reads it from standard input.
+        The description, in as many sentences as you like; `-` reads it from standard input.
     """
     import json
 
     import torch
     from rich.console import Console
 
-    from longclip.image.decode import decode_image
     from longclip.search.query.print import print_found
-    from longclip.search.query.query import Query, combined_filter, naming_as_written
+    from longclip.search.query.query import naming_as_written
     from longclip.search.query.searcher import open_searcher
     from longclip.util.files import check_writable
     from longclip.util.hardware import pick_device, pick_dtype
 
     if options.sheet is not None:
         check_writable(options.sheet)
-    query = Query(
-        text=sys.stdin.read() if text == "-" else text,
-        without=options.without,
-        image=decode_image(options.image) if options.image else None,
-        where=combined_filter(
-            options.where,
-            folder=options.folder and _absolute(options.folder),
-            after=options.after,
-            before=options.before,
-        ),
-        count=options.count,
-        exact=options.exact,
-        text_share=options.text_share,
-        why=options.why,
-    )
+    query = _query(sys.stdin.read() if text == "-" else text, options)
     searcher = open_searcher(
         options.db,
         options.model,
@@ -85,11 +68,32 @@ def search_command(
     else:
         print_found(found, Console())
     if options.sheet or options.open:
-        _show(_drawn(found, query, searcher), options.sheet, shown=options.open)
+        _show_sheet(found, query, searcher, options)
+
+
+def _query(text: str, options: SearchConfig) -> "Query":
+    from longclip.image.decode import decode_image
+    from longclip.search.query.query import Query, combined_filter
+
+    return Query(
+        text=text,
+        without=options.without,
+        image=decode_image(options.image) if options.image else None,
+        where=combined_filter(
+            options.where,
+            folder=options.folder and _absolute(options.folder),
+            after=options.after,
+            before=options.before,
+        ),
+        count=options.count,
+        exact=options.exact,
+        text_share=options.text_share,
+        why=options.why,
+    )
 
 
 def _absolute(place: str) -> str:
-    """Return a place as `longclip index` writes it, without `..`."""
+    """Return a place as `longclip index` keeps it, without `..`."""
     from longclip.data.storage import is_url
 
     return place if is_url(place) else os.path.abspath(os.path.expanduser(place))
@@ -108,28 +112,25 @@ def _stored_id(name: str, searcher: "Searcher") -> str:
     )
 
 
-def _drawn(found: "Found", query: "Query", searcher: "Searcher") -> "Image":
+def _show_sheet(
+    found: "Found", query: "Query", searcher: "Searcher", options: SearchConfig
+) -> None:
+    """Draw a contact sheet, write it, and with --open show it."""
+    import tempfile
+
     from longclip.search.query.contact_sheet import contact_sheet, picture
+    from longclip.search.query.print import show_picture
+    from longclip.util.files import atomic_path
 
     wanted = [hit.facts.id for hit in found.hits]
     ids: Sequence[str] = [*wanted, query.like] if query.like else wanted
     rows = {row.facts.id: row.thumbnail for row in searcher.store.rows("id", ids)}
-    seen = query.image
-    if query.like in rows:
-        seen = picture(rows[query.like])
-    return contact_sheet(found, rows, text=query.text, without=query.without, image=seen)
-
-
-def _show(drawn: "Image", sheet: Path | None, *, shown: bool) -> None:
-    import tempfile
-
-    from longclip.search.query.print import show_picture
-    from longclip.util.files import atomic_path
-
-    path = sheet or Path(tempfile.mkdtemp(prefix="longclip-search-")) / "found.png"
+    image = picture(rows[query.like]) if query.like in rows else query.image
+    drawn = contact_sheet(found, rows, text=query.text, without=query.without, image=image)
+    path = options.sheet or Path(tempfile.mkdtemp(prefix="longclip-search-")) / "found.png"
     with atomic_path(path) as temporary:
         drawn.save(temporary, "PNG")
-    failed = shown and not show_picture(path)
+    failed = options.open and not show_picture(path)
     hint = " (no program on this machine shows it)" if failed else ""
     # Also where it is shown: what has started a program does not know what becomes of it.
     print(f"written: {path}{hint}", file=sys.stderr)

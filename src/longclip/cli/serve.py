@@ -5,20 +5,21 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
-from longclip.cli.options import AS_OPTIONS
+from longclip.cli.options import AS_OPTIONS, own_options_first
 from longclip.options import Dtype, device_option, dtype_option, option
 from longclip.search.service.config import ServeConfig
 
 
+@own_options_first
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions(ServeConfig):
-    """What is served, by which model, and how."""
+    """Database, model and where it runs, over `ServeConfig`."""
 
     db: str = option(
         "A database that `longclip index` made: a directory, or a URL of object storage."
     )
     model: str | None = option(
-        "Where the model is, if not where it was when the database was made.", None
+        "The model that the database was made with, if it is no longer where it was.", None
     )
     device: str = device_option()
     dtype: Dtype = dtype_option("float32; bfloat16 is faster where the machine has it")
@@ -34,7 +35,7 @@ def serve_command(*, options: Annotated[ServeOptions, AS_OPTIONS]) -> None:
 
     There is a page to search with, `POST /v1/search`, and `POST /v1/embeddings` as OpenAI's API
     has it, so its clients work: their base URL is this address with /v1. /health, /ready and
-    /metrics are for what watches it. What is indexed meanwhile is found.
+    /metrics are for monitoring. Images that are indexed meanwhile are found.
 
     Example: `longclip serve --db photos.db`
 
@@ -56,11 +57,11 @@ def serve_command(*, options: Annotated[ServeOptions, AS_OPTIONS]) -> None:
         device=pick_device(options.device),
     )
 
-    def say(address: str) -> None:
-        # Into a log goes no token.
+    def print_address(address: str) -> None:
+        # No token into a log.
         shown = options.token if sys.stdout.isatty() else "TOKEN"
         link = f"{address}?token={shown}" if options.token else address
         count = f"{len(searcher.store):,} images of {options.db}"
         print(f"{count} at {link} (^C stops)", flush=True)
 
-    serve(searcher, options, say)
+    serve(searcher, options, print_address)

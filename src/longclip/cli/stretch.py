@@ -10,10 +10,10 @@ from longclip.spec import KEEP, LONG_CONTEXT, StretchMethod
 
 @dataclass(frozen=True, kw_only=True)
 class StretchOptions:
-    """How a position table is lengthened."""
+    """Length of a new position table, and the way from the old one to it."""
 
     context_length: int = option("Tokens the new model reads.", LONG_CONTEXT)
-    keep: int = option("How many first positions stay bit for bit as they are.", KEEP)
+    keep: int = option("Number of first positions that stay bit for bit as they are.", KEEP)
     ratio: float | None = option(
         "New positions per old one behind those; by default what fills the table (4 for 77 to "
         "248).",

@@ -14,7 +14,7 @@ def tokenize_command(
     context_length: int = STOCK_CONTEXT,
     as_json: AsJson = False,
 ) -> None:
-    """Show a text as CLIP reads it: its tokens, and what is cut off.
+    """Show a text as CLIP reads it: its tokens, and the part that is cut off.
 
     Example: `longclip tokenize "A red boat." --context-length 248`
 

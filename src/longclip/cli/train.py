@@ -25,8 +25,7 @@ def train_command(
     fine-tuning on long texts with primary component matching. `direct` is the paper's baseline:
     plain interpolation, long texts only. `reference` has the settings of Long-CLIP's published
     code, `debias` those of DeBias-CLIP. `best` did best in our own comparison. `clip` pre-trains a
-    base model on short captions. Every option below replaces the recipe's own value, which stands
-    in brackets.
+    base model on short captions. Options replace the recipe's own values, which stand in brackets.
 
     Under torchrun all processes learn from one batch, as one would. SIGTERM or SIGUSR1 end a run
     with a checkpoint and exit code 75; --resume continues it, with any number of processes.
@@ -47,6 +46,7 @@ def train_command(
     import json
     import os
 
+    from longclip.evaluation.periodic import periodic_evaluation
     from longclip.training.loop import train
     from longclip.training.run_state import read_config
     from longclip.util.terminal import progress_display
@@ -56,17 +56,12 @@ def train_command(
     if resume:
         start = read_config(changed.get("out", start.out))
     config = dataclasses.replace(start, **changed)
-    evaluate = None
-    if config.evaluate:
-        from longclip.evaluation.periodic import periodic_evaluation
-
-        evaluate = periodic_evaluation(config.evaluate)
     with progress_display() as progress:
         result = train(
             config,
             resume=resume,
             on_step=lambda n, of, note: progress(recipe, n, of, note),
-            evaluate=evaluate,
+            evaluate=periodic_evaluation(config.evaluate) if config.evaluate else None,
         )
     if os.environ.get("RANK", "0") != "0":
         return
@@ -75,7 +70,5 @@ def train_command(
         return
     for line in result.bad:
         print(f"left out: {line}")
-    print(
-        f"{result.model}: {result.steps} steps in {result.seconds:.0f} s, "
-        f"{result.pairs_per_second:.0f} pairs/s"
-    )
+    speed = f"{result.seconds:.0f} s, {result.pairs_per_second:.0f} pairs/s"
+    print(f"{result.model}: {result.steps} steps in {speed}")

@@ -42,7 +42,11 @@ class IndexConfig:
         None,
         least=1,
     )
-    max_bad_fraction: float = bad_fraction_option(0.1)
+    max_bad_fraction: float = bad_fraction_option(
+        0.1,
+        "More than for training and evaluation, as a folder of somebody's photos holds more broken "
+        "files than a data set.",
+    )
 
     def __post_init__(self) -> None:
         check_options(self)

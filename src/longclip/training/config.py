@@ -1,6 +1,7 @@
 """What a training run is made of. No torch here: the command line reads this to print its help."""
 
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,14 @@ Stretch = StretchMethod | Literal["none"]
 ShortLoss = Literal["softmax", "sigmoid"]
 Learn = Literal["all", "image", "text", "positions"]
 Parallel = Literal["ddp", "fsdp"]
+
+# The panels of `longclip train --help`.
+_data = partial(option, group="Data")
+_texts = partial(option, group="Texts")
+_method = partial(option, group="Method")
+_optimisation = partial(option, group="Optimisation")
+_running = partial(option, group="Running")
+_watching = partial(option, group="Watching")
 
 
 @dataclass(frozen=True)
@@ -31,173 +40,175 @@ class TrainConfig:
         "ViT-bigG/14) or the path of a config.json.",
         "",
     )
-    data: tuple[str, ...] = option(
+    data: tuple[str, ...] = _data(
         "Training data: `scenes`, a .parquet, .json or .jsonl file, a folder of pictures, tar "
         "shards (a glob, a brace range or a URL), a hub data set, or a mixture.toml. Repeat the "
         "option to train on several at once.",
         ("scenes",),
     )
-    images: tuple[Path, ...] = option(
+    images: tuple[Path, ...] = _data(
         "Folders that picture paths in the data are relative to; the data's own otherwise. "
         "Repeatable.",
         (),
     )
-    image_column: str = option("The column with pictures, where it has an unusual name.", "")
-    short_column: str = option("The column with short captions, likewise.", "")
-    long_column: str = option("The column with long descriptions, likewise.", "")
+    image_column: str = _data("The column with pictures, where it has an unusual name.", "")
+    short_column: str = _data("The column with short captions, likewise.", "")
+    long_column: str = _data("The column with long descriptions, likewise.", "")
     out: Path = option("Directory of the run.", Path("runs/train"), resumable=True)
-    shard_cache: str = option(
+    shard_cache: str = _data(
         "Folder where shards from elsewhere are kept; the user's cache folder where empty.",
         "",
         resumable=True,
     )
-    shard_cache_gb: float = option("How much of them is kept.", 100.0, resumable=True)
-    limit: int = option("Use only this many first items of the data; 0 for all.", 0, least=0)
+    shard_cache_gb: float = _data("How much of them is kept.", 100.0, resumable=True)
+    limit: int = _data("Use only this many first items of the data; 0 for all.", 0, least=0)
 
-    # What is learned.
-    texts: Texts = option("Which texts images are matched with.", "long")
-    short_texts: ShortTexts = option(
+    texts: Texts = _texts("Which texts images are matched with.", "long")
+    short_texts: ShortTexts = _texts(
         "Where short texts come from: captions that are given (else the first sentence), always "
         "the first sentence of the long text, or a random part of it without its first sentence.",
         "given",
     )
-    join_short: int = option("Join up to this many short captions into one short text.", 1, least=1)
-    positives: int = option(
+    join_short: int = _texts("Join up to this many short captions into one short text.", 1, least=1)
+    positives: int = _texts(
         "Short texts per image and step, all of them its positives.", 1, least=1
     )
-    pad_prefix: int = option(
+    pad_prefix: int = _texts(
         "Up to this many PAD tokens before each short text, at random.", 0, least=0
     )
-    stretch: Stretch = option("How the position table is lengthened first.", "none")
-    context_length: int = option("Tokens after stretching.", LONG_CONTEXT)
-    keep: int = option("First positions that stretching keeps, and training leaves frozen.", KEEP)
-    long_weight: float = option("Weight of the loss between images and long texts.", 1.0)
-    pcm: bool = option("Match the primary components of images with short texts too.", False)
-    pcm_weight: float = option("Weight of that second loss.", 1.0)
-    pcm_components: int = option(
+    stretch: Stretch = _method("How the position table is lengthened first.", "none")
+    context_length: int = _method("Tokens after stretching.", LONG_CONTEXT)
+    keep: int = _method("First positions that stretching keeps, and training leaves frozen.", KEEP)
+    long_weight: float = _method("Weight of the loss between images and long texts.", 1.0)
+    pcm: bool = _method("Match the primary components of images with short texts too.", False)
+    pcm_weight: float = _method("Weight of that second loss.", 1.0)
+    pcm_components: int = _method(
         "Principal directions the coarse image feature keeps.", 32, least=1
     )
-    pcm_groups: int = option(
+    pcm_groups: int = _method(
         "Split the batch into this many parts with a PCA of their own.", 1, least=1
     )
-    short_loss: ShortLoss = option("Loss of the short branch.", "softmax")
-    label_smoothing: float = option(
+    short_loss: ShortLoss = _method("Loss of the short branch.", "softmax")
+    label_smoothing: float = _method(
         "Share of the target spread over all pairs.", 0.0, least=0, most=1
     )
-    margin: float = option(
+    margin: float = _method(
         "Hard-negative margin: how much similar texts repel each other, long ones if there are.",
         0.0,
         least=0,
     )
-    distill_weight: float = option(
+    distill_weight: float = _method(
         "Weight of keeping the short-text similarities of the model that training starts from.",
         0.0,
         least=0,
     )
-    logit_scale: float = option(
+    logit_scale: float = _method(
         "Inverse temperature to start from; 0 keeps the model's.", 0.0, least=0
     )
-    learn: Learn = option("What learns: all, one tower alone, or the text positions alone.", "all")
-    lora_rank: int = option(
+    learn: Learn = _method("What learns: all, one tower alone, or the text positions alone.", "all")
+    lora_rank: int = _method(
         "Learn low-rank changes of this rank instead of weights; 0 not.", 0, least=0
     )
-    lora_alpha: float = option("Scale of low-rank changes: they count alpha / rank.", 16.0)
-    wise_ft: float = option(
+    lora_alpha: float = _method("Scale of low-rank changes: they count alpha / rank.", 16.0)
+    wise_ft: float = _method(
         "At the end, average with the stretched model that training started from; its share.",
         0.0,
         least=0,
         most=1,
     )
 
-    # How it is learned.
-    epochs: float = option("Passes over the data.", 1.0)
-    steps: int = option("Optimiser steps, in place of epochs; 0 to count by epochs.", 0, least=0)
-    batch_size: int = option("Pairs per step, over all processes.", 1024, least=2)
-    lr: float = option(
+    epochs: float = _optimisation("Passes over the data.", 1.0)
+    steps: int = _optimisation(
+        "Optimiser steps, in place of epochs; 0 to count by epochs.", 0, least=0
+    )
+    batch_size: int = _optimisation("Pairs per step, over all processes.", 1024, least=2)
+    lr: float = _optimisation(
         "Peak learning rate; 0 for the recipe's 1e-4 per 1,024 pairs, scaled to the batch size.",
         0.0,
         least=0,
     )
-    text_lr_scale: float = option("Learning rate of the text tower over `lr`.", 1.0)
-    position_lr_scale: float = option("Learning rate of the position table over `lr`.", 1.0)
-    warmup_steps: int = option(
+    text_lr_scale: float = _optimisation("Learning rate of the text tower over `lr`.", 1.0)
+    position_lr_scale: float = _optimisation("Learning rate of the position table over `lr`.", 1.0)
+    warmup_steps: int = _optimisation(
         "Steps of linear warm-up, at most a fifth of the run; then cosine to zero.", 200, least=0
     )
-    weight_decay: float = option(
+    weight_decay: float = _optimisation(
         "Decay of weight matrices; nothing else is decayed.", 1e-2, least=0
     )
-    beta1: float = option("AdamW's first moment decay.", 0.9)
-    beta2: float = option("AdamW's second moment decay.", 0.999)
-    eps: float = option("AdamW's epsilon.", 1e-8)
-    clip_gradient: float = option(
+    beta1: float = _optimisation("AdamW's first moment decay.", 0.9)
+    beta2: float = _optimisation("AdamW's second moment decay.", 0.999)
+    eps: float = _optimisation("AdamW's epsilon.", 1e-8)
+    clip_gradient: float = _optimisation(
         "Largest norm of a step's gradient; 0 for no limit.", 0.0, least=0
     )
-    crop_scale: float = option(
+    crop_scale: float = _optimisation(
         "Smallest share of a picture's side that a random crop keeps; 1 for no augmentation.",
         1.0,
         above=0,
         most=1,
     )
-    seed: int = option("Decides initial weights, batch order, texts and crops.", 0)
+    seed: int = _optimisation("Decides initial weights, batch order, texts and crops.", 0)
 
-    # Where and how it runs.
-    dtype: Dtype = option(
+    dtype: Dtype = _running(
         "What activations are computed in, with float32 weights: auto is bfloat16 where the device "
         "is fast at it, else float32.",
         "auto",
     )
-    device: str = device_option("Under torchrun each process takes its own.", resumable=True)
-    parallel: Parallel = option(
+    device: str = device_option(
+        "Under torchrun each process takes its own.", resumable=True, group="Running"
+    )
+    parallel: Parallel = _running(
         "Under torchrun: whole weights in every process (ddp) or a share in each (fsdp).",
         "ddp",
         resumable=True,
     )
-    micro_batch: int = option(
+    micro_batch: int = _running(
         "Pairs whose activations are in memory at once; 0 for all of a process. Less memory, a "
         "third more time, the same gradients.",
         0,
         least=0,
         resumable=True,
     )
-    logit_rows: int = option(
+    logit_rows: int = _running(
         "Rows of the similarity matrix in memory at once; 0 for all.", 0, least=0, resumable=True
     )
-    activation_checkpointing: bool = option(
+    activation_checkpointing: bool = _running(
         "Recompute activations to save memory.", False, resumable=True
     )
-    compile: bool = option("Compile the layers with torch.compile.", False, resumable=True)
-    workers: int = option(
+    compile: bool = _running("Compile the layers with torch.compile.", False, resumable=True)
+    workers: int = _running(
         "Processes that decode pictures and tokenize texts, for each training process.",
         2,
         least=0,
         resumable=True,
     )
-    cache_gb: float = option(
+    cache_gb: float = _running(
         "Memory for decoded pictures; beyond it they are decoded again.", 4.0, resumable=True
     )
-    max_bad_fraction: float = bad_fraction_option(resumable=True)
-    checkpoint_every: int = option("Steps between checkpoints.", 100, least=1, resumable=True)
-    keep_checkpoints: int = option(
+    max_bad_fraction: float = bad_fraction_option(resumable=True, group="Running")
+    checkpoint_every: int = _running("Steps between checkpoints.", 100, least=1, resumable=True)
+    keep_checkpoints: int = _running(
         "How many of the last checkpoints are kept.", 2, least=1, resumable=True
     )
 
-    # Watching it.
-    log_every: int = option("Steps between lines of metrics.", 10, least=1, resumable=True)
-    evaluate: tuple[str, ...] = option(
+    log_every: int = _watching("Steps between lines of metrics.", 10, least=1, resumable=True)
+    evaluate: tuple[str, ...] = _watching(
         "Measure on this while training: whatever `longclip eval` takes. Repeatable.",
         (),
         resumable=True,
     )
-    evaluate_every: int = option(
+    evaluate_every: int = _watching(
         "Steps between those measurements; 0 for only before the first step and at the end.",
         0,
         least=0,
         resumable=True,
     )
-    tensorboard: bool = option(
+    tensorboard: bool = _watching(
         "Write metrics for TensorBoard too, into OUT/tensorboard.", False, resumable=True
     )
-    wandb: str = option("Send metrics to this project on Weights & Biases too.", "", resumable=True)
+    wandb: str = _watching(
+        "Send metrics to this project on Weights & Biases too.", "", resumable=True
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
