@@ -11,14 +11,7 @@ import pytest
 from PIL import Image
 
 from longclip.data import Captions, Collection, json_files
-from longclip.data.layouts import (
-    cifar,
-    class_folders,
-    descriptions,
-    parquet,
-    short_captions,
-    stem_pairs,
-)
+from longclip.data.layouts import classification, descriptions, parquet, short_captions
 from longclip.errors import DataError, ImageError
 from tests.helpers.table_files import write_jsonl, write_parquet, write_png
 
@@ -61,13 +54,13 @@ class TestStems:
             return names
 
         monkeypatch.setattr("os.listdir", shuffled)
-        found = stem_pairs.open_stem_pairs(tmp_path, "x")
+        found = descriptions.open_stem_pairs(tmp_path, "x")
         assert [found.image(i).width for i in range(4)] == [2, 11, 3, 4]
         assert texts(found)[1] == Captions(long=("Scene 10.\nIts end 10.",))
         assert found.problems == ()
 
     def test_first_line(self, tmp_path: Path) -> None:
-        found = stem_pairs.open_stem_pairs(self.urban(tmp_path), "x", first_line=True)
+        found = descriptions.open_stem_pairs(self.urban(tmp_path), "x", first_line=True)
         assert texts(found)[0] == Captions(long=("Scene 1.",))
 
     def test_strange_files_and_extensions(self, tmp_path: Path) -> None:
@@ -81,19 +74,19 @@ class TestStems:
         (tmp_path / "Urban1k" / "caption" / "3.txt").rename(
             tmp_path / "Urban1k" / "caption" / "3.TXT"
         )
-        found = stem_pairs.open_stem_pairs(tmp_path, "x")
+        found = descriptions.open_stem_pairs(tmp_path, "x")
         assert (len(found), found.problems) == (4, ())
 
     def test_byte_order_mark(self, tmp_path: Path) -> None:
         write(self.urban(tmp_path) / "caption" / "1.txt", b"\xef\xbb\xbfcaf\xc3\xa9")
-        assert texts(stem_pairs.open_stem_pairs(tmp_path, "x"))[0] == Captions(long=("café",))
+        assert texts(descriptions.open_stem_pairs(tmp_path, "x"))[0] == Captions(long=("café",))
 
     def test_what_is_missing_is_told(self, tmp_path: Path) -> None:
         self.urban(tmp_path)
         (tmp_path / "image" / "1.jpg").unlink()
         (tmp_path / "caption" / "2.txt").unlink()
         write(tmp_path / "caption" / "3.txt", " \n")
-        found = stem_pairs.open_stem_pairs(tmp_path, "x")
+        found = descriptions.open_stem_pairs(tmp_path, "x")
         assert len(found) == 1
         assert found.problems == (
             "1 image has no caption file (2)",
@@ -103,13 +96,13 @@ class TestStems:
 
     def test_other_folders(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="no folders `image` and `caption`"):
-            stem_pairs.open_stem_pairs(tmp_path / "nowhere", "x")
+            descriptions.open_stem_pairs(tmp_path / "nowhere", "x")
         write(self.urban(tmp_path) / "caption" / "1.txt", b"\xff\xfe")
         with pytest.raises(DataError, match=r"1\.txt is not UTF-8"):
-            stem_pairs.open_stem_pairs(tmp_path, "x")
+            descriptions.open_stem_pairs(tmp_path, "x")
 
     def test_a_picture_that_goes_away(self, tmp_path: Path) -> None:
-        found = stem_pairs.open_stem_pairs(self.urban(tmp_path), "x")
+        found = descriptions.open_stem_pairs(self.urban(tmp_path), "x")
         keys = [found.key(i) for i in range(4)]
         assert len(set(keys)) == 4
         (tmp_path / "image" / "1.jpg").unlink()
@@ -387,7 +380,7 @@ class TestFlickr:
 
 class TestClassFolders:
     def open(self, root: Path, *places: str) -> Collection:
-        return class_folders.open_class_folders(
+        return classification.open_class_folders(
             root,
             "numbers",
             class_of_folder={str(i): i for i in range(12)},
@@ -432,24 +425,24 @@ class TestCifar:
         content = b"".join(head + one.tobytes() for head, one in zip(heads, pixels, strict=True))
         write(tmp_path / "cifar-binary" / name, content)
         names = [f"class {i}" for i in range(10)]
-        found = cifar.open_cifar(tmp_path, "cifar", classes=names, fine=fine)
+        found = classification.open_cifar(tmp_path, "cifar", classes=names, fine=fine)
         assert found.label_sets()[0].targets == tuple(range(6))
         for i in range(6):
             assert (np.asarray(found.image(i)) == pixels[i].transpose(1, 2, 0)).all()
         assert len({found.key(i) for i in range(6)}) == 6
         write(tmp_path / "cifar-binary" / name, content[:-1])
         with pytest.raises(DataError, match="bytes are no whole number of records"):
-            cifar.open_cifar(tmp_path, "cifar", classes=names, fine=fine)
+            classification.open_cifar(tmp_path, "cifar", classes=names, fine=fine)
         write(tmp_path / "cifar-binary" / name, content)
         with pytest.raises(DataError, match="a label is 5, and there are 3 classes"):
-            cifar.open_cifar(tmp_path, "cifar", classes=names[:3], fine=fine)
+            classification.open_cifar(tmp_path, "cifar", classes=names[:3], fine=fine)
 
     def test_a_pickle_is_not_opened(self, tmp_path: Path) -> None:
         write(tmp_path / "cifar-10-batches-py" / "test_batch", b"cos\nsystem\n(S'false'\ntR.")
         with pytest.raises(DataError, match=r"a pickle; .*cifar-10-binary\.tar\.gz"):
-            cifar.open_cifar(tmp_path, "cifar10", classes="ab", fine=False)
+            classification.open_cifar(tmp_path, "cifar10", classes="ab", fine=False)
         with pytest.raises(DataError, match=r"no test\.bin, .*cifar-100-binary\.tar\.gz"):
-            cifar.open_cifar(tmp_path, "cifar100", classes="ab", fine=True)
+            classification.open_cifar(tmp_path, "cifar100", classes="ab", fine=True)
 
 
 class TestParquet:

@@ -12,8 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from longclip.data import Captions, Collection, Columns, ShardCache, open_collection
-from longclip.data.shard_list import expand_braces, find_shards
-from longclip.data.shards import ShardCollection, scan
+from longclip.data.shards import ShardCollection, expand_braces, find_shards, scan
 from longclip.errors import DataError, ImageError
 from tests.helpers.shard_files import samples, write_tar
 from tests.helpers.table_files import COLOURS, png

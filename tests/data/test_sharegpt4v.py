@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from longclip.data import Captions, open_collection, open_for_evaluation
-from longclip.data import sharegpt4v as module
-from longclip.data.sharegpt4v import SHAREGPT4V
+from longclip.data.layouts import descriptions as module
+from longclip.data.layouts.descriptions import SHAREGPT4V
 from longclip.data.table import Table
 from longclip.errors import DataError
 from tests.helpers.table_files import write_png
@@ -79,7 +79,7 @@ def test_a_partial_download_is_no_error(tmp_path: Path) -> None:
 def test_the_first_rows_of_the_published_file_are_its_test(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "HELD_OUT", 3)
+    monkeypatch.setattr(module, "HELD_OUT_ROWS", 3)
     rows = [row("a.png", f"Text {n}.") for n in range(5)]
     write_png(tmp_path / "a.png", "red")
     published = write(tmp_path / SHAREGPT4V, rows)

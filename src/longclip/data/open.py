@@ -8,8 +8,7 @@ from longclip.data.mixture import Mixture, MixtureSource, read_mixture
 from longclip.data.names import SCENE_SPLITS, SCENES, Kind, kind_of
 from longclip.data.scenes import ScenesCollection
 from longclip.data.shard_cache import ShardCache
-from longclip.data.table import Columns
-from longclip.data.table_files import open_hub, open_saved, open_table
+from longclip.data.table import Columns, open_hub, open_saved, open_table
 from longclip.errors import DataError
 
 _SHARDS = frozenset(
@@ -65,7 +64,7 @@ def open_collection(
 
         return open_shards(str(data), columns, cache)
     if kind is Kind.CONVERSATIONS:
-        from longclip.data.sharegpt4v import open_conversations
+        from longclip.data.layouts.descriptions import open_conversations
 
         return open_conversations(path, split=split, images=roots)
     if kind is Kind.SAVED:

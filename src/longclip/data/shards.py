@@ -1,27 +1,29 @@
 """Tar shards of pictures and texts (WebDataset) as a Collection, read at any place."""
 
+import glob
 import hashlib
 import json
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from longclip.data.captions import Captions
 from longclip.data.collection import Collection
+from longclip.data.json_files import parse_json, read_text
 from longclip.data.shard_cache import ShardCache
-from longclip.data.shard_list import Shard, find_shards, name_of
-from longclip.data.storage import is_url, read_part
+from longclip.data.storage import WILDCARDS, beside, is_url, is_web, matching, read_part
 from longclip.data.table import USUAL, Columns, strings
-from longclip.data.tar import read_members
+from longclip.data.tar import ShardIndex, scan
 from longclip.errors import DataError, FetchError, ImageError
 from longclip.image.decode import decode_image
 from longclip.spec import STOCK_CONTEXT
@@ -29,63 +31,126 @@ from longclip.text.tokenizer import clip_tokenizer
 from longclip.util.files import atomic_path
 from longclip.util.terminal import progress_display
 
+SIZES_FILE = "sizes.json"
+"""File beside shards with {"name.tar": samples}, as open_clip reads it."""
+
+MAX_SHARDS_IN_BRACES = 1_000_000
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
 _PICTURE, _TXT, _JSON = range(3)
+_MAX_OPEN_INDEXES = 64
 _MAX_NAMED_SHARDS = 3
 
 
-PICTURES = frozenset({"jpg", "jpeg", "png", "webp"})
-
-Place = tuple[int, int]
-"""First byte and number of bytes of a member; (0, 0) where there is none."""
-
-
 @dataclass(frozen=True)
-class ShardIndex:
-    """The samples of one shard that have a picture.
+class Shard:
+    """One tar file: its path or address, and how many samples it is said to have."""
 
-    Attributes:
-        places: int64 [samples, 3, 2], first byte and size of picture, .txt and .json.
-        pictureless: samples that have no picture, which are left out.
-        damage: what is wrong with the file; empty where it is whole.
-    """
-
-    places: NDArray[np.int64]
-    pictureless: int = 0
-    damage: str = ""
-
-    def __len__(self) -> int:
-        return len(self.places)
+    place: str
+    samples: int | None = None
 
 
-def scan(path: Path) -> ShardIndex:
-    """Find the samples of a tar file by its headers.
+def find_shards(data: str, cache: ShardCache) -> list[Shard]:
+    """Return the shards that `data` means, in its order; those of a pattern sorted by name.
 
-    Members that follow one another with the same name up to the first dot of the file name are one
-    sample, as WebDataset groups them. Of a file that is cut off or damaged the samples before
-    that are used.
+    `data` is one .tar file or URL, several as `part-{000..099}.tar` or `{a,b}.tar`, a pattern
+    with * and ? or a folder of .tar files (neither of them on the web), or an index: a JSON file
+    with `shardlist`, as WebDataset's `wids` writes it. Numbers of samples are taken from the index,
+    or from a file `sizes.json` with {"name.tar": samples} beside the shards.
 
     Raises:
-        DataError: if it is no tar file, or a compressed one.
+        DataError: if there are none.
     """
-    members, damage = read_members(str(path))
-    places, pictureless = [], 0
-    for _, group in groupby(members, key=lambda member: _key_and_kind(member.name)[0]):
-        sample: dict[str, Place] = {}
-        for member in group:
-            sample.setdefault(_key_and_kind(member.name)[1], (member.offset, member.size))
-        if "picture" in sample:
-            places.append([sample.get(kind, (0, 0)) for kind in ("picture", "txt", "json")])
-        else:
-            pictureless += 1
-    return ShardIndex(np.array(places, np.int64).reshape(-1, 3, 2), pictureless, damage)
+    if data.endswith(".json"):
+        return _shards_of_index(data, cache)
+    found = [place for name in expand_braces(data) for place in _matching_places(name)]
+    sizes: dict[str, dict[str, Any]] = {}
+    shards = []
+    for place in found:
+        sizes_place = beside(place, SIZES_FILE)
+        if sizes_place not in sizes:
+            text = _read_text(sizes_place, cache)
+            content = {} if text is None else parse_json(text, sizes_place)
+            if not isinstance(content, dict):
+                raise DataError(
+                    f'{sizes_place} is not {{"name.tar": samples, …}}; write it so, or remove it'
+                )
+            sizes[sizes_place] = content
+        name = urlsplit(place).path.rpartition("/")[2] if is_url(place) else Path(place).name
+        shards.append(Shard(place, _count(sizes[sizes_place].get(name))))
+    return shards
 
 
-def _key_and_kind(name: str) -> tuple[str, str]:
-    """Return the sample and the role of a member: `a/1.left.jpg` is a picture of `a/1`."""
-    folder, slash, file = name.rpartition("/")
-    stem, _, extension = file.partition(".")
-    kind = extension.rpartition(".")[2].lower()
-    return folder + slash + stem, "picture" if kind in PICTURES else kind
+def expand_braces(text: str) -> list[str]:
+    """Expand `a{08..10}{x,y}` to a08x, a08y, a09x …; numbers keep their width, as in a shell."""
+    match = _BRACES.search(text)
+    if match is None:
+        return [text]
+    bounds = _RANGE.fullmatch(match[1])
+    if bounds:
+        first, last = bounds.groups()
+        if not 0 <= int(last) - int(first) < MAX_SHARDS_IN_BRACES:
+            raise DataError(f"{text!r}: {{{match[1]}}} is no range of numbers that go up")
+        choices = [f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1)]
+    else:
+        choices = match[1].split(",")
+    before, after = text[: match.start()], expand_braces(text[match.end() :])
+    return [before + choice + rest for choice in choices for rest in after]
+
+
+def _matching_places(name: str) -> list[str]:
+    """Return the paths or URLs of shards that one name without braces means.
+
+    They are kept as they were given: relative paths stay relative, since the place of a shard
+    names it in messages and finds its number in sizes.json.
+    """
+    if is_web(name) or (is_url(name) and name.endswith(".tar") and not WILDCARDS & set(name)):
+        return [name]
+    if is_url(name):
+        pattern = name if WILDCARDS & set(name) else f"{name.rstrip('/')}/*.tar"
+        found = [url for url in matching(pattern) if url.endswith(".tar")]
+        if not found:
+            raise DataError(f"no shard {pattern!r}; check the address")
+        return found
+    path = Path(name)
+    if path.is_dir():
+        return sorted(map(str, path.glob("*.tar")))
+    if path.is_file():  # also where its name looks like a pattern
+        return [name]
+    found = sorted(glob.glob(name))
+    if not found:
+        raise DataError(f"no shard {name!r}; check the path, or the numbers in braces")
+    return found
+
+
+def _shards_of_index(data: str, cache: ShardCache) -> list[Shard]:
+    text = _read_text(data, cache)
+    if text is None:
+        raise DataError(f"there is no {data}; check the address")
+    content = parse_json(text, data)
+    rows = content.get("shardlist") if isinstance(content, dict) else None
+    if not isinstance(rows, list) or not rows:
+        raise DataError(f"{data} lists no shards: its `shardlist` is missing or empty")
+    shards = []
+    for row in rows:
+        url = row.get("url") if isinstance(row, dict) else None
+        if not isinstance(url, str):
+            raise DataError(f"{data}: an entry of `shardlist` has no `url`")
+        shards.append(Shard(beside(data, url), _count(row.get("nsamples"))))
+    return shards
+
+
+def _read_text(place: str, cache: ShardCache) -> str | None:
+    """Return a text file on disk or at a URL; None where there is none."""
+    if is_url(place):
+        return cache.text(place)
+    return read_text(Path(place)) if Path(place).is_file() else None
+
+
+def _count(value: object) -> int | None:
+    """Return a number of samples from JSON; None where it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 class ShardCollection(Collection):
@@ -104,18 +169,23 @@ class ShardCollection(Collection):
     Attributes:
         missing: samples without a picture in the shards that have been read through.
         problems: a line for them, and one for damaged shards, whose whole samples are used.
+
+    Raises:
+        DataError: if no shard has a picture.
+        FetchError: if a shard that has to be read through cannot be fetched.
     """
 
     def __init__(
         self, shards: Sequence[Shard], cache: ShardCache, columns: Columns | None = None
     ) -> None:
-        self.name = name_of(shards)
+        first = Path(urlsplit(shards[0].place).path).stem
+        self.name = first if len(shards) == 1 else f"{first} … ({len(shards)} shards)"
         self._shards = shards
         self._cache = cache
         self._columns = columns or Columns()
         # Few at a time are in use, and all of them would be 48 bytes a sample.
-        self._index = lru_cache(maxsize=64)(self._load_index)
-        self._ends = list(accumulate(self._counts()))
+        self._index = lru_cache(maxsize=_MAX_OPEN_INDEXES)(self._load_index)
+        self._ends = list(accumulate(self._count_samples()))
         if not self._ends[-1]:
             reason = next(iter(self.problems), "they hold no .jpg, .jpeg, .png or .webp")
             raise DataError(f"no pictures in {self.name}: {reason}")
@@ -145,22 +215,29 @@ class ShardCollection(Collection):
         fields: Any = {}
         with suppress(ValueError):
             fields = json.loads(self._read(index, _JSON) or b"{}")
-        short, long = (self._texts(fields, role, text) for role in ("short", "long"))
+
+        def texts(role: str) -> tuple[str, ...]:
+            if not isinstance(fields, dict):
+                return ()
+            named = getattr(self._columns, role)
+            names = (named,) if named else USUAL[role]
+            found = next((fields[name] for name in names if fields.get(name)), None)
+            # img2dataset writes the text of .txt into .json as well; it counts once.
+            return tuple(own for own in strings(found) if own.strip() != text)
+
+        short, long = texts("short"), texts("long")
         if text and len(clip_tokenizer().encode([text])[0]) <= STOCK_CONTEXT:
             short = (text, *short)
         elif text:
             long = (text, *long)
         return Captions(short, long)
 
-    def _texts(self, fields: Any, role: str, besides: str) -> tuple[str, ...]:
-        if not isinstance(fields, dict):
-            return ()
-        named = getattr(self._columns, role)
-        names = (named,) if named else USUAL[role]
-        found = next((fields[name] for name in names if fields.get(name)), None)
-        return tuple(text for text in strings(found) if text.strip() != besides)
+    def _count_samples(self) -> list[int]:
+        """Return the number of samples of every shard; note what is damaged or left out.
 
-    def _counts(self) -> list[int]:
+        They have to be known before training begins: a plan orders all samples of an epoch at
+        once, and finds its place in that order again when a run is resumed.
+        """
         unknown = [i for i, shard in enumerate(self._shards) if shard.samples is None]
         scanned: dict[int, int] = {}
         damaged: list[str] = []
@@ -169,7 +246,7 @@ class ShardCollection(Collection):
                 progress("counting samples of shards", done, len(unknown))
                 try:
                     index = self._index(number)
-                except FetchError:
+                except FetchError:  # a DataError too, but the shard may be there another time
                     raise
                 except DataError as error:
                     scanned[number] = 0
@@ -181,14 +258,25 @@ class ShardCollection(Collection):
                     damaged.append(f"{self._shards[number].place} is {index.damage}")
             if unknown:
                 progress("counting samples of shards", len(unknown), len(unknown))
-        self.problems = _problems(damaged, self.missing)
+        problems = damaged[:_MAX_NAMED_SHARDS]
+        if len(damaged) > _MAX_NAMED_SHARDS:
+            problems.append(
+                f"{len(damaged) - _MAX_NAMED_SHARDS} more shards are cut off or damaged"
+            )
+        if self.missing:
+            problems.append(f"{self.missing:,} samples left out: they have no picture")
+        self.problems = tuple(problems)
         return [
             scanned[number] if shard.samples is None else shard.samples
             for number, shard in enumerate(self._shards)
         ]
 
     def _load_index(self, number: int) -> ShardIndex:
-        """Load an index from the cache; from the shard, and into the cache, if it is not there."""
+        """Load an index from the cache; from the shard, and into the cache, if it is not there.
+
+        It is kept apart from the shard, which the cache may remove, and by what identifies the
+        content: a file on disk may change under its path; what is at an address never does.
+        """
         place = self._shards[number].place
         identity = place
         if not is_url(place):
@@ -205,6 +293,7 @@ class ShardCollection(Collection):
         return index
 
     def _path(self, number: int) -> Path:
+        """Return the path of a shard, fetched where it is elsewhere."""
         place = self._shards[number].place
         return self._cache.shard(place) if is_url(place) else Path(place)
 
@@ -228,18 +317,17 @@ class ShardCollection(Collection):
                     f"not {self._shards[number].samples} as its sizes or index say"
                 )
             first, size = map(int, samples.places[inner, kind])
-            content = self._bytes(number, first, size) if size else b""
+            if not size:
+                return b""
+            try:
+                content = read_part(str(self._path(number)), first, size)
+            except FileNotFoundError:  # another process has made room in the cache just now
+                content = read_part(str(self._path(number)), first, size)
         except (DataError, OSError) as error:
             raise ImageError(f"{self._title(index)}: {error}") from error
         if len(content) != size:
             raise ImageError(f"{self._title(index)}: the shard has been cut off; fetch it again")
         return content
-
-    def _bytes(self, number: int, first: int, size: int) -> bytes:
-        try:
-            return read_part(str(self._path(number)), first, size)
-        except FileNotFoundError:  # another process has made room in the cache just now
-            return read_part(str(self._path(number)), first, size)
 
     def _title(self, index: int) -> str:
         number, inner = self._find(index)
@@ -249,19 +337,10 @@ class ShardCollection(Collection):
 def open_shards(
     data: str, columns: Columns | None = None, cache: ShardCache | None = None
 ) -> ShardCollection:
-    """Open shards by path, pattern or address; see `longclip.data.shard_list.find_shards`.
+    """Open shards by path, pattern or address; see `find_shards`.
 
     Raises:
         DataError: if there are none, one is no tar file, or none has a picture.
     """
     cache = cache or ShardCache()
     return ShardCollection(find_shards(data, cache), cache, columns)
-
-
-def _problems(damaged: Sequence[str], missing: int) -> tuple[str, ...]:
-    lines = list(damaged[:_MAX_NAMED_SHARDS])
-    if len(damaged) > _MAX_NAMED_SHARDS:
-        lines.append(f"{len(damaged) - _MAX_NAMED_SHARDS} more shards are cut off or damaged")
-    if missing:
-        lines.append(f"{missing:,} samples left out: they have no picture")
-    return tuple(lines)

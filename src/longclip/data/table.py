@@ -1,7 +1,8 @@
-"""Tables of the `datasets` library as collections, and where their picture files are."""
+"""Tables as collections: Parquet, JSON lines, folders of pictures, saved data sets, the hub's."""
 
+import glob
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from PIL import Image
 
 from longclip.data.captions import Captions
 from longclip.data.collection import Collection, LabelSet
+from longclip.data.names import ACCEPTED, is_saved
 from longclip.errors import DataError, ImageError
 from longclip.image.decode import decode_image
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns mean what; None looks for the usual names."""
+    """Names of the columns that hold pictures, texts and labels; None for the usual names."""
 
     image: str | None = None
     """Pictures (embedded, or paths relative to the file): image, file_name, path."""
@@ -35,6 +37,7 @@ USUAL = {
     "long": ("long", "long_caption", "description"),
     "label": ("label",),
 }
+"""The usual names of each column of `Columns`, the first one in a table is taken."""
 
 _MAX_NAMED_PICTURES = 3
 
@@ -43,7 +46,7 @@ class Table(Collection):
     """A `datasets` table as a Collection.
 
     Args:
-        name: what reports call it.
+        name: as reports show it.
         rows: the table.
         root: the folder that paths of pictures start from.
         columns: which mean what.
@@ -53,6 +56,9 @@ class Table(Collection):
     Attributes:
         missing: how many rows have been left out.
         problems: a line that says so, if there were any.
+
+    Raises:
+        DataError: if a column that was named is not there, or none has pictures.
     """
 
     def __init__(
@@ -60,7 +66,16 @@ class Table(Collection):
     ) -> None:
         self.name = name
         self._roots = tuple(dict.fromkeys((*images, root)))
-        self._columns = {role: _find(name, rows, role, columns) for role in USUAL}
+        self._columns: dict[str, str | None] = {}
+        for role, usual in USUAL.items():
+            wanted = getattr(columns, role)
+            if wanted is not None and wanted not in rows.column_names:
+                raise DataError(
+                    f"{name} has no column {wanted!r}; its columns are "
+                    f"{', '.join(rows.column_names)}"
+                )
+            found = next((column for column in usual if column in rows.column_names), None)
+            self._columns[role] = found if wanted is None else wanted
         image = self._columns["image"]
         if image is None:
             raise DataError(
@@ -68,11 +83,14 @@ class Table(Collection):
                 "say which one it is with --image-column"
             )
         if images and getattr(rows.features[image], "dtype", None) == "string":
-            whole = len(rows)
-            rows, self.missing, examples = rows_with_pictures(rows, image, self._roots)
-            if self.missing:
-                self.problems = (missing_pictures(self.missing, whole, examples, self._roots),)
-        self._rows = _undecoded(rows, image)
+            rows = self._leave_out_missing(rows, image)
+        import datasets
+
+        if isinstance(rows.features[image], datasets.Image):
+            # Files stay as they are: what becomes of a picture is decided in one place, by us.
+            rows = rows.cast_column(image, datasets.Image(decode=False))
+        self._rows = rows
+        # Reading a caption from all columns would read the picture as well.
         self._texts = rows.select_columns(
             [self._columns[role] for role in ("short", "long") if self._columns[role]]
         )
@@ -89,7 +107,7 @@ class Table(Collection):
             raise ImageError(f"{self.name}, row {index}: {error}") from None
 
     def image_file(self, index: int) -> bytes:
-        """Return what is embedded in one row, or the file it names."""
+        """Return the bytes that are embedded in one row, or those of the file it names."""
         source = self._source(index)
         if isinstance(source, bytes):
             return source
@@ -133,6 +151,7 @@ class Table(Collection):
         return column is not None and hasattr(self._rows.features[column], "names")
 
     def _source(self, index: int) -> Path | bytes:
+        """Return the bytes embedded in one row, or the first path that has the file it names."""
         value = self._rows[index][self._columns["image"]]
         if isinstance(value, Mapping):
             value = value.get("bytes") or value.get("path")
@@ -140,26 +159,48 @@ class Table(Collection):
             return value
         if not isinstance(value, str):
             raise ImageError(f"{self.name}, row {index}: no picture ({value!r:.60})")
-        return find_picture(value, self._roots)
+        places = [root / value for root in self._roots]
+        if len(places) == 1:  # nothing to choose: who reads the file finds out whether it is there
+            return places[0]
+        return next((place for place in places if place.is_file()), places[0])
 
+    def _leave_out_missing(self, rows: Any, column: str) -> Any:
+        """Return the rows whose picture is in one of the folders; note the others as a problem.
 
-def _undecoded(rows: Any, column: str) -> Any:
-    import datasets
+        Every folder is listed once: asking for a million files one by one takes minutes on a
+        network file system.
+        """
+        contents: dict[str, frozenset[str]] = {}
 
-    if isinstance(rows.features[column], datasets.Image):
-        return rows.cast_column(column, datasets.Image(decode=False))
-    return rows
+        def holds(root: Path, name: str) -> bool:
+            folder, file = os.path.split(os.path.join(root, name))
+            if folder not in contents:
+                try:
+                    contents[folder] = frozenset(os.listdir(folder))
+                except OSError:
+                    contents[folder] = frozenset()
+            return file in contents[folder]
 
-
-def _find(name: str, rows: Any, role: str, columns: Columns) -> str | None:
-    wanted = getattr(columns, role)
-    if wanted is None:
-        return next((usual for usual in USUAL[role] if usual in rows.column_names), None)
-    if wanted not in rows.column_names:
-        raise DataError(
-            f"{name} has no column {wanted!r}; its columns are {', '.join(rows.column_names)}"
+        names = [
+            name
+            for part in rows.select_columns([column]).iter(batch_size=1000)
+            for name in part[column]
+        ]
+        kept = np.array(
+            [name is not None and any(holds(root, name) for root in self._roots) for name in names],
+            np.bool_,
         )
-    return str(wanted)
+        left_out = np.flatnonzero(~kept)
+        if not len(left_out):
+            return rows
+        self.missing = len(left_out)
+        examples = ", ".join(str(names[i]) for i in left_out[:_MAX_NAMED_PICTURES])
+        more = ", …" if self.missing > _MAX_NAMED_PICTURES else ""
+        self.problems = (
+            f"{self.missing:,} of {len(rows):,} rows left out: no such picture ({examples}{more}) "
+            f"in {', '.join(map(str, self._roots))}",
+        )
+        return rows.select(np.flatnonzero(kept))
 
 
 def strings(value: Any) -> tuple[str, ...]:
@@ -168,55 +209,118 @@ def strings(value: Any) -> tuple[str, ...]:
     return tuple(text for text in values if isinstance(text, str) and text.strip())
 
 
-def find_picture(name: str, roots: Sequence[Path]) -> Path:
-    """Return the file `name` in the first of `roots` that has one; in the first if none has."""
-    places = [root / name for root in roots]
-    if len(places) == 1:
-        return places[0]
-    return next((place for place in places if place.is_file()), places[0])
+def open_table(path: Path, columns: Columns, images: Sequence[Path] = ()) -> Table:
+    """Open a .parquet or .jsonl file, or a folder of pictures.
 
+    A folder holds sub-folders named after classes, or a metadata.jsonl / metadata.csv with a
+    `file_name` column, as `datasets` defines an image folder. All of it is read: of a folder with
+    the parts train and test, name the part that is meant.
 
-def _are_there(names: Iterable[str | None], roots: Sequence[Path]) -> list[bool]:
-    """Return whether each picture is in one of `roots`.
-
-    Every folder is listed once: asking for a million files one by one takes minutes on a network
-    file system.
+    Raises:
+        DataError: if it is missing, of another kind, unreadable, or has no pictures.
     """
-    contents: dict[str, frozenset[str]] = {}
+    quiet_datasets(path)
+    if not path.exists():
+        raise DataError(f"no data {str(path)!r}: neither a file, a folder nor `scenes`")
+    if path.is_dir():
+        return Table(
+            table_name(path), load_rows("imagefolder", [path]), path, columns, images=images
+        )
+    readers = {".parquet": "parquet", ".jsonl": "json", ".json": "json"}
+    if path.suffix not in readers:
+        raise DataError(f"{path} is not data longclip reads: {ACCEPTED}")
+    if not path.stat().st_size:
+        raise DataError(f"{path} is empty; write or copy it again")
+    rows = load_rows(readers[path.suffix], [path])
+    return Table(table_name(path), rows, path.parent, columns, images=images)
 
-    def holds(root: Path, name: str) -> bool:
-        folder, file = os.path.split(os.path.join(root, name))
-        if folder not in contents:
-            try:
-                contents[folder] = frozenset(os.listdir(folder))
-            except OSError:
-                contents[folder] = frozenset()
-        return file in contents[folder]
 
-    return [name is not None and any(holds(root, name) for root in roots) for name in names]
+def load_rows(reader: str, paths: Sequence[Path]) -> Any:
+    """Return the table that a reader of `datasets` makes of some files, or of a folder.
 
-
-def rows_with_pictures(rows: Any, column: str, roots: Sequence[Path]) -> tuple[Any, int, list[str]]:
-    """Select the rows of a `datasets` table whose picture is there.
-
-    Returns:
-        The rows, how many were left out, and the names of the first few of those.
+    Raises:
+        DataError: if they cannot be read so, or `datasets` is not installed.
     """
-    names = [
-        name
-        for part in rows.select_columns([column]).iter(batch_size=1000)
-        for name in part[column]
-    ]
-    kept = np.array(_are_there(names, roots), np.bool_)
-    examples = [str(names[i]) for i in np.flatnonzero(~kept)[:_MAX_NAMED_PICTURES]]
-    missing = int((~kept).sum())
-    return rows.select(np.flatnonzero(kept)) if missing else rows, missing, examples
+    datasets = quiet_datasets(paths[0])
+    # `datasets` takes patterns. Of a folder, without one, it would take a picture or class called
+    # "test" for another split.
+    patterns = [glob.escape(str(path)) + ("/**" if path.is_dir() else "") for path in paths]
+    try:
+        return datasets.load_dataset(reader, data_files={"train": patterns}, split="train")
+    except Exception as error:
+        # `datasets` wraps what went wrong in exceptions of its own, many deep.
+        cause = error.__cause__ or error
+        hint = "; does it hold pictures?" if paths[0].is_dir() else ""
+        raise DataError(f"{paths[0]} cannot be read as {reader}: {cause}{hint}") from error
 
 
-def missing_pictures(missing: int, of: int, examples: Sequence[str], roots: Sequence[Path]) -> str:
-    """Return one line for the rows that have been left out."""
-    more = ", …" if missing > len(examples) else ""
-    return (
-        f"{missing:,} of {of:,} rows left out: no such picture ({', '.join(examples)}{more}) in "
-        f"{', '.join(map(str, roots))}"
-    )
+def open_saved(path: Path, columns: Columns, images: Sequence[Path] = ()) -> Table:
+    """Open a folder that `save_to_disk` has written; it is read from there, not copied.
+
+    Raises:
+        DataError: if it is damaged, or holds several parts.
+    """
+    datasets = quiet_datasets(path)
+    if (path / "dataset_dict.json").is_file():
+        parts = sorted(folder.name for folder in path.iterdir() if is_saved(folder))
+        names = ", ".join(str(path / part) for part in parts)
+        raise DataError(f"{path} holds several parts; name the one you mean: {names}")
+    try:
+        rows = datasets.load_from_disk(str(path))
+    except Exception as error:
+        raise DataError(f"{path} cannot be read ({error}); save or copy it again") from error
+    return Table(path.absolute().name, rows, path, columns, images=images)
+
+
+def open_hub(data: str, columns: Columns, images: Sequence[Path] = ()) -> Table:
+    """Open `owner/name`, which means its split train, or `owner/name:split` of the hub.
+
+    Raises:
+        DataError: if there is none, it is not for everybody, or there is no network.
+    """
+    name, _, split = data.partition(":")
+    datasets = quiet_datasets(name)
+    try:
+        rows = datasets.load_dataset(name, split=split or "train")
+    except Exception as error:
+        # Only the words tell what happened: the classes change from one version to the next.
+        text = f"{type(error).__name__} {error}".lower()
+        short = " ".join(str(error.__cause__ or error).split())[:300]
+        offline = ("connect", "offline", "resolve", "timed out", "timeout", "reach")
+        if "gated" in text or "401" in text or "403" in text:
+            reason = (
+                "it is gated or private; ask for access on its page, then log in with "
+                "`hf auth login`"
+            )
+        elif isinstance(error, OSError) and any(word in text for word in offline):
+            reason = f"no connection ({short}); check the path or the network"
+        else:
+            reason = f"{short}; check the name"
+        raise DataError(
+            f"{data} is no path here and could not be had from the Hugging Face hub: {reason}"
+        ) from error
+    return Table(data, rows, Path(), columns, images=images)
+
+
+def quiet_datasets(data: str | Path) -> Any:
+    """Return the `datasets` library, which is made to leave messages to us.
+
+    Raises:
+        DataError: if it is not installed, naming `data`.
+    """
+    try:
+        import datasets
+    except ModuleNotFoundError:
+        raise DataError(
+            f"reading {data} takes the `datasets` library: pip install 'longclip[train]'"
+        ) from None
+    datasets.disable_progress_bars()
+    # It would tell of failures before we do.
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    return datasets
+
+
+def table_name(path: Path) -> str:
+    """Return the name of a file or folder in reports."""
+    whole = path.absolute()
+    return f"{whole.parent.name}/{whole.stem}" if path.is_file() else whole.name

@@ -1,10 +1,12 @@
-"""Long descriptions in JSON files beside pictures: ShareGPT4V, DOCCI, DCI, ImageInWords."""
+"""Long descriptions beside pictures: ShareGPT4V, Urban-1k, DOCCI, DCI, ImageInWords."""
 
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from longclip.data.captions import Captions
-from longclip.data.json_files import json_rows, read_json, read_jsonl
+from longclip.data.json_files import json_rows, read_json, read_jsonl, read_text
 from longclip.data.layouts.file_collection import (
     FileCollection,
     captioned,
@@ -12,25 +14,77 @@ from longclip.data.layouts.file_collection import (
     existing,
     field,
     first_of,
+    folder_with,
     holding,
+    image_files,
     listing,
 )
-from longclip.data.sharegpt4v import SHAREGPT4V, picture_and_text, picture_folders
+from longclip.data.table import Columns, Table, quiet_datasets, table_name
 from longclip.errors import DataError
+
+SHAREGPT4V = "share-captioner_coco_lcs_sam_1246k_1107.json"
+"""Name of the published file of ShareGPT4V."""
+
+HELD_OUT_ROWS = 1000
+"""Number of the first rows of that file which are its test, ShareGPT4V-1k (Long-CLIP, 4.1)."""
+
+
+def open_conversations(path: Path, *, split: str, images: Sequence[Path] = ()) -> Table:
+    """Open ShareGPT4V's or another JSON list of {id, image, conversations} for training.
+
+    The list is copied once into a table on disk, in the cache of `datasets`, so 1.2 million rows
+    take little memory. Rows whose picture is in none of `images`, nor beside the file, nor in
+    `data` there, are left out and counted.
+
+    Args:
+        path: of the published file, or another such list.
+        split: of the published file, `test` for its first 1,000 rows, else the others; of another
+            list all rows are used.
+        images: folders that the paths in the rows start from.
+
+    Raises:
+        DataError: if it is no such list.
+    """
+    datasets = quiet_datasets(path)
+    about = path.stat()
+    strings = {"image": datasets.Value("string"), "long": datasets.Value("string")}
+    try:
+        rows = datasets.Dataset.from_generator(
+            _conversation_rows,
+            features=datasets.Features(strings),
+            # The cache is found by these arguments: with size and time, a changed file is new.
+            gen_kwargs={"path": str(path), "version": (about.st_size, about.st_mtime_ns)},
+        )
+    except Exception as error:
+        # `datasets` wraps what went wrong in exceptions of its own.
+        cause = error.__cause__ or error
+        if isinstance(cause, DataError):
+            raise cause from None
+        raise DataError(f"{path} cannot be read: {cause}") from error
+    if path.name == SHAREGPT4V:
+        part = range(HELD_OUT_ROWS) if split == "test" else range(HELD_OUT_ROWS, len(rows))
+        rows = rows.select(part[: len(rows)])
+    columns = Columns(image="image", long="long")
+    beside, inside = _picture_folders(path)
+    return Table(table_name(path), rows, beside, columns, images=(*images, beside, inside))
+
+
+def _conversation_rows(path: str, version: tuple[int, int]) -> Iterator[dict[str, str | None]]:
+    """Yield the rows of a list; `version` is for the cache of `datasets` alone."""
+    for row in json_rows(Path(path)):
+        file, text = _picture_and_text(row)
+        yield {"image": file, "long": text or ""}
 
 
 def open_sharegpt4v(root: Path, name: str, *, rows: int) -> FileCollection:
-    """Return the first `rows` rows of the 1.2 million, read as `longclip.data.sharegpt4v` does."""
-    folder = holding(root, SHAREGPT4V)
-    if folder is None:
-        raise DataError(f"{root} holds no {SHAREGPT4V}")
-    path = folder / SHAREGPT4V
-    folders = picture_folders(path)
+    """Open the first `rows` rows of ShareGPT4V's 1.2 million, whose pictures must be there."""
+    path = folder_with(root, SHAREGPT4V) / SHAREGPT4V
+    folders = _picture_folders(path)
     pairs = []
     # The rest of a file of 1.5 GB is not read.
     for row in islice(json_rows(path), rows):
         field(row, "conversations", path)
-        file, text = picture_and_text(row)
+        file, text = _picture_and_text(row)
         if text is None or file is None:
             lacking = "second turn" if text is None else "'image'"
             raise DataError(f"{path}: a row has no {lacking}; is it the published file?")
@@ -40,13 +94,54 @@ def open_sharegpt4v(root: Path, name: str, *, rows: int) -> FileCollection:
     return captioned(name, pairs)
 
 
+def _picture_and_text(row: Any) -> tuple[str | None, str | None]:
+    """Return the path of a row's picture and its long text, which is the second turn.
+
+    Line breaks become spaces, as in the published loader. None stands for what is not there: some
+    collections have conversations about no picture.
+    """
+    fields = row if isinstance(row, dict) else {}
+    file, turns = fields.get("image"), fields.get("conversations")
+    turn = turns[1] if isinstance(turns, list) and len(turns) > 1 else None
+    text = turn.get("value") if isinstance(turn, dict) else None
+    return (
+        file if isinstance(file, str) else None,
+        None if text is None else str(text).replace("\n", " "),
+    )
+
+
+def _picture_folders(path: Path) -> tuple[Path, Path]:
+    """Return the folders that paths of pictures start from: beside the file, and `data` there."""
+    return path.parent, path.parent / "data"
+
+
+def open_stem_pairs(root: Path, name: str, *, first_line: bool = False) -> FileCollection:
+    """Open `image/STEM.jpg` with `caption/STEM.txt` (Urban-1k), in the order of the stems.
+
+    Pairs are made by stem, never by the order that a file system lists its files in. The caption
+    is the whole file, or its first line where `first_line`, as the script that came with the
+    data reads it.
+    """
+    missing = "folders `image` and `caption`, side by side"
+    folder = folder_with(root, "image", "caption", missing=missing)
+    images = {path.stem: path for path in image_files(folder / "image")}
+    texts = {p.stem: p for p in listing(folder / "caption") if p.suffix.lower() == ".txt"}
+    problems = [
+        *count_of(sorted(images.keys() - texts), "image has no caption file", "images have none"),
+        *count_of(sorted(texts.keys() - images), "caption file has no image", "captions have none"),
+    ]
+    rows = []
+    for stem in sorted(images.keys() & texts):
+        text = read_text(texts[stem])
+        text = text.split("\n", 1)[0] if first_line else text
+        rows.append((images[stem], Captions(long=(text.strip(),))))
+    return captioned(name, rows, problems)
+
+
 def open_docci(root: Path, name: str, *, split: str = "test") -> FileCollection:
-    """Return the rows of one split of docci_descriptions.jsonlines, by file name."""
-    folder = holding(root, "docci_descriptions.jsonlines")
-    if folder is None:
-        raise DataError(f"{root} holds no docci_descriptions.jsonlines")
-    path = folder / "docci_descriptions.jsonlines"
-    images = first_of(folder, ("images", "test_images"), "folder of pictures")
+    """Open the rows of one split of docci_descriptions.jsonlines, by file name."""
+    path = folder_with(root, "docci_descriptions.jsonlines") / "docci_descriptions.jsonlines"
+    images = first_of(path.parent, ("images", "test_images"), "folder of pictures")
     rows = {
         str(field(row, "image_file", path)): str(field(row, "description", path))
         for row in read_jsonl(path)
@@ -56,15 +151,14 @@ def open_docci(root: Path, name: str, *, split: str = "test") -> FileCollection:
 
 
 def open_dci(root: Path, name: str, *, extra_only: bool = False) -> FileCollection:
-    """Densely Captioned Images: splits.json, annotations/*.json and photos/*.jpg.
+    """Open Densely Captioned Images: splits.json, annotations/*.json and photos/*.jpg.
 
     The text is the short caption, a line break and the extra caption of every image that
     splits.json names in any split. With `extra_only` it is the extra caption alone, of all
     annotation files that have one, in the order of their names.
     """
-    folder = holding(root, "annotations", "photos", "splits.json")
-    if folder is None:
-        raise DataError(f"{root} holds no splits.json beside annotations/ and photos/")
+    missing = "splits.json beside annotations/ and photos/"
+    folder = folder_with(root, "annotations", "photos", "splits.json", missing=missing)
     splits = read_json(folder / "splits.json")
     if not isinstance(splits, dict):
         raise DataError(f"{folder / 'splits.json'} holds no splits; is it the published file?")
@@ -97,10 +191,9 @@ _IIW = {
 
 
 def open_iiw(root: Path, name: str, *, parts: tuple[str, ...] = tuple(_IIW)) -> FileCollection:
-    """ImageInWords: PART/data.jsonl with the description `IIW`, pictures in a folder per part."""
-    folder = holding(root, parts[-1]) or holding(root, parts[-1].upper())
-    if folder is None:
-        raise DataError(f"{root} holds no {parts[-1]}/data.jsonl")
+    """Open ImageInWords: PART/data.jsonl with descriptions `IIW`, and a folder of pictures each."""
+    last = parts[-1]
+    folder = holding(root, last.upper()) or folder_with(root, last, missing=f"{last}/data.jsonl")
     rows = []
     for part in parts:
         # The published repository has had both spellings.
@@ -110,11 +203,9 @@ def open_iiw(root: Path, name: str, *, parts: tuple[str, ...] = tuple(_IIW)) -> 
         for row in read_jsonl(path):
             file = str(row.get("image") or field(row, "image/key", path))
             image = images / (file if file.lower().endswith(".jpg") else f"{file}.jpg")
-            rows.append((_iiw_image(image), Captions(long=(str(field(row, "IIW", path)),))))
+            # Some of its DOCCI pictures are called test_… and were published as train_….
+            other = image.with_name(image.name.replace("test", "train"))
+            if existing(image) is None and existing(other):
+                image = other
+            rows.append((image, Captions(long=(str(field(row, "IIW", path)),))))
     return captioned(name, rows)
-
-
-def _iiw_image(image: Path) -> Path:
-    """Some of its DOCCI pictures are called test_… and were published as train_…."""
-    other = image.with_name(image.name.replace("test", "train"))
-    return other if existing(image) is None and existing(other) else image

@@ -1,4 +1,4 @@
-"""Images in files with their texts or labels, which all layouts share, and what was missing."""
+"""Image files with texts or labels, and how published folders are searched for them."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,15 @@ from longclip.image.decode import decode_image
 
 
 class FileCollection(Collection):
-    """Image files with texts, labels or both; `captions` is empty where there are none."""
+    """Image files with texts, labels or both.
+
+    Args:
+        name: as reports show it.
+        images: paths of the files.
+        captions: of each image; empty where there are only labels.
+        label_sets: tasks whose targets are in the order of the images.
+        problems: sentences about what is not as published.
+    """
 
     def __init__(
         self,
@@ -50,9 +58,7 @@ class FileCollection(Collection):
 
     def captions(self, index: int) -> Captions:
         """Return the texts of one image."""
-        if not self._captions:
-            return Captions()
-        return self._captions[index]
+        return self._captions[index] if self._captions else Captions()
 
     def label_sets(self) -> Sequence[LabelSet]:
         """Return the one task of a labelled layout; none for captions."""
@@ -62,24 +68,24 @@ class FileCollection(Collection):
 def captioned(
     name: str, rows: Iterable[tuple[Path, Captions]], problems: Iterable[str] = ()
 ) -> FileCollection:
-    """Return the rows with an image and a text; the others become problems."""
+    """Return a collection of the rows with an image and a text; the others become problems."""
     images: list[Path] = []
     captions: list[Captions] = []
     missing: list[str] = []
-    silent: list[str] = []
+    without_text: list[str] = []
     for path, texts in rows:
         file = existing(path)
         if file is None:
             missing.append(path.name)
         elif not any(text.strip() for text in (*texts.short, *texts.long)):
-            silent.append(path.name)
+            without_text.append(path.name)
         else:
             images.append(file)
             captions.append(texts)
     lines = [
         *problems,
         *count_of(missing, "image is missing", "images are missing"),
-        *count_of(silent, "image has an empty caption", "images have empty captions"),
+        *count_of(without_text, "image has an empty caption", "images have empty captions"),
     ]
     return FileCollection(name, images, captions, problems=lines)
 
@@ -94,7 +100,7 @@ def existing(path: Path) -> Path | None:
 
 
 def count_of(names: Sequence[str], one: str, several: str) -> list[str]:
-    """`3 images are missing (a.jpg, b.jpg, …)`; an empty list where there is nothing to tell."""
+    """Return one line such as `3 images are missing (a.jpg, b.jpg, …)`; none without names."""
     if not names:
         return []
     shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
@@ -116,7 +122,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def holding(root: Path, *names: str) -> Path | None:
-    """`root`, or a folder in it, that holds all these files or folders.
+    """Return `root`, or a folder in it, that holds all these files or folders; None without one.
 
     Archives unpack into a folder of their own as often as not.
     """
@@ -125,6 +131,18 @@ def holding(root: Path, *names: str) -> Path | None:
         if all((folder / name).exists() for name in names):
             return folder
     return None
+
+
+def folder_with(root: Path, *names: str, missing: str = "") -> Path:
+    """Return the folder that holds all these, as `holding` finds it.
+
+    Raises:
+        DataError: if there is none; it says that there is no `missing`, or else no such names.
+    """
+    folder = holding(root, *names)
+    if folder is None:
+        raise DataError(f"{root} holds no {missing or ', '.join(names)}")
+    return folder
 
 
 def first_of(root: Path, names: Sequence[str], what: str) -> Path:
@@ -136,7 +154,7 @@ def first_of(root: Path, names: Sequence[str], what: str) -> Path:
 
 
 def field(row: Any, key: str, path: Path) -> Any:
-    """Return one field of a row; DataError naming the file where it is absent."""
+    """Return one field of a row; raise DataError naming the file where it is absent."""
     if not isinstance(row, dict) or key not in row:
         raise DataError(f"{path}: a row has no {key!r}; is it the published file?")
     return row[key]

@@ -1,22 +1,19 @@
 """A benchmark's images with its captions or labels in Parquet files."""
 
-import glob
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from longclip.data.captions import Captions
 from longclip.data.collection import Collection, LabelSet
 from longclip.data.layouts.file_collection import count_of
-from longclip.data.table import Columns, Table
-from longclip.data.table_files import quiet_datasets
+from longclip.data.table import Columns, Table, load_rows, table_name
 from longclip.errors import DataError
 
 # What the usual hub copies call them, where longclip's own tables use another name.
-_IMAGE = ("image", "img", "jpg")
-_LABEL = ("label", "fine_label", "cls")
+_IMAGE_COLUMNS = ("image", "img", "jpg")
+_LABEL_COLUMNS = ("label", "fine_label", "cls")
 
 
 class TableCollection(Collection):
@@ -59,7 +56,10 @@ class TableCollection(Collection):
 
 
 def parquet_files(root: Path, split: str) -> list[Path]:
-    """`root` itself, or the Parquet files in it and its folders: of `split`, where names tell."""
+    """Return `root` itself, or the Parquet files in it and its folders.
+
+    Where the names of files or folders tell the split, only those of `split` are returned.
+    """
     if root.is_file():
         return [root] if root.suffix == ".parquet" else []
     files = sorted([*root.glob("[!.]*.parquet"), *root.glob("[!.]*/[!.]*.parquet")])
@@ -72,22 +72,28 @@ def open_long_texts(files: Sequence[Path], name: str) -> TableCollection:
     def texts(captions: Captions) -> Captions:
         return Captions(long=(captions.long or captions.short)[:1])
 
-    return TableCollection(_table(files), name, texts=texts)
+    return TableCollection(_open_table(files), name, texts=texts)
 
 
 def open_short_texts(files: Sequence[Path], name: str, *, per_image: int = 5) -> TableCollection:
     """Open the first `per_image` short captions an image."""
-    return TableCollection(_table(files), name, texts=lambda c: Captions(short=c.short[:per_image]))
+    return TableCollection(
+        _open_table(files), name, texts=lambda c: Captions(short=c.short[:per_image])
+    )
 
 
 def open_labels(
     files: Sequence[Path], name: str, *, classes: Sequence[str], wnids: Sequence[str] = ()
 ) -> TableCollection:
-    """Labels as class names, WordNet ids or class numbers, in the benchmark's order of classes."""
-    table = _table(files)
+    """Open labels as class names, WordNet ids or class numbers, in the benchmark's class order.
+
+    Raises:
+        DataError: if there is no label column, or a label is none of the classes.
+    """
+    table = _open_table(files)
     label_sets = table.label_sets()
     if not label_sets:
-        raise DataError(f"{table.name} has no label column among {', '.join(_LABEL)}")
+        raise DataError(f"{table.name} has no label column among {', '.join(_LABEL_COLUMNS)}")
     [own] = label_sets
     if all(label.isdigit() for label in own.classes):
         number = {label: int(label) for label in own.classes}
@@ -95,6 +101,7 @@ def open_labels(
         # A column that carries its own list of names, in the order of the data set's numbers.
         number = {label: i for i, label in enumerate(own.classes)}
     else:
+        # A name that stands for two classes (ImageNet has two such) says too little.
         number = {label: i for i, label in enumerate(classes) if list(classes).count(label) == 1}
         number |= {wnid: i for i, wnid in enumerate(wnids)}
     strange = [label for label in own.classes if not 0 <= number.get(label, -1) < len(classes)]
@@ -108,23 +115,11 @@ def open_labels(
     return TableCollection(table, name, label_set=LabelSet(name, tuple(classes), targets))
 
 
-def _table(files: Sequence[Path]) -> Table:
-    datasets = quiet_datasets(files[0])
-    try:
-        rows = datasets.load_dataset(
-            "parquet",
-            data_files={"train": [glob.escape(str(path)) for path in files]},
-            split="train",
-        )
-    except Exception as error:
-        # `datasets` wraps what went wrong in exceptions of its own, many deep.
-        raise DataError(
-            f"{files[0]} cannot be read as parquet: {error.__cause__ or error}"
-        ) from error
-    first = files[0].absolute()
-    columns = Columns(image=_first(rows, _IMAGE), label=_first(rows, _LABEL))
-    return Table(f"{first.parent.name}/{first.stem}", rows, first.parent, columns)
+def _open_table(files: Sequence[Path]) -> Table:
+    rows = load_rows("parquet", files)
 
+    def first(names: Sequence[str]) -> str | None:
+        return next((name for name in names if name in rows.column_names), None)
 
-def _first(rows: Any, names: Sequence[str]) -> str | None:
-    return next((name for name in names if name in rows.column_names), None)
+    columns = Columns(image=first(_IMAGE_COLUMNS), label=first(_LABEL_COLUMNS))
+    return Table(table_name(files[0]), rows, files[0].absolute().parent, columns)

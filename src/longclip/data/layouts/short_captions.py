@@ -13,7 +13,7 @@ from longclip.data.layouts.file_collection import (
     count_of,
     field,
     first_of,
-    holding,
+    folder_with,
 )
 from longclip.errors import DataError
 
@@ -22,15 +22,14 @@ FLICKR30K_FOLDERS = ("flickr30k-images", "flickr30k_images", "Images", "images")
 
 
 def open_coco(root: Path, name: str, *, per_image: int = 5) -> FileCollection:
-    """annotations/captions_val2017.json and val2017/, images in the order of their ids.
+    """Open annotations/captions_val2017.json and val2017/, images in the order of their ids.
 
     The captions are the first `per_image` in the order of the file, which is what pycocotools
     returns and so what clip_benchmark and the Long-CLIP script take.
     """
-    folder = holding(root, "annotations/captions_val2017.json", "val2017")
-    if folder is None:
-        raise DataError(f"{root} holds no val2017/ beside annotations/captions_val2017.json")
-    path = folder / "annotations" / "captions_val2017.json"
+    annotations = "annotations/captions_val2017.json"
+    folder = folder_with(root, annotations, "val2017", missing=f"val2017/ beside {annotations}")
+    path = folder / annotations
     content = read_json(path)
     images = {
         int(field(image, "id", path)): str(field(image, "file_name", path))
@@ -54,18 +53,17 @@ def open_karpathy(
     split: str = "test",
     per_image: int = 5,
 ) -> FileCollection:
-    """Return one split of Karpathy's dataset_*.json, in the order of the file."""
-    folder = holding(root, file)
-    if folder is None:
-        raise DataError(f"{root} holds no {file}")
-    path = folder / file
+    """Open one split of Karpathy's dataset_*.json, in the order of the file."""
+    path = folder_with(root, file) / file
     rows = []
     for image in field(read_json(path), "images", path):
         if field(image, "split", path) != split:
             continue
-        # COCO's say which of train2014 and val2014 they are in.
-        place = folder / image["filepath"] if "filepath" in image else None
-        place = place or first_of(folder, folders, "folder of pictures")
+        # Only COCO's rows name their folder, as val2014 has pictures of three splits.
+        if "filepath" in image:
+            place = path.parent / image["filepath"]
+        else:
+            place = first_of(path.parent, folders, "folder of pictures")
         texts = [str(field(sentence, "raw", path)) for sentence in field(image, "sentences", path)]
         rows.append((place / str(field(image, "filename", path)), texts))
     return _several(name, rows, per_image)
@@ -74,12 +72,9 @@ def open_karpathy(
 def open_flickr30k_table(
     root: Path, name: str, *, split: str = "test", per_image: int = 5
 ) -> FileCollection:
-    """flickr_annotations_30k.csv, the hub's copy of Karpathy's file."""
-    folder = holding(root, "flickr_annotations_30k.csv")
-    if folder is None:
-        raise DataError(f"{root} holds no flickr_annotations_30k.csv")
-    path = folder / "flickr_annotations_30k.csv"
-    images = first_of(folder, FLICKR30K_FOLDERS, "folder of pictures")
+    """Open one split of flickr_annotations_30k.csv, the hub's copy of Karpathy's file."""
+    path = folder_with(root, "flickr_annotations_30k.csv") / "flickr_annotations_30k.csv"
+    images = first_of(path.parent, FLICKR30K_FOLDERS, "folder of pictures")
     rows = []
     for row in csv.DictReader(io.StringIO(read_text(path), newline="")):
         if field(row, "split", path) == split:
@@ -100,10 +95,8 @@ def open_flickr_tokens(
     names_file: str | None = None,
     per_image: int = 5,
 ) -> FileCollection:
-    """Lines `name.jpg#0<TAB>caption`; of the images in `names_file` where one is given."""
-    folder = holding(root, token_file)
-    if folder is None:
-        raise DataError(f"{root} holds no {token_file}")
+    """Open a file of lines `name.jpg#0<TAB>caption`: all images, or those in `names_file`."""
+    folder = folder_with(root, token_file)
     path = folder / token_file
     texts: dict[str, list[tuple[int, str]]] = {}
     for number, line in enumerate(read_text(path).split("\n"), 1):
@@ -124,9 +117,9 @@ def open_flickr_tokens(
 
 
 def _several(name: str, rows: list[tuple[Path, list[str]]], per_image: int) -> FileCollection:
-    few = [path.name for path, texts in rows if len(texts) < per_image]
+    """Return the images with their first `per_image` captions; fewer are a problem."""
     problems = count_of(
-        few,
+        [path.name for path, texts in rows if len(texts) < per_image],
         f"image has fewer than {per_image} captions",
         f"images have fewer than {per_image} captions",
     )

@@ -12,6 +12,7 @@ from longclip.data.layouts.descriptions import (
     open_docci,
     open_iiw,
     open_sharegpt4v,
+    open_stem_pairs,
 )
 from longclip.data.layouts.file_collection import FileCollection, holding
 from longclip.data.layouts.parquet import open_long_texts, open_short_texts
@@ -23,7 +24,6 @@ from longclip.data.layouts.short_captions import (
     open_flickr_tokens,
     open_karpathy,
 )
-from longclip.data.layouts.stem_pairs import open_stem_pairs
 from longclip.evaluation.benchmarks.benchmark import Benchmark, or_parquet
 
 _PAIRS = (

@@ -8,8 +8,7 @@ from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
-from longclip.data.layouts.cifar import open_cifar
-from longclip.data.layouts.class_folders import open_class_folders
+from longclip.data.layouts.classification import open_cifar, open_class_folders
 from longclip.data.layouts.file_collection import FileCollection
 from longclip.data.layouts.parquet import TableCollection, open_labels
 from longclip.evaluation.benchmarks.benchmark import Benchmark, or_parquet

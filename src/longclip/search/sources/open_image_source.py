@@ -7,7 +7,7 @@ from pathlib import Path
 
 from longclip.data import ShardCache
 from longclip.data.names import Kind, kind_of
-from longclip.data.shard_list import expand_braces, find_shards
+from longclip.data.shards import expand_braces, find_shards
 from longclip.data.storage import WILDCARDS, file_info, is_url, matching, read_url
 from longclip.errors import SearchError
 from longclip.search.sources.file_sources import (

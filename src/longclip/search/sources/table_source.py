@@ -12,7 +12,7 @@ from typing import Any
 from longclip.data import Captions, Collection, open_collection
 from longclip.data.json_files import read_jsonl
 from longclip.data.storage import file_info, is_url, open_file
-from longclip.data.table import USUAL, find_picture, strings
+from longclip.data.table import USUAL, strings
 from longclip.errors import SearchError, UsageError
 from longclip.search.sources.file_sources import FileSource
 from longclip.search.sources.image_source import PART, Item, Listing, Unlisted, search_errors
@@ -140,7 +140,7 @@ class LinesSource:
                 raise SearchError(
                     f"{self.name}: a row has no {', '.join(USUAL['image'])} with the path of a file"
                 )
-            path = os.path.abspath(find_picture(name, [Path(self.name).parent]))
+            path = os.path.abspath(Path(self.name).parent / name)
             texts = captions.setdefault(path, [])
             texts += next((found for k in _TEXTS if (found := strings(values.get(k)))), ())
         items, unlisted = [], []
