@@ -132,7 +132,7 @@ def test_negative_texts_and_shares_reach_the_search(run: Run, db: str) -> None: 
         without=("rain", "-red"),
         image=Image.open("query.png"),
         text_share=0.2,
-        why=False,
+        score_sentences=False,
         exact=True,
     )
     expected = open_searcher(db).search(query)

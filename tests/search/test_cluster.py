@@ -111,7 +111,7 @@ def test_what_happens_to_shards(tmp_path: Path) -> None:
     for i in range(4):
         shard(tmp_path / f"part-{i}.tar", range(10 * i, 10 * i + 5))
     assert kinds(run(pattern, db=db)) == {"added": 20}
-    done = ShardTable(str(db)).done(str(pattern))
+    done = ShardTable(str(db)).indexed(str(pattern))
     assert {shard.images for shard in done.values()} == {5}
     assert len(done) == 4
 
@@ -157,7 +157,7 @@ def test_a_damaged_shard_is_looked_into_again(tmp_path: Path) -> None:
     report = run(path, db=db)
     assert 0 < report.added < 6
     assert "cut off" in report.bad[0].reason
-    assert ShardTable(str(db)).done(str(path)) == {}
+    assert ShardTable(str(db)).indexed(str(path)) == {}
 
 
 def test_copies_and_places_that_change(tmp_path: Path) -> None:

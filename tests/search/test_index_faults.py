@@ -50,7 +50,7 @@ if sys.argv[3] == "compact":
     from longclip.search.database.store import Store
     store = Store.open(sys.argv[2])
     while True:
-        store.put(store.rows("uri", list(store.known(sys.argv[1]))[:3]))
+        store.put(store.rows("uri", list(store.indexed_from(sys.argv[1]))[:3]))
         store.compact()
 image_folders.run_index(sys.argv[1], db=Path(sys.argv[2]), batch_size=5)
 print("done", flush=True)

@@ -62,7 +62,7 @@ def test_new_changed_unchanged_and_gone(tmp_path: Path) -> None:
     ]
     assert (found.found, found.unchanged) == (4, 1)
     assert set(found.gone) == {"/a/3.jpg"}
-    assert found.bad == found.notes == []
+    assert found.unusable == found.notes == []
 
 
 def test_where_the_size_is_not_known_the_time_tells(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_where_the_size_is_not_known_the_time_tells(tmp_path: Path) -> None:
 def test_an_unplugged_disk_empties_nothing(tmp_path: Path) -> None:
     found = plan(tmp_path, Shelf("/a", None), Shelf("/b", items("b", 0)))
     assert set(found.gone) == {"/b/1.jpg", "/b/2.jpg", "/b/3.jpg"}
-    assert [bad.uri for bad in found.bad] == ["/a"]
+    assert [bad.uri for bad in found.unusable] == ["/a"]
     assert "/a could not be read; what is known of it is kept" in found.notes
 
 
@@ -93,14 +93,14 @@ def test_nothing_at_all_can_be_listed(tmp_path: Path) -> None:
 def test_parts_that_cannot_be_looked_into_are_kept(tmp_path: Path) -> None:
     found = plan(tmp_path, Shelf("/a", items("a", 0), [Unlisted("/a/2", "no permission")]))
     assert set(found.gone) == {"/a/1.jpg", "/a/3.jpg"}
-    assert [(bad.uri, bad.reason) for bad in found.bad] == [("/a/2", "no permission")]
+    assert [(bad.uri, bad.reason) for bad in found.unusable] == [("/a/2", "no permission")]
 
 
 def test_a_part_that_could_hold_any_of_them(tmp_path: Path) -> None:
     unlisted = Unlisted("", "damaged", "/list.jsonl")
     found = plan(tmp_path, Shelf("/a", items("a", 0), [unlisted]))
     assert found.gone == {}
-    assert [(bad.uri, bad.reason) for bad in found.bad] == [("/list.jsonl", "damaged")]
+    assert [(bad.uri, bad.reason) for bad in found.unusable] == [("/list.jsonl", "damaged")]
 
 
 def test_shards_that_some_other_file_has_come_to(tmp_path: Path) -> None:
@@ -145,8 +145,8 @@ def test_the_same_image_through_two_sources_counts_once(tmp_path: Path) -> None:
 def test_names_that_are_no_text(tmp_path: Path) -> None:
     found = plan(tmp_path, Shelf("/a", [Item("/a/\udcff.jpg", 1, 1), *items("a", 0, 1, 2, 3)]))
     assert found.tasks == []
-    [bad] = found.bad
+    [bad] = found.unusable
     assert bad.uri.isascii()
     assert "UTF-8" in bad.reason
     found = plan(tmp_path / "b", Shelf("/a", items("a", 0), [Unlisted("/a/\udcff/", "away")]))
-    assert [(bad.uri.isascii(), bad.reason) for bad in found.bad] == [(True, "away")]
+    assert [(bad.uri.isascii(), bad.reason) for bad in found.unusable] == [(True, "away")]

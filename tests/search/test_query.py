@@ -143,7 +143,7 @@ def test_each_sentence_is_compared_with_a_sample_of_the_images(searcher):
             expected = (own @ encode(sentence) - usual.mean()) / usual.std()
             assert z == pytest.approx(expected, abs=0.02)
     assert found.notes == ()
-    without = searcher.search(Query("A boat. A house.", why=False))
+    without = searcher.search(Query("A boat. A house.", score_sentences=False))
     assert (without.sentences, without.hits[0].sentences) == ((), ())
 
 

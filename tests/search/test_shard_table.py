@@ -37,17 +37,17 @@ def store(tmp_path: Path) -> Store:
 
 def done(store: Store) -> set[str]:
     table = ShardTable(store.place)
-    return {*table.done("/a/*.tar"), *table.done("/b.parquet")}
+    return {*table.indexed("/a/*.tar"), *table.indexed("/b.parquet")}
 
 
 def test_they_are_kept(store: Store) -> None:
     table = ShardTable(store.place)
-    assert table.done("/a/*.tar") == {ONE.place: ONE, TWO.place: TWO}
+    assert table.indexed("/a/*.tar") == {ONE.place: ONE, TWO.place: TWO}
     changed = IndexedShard(TWO.place, TWO.source, "10 3", 4)
     table.put([changed])
     table.put([])
     table.tidy()
-    assert ShardTable(store.place).done("/a/*.tar") == {ONE.place: ONE, TWO.place: changed}
+    assert ShardTable(store.place).indexed("/a/*.tar") == {ONE.place: ONE, TWO.place: changed}
     table.drop([ONE.place, "/none"])
     assert done(store) == {TWO.place, OTHER.place}
     assert Store.exists(store.place)
@@ -55,7 +55,7 @@ def test_they_are_kept(store: Store) -> None:
 
 def test_a_database_without_any(tmp_path: Path) -> None:
     table = ShardTable(database(tmp_path / "db", []).place)
-    assert table.done("x") == {}
+    assert table.indexed("x") == {}
     table.drop(["x"])
     table.drop_source("x")
     table.drop_all()
@@ -80,17 +80,17 @@ def test_forgetting_a_source_forgets_shards_that_another_one_has_noted(store: St
     """Rows keep the source that brought them in first, shards the last that held them."""
     ShardTable(store.place).put([replace(ONE, source="/a/?.tar")])
     store.forget("/a/*.tar")
-    assert ShardTable(store.place).done("/a/?.tar") == {}
+    assert ShardTable(store.place).indexed("/a/?.tar") == {}
 
 
 def test_what_is_known_in_a_shard_is_of_no_other_one(store: Store) -> None:
-    assert set(store.known_in("/a/1.tar")) == {f"/a/1.tar::{i}.jpg" for i in range(3)}
-    assert set(store.known_in("/a/1")) == set()
+    assert set(store.indexed_in("/a/1.tar")) == {f"/a/1.tar::{i}.jpg" for i in range(3)}
+    assert set(store.indexed_in("/a/1")) == set()
 
 
 def test_what_was_in_shards_that_are_not_there_any_more(store: Store) -> None:
     table = ShardTable(store.place)
-    known = table.done("/a/*.tar")
+    known = table.indexed("/a/*.tar")
     assert vanished(store, "/a/*.tar", {ONE.place, TWO.place}, known) == {}
     assert set(vanished(store, "/a/*.tar", {ONE.place}, known)) == {"/a/2.tar::0.jpg"}
     store.put([row("/a/x::y.jpg", vectors(1, 7)[0], source="/a/*.tar")])  # a file of that name

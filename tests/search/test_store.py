@@ -79,7 +79,7 @@ def test_more_keys_than_one_condition_takes(store: Store, monkeypatch: pytest.Mo
     monkeypatch.setattr(lance, "_MAX_VALUES", 7)
     uris = [r.facts.uri for r in ROWS]
     hashes = [r.facts.sha256 for r in ROWS]
-    assert set(store.known_at([*uris, "none"])) == set(uris)
+    assert set(store.indexed_at([*uris, "none"])) == set(uris)
     assert set(store.originals(hashes)) == store.hashes_among(hashes) == set(hashes)
     assert len(store.rows("uri", uris)) == len(ROWS)
 
@@ -141,10 +141,10 @@ def test_known_and_originals(tmp_path: Path) -> None:
         row("/b's/3.jpg", vectors(1)[0], "other", source="/b's"),
     ]
     store = database(tmp_path, rows)
-    assert set(store.known("/a")) == {"/a/1.jpg", "/a/2.jpg"}
-    assert store.known("/a", "/b's").keys() == {r.facts.uri for r in rows}
-    assert store.known() == store.known_at([]) == store.known("/nowhere") == {}
-    [(uri, known)] = store.known_at(["/b's/3.jpg", "/none"]).items()
+    assert set(store.indexed_from("/a")) == {"/a/1.jpg", "/a/2.jpg"}
+    assert store.indexed_from("/a", "/b's").keys() == {r.facts.uri for r in rows}
+    assert store.indexed_from() == store.indexed_at([]) == store.indexed_from("/nowhere") == {}
+    [(uri, known)] = store.indexed_at(["/b's/3.jpg", "/none"]).items()
     assert (uri, known.source, known.sha256) == ("/b's/3.jpg", "/b's", rows[2].facts.sha256)
     found = store.originals([rows[0].facts.sha256, "0" * 64])
     assert found.keys() == {rows[0].facts.sha256}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from longclip.search.query import print as viewer
+from longclip.search.query import print as printing
 from longclip.search.query.print import show_picture
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="programs here are shell scripts")
@@ -68,7 +68,7 @@ def test_where_there_is_no_screen(programs: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_viewer_that_stays_open_is_not_waited_for(
     programs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(viewer, "_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(printing, "_MAX_START_SECONDS", 0.2)
     done = programs / "done"
     program(programs, "xdg-open", f"/bin/sleep 1; echo > '{done}'")
     assert show_picture(Path("a.png"))

@@ -88,7 +88,7 @@ def _query(text: str, options: SearchConfig) -> "Query":
         count=options.count,
         exact=options.exact,
         text_share=options.text_share,
-        why=options.why,
+        score_sentences=options.score_sentences,
     )
 
 

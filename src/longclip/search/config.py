@@ -1,6 +1,6 @@
-"""How images are indexed and found. No torch here: the command line reads this.
+"""Configuration of indexing, of its cluster and of queries.
 
-The configuration of a cluster.
+No torch here: the command line reads this to print its help.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from longclip.search.query import DEFAULT_COUNT
 
 @dataclass(frozen=True, kw_only=True)
 class IndexConfig:
-    """How `longclip.search.index` brings a database up to date."""
+    """Settings with which `longclip.search.index` brings a database up to date."""
 
     rebuild: bool = option(
         "Embed everything anew, all earlier sources too: for another model. If it is stopped, go "
@@ -54,7 +54,7 @@ class IndexConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """Which images of which database are looked for, by which model."""
+    """Options of `longclip search`: the database, the model, and which images are looked for."""
 
     db: str = option("A database that `longclip index` has made: a directory or a URL.")
     image: Path | None = option("A picture that what is found should resemble.", None)
@@ -78,7 +78,7 @@ class SearchConfig:
         "From 0 to 1, what the text counts for beside a picture.", 0.5, least=0, most=1
     )
     exact: bool = option("Compare with every image, even where there is an index.", False)
-    why: Annotated[bool, Parameter(negative="--no-why")] = option(
+    score_sentences: Annotated[bool, Parameter(name="--why", negative="--no-why")] = option(
         "Compare each sentence with each image.", True
     )
     sheet: Path | None = option("Draw the images that are found into a .png file there.", None)
@@ -99,7 +99,7 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What `index` needs to know to embed with Ray Data.
+    """The place where `longclip.search.index` embeds with Ray Data.
 
     Attributes:
         address: of a running cluster, as `ray.init` takes it: `auto` on one of its machines, or

@@ -47,7 +47,7 @@ def test_files_that_are_gone_are_nobodys_mistake(tmp_path: Path, nano: CLIP) -> 
         file.unlink()
     searcher = Searcher(Store.open(store.place), nano)
     readings = (
-        lambda: searcher.store.known_at(["x"]),
+        lambda: searcher.store.indexed_at(["x"]),
         lambda: searcher.store.rows("id", ["x"]),
         lambda: searcher.store.sample(2),
         lambda: list(searcher.store.scan(["uri"])),

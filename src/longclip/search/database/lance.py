@@ -1,4 +1,4 @@
-"""LanceDB: the connection, SQL strings and errors that all tables of a database share."""
+"""Connection to LanceDB, and its SQL strings and errors, which all tables of a database share."""
 
 import os
 import re
@@ -13,7 +13,7 @@ PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
 """Metadata of the column that names a row: two writers that merge the same one do not double it."""
 
 _MAX_VALUES = 1000
-"""In one condition: no parser of SQL is made for megabytes of one."""
+"""Values in one condition: no parser of SQL is made for megabytes of one."""
 
 _STORAGE = (
     (r"<Message>(.*?)</Message>", "{}; check the address, and the keys in the environment"),
@@ -37,7 +37,7 @@ def connect(place: str) -> Any:
         raise SearchError('image search needs LanceDB: pip install "longclip[search]"') from error
     try:
         return lancedb.connect(place)
-    except (OSError, RuntimeError, ValueError) as error:  # in object storage it looks around
+    except (OSError, RuntimeError, ValueError) as error:
         raise SearchError(f"{place} cannot be opened: {reason(error)}") from error
 
 

@@ -1,15 +1,14 @@
-"""The reader of a database: LanceDB, on disk or in object storage.
+"""Reader of a database: LanceDB, on disk or in object storage.
 
 Rows are keyed by `uri`. What is read stays as it was when the database was opened, or refreshed,
 whatever others write meanwhile.
-
-The status of a database: what it holds.
 """
 
 import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -46,7 +45,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class IndexedImage:
-    """What tells whether a file has changed, and where it was found."""
+    """State of an image file when it was indexed, by which a change shows, and its source."""
 
     bytes: int
     mtime_ns: int
@@ -124,13 +123,13 @@ class Reader:
         found = metadata.get(key.encode())
         return found.decode() if found is not None else None
 
-    def known(self, *sources: str) -> dict[str, IndexedImage]:
+    def indexed_from(self, *sources: str) -> dict[str, IndexedImage]:
         """Return what has been indexed from some sources, by `uri`."""
-        return self._known(*among("source", sources))
+        return self._indexed(*among("source", sources))
 
-    def known_at(self, uris: Sequence[str]) -> dict[str, IndexedImage]:
+    def indexed_at(self, uris: Sequence[str]) -> dict[str, IndexedImage]:
         """Return what has been indexed of these, from any source."""
-        return self._known(*among("uri", uris))
+        return self._indexed(*among("uri", uris))
 
     def containers(self, where: str) -> set[str]:
         """Return the files with many images that hold those which satisfy a condition."""
@@ -141,10 +140,13 @@ class Reader:
             if (container := container_of(uri)) is not None
         }
 
-    def known_in(self, container: str) -> dict[str, IndexedImage]:
+    def indexed_in(self, container: str) -> dict[str, IndexedImage]:
         """Return what has been indexed from a file that holds many images."""
         first = container + PART
-        return self._known(f"uri >= {quoted(first)} AND uri < {quoted(_after(first))}")
+        # A range, which the B-tree of `uri` answers; it ends before the first string that comes
+        # after all those with this beginning.
+        end = first[:-1] + chr(ord(first[-1]) + 1)
+        return self._indexed(f"uri >= {quoted(first)} AND uri < {quoted(end)}")
 
     def hashes_among(self, hashes: Sequence[str]) -> set[str]:
         """Return those of the `sha256` that are there."""
@@ -165,7 +167,7 @@ class Reader:
                 uri_of |= zip(*columns, strict=True)
         return {row.facts.sha256: row for row in self.rows("uri", list(uri_of.values()))}
 
-    def _known(self, *conditions: str) -> dict[str, IndexedImage]:
+    def _indexed(self, *conditions: str) -> dict[str, IndexedImage]:
         names = ["uri", "bytes", "mtime_ns", "sha256", "source"]
         found: dict[str, IndexedImage] = {}
         for where in conditions:
@@ -178,7 +180,11 @@ class Reader:
     def rows(self, column: str, values: Sequence[str]) -> list[ImageRow]:
         """Return whole rows whose `uri`, `id` or `sha256` is one of `values`."""
         return [
-            _row(found)
+            ImageRow(
+                Facts.unpack(found[PACKED]),
+                np.asarray(found["vector"], np.float32),
+                found["thumbnail"],
+            )
             for where in among(column, values)
             for batch in self.scan([PACKED, "vector", "thumbnail"], where=where)
             for found in batch.to_pylist()
@@ -198,7 +204,7 @@ class Reader:
         """Return float32 [at most count, D]: embeddings of images drawn without replacement."""
         total = len(self)
         if not total:
-            return self._no_vectors()
+            return np.empty((0, self.about.width), np.float32)
         chosen = np.random.default_rng(seed).choice(total, min(count, total), replace=False)
         found = self._table.take_offsets(np.sort(chosen).tolist()).select(["vector"])
         return matrix(_answered(found)["vector"])
@@ -236,8 +242,16 @@ class Reader:
         if exact:
             query = query.bypass_vector_index()
         else:
-            query = self._probing(query, probes, refine)
+            if self._depth is None:
+                kept = self.quality()
+                self._depth = (kept.probes, kept.refine) if kept else (None, None)
+            if probes := probes or self._depth[0]:
+                query = query.nprobes(probes)
+            # The index holds vectors of 8 bits: whole ones put its candidates into their order.
+            if refine := refine or self._depth[1]:
+                query = query.refine_factor(refine)
             if where:
+                # No limit: where too few images of those partitions satisfy it, others are probed.
                 query = query.maximum_nprobes(0)
         found = _answered(query, where)
         facts = map(Facts.unpack, found[PACKED].to_pylist())
@@ -267,23 +281,6 @@ class Reader:
         except (ValueError, RuntimeError) as error:
             raise _unanswered(None, error) from error
 
-    def _probing(self, query: Any, probes: int | None, refine: int | None) -> Any:
-        if self._depth is None:
-            kept = self.quality()
-            self._depth = (kept.probes, kept.refine) if kept else (None, None)
-        probes, refine = probes or self._depth[0], refine or self._depth[1]
-        if probes:
-            query = query.nprobes(probes)
-        return query.refine_factor(refine) if refine else query
-
-    def _no_vectors(self) -> NDArray[np.float32]:
-        return np.empty((0, self.about.width), np.float32)
-
-
-def _after(prefix: str) -> str:
-    """Return the first string that comes after all those that begin like this."""
-    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
-
 
 def _answered(query: Any, where: str | None = None) -> pa.Table:
     try:
@@ -312,14 +309,9 @@ def matrix(column: pa.ChunkedArray | pa.FixedSizeListArray) -> NDArray[np.float3
     return whole.reshape(-1, width).astype(np.float32)
 
 
-def _row(values: dict[str, Any]) -> ImageRow:
-    vector = np.asarray(values["vector"], np.float32)
-    return ImageRow(Facts.unpack(values[PACKED]), vector, values["thumbnail"])
-
-
 @dataclass(frozen=True)
 class Status:
-    """What a database holds.
+    """Content of a database.
 
     Attributes:
         place: where it is.
@@ -341,8 +333,13 @@ class Status:
 
 
 def status(place: str) -> Status:
-    """Look into a database; raises SearchError where there is none."""
+    """Return the content of a database; raises SearchError where there is none."""
     store = Reader.open(place)
+    disk_bytes = 0
+    for parent, _, names in () if is_url(place) else os.walk(place):
+        for name in names:
+            with suppress(OSError):  # a writer has just tidied it away
+                disk_bytes += os.stat(os.path.join(parent, name)).st_size
     sources: Counter[str] = Counter(dict.fromkeys(store.sources(), 0))
     contents: set[str] = set()
     for batch in store.scan(["source", "sha256"]):
@@ -353,18 +350,7 @@ def status(place: str) -> Status:
         about=store.about,
         images=len(store),
         contents=len(contents),
-        disk_bytes=None if is_url(place) else _disk_bytes(place),
+        disk_bytes=None if is_url(place) else disk_bytes,
         sources=dict(sources),
         quality=store.quality(),
     )
-
-
-def _disk_bytes(folder: str) -> int:
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.stat(os.path.join(parent, name)).st_size
-            except OSError:  # a writer has just tidied it away
-                continue
-    return total

@@ -1,7 +1,4 @@
-"""The table of images: their facts, and the columns that hold these.
-
-Provenance of embeddings: the model that made them, kept in the table itself.
-"""
+"""Schema of the table of images: facts, columns, and what is kept of the model that made it."""
 
 import hashlib
 import json
@@ -39,7 +36,8 @@ class Facts:
         source: what was indexed when it was found, a folder for example.
         folder: `uri` up to its last part.
         name: the last part of `uri`.
-        sha256: of the file's bytes, hexadecimal.
+        sha256: of the file's bytes, hexadecimal. By it a copy, and a file that has moved, is
+            known for what it is: neither is embedded again, and a search shows copies once.
         bytes: size of the file.
         mtime_ns: when it was last changed, as far as the source knows; else 0.
         width, height: in pixels, upright.
@@ -68,7 +66,10 @@ class Facts:
 
     @property
     def id(self) -> str:
-        """Return a name that is safe in a URL and a file name."""
+        """Return a name that is safe in a URL and a file name.
+
+        A hash of `uri` and no number, so that a link to it outlives a rebuild of the database.
+        """
         return id_of(self.uri)
 
     def pack(self) -> str:
@@ -143,6 +144,21 @@ def id_of(uri: str) -> str:
     return hashlib.sha256(uri.encode("utf-8", "surrogatepass")).hexdigest()[:_ID_DIGITS]
 
 
+_ARROW_TYPES: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    datetime: pa.timestamp("us"),
+}
+
+
+def _arrow_type(kind: Any) -> pa.DataType:
+    """Return the column type of an annotation of `Facts`: `str`, `float | None` …"""
+    first, *others = get_args(kind) or (kind,)
+    named = (each for each in others if isinstance(each, pa.DataType))
+    return next(named, _ARROW_TYPES[first])
+
+
 def schema(width: int, metadata: dict[bytes, bytes]) -> pa.Schema:
     """Return the columns of the table, for embeddings of `width` numbers.
 
@@ -175,23 +191,6 @@ def schema(width: int, metadata: dict[bytes, bytes]) -> pa.Schema:
         ],
         metadata,
     )
-
-
-_ARROW_TYPES: dict[Any, pa.DataType] = {
-    str: pa.string(),
-    int: pa.int64(),
-    float: pa.float64(),
-    datetime: pa.timestamp("us"),
-}
-
-
-def _arrow_type(kind: Any) -> pa.DataType:
-    """Return the column type of an annotation of `Facts`: `str`, `float | None` …"""
-    for each in get_args(kind) or (kind,):
-        if isinstance(each, pa.DataType):
-            return each
-    first, *_ = get_args(kind) or (kind,)
-    return _ARROW_TYPES[first]
 
 
 def to_arrow(rows: list[ImageRow], form: pa.Schema) -> pa.Table:

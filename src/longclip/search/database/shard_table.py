@@ -1,7 +1,9 @@
-"""The table of the shards that have been indexed whole, beside the images'.
+"""Table of the shards that have been indexed whole, beside the images'.
 
 A shard is a file with many images. What is kept of it saves looking into it again, which for a tar
-file means reading all its headers; it is only ever written after the shard's images.
+file means reading all its headers. No row of an image could hold that: images tell what has been
+found in a shard, and not that nothing is missing. So a shard's row is written after all of its
+images, and deleted before any of them is.
 """
 
 import json
@@ -35,18 +37,18 @@ class IndexedShard:
         source: what was indexed when it was found.
         stamp: tells whether the file is still the same.
         images: how many of them could be used.
-        bad: those that could not.
+        unusable: those that could not.
     """
 
     place: str
     source: str
     stamp: str
     images: int
-    bad: tuple[Unusable, ...] = ()
+    unusable: tuple[Unusable, ...] = ()
 
 
 class ShardTable:
-    """What is kept of shards in the database at a place; empty until something is put into it."""
+    """Table of the indexed shards of a database; made when something is put into it."""
 
     def __init__(self, place: str) -> None:
         self._place = place
@@ -54,12 +56,21 @@ class ShardTable:
         is_there = TABLE in tables(self._database)
         self._table = self._database.open_table(TABLE) if is_there else None
 
-    def done(self, source: str) -> dict[str, IndexedShard]:
+    def indexed(self, source: str) -> dict[str, IndexedShard]:
         """Return the indexed shards of a source, by place."""
         if self._table is None:
             return {}
         rows = self._table.search().where(f"source = {quoted(source)}").to_list()
-        return {row["place"]: _read(row) for row in rows}
+        return {
+            row["place"]: IndexedShard(
+                place=row["place"],
+                source=row["source"],
+                stamp=row["stamp"],
+                images=row["images"],
+                unusable=tuple(Unusable(**image) for image in json.loads(row["bad"])),
+            )
+            for row in rows
+        }
 
     def put(self, shards: Sequence[IndexedShard]) -> None:
         """Keep these, in the place of what was known of them."""
@@ -68,7 +79,11 @@ class ShardTable:
         if self._table is None:
             make = partial(self._database.create_table, TABLE, schema=_SCHEMA, exist_ok=True)
             self._table = commit(self._place, make)
-        rows = pa.Table.from_pylist([_written(shard) for shard in shards], schema=_SCHEMA)
+        columns = [
+            vars(shard) | {"bad": json.dumps([asdict(image) for image in shard.unusable])}
+            for shard in shards
+        ]
+        rows = pa.Table.from_pylist(columns, schema=_SCHEMA)
         merging = self._table.merge_insert("place")
         merging = merging.when_matched_update_all().when_not_matched_insert_all()
         commit(self._place, lambda: merging.execute(rows))
@@ -96,12 +111,3 @@ class ShardTable:
         table = self._table
         if table is not None:
             commit(self._place, lambda: table.delete(where))
-
-
-def _written(shard: IndexedShard) -> dict[str, object]:
-    return vars(shard) | {"bad": json.dumps([asdict(bad) for bad in shard.bad])}
-
-
-def _read(row: dict[str, object]) -> IndexedShard:
-    bad = tuple(Unusable(**each) for each in json.loads(str(row["bad"])))
-    return IndexedShard(**(row | {"bad": bad}))  # type: ignore[arg-type]

@@ -1,9 +1,9 @@
-"""The store: a database that is written to.
+"""Store: a database that is written to, by one process at a time.
 
 Every write is one commit: after a kill the table is as it was before or after it, never between.
-Rows are written by merging, so writing them again changes nothing.
-
-One writer of a database at a time.
+Rows are merged by `uri`, so what a process that was killed writes again, or two writers of object
+storage write at once, is there once. Still there is one writer at a time: two would embed the same
+images, and each would forget what only the other one has listed.
 """
 
 import json
@@ -33,7 +33,7 @@ _OLD_VERSIONS = timedelta(hours=1)
 
 
 class Store(Reader):
-    """A database to read and to write; one writer at a time, see `locking`."""
+    """A database to read and to write; one writer at a time, see `writer_lock`."""
 
     @staticmethod
     def create(
@@ -143,12 +143,26 @@ def _locked(folder: Path) -> tuple[TextIO, Sequence[Path]]:
     """Return the file of the lock, which is ours, and the directories that were made for it."""
     made: list[Path] = []
     for _ in range(_MAX_ATTEMPTS):
-        file = _opened(folder, made)
-        if file is None:
+        try:
+            missing = takewhile(lambda each: not each.is_dir(), (folder, *folder.parents))
+            for each in reversed(list(missing)):
+                with suppress(FileExistsError):
+                    each.mkdir()
+                    made.append(each)
+            file = (folder / LOCK_NAME).open("a+", encoding="utf-8")
+        except FileNotFoundError:  # another process clears the directory away meanwhile
             continue
+        except OSError as error:
+            raise SearchError(f"{folder} cannot be written: {error.strerror or error}") from error
         if not lock_descriptor(file.fileno(), blocking=False):
             raise SearchError(f"{folder} is being written by {_writer(file)}; wait for it")
-        if _is_there(folder / LOCK_NAME, file.fileno()):
+        # The last writer may have removed the file between our opening and our locking it: then
+        # the next one would open, and lock, another file of that name.
+        try:
+            is_there = os.path.samestat((folder / LOCK_NAME).stat(), os.fstat(file.fileno()))
+        except FileNotFoundError:
+            is_there = False
+        if is_there:
             about = {
                 "process": os.getpid(),
                 "host": socket.gethostname(),
@@ -160,29 +174,6 @@ def _locked(folder: Path) -> tuple[TextIO, Sequence[Path]]:
             return file, made
         file.close()
     raise SearchError(f"{folder} cannot be written: no directory stays there")
-
-
-def _opened(folder: Path, made: list[Path]) -> TextIO | None:
-    """Open the file of the lock; return None where another process clears it away meanwhile."""
-    try:
-        missing = takewhile(lambda each: not each.is_dir(), (folder, *folder.parents))
-        for each in reversed(list(missing)):
-            with suppress(FileExistsError):
-                each.mkdir()
-                made.append(each)
-        return (folder / LOCK_NAME).open("a+", encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise SearchError(f"{folder} cannot be written: {error.strerror or error}") from error
-
-
-def _is_there(path: Path, descriptor: int) -> bool:
-    """Return whether what is open is still what others would open."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def _writer(file: TextIO) -> str:

@@ -1,8 +1,7 @@
-"""The vector index of large tables, and its measured recall."""
+"""Vector index of large tables, and its measured recall."""
 
 import time
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -81,58 +80,46 @@ def _create(store: Store, column: str) -> None:
 
 
 def _measure(store: Reader, model: CLIP, trained: int) -> IndexQuality:
-    """Return the cheapest setting that finds enough; the last one where none does."""
-    images = store.sample(_TEST_QUERIES)
-    texts = _descriptions(model)
-    least = _tenth_best(store, np.concatenate([images, texts]))
-    for quality in _settings(store, images, texts, least, trained):
-        if min(quality.recall_images, quality.recall_texts) >= MIN_RECALL:
-            break
-    return quality
+    """Return the cheapest setting that finds enough; the last one where none does.
 
-
-def _settings(
-    store: Reader,
-    images: NDArray[np.float32],
-    texts: NDArray[np.float32],
-    least: NDArray[np.float32],
-    trained: int,
-) -> Iterator[IndexQuality]:
+    Recall is measured and not assumed: it depends on how the images of this table lie. Texts are
+    asked for apart from images, as they lie apart from all of them: far from every centroid, where
+    more partitions have to be looked into for the same recall.
+    """
+    images, texts = store.sample(_TEST_QUERIES), _descriptions(model)
     queries = np.concatenate([images, texts])
+    best = np.full((len(queries), RECALL_AT), -np.inf, np.float32)
+    for batch in store.scan(["vector"], 8192):
+        together = np.concatenate([best, queries @ matrix(batch.column(0)).T], axis=1)
+        best = np.partition(together, -RECALL_AT, axis=1)[:, -RECALL_AT:]
+    # The similarity of the tenth best, compared with all: equally similar images count as found.
+    bounds = best.min(axis=1)
     for probes, refine in _SETTINGS_TRIED:
         began = time.perf_counter()
         found = [store.nearest(query, RECALL_AT, probes=probes, refine=refine) for query in queries]
         milliseconds = (time.perf_counter() - began) / len(queries) * 1e3
         recalls = [
             float((np.stack([hit.vector for hit in hits]) @ query >= bound - 1e-5).mean())
-            for query, hits, bound in zip(queries, found, least, strict=True)
+            for query, hits, bound in zip(queries, found, bounds, strict=True)
         ]
-        of_images, of_texts = recalls[: len(images)], recalls[len(images) :]
-        yield IndexQuality(
+        quality = IndexQuality(
             kind="IVF_SQ",
             trained=trained,
             rows=len(store),
             probes=probes,
             refine=refine,
-            recall_images=float(np.mean(of_images)),
-            recall_texts=float(np.mean(of_texts)),
+            recall_images=float(np.mean(recalls[: len(images)])),
+            recall_texts=float(np.mean(recalls[len(images) :])),
             milliseconds=milliseconds,
         )
-
-
-def _tenth_best(store: Reader, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return float32 [N]: what an image must reach to be among the nearest, compared with all."""
-    best = np.full((len(queries), RECALL_AT), -np.inf, np.float32)
-    for batch in store.scan(["vector"], 8192):
-        similarities = queries @ matrix(batch.column(0)).T
-        together = np.concatenate([best, similarities], axis=1)
-        best = np.partition(together, -RECALL_AT, axis=1)[:, -RECALL_AT:]
-    least: NDArray[np.float32] = best.min(axis=1)
-    return least
+        if min(quality.recall_images, quality.recall_texts) >= MIN_RECALL:
+            break
+    return quality
 
 
 @torch.inference_mode()
 def _descriptions(model: CLIP) -> NDArray[np.float32]:
+    """Return float32 [N, D]: embeddings of long texts, for which no user has to give any."""
     texts = [scenes.describe(scenes.make_scene("test", i)) for i in range(_TEST_QUERIES)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncationWarning)

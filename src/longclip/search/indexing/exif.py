@@ -1,4 +1,4 @@
-"""EXIF: what a camera wrote into an image file: when, where, with what."""
+"""EXIF: data that a camera wrote into an image file: when, where, with what."""
 
 import io
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from PIL.ExifTags import GPS, IFD, Base
 
 from longclip.image.decode import open_image
 
-_CAMERA_LENGTH = 200
+_MAX_CAMERA_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """Facts that an image file says of itself, under the names they have in `Facts`."""
+    """Facts that an image file holds itself, under the names they have in `Facts`."""
 
     format: str = ""
     taken: datetime | None = None
@@ -33,9 +33,22 @@ def read_metadata(content: bytes) -> Metadata:
     with suppress(Exception), open_image(io.BytesIO(content)) as image:
         format = image.format or ""
         exif = image.getexif()
+    taken = None
+    moments = _part(exif, IFD.Exif)
+    for tag in (Base.DateTimeDigitized, Base.DateTimeOriginal):  # the last that can be read
+        # `2024:05:17 12:30:11`, in local time; blanks or zeros where it is unknown.
+        with suppress(Exception):
+            text = str(moments[tag])[:19].replace("-", ":").replace("T", " ")
+            taken = datetime.strptime(text, "%Y:%m:%d %H:%M:%S")
+    maker, model = "", ""
+    with suppress(Exception):
+        maker = " ".join(str(exif.get(Base.Make) or "").replace("\0", " ").split())
+    with suppress(Exception):
+        model = " ".join(str(exif.get(Base.Model) or "").replace("\0", " ").split())
+    # Models mostly begin with their maker: `Canon` and `Canon EOS 5D` are `Canon EOS 5D`.
+    camera = model if model.lower().startswith(maker.lower()) else f"{maker} {model}".strip()
     latitude, longitude = _position(_part(exif, IFD.GPSInfo))
-    taken = _taken(_part(exif, IFD.Exif))
-    return Metadata(format, taken, latitude, longitude, _camera(exif))
+    return Metadata(format, taken, latitude, longitude, camera[:_MAX_CAMERA_CHARACTERS] or None)
 
 
 def _part(exif: Any, which: IFD) -> Mapping[int, Any]:
@@ -43,15 +56,6 @@ def _part(exif: Any, which: IFD) -> Mapping[int, Any]:
         found: Mapping[int, Any] = exif.get_ifd(which)
         return found
     return {}
-
-
-def _taken(exif: Mapping[int, Any]) -> datetime | None:
-    """Read `2024:05:17 12:30:11`, in local time; blanks or zeros where it is unknown."""
-    for tag in (Base.DateTimeOriginal, Base.DateTimeDigitized):
-        with suppress(Exception):
-            text = str(exif[tag])[:19].replace("-", ":").replace("T", " ")
-            return datetime.strptime(text, "%Y:%m:%d %H:%M:%S")
-    return None
 
 
 def _position(gps: Mapping[int, Any]) -> tuple[float, float] | tuple[None, None]:
@@ -70,16 +74,3 @@ def _degrees(values: Any, towards: str) -> float:
     degrees, minutes, seconds = (float(value) for value in values)
     size = degrees + minutes / 60 + seconds / 3600
     return -size if towards.strip("\0 ").upper() in ("S", "W") else size
-
-
-def _camera(exif: Any) -> str | None:
-    """Join maker and model: `Canon` and `Canon EOS 5D` are `Canon EOS 5D`."""
-    words = []
-    for tag in (Base.Make, Base.Model):
-        text = ""
-        with suppress(Exception):
-            text = str(exif.get(tag) or "").replace("\0", " ").strip()
-        words.append(" ".join(text.split()))
-    maker, model = words
-    camera = model if model.lower().startswith(maker.lower()) else f"{maker} {model}".strip()
-    return camera[:_CAMERA_LENGTH] or None

@@ -1,7 +1,4 @@
-"""Images read, recognised and decoded by threads, ahead of the encoder.
-
-Pixels to the embeddings that are kept.
-"""
+"""Images read, recognised, decoded and embedded; by threads, ahead of the encoder."""
 
 import hashlib
 import io
@@ -27,7 +24,7 @@ from longclip.search.sources.image_source import Unusable, folder_and_name
 from longclip.util.threads import in_order
 
 MAX_IMAGE_BYTES = 512 << 20
-"""Bytes of an image file that are taken into memory."""
+"""Size of an image file, up to which it is taken into memory."""
 _MAX_WORKERS = 32
 _NO_PIXELS: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
 _JPEG_QUALITY = 80
@@ -87,7 +84,7 @@ def decode(content: bytes, decoding: Decoding) -> Decoded:
 def pillow_opens(max_pixels: int) -> Iterator[None]:
     """Let Pillow open images up to this width · height; alone it stops at 179 million.
 
-    What it has to say of single files is kept quiet: it is in their reasons, or does not matter.
+    Its warnings of single files are left out: they are in the files' reasons, or do not matter.
     """
     before = Image.MAX_IMAGE_PIXELS
     if before is not None:
@@ -173,7 +170,11 @@ class ImageLoader:
         sha256 = content.sha256
         if sha256 in self.broken:
             return replace(self.broken[sha256], uri=task.item.uri)
-        if not self._is_new(sha256):
+        key = hash_key(sha256)
+        with self._lock:
+            is_new = key not in self._hashes
+            self._hashes.add(key)
+        if not is_new:
             return content.as_known()
         image = prepare(content, self._decoding)
         if isinstance(image, Unusable):
@@ -184,13 +185,6 @@ class ImageLoader:
         """Take these contents for new, as they are no longer in the database."""
         with self._lock:
             self._hashes.difference_update(map(hash_key, hashes))
-
-    def _is_new(self, sha256: str) -> bool:
-        key = hash_key(sha256)
-        with self._lock:
-            is_new = key not in self._hashes
-            self._hashes.add(key)
-        return is_new
 
 
 def read(task: ImageTask) -> FileContent | Unusable:

@@ -1,7 +1,4 @@
-"""Indexing from end to end: images are found, decoded, embedded and written.
-
-A plan carried out by this process: images are read, embedded and written.
-"""
+"""Indexing from end to end: images are found, decoded, embedded and written."""
 
 import os
 import time
@@ -26,7 +23,6 @@ from longclip.search.indexing.cluster.ray_session import check_address
 from longclip.search.indexing.image_loader import (
     Decoding,
     ImageLoader,
-    KnownImage,
     NewImage,
     finite_embeddings,
     hash_key,
@@ -62,18 +58,18 @@ def index(
 ) -> IndexReport:
     """Bring a database up to date with its sources.
 
-    What was embedded is written at least every 10 seconds in one piece: killed at any moment, it
-    goes on there when it is run again.
+    What was embedded is written every 10 seconds in one piece: killed at any moment, it goes on
+    there when it is run again.
 
     Args:
-        sources: see `longclip.search.open_source`. Without any, those that were indexed before.
+        sources: see `open_image_source`. Without any, those that were indexed before.
         db: directory or URL of object storage; made where it is not there.
         model: whose embeddings are kept.
         config: how it is done. `max_bad_fraction` is for the caller: the report counts what
             could not be used.
         model_name: what opens it again: a directory, the name of one on the hub.
-        cluster: read and embed with Ray Data; `workers` is not looked at then.
-        on_progress: told decoding far it is.
+        cluster: read and embed with Ray Data; `workers` does not count then.
+        on_progress: called with how far it is.
         options: fields of `config` by name, which replace those.
 
     Raises:
@@ -85,34 +81,22 @@ def index(
     if cluster is not None:
         require_libraries("search,ray")
         check_address(cluster.address)
-    began = time.monotonic()
-    place = str(db)
-    opened, missing = open_sources(sources, place, config.rebuild)
+    began, place = time.monotonic(), str(db)
+    opened, missing = _open_sources(sources, place, config.rebuild)
     with writer_lock(place), pillow_opens(config.max_pixels):
         work = SplitSources(opened) if cluster is None else split_shards(opened)
-        listings = list_sources(work.loose, [*missing, *work.missing])
-        if config.rebuild and Store.exists(place):
-            check_all_there(listings, Store.open(place))
-        names = [source.name for source, _ in listings.whole]
-        names += dict.fromkeys(shard.source for shard in work.shards)
-        if work.missing and not names:
-            raise SearchError("; ".join(bad.reason for bad in work.missing))
-        store = open_database(place, model, model_name, config.rebuild, names)
+        listings = list_all(work.loose, [*missing, *work.missing])
+        store = _open_database(place, About.of(model, model_name), work, listings, config.rebuild)
         plan = make_plan(listings, store)
         at_once = ROWS_PER_WRITE if cluster else None
         outcomes = Outcomes(store, keep_gone=config.keep_deleted, rows_at_once=at_once)
         decoding = Decoding(model.preprocess.pixels, config.thumbnail, config.max_pixels)
         started = time.monotonic()
         if cluster is None:
-            outcomes.begin(plan)
-            loader = ImageLoader(decoding, _hashes(store, plan))
-            LocalRun(outcomes, model, config.batch_size, on_progress).embed_all(
-                plan.tasks, loader, config.workers
-            )
+            LocalRun(store, outcomes, model, decoding, config, on_progress).embed_all(plan)
         else:
-            run = ClusterRun(
-                store, outcomes, model, decoding, cluster, config.batch_size, on_progress
-            )
+            size = config.batch_size
+            run = ClusterRun(store, outcomes, model, decoding, cluster, size, on_progress)
             run.embed_all(plan, work)
         reading = time.monotonic() - started
         outcomes.delete_gone()
@@ -124,7 +108,7 @@ def index(
 
 
 def forget(source: str, db: str | Path) -> int:
-    """Remove all that was indexed from a source; returns how many images that were.
+    """Remove all that was indexed from a source, and return how many images that were.
 
     Raises:
         SearchError: where nothing was indexed from it; says what the sources are.
@@ -145,7 +129,7 @@ def forget(source: str, db: str | Path) -> int:
         return before - len(store)
 
 
-def open_sources(
+def _open_sources(
     places: Sequence[str | Path], db: str, rebuild: bool
 ) -> tuple[list[ImageSource], list[Unusable]]:
     """Open what is to be indexed; the second list is what is not there any more.
@@ -155,22 +139,17 @@ def open_sources(
     before = Store.open(db).sources() if not places or Store.exists(db) else []
     without = None if is_url(db) else db
     opened = [open_image_source(place, without=without) for place in places]
-    bad = []
+    missing = []
     for name in before if rebuild or not places else ():
         try:
             opened.append(open_image_source(name, without=without))
         except SearchError as error:
-            bad.append(Unusable(name, str(error)))
-    return list({source.name: source for source in reversed(opened)}.values())[::-1], bad
+            missing.append(Unusable(name, str(error)))
+    # Of two with one name the later one stays: it alone knows of what it is asked for now.
+    return list({source.name: source for source in reversed(opened)}.values())[::-1], missing
 
 
-def list_sources(opened: Sequence[ImageSource], missing: Sequence[Unusable]) -> Listings:
-    """List all that can be listed; `missing` could not even be opened."""
-    listings = list_all(opened) if opened else Listings((), ())
-    return Listings(listings.whole, [*missing, *listings.bad])
-
-
-def check_all_there(listings: Listings, store: Store) -> None:
+def _check_all_there(listings: Listings, store: Store) -> None:
     """Refuse to rebuild a database from less than it holds.
 
     Raises:
@@ -189,19 +168,27 @@ def check_all_there(listings: Listings, store: Store) -> None:
         for part in listing.unlisted
         if store.count(f"starts_with(uri, {quoted(part.prefix)})")
     ]
-    if listings.bad or empty or hidden:
-        lacking = ", ".join([*(bad.uri for bad in listings.bad), *empty, *hidden])
+    if listings.unusable or empty or hidden:
+        lacking = ", ".join([*(each.uri for each in listings.unusable), *empty, *hidden])
         raise SearchError(
             f"{lacking} cannot be read now and would be lost; connect the disk, or --forget it "
             "first. Nothing was changed"
         )
 
 
-def open_database(
-    place: str, model: CLIP, name: str, rebuild: bool, sources: Sequence[str]
+def _open_database(
+    place: str, given: About, work: SplitSources, listings: Listings, rebuild: bool
 ) -> Store:
-    """Open or make the database, which knows its sources before there is anything in it."""
-    given = About.of(model, name)
+    """Open or make the database, which knows its sources before there is anything in it.
+
+    So an indexing that is stopped is taken up again without naming them.
+    """
+    if rebuild and Store.exists(place):
+        _check_all_there(listings, Store.open(place))
+    sources = [source.name for source, _ in listings.whole]
+    sources += dict.fromkeys(shard.source for shard in work.shards)
+    if work.missing and not sources:
+        raise SearchError("; ".join(each.reason for each in work.missing))
     if rebuild or not Store.exists(place):
         return Store.create(place, given, replace=rebuild, sources=sources)
     store = Store.open(place)
@@ -214,69 +201,66 @@ def open_database(
     return store
 
 
-def _hashes(store: Store, plan: IndexPlan) -> set[bytes]:
-    if not plan.tasks:
-        return set()
-    return {
-        hash_key(sha256)
-        for batch in store.scan(["sha256"])
-        for sha256 in batch.column(0).to_pylist()
-    }
-
-
 class LocalRun:
-    """Reads, embeds and writes the images of a plan.
+    """Reads, embeds and writes the images of a plan in this process.
 
     Args:
+        store: where rows go.
         outcomes: what has become of each image.
         model: whose embeddings are kept.
-        batch_size: images per forward pass.
+        decoding: how images are decoded.
+        config: images per forward pass, and threads that read.
         on_progress: called with the images done.
     """
 
     def __init__(
-        self, outcomes: Outcomes, model: CLIP, batch_size: int, on_progress: OnProgress
+        self,
+        store: Store,
+        outcomes: Outcomes,
+        model: CLIP,
+        decoding: Decoding,
+        config: IndexConfig,
+        on_progress: OnProgress,
     ) -> None:
+        self._store = store
         self._outcomes = outcomes
         self._model = model
-        self._batch_size = batch_size
+        self._decoding = decoding
+        self._config = config
         self._on_progress = on_progress
         self._batch: list[NewImage] = []
-        self._images_done = 0
 
-    def embed_all(
-        self, tasks: Sequence[ImageTask], loader: ImageLoader, workers: int | None
-    ) -> None:
+    def embed_all(self, plan: IndexPlan) -> None:
         """Read, embed and write; where it is interrupted, what is embedded is still written."""
-        total = len(tasks)
-        self._report_progress(total)
+        self._outcomes.begin(plan)
+        tasks, total, images_done = plan.tasks, len(plan.tasks), 0
+        scanned = self._store.scan(["sha256"]) if tasks else ()
+        hashes = {hash_key(each) for batch in scanned for each in batch["sha256"].to_pylist()}
+        loader = ImageLoader(self._decoding, hashes)
+        size, workers = self._config.batch_size, self._config.workers
+        self._report_progress(images_done, total)
         while tasks:
-            loaded = load_all(loader, tasks, ahead=2 * self._batch_size, workers=workers)
+            loaded = load_all(loader, tasks, ahead=2 * size, workers=workers)
             try:
                 with closing(loaded):
                     for image in loaded:
-                        self._receive(image)
-                        if self._images_done % self._batch_size == 0 or self._images_done == total:
-                            self._report_progress(total)
+                        if isinstance(image, NewImage):
+                            self._batch.append(image)
+                            if len(self._batch) >= size:
+                                self._embed_batch()
+                        else:
+                            self._outcomes.take(image)
+                        if self._outcomes.is_due():
+                            self._outcomes.write()
+                        images_done += 1
+                        if images_done % size == 0 or images_done == total:
+                            self._report_progress(images_done, total)
                     self._embed_batch()
             except KeyboardInterrupt:
                 self._outcomes.write()
                 raise
             self._outcomes.write()
             tasks = self._copies_without_original(loader)
-
-    def _receive(self, image: NewImage | KnownImage | Unusable) -> None:
-        if isinstance(image, Unusable):
-            self._outcomes.fail(image)
-        elif isinstance(image, KnownImage):
-            self._outcomes.same(image)
-        else:
-            self._batch.append(image)
-            if len(self._batch) >= self._batch_size:
-                self._embed_batch()
-        if self._outcomes.is_due():
-            self._outcomes.write()
-        self._images_done += 1
 
     def _embed_batch(self) -> None:
         if not self._batch:
@@ -287,17 +271,17 @@ class LocalRun:
         self._batch = []
 
     def _copies_without_original(self, loader: ImageLoader) -> list[ImageTask]:
-        """Return copies of images whose rows have been overwritten since; they are embedded."""
+        """Return copies of images whose rows have been overwritten since, to be embedded."""
         copies = self._outcomes.without_original()
         for copy in copies:
             if copy.sha256 in loader.broken:
                 broken = loader.broken[copy.sha256]
-                self._outcomes.fail(replace(broken, uri=copy.task.item.uri))
+                self._outcomes.take(replace(broken, uri=copy.task.item.uri))
         whole = [copy for copy in copies if copy.sha256 not in loader.broken]
         loader.forget(copy.sha256 for copy in whole)
         return [copy.task for copy in whole]
 
-    def _report_progress(self, total: int) -> None:
-        bad = len(self._outcomes.bad)
-        note = f"{bad:,} cannot be used" if bad else ""
-        self._on_progress(STAGE, self._images_done, total, note)
+    def _report_progress(self, images_done: int, total: int) -> None:
+        unusable = len(self._outcomes.unusable)
+        note = f"{unusable:,} cannot be used" if unusable else ""
+        self._on_progress(STAGE, images_done, total, note)

@@ -1,4 +1,4 @@
-"""The plan of an indexing: sources as they are now, against what the database knows of them."""
+"""Plan of an indexing: sources as they are now, against what the database knows of them."""
 
 import os
 from collections import Counter, defaultdict
@@ -35,14 +35,14 @@ class ImageTask:
 
 @dataclass(frozen=True)
 class IndexPlan:
-    """The work of an indexing.
+    """Work of an indexing.
 
     Attributes:
         found: images in the sources.
         unchanged: images of the same size and time.
         tasks: the new ones, and those that may have changed.
         gone: what is in the database and not in its source any more, by `uri`.
-        bad: what could not be looked into. All that is known of it is kept.
+        unusable: what could not be looked into. All that is known of it is kept.
         notes: what the user should know.
     """
 
@@ -50,7 +50,7 @@ class IndexPlan:
     unchanged: int
     tasks: Sequence[ImageTask]
     gone: Mapping[str, IndexedImage]
-    bad: Sequence[Unusable]
+    unusable: Sequence[Unusable]
     notes: Sequence[str]
 
     def without_tasks(self) -> "IndexPlan":
@@ -60,37 +60,41 @@ class IndexPlan:
 
 @dataclass(frozen=True)
 class Listings:
-    """The content of several sources now.
+    """Content of several sources now.
 
     Attributes:
         whole: each source that could be listed.
-        bad: those that could not.
+        unusable: those that could not.
     """
 
     whole: Sequence[tuple[ImageSource, Listing]]
-    bad: Sequence[Unusable]
+    unusable: Sequence[Unusable]
 
 
-def list_all(sources: Sequence[ImageSource]) -> Listings:
+def list_all(sources: Sequence[ImageSource], missing: Sequence[Unusable] = ()) -> Listings:
     """List sources.
 
+    Args:
+        sources: that could be opened.
+        missing: those that could not.
+
     Raises:
-        SearchError: where not one of them can be listed.
+        SearchError: where not one of `sources` can be listed.
     """
-    listings, bad = [], []
+    listings, unusable = [], []
     for source in sources:
         try:
             listings.append((source, source.list()))
         except SearchError as error:
-            bad.append(Unusable(source.name, str(error)))
-    if not listings:
-        raise SearchError("; ".join(problem.reason for problem in bad))
-    return Listings(listings, bad)
+            unusable.append(Unusable(source.name, str(error)))
+    if unusable and not listings:
+        raise SearchError("; ".join(each.reason for each in unusable))
+    return Listings(listings, [*missing, *unusable])
 
 
 def make_plan(listings: Listings, store: Reader) -> IndexPlan:
     """Compare sources with all that the database knows of them."""
-    known = store.known(*(source.name for source, _ in listings.whole))
+    known = store.indexed_from(*(source.name for source, _ in listings.whole))
     return compare(listings, known, store if len(store) > len(known) else None)
 
 
@@ -107,28 +111,34 @@ def compare(
         known: what has been indexed from them, by `uri`.
         store: may have more of their images, which another source has brought in.
     """
-    bad = list(listings.bad)
-    notes = [f"{b.uri} could not be read; what is known of it is kept" for b in bad]
+    unusable = list(listings.unusable)
+    notes = [f"{each.uri} could not be read; what is known of it is kept" for each in unusable]
     found: dict[str, tuple[ImageSource, Item]] = {}
     for source, listing in listings.whole:
         for item in listing.items:
             if _is_utf8(item.uri):
                 found.setdefault(item.uri, (source, item))
             else:
-                bad.append(Unusable(ascii(item.uri), "its name is no UTF-8; rename it"))
-        bad += (
+                unusable.append(Unusable(ascii(item.uri), "its name is no UTF-8; rename it"))
+        unusable += (
             Unusable(_shown(part.place or part.prefix), _shown(part.reason))
             for part in listing.unlisted
         )
     new = [uri for uri in found if uri not in known]
-    elsewhere = store.known_at(new) if store is not None else {}
+    elsewhere = store.indexed_at(new) if store is not None else {}
     tasks = []
     for uri, (source, item) in found.items():
         before = known.get(uri) or elsewhere.get(uri)
-        if before is None or not _same(item, before):
+        # Size and time decide, as with rsync: comparing contents would read every file each time.
+        if (
+            before is None
+            or item.mtime_ns != before.mtime_ns
+            or item.bytes not in (None, before.bytes)
+        ):
             tasks.append(ImageTask(source, item, before))
     gone, gone_notes = _gone(listings.whole, known, found)
-    return IndexPlan(len(found), len(found) - len(tasks), tasks, gone, bad, [*notes, *gone_notes])
+    notes += gone_notes
+    return IndexPlan(len(found), len(found) - len(tasks), tasks, gone, unusable, notes)
 
 
 def _is_utf8(uri: str) -> bool:
@@ -141,10 +151,6 @@ def _is_utf8(uri: str) -> bool:
 
 def _shown(text: str) -> str:
     return text if _is_utf8(text) else ascii(text)
-
-
-def _same(item: Item, before: IndexedImage) -> bool:
-    return item.mtime_ns == before.mtime_ns and item.bytes in (None, before.bytes)
 
 
 def _gone(
@@ -308,7 +314,7 @@ def vanished(
         left.update(name for name in there if name.endswith(SHARDS))
     gone: dict[str, IndexedImage] = {}
     for place in sorted(left):
-        gone |= store.known_in(place)
+        gone |= store.indexed_in(place)
     return gone
 
 

@@ -1,7 +1,4 @@
-"""The outcomes of an indexing: what became of each image, and the rows that are written.
-
-The report of an indexing, and its lines for a terminal.
-"""
+"""Outcomes of an indexing: what became of each image, the rows that are written, the report."""
 
 import time
 from collections import Counter, defaultdict
@@ -62,10 +59,14 @@ class IndexReport:
 
 
 _MAX_LISTED = 50
+"""Images that could not be used, of those that are listed on a terminal."""
 
 
 def report_lines(report: IndexReport) -> Iterator[str]:
-    """Yield the counts, what could not be used, and how large searches are answered."""
+    """Yield the counts, what could not be used, and how large searches are answered.
+
+    A line each: no name of a file can end its line or colour it.
+    """
     counts = {
         "added": report.added,
         "changed": report.changed,
@@ -88,23 +89,20 @@ def report_lines(report: IndexReport) -> Iterator[str]:
         )
     if report.quality:
         yield str(report.quality)
-    yield from bad_lines(report.bad)
+    if report.bad:
+        yield f"{len(report.bad):,} could not be used:"
+    for each in report.bad[:_MAX_LISTED]:
+        # A message that begins with the name would give it twice.
+        reason = each.reason.removeprefix(f"{each.uri}: ")
+        yield f"  {plain_text(each.uri)}: {plain_text(reason)}"
+    if len(report.bad) > _MAX_LISTED:
+        yield f"  … and {len(report.bad) - _MAX_LISTED:,} more (--json lists all)"
     yield from (f"note: {plain_text(note)}" for note in report.notes)
     yield f"{_images(report.total)} in the database"
 
 
-def bad_lines(bad: Sequence[Unusable]) -> Iterator[str]:
-    """Yield the first of them, a line each; a name cannot end its line or colour it."""
-    if bad:
-        yield f"{len(bad):,} could not be used:"
-    for one in bad[:_MAX_LISTED]:
-        yield f"  {plain_text(one.uri)}: {plain_text(one.reason.removeprefix(one.uri + ': '))}"
-    if len(bad) > _MAX_LISTED:
-        yield f"  … and {len(bad) - _MAX_LISTED:,} more (--json lists all)"
-
-
 def status_lines(found: Status) -> Iterator[str]:
-    """Yield what a database holds."""
+    """Yield lines on the content of a database."""
     about = found.about
     yield f"{_images(found.images)}, {found.contents:,} of them different"
     yield f"model {about.model} ({about.width} numbers, {about.context_length} tokens)"
@@ -122,10 +120,14 @@ def _images(count: int) -> str:
 STAGE = "images"
 _ROWS_PER_WRITE = 512
 _SECONDS_PER_WRITE = 10.0
+"""What is embedded is committed after so many rows or seconds, whichever is first. Each commit is
+files of its own, which searches have to open and `Store.compact` has to join: a commit for each
+batch would make thousands. And what was not committed is lost when the process is killed: ten
+seconds of work are soon done again."""
 
 
 class Outcomes:
-    """What has become of each image; what is embedded is written in pieces.
+    """Counts of what has become of each image, and its row, which is written in pieces.
 
     Args:
         store: where rows go.
@@ -136,7 +138,7 @@ class Outcomes:
         counts: images by `added`, `changed`, `moved`, `unchanged`, `duplicates`, `embedded`.
         found: images in the sources.
         gone: what is in the database and not in its source any more, by `uri`.
-        bad: what could not be used.
+        unusable: what could not be used.
         notes: what the user should know.
     """
 
@@ -146,7 +148,7 @@ class Outcomes:
         self.counts: Counter[str] = Counter()
         self.found = 0
         self.gone: dict[str, IndexedImage] = {}
-        self.bad: list[Unusable] = []
+        self.unusable: list[Unusable] = []
         self.notes: list[str] = []
         self._store = store
         self._keep_gone = keep_gone
@@ -163,16 +165,16 @@ class Outcomes:
         self.found += plan.found
         self.counts["unchanged"] += plan.unchanged
         self._untouched += plan.unchanged
-        self.bad += plan.bad
+        self.unusable += plan.unusable
         self.notes += plan.notes
         self.take_gone(plan.gone)
 
-    def skip(self, images: int, bad: Sequence[Unusable]) -> None:
+    def skip(self, images: int, unusable: Sequence[Unusable]) -> None:
         """Take in what is known of a shard that is still the same."""
-        self.found += images + len(bad)
+        self.found += images + len(unusable)
         self.counts["unchanged"] += images
-        self._untouched += images + len(bad)
-        self.bad += bad
+        self._untouched += images + len(unusable)
+        self.unusable += unusable
 
     def take_gone(self, gone: Mapping[str, IndexedImage]) -> None:
         """Take in what is not there any more, unless it is found at another place."""
@@ -186,13 +188,12 @@ class Outcomes:
         self.counts["embedded"] += 1
         self._rows.append((task, row))
 
-    def same(self, same: KnownImage) -> None:
-        """Take in an image whose content is in the database, or is on its way there."""
-        self._same.append(same)
-
-    def fail(self, bad: Unusable) -> None:
-        """Take in an image that could not be used."""
-        self.bad.append(bad)
+    def take(self, image: KnownImage | Unusable) -> None:
+        """Take in an image that is not embedded: its content is known, or it cannot be used."""
+        if isinstance(image, Unusable):
+            self.unusable.append(image)
+        else:
+            self._same.append(image)
 
     def is_due(self) -> bool:
         """Return whether as much is waiting as may be lost."""
@@ -214,7 +215,16 @@ class Outcomes:
         ]
         self._put([(same.task, row) for same, row in copies])
         for same, _ in copies:
-            self._count(same)
+            before = same.task.before
+            if before and before.sha256 == same.sha256:
+                self.counts["unchanged"] += 1
+            elif before is None and self._gone_with[same.sha256]:
+                # Each image that is gone explains one new copy of its content: that has moved.
+                self._gone_with[same.sha256] -= 1
+                self.counts["moved"] += 1
+            else:
+                self.counts["changed" if before else "added"] += 1
+                self.counts["duplicates"] += 1
         self._same = [same for same in self._same if same.sha256 not in originals]
         self._left = len(self._same)
         self._written = time.monotonic()
@@ -246,7 +256,7 @@ class Outcomes:
             unchanged=counts["unchanged"],
             deleted=len(self.gone) - counts["moved"],
             duplicates=counts["duplicates"],
-            bad=tuple(sorted(self.bad, key=lambda bad: bad.uri)),
+            bad=tuple(sorted(self.unusable, key=lambda each: each.uri)),
             notes=tuple(self.notes),
             total=total,
             embedded=counts["embedded"],
@@ -258,17 +268,6 @@ class Outcomes:
     def _put(self, rows: Sequence[tuple[ImageTask, ImageRow]]) -> None:
         for start in range(0, len(rows), self._rows_at_once):
             self._store.put([row for _, row in rows[start : start + self._rows_at_once]])
-
-    def _count(self, same: KnownImage) -> None:
-        before = same.task.before
-        if before and before.sha256 == same.sha256:
-            self.counts["unchanged"] += 1
-        elif before is None and self._gone_with[same.sha256]:
-            self._gone_with[same.sha256] -= 1
-            self.counts["moved"] += 1
-        else:
-            self.counts["changed" if before else "added"] += 1
-            self.counts["duplicates"] += 1
 
 
 def _copy(same: KnownImage, original: ImageRow) -> ImageRow:

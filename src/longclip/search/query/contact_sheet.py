@@ -1,4 +1,4 @@
-"""A contact sheet: what was found as one picture, with the sentences each image satisfies."""
+"""Contact sheet: what was found as one picture, with the sentences each image satisfies."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,18 +33,22 @@ class _Chip(NamedTuple):
     struck: bool
 
 
-# Told apart by lightness and a stroke, too: not everybody sees red and green.
+# They differ in lightness and by a stroke, too: not everybody sees red and green.
 _CHIPS: dict[Verdict, _Chip] = {
     "yes": _Chip((22, 101, 52), (22, 101, 52), (255, 255, 255), False),
     "open": _Chip((228, 228, 224), (228, 228, 224), GREY, False),
     "no": _Chip((255, 255, 255), (190, 74, 60), (190, 74, 60), True),
 }
 
+# All in pixels.
 _BOX = 240
 _GAP = 20
 _MARGIN = 32
 _LINE = 22
 _CHIP = 24
+_CHIP_STEP = _CHIP + 4
+_CHIPS_PER_ROW = (_BOX + 4) // _CHIP_STEP
+
 _MAX_COLUMNS = 6
 _MIN_COLUMNS = 3
 _MAX_HEADER_LINES = 40
@@ -55,7 +59,7 @@ _MAX_HEADER_CHARACTERS = 300 * _MAX_HEADER_LINES
 
 
 @dataclass(frozen=True)
-class _Type:
+class _Fonts:
     title: Font
     body: Font
     small: Font
@@ -88,11 +92,15 @@ def contact_sheet(
         An RGB picture.
     """
     names = [hit.facts.name for hit in found.hits]
-    type_ = _type([text, *without, *names])
-    columns = _columns(len(found.hits))
+    texts = [text, *without, *names]
+    fonts = _Fonts(font_for(texts, 19), font_for(texts, 16), font_for(texts, 14))
+    # About as many columns as rows, as far as that is readable.
+    square = next(n for n in range(1, len(found.hits) + 2) if n * n >= len(found.hits))
+    columns = max(_MIN_COLUMNS, min(square, _MAX_COLUMNS))
     width = 2 * _MARGIN + columns * _BOX + (columns - 1) * _GAP
-    header = _header(found, text, without, image, width - 2 * _MARGIN, type_)
-    height = _cell_height(found)
+    header = _header(found, text, without, image, width - 2 * _MARGIN, fonts)
+    sentences = max((len(hit.sentences) for hit in found.hits), default=0)
+    height = _BOX + 2 * _LINE + 8 + -(-sentences // _CHIPS_PER_ROW) * _CHIP_STEP
     rows = -(-len(found.hits) // columns)
     top = 2 * _MARGIN + header.height
     canvas = Image.new("RGB", (width, top + rows * (height + _GAP) + _MARGIN), PAPER)
@@ -102,28 +110,8 @@ def contact_sheet(
     for place, hit in enumerate(found.hits):
         row, column = divmod(place, columns)
         at = (_MARGIN + column * (_BOX + _GAP), top + row * (height + _GAP))
-        _draw_cell(canvas, at, place + 1, hit, thumbnails.get(hit.facts.id), type_)
+        _draw_cell(canvas, at, place + 1, hit, thumbnails.get(hit.facts.id), fonts)
     return canvas
-
-
-def _columns(count: int) -> int:
-    """Return about as many columns as rows, as far as that is readable."""
-    square = next(n for n in range(1, count + 2) if n * n >= count)
-    return max(_MIN_COLUMNS, min(square, _MAX_COLUMNS))
-
-
-def _type(texts: Sequence[str]) -> _Type:
-    return _Type(font_for(texts, 19), font_for(texts, 16), font_for(texts, 14))
-
-
-def _chips_per_row() -> int:
-    return (_BOX + 4) // (_CHIP + 4)
-
-
-def _cell_height(found: Found) -> int:
-    sentences = max((len(hit.sentences) for hit in found.hits), default=0)
-    chip_rows = -(-sentences // _chips_per_row())
-    return _BOX + 2 * _LINE + 8 + chip_rows * (_CHIP + 4)
 
 
 def _header(
@@ -132,11 +120,11 @@ def _header(
     without: Sequence[str],
     image: Image.Image | None,
     width: int,
-    type_: _Type,
+    fonts: _Fonts,
 ) -> Image.Image:
     """Draw what was asked, and what the marks mean."""
     left = _BOX + _GAP if image else 0
-    lines = list(_asked(found, text, without, width - left, type_))
+    lines = list(_header_lines(found, text, without, width - left, fonts))
     scored = any(hit.sentences for hit in found.hits)
     height = len(lines) * _LINE + 8 + _LINE + (_LINE + 14) * scored
     height = max(height, _BOX) if image else height
@@ -147,48 +135,44 @@ def _header(
     y = 0
     for number, line in lines:
         if number:
-            draw.text((left, y), number, font=type_.small, fill=GREY)
+            draw.text((left, y), number, font=fonts.small, fill=GREY)
         indent = 34 if found.sentences and scored else 0
-        draw.text((left + indent, y), line, font=type_.body, fill=INK)
+        draw.text((left + indent, y), line, font=fonts.body, fill=INK)
         y += _LINE
     y += 8
     words = summary(found) if found.hits else nothing_found(found)
-    draw.text((left, y), drawable(words, type_.small), font=type_.small, fill=GREY)
+    draw.text((left, y), drawable(words, fonts.small), font=fonts.small, fill=GREY)
     if scored:
-        _draw_legend(draw, (left, y + _LINE + 8), type_)
+        x, y = left, y + _LINE + 8
+        for kind, meaning in MEANINGS.items():
+            _draw_chip(draw, (x, y), "n", kind, fonts)
+            draw.text((x + _CHIP + 8, y + 4), meaning, font=fonts.small, fill=GREY)
+            x += round(_CHIP + 8 + fonts.small.getlength(meaning) + _GAP)
     return canvas
 
 
-def _asked(
-    found: Found, text: str, without: Sequence[str], width: int, type_: _Type
+def _header_lines(
+    found: Found, text: str, without: Sequence[str], width: int, fonts: _Fonts
 ) -> Iterator[tuple[str, str]]:
     """Yield lines of the description, with the number of the sentence before its first one."""
     scored = any(hit.sentences for hit in found.hits)
     lines: list[tuple[str, str]] = []
     if scored:
         for number, sentence in enumerate(found.sentences[:_MAX_HEADER_LINES], 1):
-            first, *others = wrapped(sentence[:_MAX_HEADER_CHARACTERS], type_.body, width - 34)
+            first, *others = wrapped(sentence[:_MAX_HEADER_CHARACTERS], fonts.body, width - 34)
             lines += [(str(number), first), *(("", line) for line in others)]
     elif text.strip():
-        lines += [("", line) for line in wrapped(text[:_MAX_HEADER_CHARACTERS], type_.body, width)]
+        lines += [("", line) for line in wrapped(text[:_MAX_HEADER_CHARACTERS], fonts.body, width)]
     for negative in without:
         words = f"not: {negative[:_MAX_HEADER_CHARACTERS]}"
-        lines += [("", line) for line in wrapped(words, type_.body, width - 34)]
+        lines += [("", line) for line in wrapped(words, fonts.body, width - 34)]
     yield from lines[:_MAX_HEADER_LINES]
     if len(lines) > _MAX_HEADER_LINES or len(found.sentences) > _MAX_HEADER_LINES:
         yield "", "…"
 
 
-def _draw_legend(draw: ImageDraw.ImageDraw, at: tuple[int, int], type_: _Type) -> None:
-    x, y = at
-    for kind, words in MEANINGS.items():
-        _draw_chip(draw, (x, y), "n", kind, type_)
-        draw.text((x + _CHIP + 8, y + 4), words, font=type_.small, fill=GREY)
-        x += round(_CHIP + 8 + type_.small.getlength(words) + _GAP)
-
-
 def _draw_chip(
-    draw: ImageDraw.ImageDraw, at: tuple[int, int], label: str, kind: Verdict, type_: _Type
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], label: str, kind: Verdict, fonts: _Fonts
 ) -> None:
     x, y = at
     chip = _CHIPS[kind]
@@ -196,7 +180,7 @@ def _draw_chip(
     draw.rounded_rectangle(box, radius=5, fill=chip.fill, outline=chip.outline)
     if chip.struck:
         draw.line((x + 3, y + _CHIP - 4, x + _CHIP - 4, y + 3), fill=(240, 205, 199), width=2)
-    draw.text((x + _CHIP / 2, y + _CHIP / 2), label, font=type_.small, fill=chip.ink, anchor="mm")
+    draw.text((x + _CHIP / 2, y + _CHIP / 2), label, font=fonts.small, fill=chip.ink, anchor="mm")
 
 
 def _draw_cell(
@@ -205,7 +189,7 @@ def _draw_cell(
     rank: int,
     hit: FoundImage,
     thumbnail: bytes | None,
-    type_: _Type,
+    fonts: _Fonts,
 ) -> None:
     x, y = at
     draw = ImageDraw.Draw(canvas)
@@ -213,20 +197,20 @@ def _draw_cell(
     if thumbnail:
         _paste_fitted(canvas, picture(thumbnail), at)
     y += _BOX + 6
-    draw.text((x, y), str(rank), font=type_.title, fill=INK)
+    draw.text((x, y), str(rank), font=fonts.title, fill=INK)
     score = f"{hit.similarity:.3f}"
-    draw.text((x + _BOX, y + 2), score, font=type_.body, fill=GREY, anchor="ra")
+    draw.text((x + _BOX, y + 2), score, font=fonts.body, fill=GREY, anchor="ra")
     if hit.also:
         copies = "+1 copy" if len(hit.also) == 1 else f"+{len(hit.also)} copies"
-        draw.text((x + 34, y + 3), copies, font=type_.small, fill=GREY)
+        draw.text((x + 34, y + 3), copies, font=fonts.small, fill=GREY)
     y += _LINE
-    name = shortened(hit.facts.name, type_.small, _BOX)
-    draw.text((x, y), name, font=type_.small, fill=INK)
+    name = shortened(hit.facts.name, fonts.small, _BOX)
+    draw.text((x, y), name, font=fonts.small, fill=INK)
     y += _LINE
     for place, score_of_sentence in enumerate(hit.sentences):
-        row, column = divmod(place, _chips_per_row())
-        corner = (x + column * (_CHIP + 4), y + row * (_CHIP + 4))
-        _draw_chip(draw, corner, str(place + 1), verdict(score_of_sentence), type_)
+        row, column = divmod(place, _CHIPS_PER_ROW)
+        corner = (x + column * _CHIP_STEP, y + row * _CHIP_STEP)
+        _draw_chip(draw, corner, str(place + 1), verdict(score_of_sentence), fonts)
 
 
 def _paste_fitted(canvas: Image.Image, image: Image.Image, at: tuple[int, int]) -> None:

@@ -1,4 +1,8 @@
-"""Pieces of texts of any length, that a model reads, and their combined embedding."""
+"""Pieces of a text of any length that a model can read, and their combined embedding.
+
+A mean of embeddings knows nothing of how sentences refer to one another, and half a sentence may
+say the opposite of the whole: so pieces are windows of whole sentences, as long as the model reads.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -49,8 +53,8 @@ def split_text(text: str, context_length: int) -> Pieces:
     text = text.strip()
     if not text:
         return Pieces((), ())
-    room = context_length - SPECIAL_TOKENS
-    texts, tokens = zip(*_fitting(text, room, room), strict=True)
+    most = context_length - SPECIAL_TOKENS
+    texts, tokens = zip(*_fitting(text, most, most), strict=True)
     return Pieces(texts, tokens)
 
 
@@ -81,27 +85,27 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return divided
 
 
-def _fitting(text: str, room: int, aim: int) -> list[tuple[str, int]]:
-    """Return pieces of at most `room` tokens, and their tokens; they are packed to `aim`."""
+def _fitting(text: str, most: int, aim: int) -> list[tuple[str, int]]:
+    """Return pieces of at most `most` tokens, and their tokens; they are packed to `aim`."""
     [count] = _counts([text])
-    if count <= room or len(text) == 1:
+    if count <= most or len(text) == 1:
         return [(text, count)]
     # Cleaning repairs a text as a whole: parts may have fewer tokens alone than together. Where
     # a piece is too long after all, it is packed again, and looser.
     return [
-        piece for part, _ in _packed(text, aim, _LEVELS) for piece in _fitting(part, room, aim // 2)
+        piece for part, _ in _packed(text, aim, _LEVELS) for piece in _fitting(part, most, aim // 2)
     ]
 
 
-def _packed(text: str, room: int, levels: Sequence[_Level]) -> list[tuple[str, int]]:
+def _packed(text: str, most: int, levels: Sequence[_Level]) -> list[tuple[str, int]]:
     """Pack greedily from the left, which makes as few pieces of neighbouring parts as can be."""
     level, *finer = levels
     parts = level.split(text)
     pieces: list[tuple[str, int]] = []
     for part, count in zip(parts, _counts(parts), strict=True):
-        if count > room and finer:
-            pieces += _packed(part, room, finer)
-        elif pieces and pieces[-1][1] + count <= room:
+        if count > most and finer:
+            pieces += _packed(part, most, finer)
+        elif pieces and pieces[-1][1] + count <= most:
             last, before = pieces[-1]
             pieces[-1] = (last + level.joint + part, before + count)
         else:

@@ -1,18 +1,14 @@
-"""Printing of what was found: colours on a terminal, marks in plain text.
-
-The viewer of this machine: a file is shown in the program that its kind opens with.
-"""
+"""Answers on a terminal: colours there, marks in plain text; and pictures in a viewer."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from longclip.search.query.query import Found, FoundImage
+from longclip.search.query.query import Found
 from longclip.search.query.sentence_scores import MEANINGS, Verdict, verdict
 from longclip.util.terminal import plain_text, print_line
 
@@ -22,7 +18,9 @@ _STYLES: dict[Verdict, str] = {
     "no": "red strike",
 }
 _MARKS: dict[Verdict, str] = {"yes": "+", "open": "~", "no": "-"}
-_COPIES_SHOWN = 3
+_MAX_COPIES_SHOWN = 3
+_MAX_START_SECONDS = 5.0
+"""A viewer that cannot start has failed by then, or never will; it may run until it is closed."""
 
 
 def print_found(found: Found, console: Console) -> None:
@@ -32,20 +30,38 @@ def print_found(found: Found, console: Console) -> None:
         found: what to print.
         console: where; without a terminal, in plain text, a line for each image.
     """
-    print_line(console, Text(f"{summary(found)} · {_times(found)}", style="bright_black"))
+    model = found.seconds["embedding"]
+    rest = sum(found.seconds.values()) - model
+    times = f"model {1000 * model:.0f} ms, search {1000 * rest:.0f} ms"
+    print_line(console, Text(f"{summary(found)} · {times}", style="bright_black"))
     for note in found.notes:
         print_line(console, Text(f"note: {plain_text(note)}", style="yellow"))
-    scored = any(hit.sentences for hit in found.hits)
-    if scored:
-        _print_sentences(found, console)
+    coloured = console.is_terminal and not console.no_color
+    if any(hit.sentences for hit in found.hits):
+        _print_sentences(found, console, coloured=coloured)
     if not found.hits:
         print_line(console, Text(nothing_found(found)))
+    digits = len(str(len(found.hits)))
     for rank, hit in enumerate(found.hits, 1):
-        _print_hit(rank, hit, found, console)
+        line = Text(f"{rank:>{digits}}  ", style="bright_black")
+        line.append(f"{hit.similarity:6.3f}", style="default")
+        if hit.sentences:
+            line.append("  ")
+            for number, verdict_ in enumerate(map(verdict, hit.sentences), 1):
+                line.append(_chip(str(number), verdict_) if coloured else Text(_MARKS[verdict_]))
+        line.append("  ")
+        line.append(plain_text(hit.facts.uri), style="bold default")
+        print_line(console, line)
+        if hit.also:
+            shown = ", ".join(map(plain_text, hit.also[:_MAX_COPIES_SHOWN]))
+            if len(hit.also) > _MAX_COPIES_SHOWN:
+                shown += f" and {len(hit.also) - _MAX_COPIES_SHOWN} more"
+            indent = " " * (digits + 2)
+            print_line(console, Text(f"{indent}the same file: {shown}", style="bright_black"))
 
 
 def summary(found: Found) -> str:
-    """Say in a line how much was searched, and how."""
+    """Return a line on how much was searched, and how."""
     images = "1 image" if found.total == 1 else f"{found.total:,} images"
     parts = [f"{images} searched{'' if found.exact else ' by index'}"]
     if found.tokens:
@@ -53,30 +69,15 @@ def summary(found: Found) -> str:
     return " · ".join(parts)
 
 
-def _times(found: Found) -> str:
-    model = found.seconds["embedding"]
-    rest = sum(found.seconds.values()) - model
-    return f"model {1000 * model:.0f} ms, search {1000 * rest:.0f} ms"
-
-
 def nothing_found(found: Found) -> str:
-    """Say why there are no hits."""
+    """Return the reason why there are no hits."""
     if found.total:
         return "no other image was found"
     return "no image satisfies the filter, or the database is empty"
 
 
-def _legend(plain: bool) -> Text:
-    """Explain marks and colours."""
-    line = Text("  ")
-    for kind, text in MEANINGS.items():
-        line.append_text(Text(_MARKS[kind]) if plain else _chip("n", kind))
-        line.append(f" {text}   ")
-    line.rstrip()
-    return line
-
-
-def _print_sentences(found: Found, console: Console) -> None:
+def _print_sentences(found: Found, console: Console, *, coloured: bool) -> None:
+    """Print the description's sentences with their numbers, and what marks and colours mean."""
     console.print()
     digits = len(str(len(found.sentences)))
     for number, sentence in enumerate(found.sentences, 1):
@@ -84,33 +85,13 @@ def _print_sentences(found: Found, console: Console) -> None:
         line.append(" ".join(sentence.split()), style="default")
         print_line(console, line)
     console.print()
-    print_line(console, _legend(not _coloured(console)))
+    legend = Text("  ")
+    for kind, meaning in MEANINGS.items():
+        legend.append_text(_chip("n", kind) if coloured else Text(_MARKS[kind]))
+        legend.append(f" {meaning}   ")
+    legend.rstrip()
+    print_line(console, legend)
     console.print()
-
-
-def _print_hit(rank: int, hit: FoundImage, found: Found, console: Console) -> None:
-    digits = len(str(len(found.hits)))
-    line = Text(f"{rank:>{digits}}  ", style="bright_black")
-    line.append(f"{hit.similarity:6.3f}", style="default")
-    if hit.sentences:
-        line.append("  ")
-        line.append(_strip(hit.sentences, plain=not _coloured(console)))
-    line.append("  ")
-    line.append(plain_text(hit.facts.uri), style="bold default")
-    print_line(console, line)
-    indent = " " * (digits + 2)
-    if hit.also:
-        shown = ", ".join(map(plain_text, hit.also[:_COPIES_SHOWN]))
-        more = f" and {len(hit.also) - _COPIES_SHOWN} more" * (len(hit.also) > _COPIES_SHOWN)
-        print_line(console, Text(f"{indent}the same file: {shown}{more}", style="bright_black"))
-
-
-def _strip(scores: Sequence[float], *, plain: bool) -> Text:
-    """Return a mark for each sentence; on a terminal its number."""
-    if plain:
-        return Text("".join(_MARKS[verdict(score)] for score in scores))
-    chips = (_chip(str(number), verdict(score)) for number, score in enumerate(scores, 1))
-    return Text().join(chips)
 
 
 def _chip(label: str, kind: Verdict) -> Text:
@@ -118,14 +99,6 @@ def _chip(label: str, kind: Verdict) -> Text:
         return Text(f" {label} ", style=_STYLES[kind])
     # A stroke through the spaces, too, would join neighbours.
     return Text.assemble(" ", (label, _STYLES[kind]), " ")
-
-
-def _coloured(console: Console) -> bool:
-    return console.is_terminal and not console.no_color
-
-
-_WAIT_SECONDS = 5.0
-"""What starts a program has failed by then, or never will; it may run until the program ends."""
 
 
 def show_picture(path: Path) -> bool:
@@ -157,6 +130,6 @@ def _started(program: str, path: str) -> bool:
     except OSError:  # it is not there
         return False
     try:
-        return process.wait(_WAIT_SECONDS) == 0
+        return process.wait(_MAX_START_SECONDS) == 0
     except subprocess.TimeoutExpired:
         return True

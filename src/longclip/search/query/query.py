@@ -1,7 +1,4 @@
-"""Queries to a database of images, and their answers.
-
-Filters: SQL conditions on the facts of images.
-"""
+"""Queries to a database of images, their filters and their answers."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -34,7 +31,7 @@ class Query:
         count: images wanted.
         exact: compare with every image, even if there is an index.
         text_share: from 0 to 1, what the text counts for where there is an image, too.
-        why: score each sentence of the text with each hit.
+        score_sentences: compare each sentence of the text with each hit.
     """
 
     text: str = ""
@@ -45,7 +42,7 @@ class Query:
     count: int = SearchConfig.count
     exact: bool = False
     text_share: float = SearchConfig.text_share
-    why: bool = True
+    score_sentences: bool = SearchConfig.score_sentences
 
     def check(self) -> None:
         """Raise SearchError where the query cannot be answered."""
@@ -81,6 +78,18 @@ class FoundImage:
         default_factory=lambda: np.empty(0, np.float32), repr=False, compare=False
     )
 
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the embedding, in types that JSON has."""
+        taken = self.facts.taken
+        return {
+            "id": self.facts.id,
+            **asdict(self.facts),
+            "taken": taken.isoformat() if taken else None,
+            "similarity": self.similarity,
+            "also": self.also,
+            "sentences": self.sentences,
+        }
+
 
 @dataclass(frozen=True)
 class Found:
@@ -110,19 +119,7 @@ class Found:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything in types that JSON has."""
-        return {**vars(self), "hits": [_hit_json(hit) for hit in self.hits]}
-
-
-def _hit_json(hit: FoundImage) -> dict[str, Any]:
-    taken = hit.facts.taken
-    return {
-        "id": hit.facts.id,
-        **asdict(hit.facts),
-        "taken": taken.isoformat() if taken else None,
-        "similarity": hit.similarity,
-        "also": hit.also,
-        "sentences": hit.sentences,
-    }
+        return {**vars(self), "hits": [hit.to_json() for hit in self.hits]}
 
 
 def combined_filter(
@@ -145,7 +142,11 @@ def combined_filter(
     """
     conditions = [f"({where})"] if where and where.strip() else []
     if folder and folder.strip():
-        conditions.append(_inside(folder.strip()))
+        place = folder.strip().rstrip("/") or "/"
+        # `starts_with` and not LIKE: names hold % and _. An archive is `x.tar::a` from within.
+        below = "/" if place == "/" else f"{place}/"
+        starts = " OR ".join(f"starts_with(folder, {quoted(x)})" for x in (below, f"{place}::"))
+        conditions.append(f"(folder = {quoted(place)} OR {starts})")
     if after and after.strip():
         conditions.append(f"taken >= {_timestamp(after.strip())}")
     if before and before.strip():
@@ -167,13 +168,6 @@ def naming_as_written(store: Reader, where: str | None) -> Iterator[None]:
         if where and where.strip():
             store.count(where)  # raises, and names this alone
         raise
-
-
-def _inside(folder: str) -> str:
-    place = folder.rstrip("/") or "/"
-    below = place if place == "/" else f"{place}/"
-    starts = " OR ".join(f"starts_with(folder, {quoted(x)})" for x in (below, f"{place}::"))
-    return f"(folder = {quoted(place)} OR {starts})"
 
 
 def _timestamp(date: str) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from longclip.errors import CheckpointError, SearchError
 from longclip.model import CLIP, load
 from longclip.search.database.reader import Hit, Reader
-from longclip.search.database.schema import About, ImageRow, IndexQuality, check_same_model
+from longclip.search.database.schema import About, IndexQuality, check_same_model
 from longclip.search.database.vector_index import EXACT_BELOW
 from longclip.search.query.pieces import Pieces, combined_embedding, count_tokens, split_text, unit
 from longclip.search.query.query import Found, FoundImage, Query
@@ -108,7 +108,7 @@ class Searcher:
         """
         query.check()
         length = self.model.context_length
-        sentences = split_sentences(query.text) if query.why else []
+        sentences = split_sentences(query.text) if query.score_sentences else []
         without = (split_text(text, length) for text in query.without)
         return Reading(
             query=query,
@@ -141,7 +141,13 @@ class Searcher:
         began = time.perf_counter()
         query = reading.query
         total = self.store.count(query.where)
-        like = self._stored_image(query.like)
+        like = None
+        if query.like is not None:
+            like = next(iter(self.store.rows("id", [query.like])), None)
+            if like is None:
+                raise SearchError(
+                    f"there is no image {query.like} in the database; was it deleted?"
+                )
         texts = np.asarray(vectors.texts, np.float32)
         vector_of = dict(zip(reading.texts, texts, strict=True))
         picture = like.vector if like else vectors.image
@@ -170,13 +176,6 @@ class Searcher:
                 "explaining": time.perf_counter() - searched,
             },
         )
-
-    def _stored_image(self, id: str | None) -> ImageRow | None:
-        if id is None:
-            return None
-        for row in self.store.rows("id", [id]):
-            return row
-        raise SearchError(f"there is no image {id} in the database; was it deleted?")
 
     def _direction(
         self, reading: Reading, vector_of: Mapping[str, Vectors], seen: Vectors | None
@@ -207,11 +206,18 @@ class Searcher:
     def _with_sentence_scores(
         self, hits: list[FoundImage], reading: Reading, vector_of: Mapping[str, Vectors]
     ) -> tuple[list[FoundImage], list[str]]:
+        """Return the hits with the score of each sentence, and notes on them."""
         if not hits or not reading.sentences:
             return hits, []
         images = np.stack([hit.vector for hit in hits])
         sentences = np.stack([_embedding_of(pieces, vector_of) for pieces in reading.sentences])
-        reference = self._reference_images()
+        count, before = len(self.store), self._images_when_sampled
+        # A sentence is near to a picture only in comparison with others (see `sentence_scores`). A
+        # sample is read from all over the table, so it is kept until the size changes by a tenth.
+        if before < 0 or abs(count - before) > 0.1 * before:
+            self._reference = self.store.sample(MAX_REFERENCE_IMAGES)
+            self._images_when_sampled = count
+        reference = self._reference
         scores = standard_scores(sentences, unit(images), unit(reference))
         scored = [
             replace(hit, sentences=tuple(row.tolist()))
@@ -223,15 +229,8 @@ class Searcher:
         )
         return scored, [few] if len(reference) < MIN_REFERENCE_IMAGES else []
 
-    def _reference_images(self) -> Vectors:
-        """Return some images of the database, drawn again when its size has changed by a tenth."""
-        count, before = len(self.store), self._images_when_sampled
-        if before < 0 or abs(count - before) > 0.1 * before:
-            self._reference = self.store.sample(MAX_REFERENCE_IMAGES)
-            self._images_when_sampled = count
-        return self._reference
-
     def _length_notes(self, reading: Reading) -> list[str]:
+        """Return a note for each text of the query that the model does not read in one piece."""
         length = self.model.context_length
         named = [("The text", reading.query.text, reading.text)]
         wanted_not = [text for text in reading.query.without if text.strip()]
@@ -322,42 +321,31 @@ def distinct_images(
     """
     asked = query.count + _SPARE_ROWS
     while True:
-        hits = _nearest(store, direction, asked, query.where, index)
+        hits = store.nearest(
+            direction,
+            asked,
+            where=query.where,
+            exact=index is None,
+            probes=index.probes if index else None,
+            refine=index.refine if index else None,
+        )
         if index and len(hits) < min(asked, total):
+            # The partitions that were looked into hold fewer rows than there are: compare all.
             index = None
             continue
-        groups = _groups(hits, left_out)
+        # An order of its own: equally similar rows come in that of their files on disk.
+        hits.sort(key=lambda hit: (-hit.similarity, hit.facts.uri))
+        copies: dict[str, list[Hit]] = {}
+        for hit in hits:
+            if hit.facts.sha256 != left_out:
+                copies.setdefault(hit.facts.sha256, []).append(hit)
         # Copies are equally similar: those of an image above the last row have all been seen.
-        complete = sum(group.similarity > hits[-1].similarity for group in groups)
+        complete = sum(same[0].similarity > hits[-1].similarity for same in copies.values())
         if complete >= query.count or len(hits) < asked or asked >= _MAX_ROWS:
-            return groups[: query.count], index is None
+            images = [
+                FoundImage(best.facts, best.similarity, also, vector=best.vector)
+                for best, *others in copies.values()
+                for also in [tuple(other.facts.uri for other in others)]
+            ]
+            return images[: query.count], index is None
         asked = min(4 * asked, _MAX_ROWS)
-
-
-def _nearest(
-    store: Reader,
-    direction: NDArray[np.float32],
-    count: int,
-    where: str | None,
-    index: IndexQuality | None,
-) -> list[Hit]:
-    if index is None:
-        return store.nearest(direction, count, where=where, exact=True)
-    return store.nearest(direction, count, where=where, probes=index.probes, refine=index.refine)
-
-
-def _groups(hits: list[Hit], left_out: str | None) -> list[FoundImage]:
-    ordered = sorted(hits, key=lambda hit: (-hit.similarity, hit.facts.uri))
-    copies: dict[str, list[Hit]] = {}
-    for hit in ordered:
-        if hit.facts.sha256 != left_out:
-            copies.setdefault(hit.facts.sha256, []).append(hit)
-    return [
-        FoundImage(
-            best.facts,
-            best.similarity,
-            tuple(other.facts.uri for other in others),
-            vector=best.vector,
-        )
-        for best, *others in copies.values()
-    ]

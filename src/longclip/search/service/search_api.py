@@ -177,7 +177,7 @@ def _read(service: Service, request: SearchRequest) -> tuple[Reading, list[Input
         ),
         count=request.offset + request.k,
         text_share=request.text_share,
-        why=request.why,
+        score_sentences=request.why,
     )
     reading = service.searcher.read(query)
     items: list[Input] = [service.embedder.tokens(text) for text in reading.texts]

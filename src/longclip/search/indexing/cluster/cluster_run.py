@@ -1,4 +1,4 @@
-"""A plan carried out by a Ray cluster: work is handed out, and what comes back is written here.
+"""Run of a plan on a Ray cluster: work is handed out, and what comes back is written here.
 
 One process writes, as without a cluster: workers only send rows. So commits are few and large, the
 lock of the database holds, and a worker that dies or does its work twice leaves nothing behind.
@@ -29,7 +29,7 @@ from longclip.search.indexing.cluster.worker_stages import (
     build_pipeline,
     chunks,
 )
-from longclip.search.indexing.image_loader import Decoding, KnownImage
+from longclip.search.indexing.image_loader import Decoding, NewImage
 from longclip.search.indexing.index_plan import (
     IndexPlan,
     PendingShard,
@@ -49,7 +49,7 @@ _RAY_SUFFIX = "\nFailed to apply UDF"
 
 @dataclass
 class _ShardProgress:
-    """What has come back of a shard."""
+    """Count of what has come back of a shard."""
 
     shard: PendingShard
     found: int = 0
@@ -66,7 +66,7 @@ class _ShardProgress:
     def record(self) -> IndexedShard | None:
         """Return its row for the table of shards; None where opening it again may give more."""
         shard = self.shard
-        if not shard.stamp or self.gone or not all(bad.lasting for bad in self.unusable):
+        if not shard.stamp or self.gone or not all(each.lasting for each in self.unusable):
             return None
         images = self.found - len(self.unusable)
         return IndexedShard(shard.place, shard.source, shard.stamp, images, tuple(self.unusable))
@@ -129,21 +129,25 @@ class ClusterRun:
                     raise
                 finally:
                     self._write()
-                work = self._copies_without_original()
+                # Copies whose original has been overwritten since; their shards are not finished.
+                copies = [copy.task for copy in self._outcomes.without_original()]
+                if copies:
+                    self._unrecorded = []
+                work = list(chunks(copies, self._cluster.images_per_task, again=True))
         self._shard_table.tidy()
 
     def _changed_shards(self, split: SplitSources) -> list[PendingShard]:
         """Return the shards to open; the others are as they were when they were indexed whole."""
         indexed: dict[str, IndexedShard] = {}
         for source, places in split.sharded.items():
-            known = self._shard_table.done(source)
+            known = self._shard_table.indexed(source)
             self._outcomes.take_gone(vanished(self._store, source, places, known))
             indexed |= known
         changed = []
         for shard in split.shards:
             before = indexed.get(shard.place)
             if before and shard.stamp and before.stamp == shard.stamp:
-                self._outcomes.skip(before.images, before.bad)
+                self._outcomes.skip(before.images, before.unusable)
             else:
                 changed.append(shard)
         return changed
@@ -171,43 +175,35 @@ class ClusterRun:
             self._report_progress()
 
     def _receive(self, message: Message, vector: Any) -> None:
+        outcomes = self._outcomes
         match message:
-            case ShardOpened():
-                self._receive_shard(message)
             case ShardUnreadable(number, unusable):
-                self._outcomes.fail(unusable)
-                self._outcomes.notes.append(
+                outcomes.take(unusable)
+                outcomes.notes.append(
                     f"{unusable.uri} could not be read; what is known of it is kept"
                 )
                 self._unfinished.pop(number)
-            case ImageLoaded():
-                self._receive_image(message, vector)
-
-    def _receive_shard(self, opened: ShardOpened) -> None:
-        self._outcomes.begin(opened.plan)
-        self._images += opened.tasks
-        progress = self._unfinished[opened.shard]
-        progress.found, progress.tasks = opened.plan.found, opened.tasks
-        progress.unusable += opened.plan.bad
-        # They are deleted at the end, if they are not to be kept.
-        progress.gone = len(opened.plan.gone)
-        self._finish_if_complete(opened.shard)
-
-    def _receive_image(self, loaded: ImageLoaded, vector: Any) -> None:
-        image = loaded.image
-        self._images_done += 1
-        if isinstance(image, Unusable):
-            self._outcomes.fail(image)
-        elif isinstance(image, KnownImage):
-            self._outcomes.same(image)
-        else:
-            self._outcomes.add(image.task, ImageRow(image.facts, vector, image.thumbnail))
-        if loaded.shard is not None:
-            progress = self._unfinished[loaded.shard]
-            progress.loaded += 1
-            if isinstance(image, Unusable):
-                progress.unusable.append(image)
-            self._finish_if_complete(loaded.shard)
+            case ShardOpened(number, plan, tasks):
+                outcomes.begin(plan)
+                self._images += tasks
+                progress = self._unfinished[number]
+                progress.found, progress.tasks = plan.found, tasks
+                progress.unusable += plan.unusable
+                # They are deleted at the end, if they are not to be kept.
+                progress.gone = len(plan.gone)
+                self._finish_if_complete(number)
+            case ImageLoaded(number, image):
+                self._images_done += 1
+                if isinstance(image, NewImage):
+                    outcomes.add(image.task, ImageRow(image.facts, vector, image.thumbnail))
+                else:
+                    outcomes.take(image)
+                if number is not None:
+                    progress = self._unfinished[number]
+                    progress.loaded += 1
+                    if isinstance(image, Unusable):
+                        progress.unusable.append(image)
+                    self._finish_if_complete(number)
 
     def _finish_if_complete(self, number: int) -> None:
         if self._unfinished[number].is_complete:
@@ -221,18 +217,10 @@ class ClusterRun:
             self._shard_table.put([record for record in records if record is not None])
             self._unrecorded = []
 
-    def _copies_without_original(self) -> list[Work]:
-        """Return copies whose original has been overwritten; their shards count as unfinished."""
-        copies = self._outcomes.without_original()
-        if copies:
-            self._unrecorded = []
-        tasks = [copy.task for copy in copies]
-        return list(chunks(tasks, self._cluster.images_per_task, again=True))
-
     def _report_progress(self) -> None:
-        unfinished, bad = len(self._unfinished), len(self._outcomes.bad)
+        unfinished, unusable = len(self._unfinished), len(self._outcomes.unusable)
         parts = [f"{unfinished:,} of {self._shards:,} shards left"] if unfinished else []
-        parts += [f"{bad:,} cannot be used"] if bad else []
+        parts += [f"{unusable:,} cannot be used"] if unusable else []
         # Images of a shard may overtake the number of them.
         total = max(self._images_done, self._images)
         self._on_progress(STAGE, self._images_done, total, ", ".join(parts))

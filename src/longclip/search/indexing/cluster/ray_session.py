@@ -1,10 +1,10 @@
-"""A session of Ray: started or joined, and left as it was found."""
+"""Session of Ray: started or joined, and left as it was found."""
 
 import logging
 import os
 import socket
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -51,7 +51,7 @@ def ray_session(cluster: Cluster) -> Iterator[Any]:
     Raises:
         SearchError: where nothing answers at the address.
     """
-    # Ray reports its use to its makers unless it is told not to; a user of ours has not been asked.
+    # Ray reports its use to its makers by default, and a user of ours has not been asked.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Its C++ part writes warnings about its own actors to this process's standard error.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -65,19 +65,20 @@ def ray_session(cluster: Cluster) -> Iterator[Any]:
         _start(ray, cluster.address)
     context = ray.data.DataContext.get_current()
     before = {name: getattr(context, name) for name in _SETTINGS}
+    # Ray's notes help nobody who indexes images, and errors are raised, too.
+    log = logging.getLogger("ray.data")
+    level = log.level
     try:
-        _set(context, _SETTINGS)
-        with _quiet("ray.data"):
-            yield ray
+        for name, value in _SETTINGS.items():
+            setattr(context, name, value)
+        log.setLevel(logging.CRITICAL)
+        yield ray
     finally:
-        _set(context, before)
+        log.setLevel(level)
+        for name, value in before.items():
+            setattr(context, name, value)
         if started:
             ray.shutdown()
-
-
-def _set(context: Any, values: Mapping[str, bool]) -> None:
-    for name, value in values.items():
-        setattr(context, name, value)
 
 
 def _start(ray: Any, address: str | None) -> None:
@@ -90,19 +91,7 @@ def _start(ray: Any, address: str | None) -> None:
             warnings.filterwarnings("ignore", message="lancedb fork", category=RuntimeWarning)
             ray.init(address=address or "local", **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        said = str(error).rstrip(". ")
+        reason = str(error).rstrip(". ")
         raise SearchError(
-            f"no Ray cluster can be used at {address or 'this machine'}: {said}. {_REMEDY}"
+            f"no Ray cluster can be used at {address or 'this machine'}: {reason}. {_REMEDY}"
         ) from error
-
-
-@contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """Silence a log: Ray's notes help nobody who indexes images, and errors are raised, too."""
-    log = logging.getLogger(name)
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

@@ -1,7 +1,7 @@
-"""The stages that run on the workers of a cluster, as one Ray Data pipeline.
+"""Stages that run on the workers of a cluster, as one Ray Data pipeline.
 
 A shard is opened, its images are read in chunks, their pixels are embedded. Between the stages a
-row is one of the messages of `work`. Pixels are a column of their own, so that they travel through
+row is one of the messages below. Pixels are a column of their own, so that they travel through
 Ray's shared memory without being copied one by one.
 """
 
@@ -45,6 +45,7 @@ VECTOR = "vector"
 _READING_THREADS = 16
 """Per task; they wait for storage most of the time."""
 _MAX_BLOCKS = 10_000
+"""Tasks that the work is divided into at most: Ray keeps a record of each."""
 _OPENING_CPUS = 0.1
 _DECODING_CPUS = 0.125
 _ENCODING_CPUS = 0.75
@@ -58,8 +59,9 @@ Batch = dict[str, NDArray[Any]]
 class Snapshot:
     """The database as it was when the work began.
 
-    A task that is repeated because a worker died has to find what it found the first time: Ray
-    waits for as many results.
+    Ray repeats a task whose worker died, or whose results were lost with one, at any time: also
+    when rows of the first try have been written already. It has to find what it found the first
+    time, because Ray waits for as many results; so stages read this version and write nothing.
     """
 
     place: str
@@ -101,7 +103,7 @@ class ShardUnreadable:
     """A shard that could not be looked into; what is known of it is kept."""
 
     shard: int
-    bad: Unusable
+    unusable: Unusable
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +194,7 @@ def open_shard(row: dict[str, Any], table: Snapshot, size: int) -> Iterator[dict
     if isinstance(work, ImageChunk):
         yield row
         return
-    known = _open(table).known_in(work.place)
+    known = _open(table).indexed_in(work.place)
     source = NamedShard(work.source, work.inside)
     try:
         listing = source.list()
@@ -245,7 +247,11 @@ class Encode:
     def __call__(self, batch: Batch) -> Batch:
         """Embed pixels to float32 [N, D]; the vectors of all but new images are zeros."""
         messages = batch[MESSAGE]
-        new = [i for i, message in enumerate(messages) if _has_pixels(message)]
+        new = [
+            i
+            for i, message in enumerate(messages)
+            if isinstance(message, ImageLoaded) and isinstance(message.image, NewImage)
+        ]
         vectors = np.zeros((len(messages), self._model.embedding_dim), np.float32)
         if new:
             vectors[new] = finite_embeddings(self._model, batch[PIXELS][new])
@@ -274,10 +280,6 @@ def _load_chunk(
             else:
                 known.add(content.sha256)
             yield image
-
-
-def _has_pixels(message: Message) -> bool:
-    return isinstance(message, ImageLoaded) and isinstance(message.image, NewImage)
 
 
 @lru_cache(maxsize=1)
