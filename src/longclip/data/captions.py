@@ -30,7 +30,7 @@ class TextPolicy:
     """A rule that makes the texts of a training step from the texts of an image.
 
     Attributes:
-        short: where short texts come from.
+        short: source of the short texts.
             `given`: short captions; the first sentence of the long text where there are none
             (Long-CLIP, section 4.1).
             `first-sentence`: that sentence even where there are short captions.
@@ -58,7 +58,7 @@ class TextPolicy:
 
 @dataclass(frozen=True)
 class PolicyChange:
-    """What one source of data says about its texts; None where it leaves that to the run."""
+    """Changes that one source of data makes to the text policy of a run; None for none."""
 
     short: ShortTexts | None = None
     join_short: int | None = None
@@ -67,7 +67,7 @@ class PolicyChange:
         """Return the policy of a run, changed for this source.
 
         Raises:
-            ValueError: if there is no such policy.
+            UsageError: if there is no such policy.
         """
         changes = {name: value for name, value in vars(self).items() if value is not None}
         return replace(policy, **changes) if changes else policy
@@ -78,7 +78,7 @@ UNCHANGED = PolicyChange()
 
 @dataclass(frozen=True)
 class Texts:
-    """What a step reads of one image: as many short texts as the policy asks for, one long one."""
+    """The texts of one image in one step: as many short ones as the policy asks for, one long."""
 
     short: tuple[str, ...]
     long: str
@@ -103,19 +103,19 @@ def sample_texts(
         long = " ".join(sentences)
     wanted = policy.positives
     if policy.short == "given" and captions.short:
-        return Texts(_drawn(captions.short, random, policy.join_short, wanted), long)
+        return Texts(_draw(captions.short, random, policy.join_short, wanted), long)
     sentences = sentences or split_sentences(long) or [long]
     first, others = sentences[0], sentences[1:]
     if policy.short == "without-first":
         # With one positive any number of sentences; with more, so many that all get some.
         most = max(1, len(others) // wanted)
-        return Texts(_drawn(others or sentences, random, most, wanted), long)
+        return Texts(_draw(others or sentences, random, most, wanted), long)
     if wanted == 1:
         return Texts((first,), long)
-    return Texts((first, *_drawn(others or sentences, random, 1, wanted - 1)), long)
+    return Texts((first, *_draw(others or sentences, random, 1, wanted - 1)), long)
 
 
-def _drawn(
+def _draw(
     pool: Sequence[str], random: "np.random.Generator", most: int, count: int
 ) -> tuple[str, ...]:
     """Draw `count` texts of 1 to `most` items; no item twice before all have been used."""

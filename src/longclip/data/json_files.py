@@ -9,6 +9,7 @@ from longclip.errors import DataError
 
 _READ_CHARACTERS = 1 << 20
 _MAX_ROW_CHARACTERS = 16 << 20
+"""Length at which a row that cannot be parsed is damaged rather than not yet read to its end."""
 
 
 def read_text(path: Path) -> str:
@@ -36,7 +37,7 @@ def parse_json(text: str, place: str) -> Any:
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a file with one JSON object a line."""
-    # Not splitlines(): U+2028 and the like may stand in a text.
+    # splitlines() would also cut at U+2028 and the like, which may stand in a text.
     return [
         parse_json(line, f"{path}, line {number},")
         for number, line in enumerate(read_text(path).split("\n"), 1)
@@ -45,7 +46,11 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def json_rows(path: Path) -> Iterator[Any]:
-    """Yield the items of a JSON array one after the other, without the whole of it in memory."""
+    """Yield the items of a JSON array one after the other, without the whole of it in memory.
+
+    Raises:
+        DataError: if it is no array, or damaged; not before what precedes the damage is read.
+    """
     decoder, number = json.JSONDecoder(), 0
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         text = file.read(_READ_CHARACTERS).lstrip()
@@ -60,7 +65,7 @@ def json_rows(path: Path) -> Iterator[Any]:
             try:
                 row, at = decoder.raw_decode(text, at)
             except json.JSONDecodeError as error:
-                # Either the row goes on in the next piece or it is damaged; no row is this long.
+                # Either the row goes on in the next piece or it is damaged.
                 more = file.read(_READ_CHARACTERS) if len(text) - at < _MAX_ROW_CHARACTERS else ""
                 if not more:
                     raise DataError(

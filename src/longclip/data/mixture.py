@@ -15,7 +15,7 @@ from longclip.data.collection import Collection
 from longclip.data.names import SCENES
 from longclip.data.storage import is_url
 from longclip.data.table import Columns
-from longclip.errors import DataError
+from longclip.errors import DataError, UsageError
 
 
 class Joined(Collection):
@@ -29,7 +29,7 @@ class Joined(Collection):
 
     Attributes:
         missing: how many rows or samples the parts have left out.
-        problems: what the parts say of that.
+        problems: those of the parts.
     """
 
     def __init__(self, parts: Sequence[Collection], sizes: Sequence[int] | None = None) -> None:
@@ -109,13 +109,13 @@ class MixtureSource:
     """One `[[source]]` of a mixture file.
 
     Attributes:
-        data: whatever `open_collection` opens; a path starts from the folder of the mixture file.
+        data: anything `open_collection` opens; a path starts from the folder of the mixture file.
         images: folders that paths of pictures start from, likewise.
         weight: share of the pairs of every batch, over the sum of all weights; None where no
             source has one.
         limit: use only so many first items; 0 for all.
-        columns: which columns mean what; None where it does not say.
-        texts: what becomes of the texts, other than in the rest of the run.
+        columns: names of columns; None for those of the whole run.
+        texts: changes of the run's text policy.
     """
 
     data: str | Path
@@ -162,6 +162,7 @@ class Mixture(Joined):
         return self.parts[bisect_right(self._ends, index)].texts.of(policy)
 
 
+# The fields of MixtureSource, with those of PolicyChange in the place of `texts`.
 _KEYS = ("data", "images", "weight", "limit", "short", "join_short", "columns")
 
 
@@ -184,7 +185,9 @@ def read_mixture(path: Path) -> list[MixtureSource]:
     if content or not isinstance(rows, list) or not rows:
         strange = f", not {', '.join(content)}" if content else ""
         raise DataError(f"{path}: a mixture consists of tables [[source]]{strange}")
-    sources = [_source(row, f"{path}, source {n}", path) for n, row in enumerate(rows, 1)]
+    sources = [
+        _read_source(row, f"{path}, source {n}", path.parent) for n, row in enumerate(rows, 1)
+    ]
     without = [str(n) for n, source in enumerate(sources, 1) if source.weight is None]
     if 0 < len(without) < len(sources):
         raise DataError(
@@ -193,7 +196,8 @@ def read_mixture(path: Path) -> list[MixtureSource]:
     return sources
 
 
-def _source(row: Any, where: str, path: Path) -> MixtureSource:
+def _read_source(row: Any, where: str, folder: Path) -> MixtureSource:
+    """Return the source that one `[[source]]` describes; paths start from `folder`."""
     _check_keys(row, _KEYS, where)
     data = _value(row, "data", (str,), where)
     if not data:
@@ -205,34 +209,26 @@ def _source(row: Any, where: str, path: Path) -> MixtureSource:
     limit = _value(row, "limit", (int,), where) or 0
     if limit < 0:
         raise DataError(f"{where}: limit is {limit}, must be 0 (all) or more")
+    columns, named = None, _value(row, "columns", (dict,), where)
+    if named is not None:
+        place = f"{where}, columns"
+        _check_keys(named, [field.name for field in fields(Columns)], place)
+        columns = Columns(**{key: _value(named, key, (str,), place) for key in named})
+    texts = PolicyChange(
+        _value(row, "short", (str,), where), _value(row, "join_short", (int,), where)
+    )
+    try:
+        texts.of(DEFAULT_POLICY)
+    except UsageError as error:
+        raise DataError(f"{where}: {error}") from None
     return MixtureSource(
-        data=_beside(path.parent, data),
-        images=tuple(
-            path.parent / str(p) for p in ([images] if isinstance(images, str) else images)
-        ),
+        data=_resolve(folder, data),
+        images=tuple(folder / str(p) for p in ([images] if isinstance(images, str) else images)),
         weight=weight,
         limit=limit,
-        columns=_columns(_value(row, "columns", (dict,), where), where),
-        texts=_texts(row, where),
+        columns=columns,
+        texts=texts,
     )
-
-
-def _texts(row: dict[str, Any], where: str) -> PolicyChange:
-    short = _value(row, "short", (str,), where)
-    join_short = _value(row, "join_short", (int,), where)
-    change = PolicyChange(short, join_short)
-    try:
-        change.of(DEFAULT_POLICY)
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from None
-    return change
-
-
-def _columns(row: dict[str, Any] | None, where: str) -> Columns | None:
-    if row is None:
-        return None
-    _check_keys(row, [field.name for field in fields(Columns)], f"{where}, columns")
-    return Columns(**{key: _value(row, key, (str,), f"{where}, columns") for key in row})
 
 
 def _check_keys(row: Any, known: Sequence[str], where: str) -> None:
@@ -254,10 +250,13 @@ def _value(row: dict[str, Any], key: str, kinds: tuple[type, ...], where: str) -
     return value
 
 
-def _beside(folder: Path, data: str) -> str | Path:
-    """A path in the folder of the mixture; what is no path (scenes, address, hub) as it is."""
-    name = data.partition("/")[0]
-    if name == SCENES or is_url(data):
+def _resolve(folder: Path, data: str) -> str | Path:
+    """Return a path in the folder of the mixture; a name that is no path stays as it is.
+
+    `owner/name` may be a folder here or a data set on the hub, and only a `str` is looked for
+    there: so it becomes a path if there is one, or if it can be nothing else.
+    """
+    if is_url(data) or data.partition("/")[0] == SCENES:
         return data
     path = folder / data
     is_path = path.is_absolute() or path.exists() or data.startswith(".") or path.suffix

@@ -2,6 +2,7 @@
 
 import glob
 import re
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
@@ -74,24 +75,27 @@ def kind_of(name: str | Path) -> Kind:
     if path.is_dir():
         if is_saved(path):
             return Kind.SAVED
-        return Kind.SHARD_FOLDER if _holds_only_tars(path) else Kind.FOLDER
+        suffixes = set()
+        with suppress(OSError):  # its reader says so
+            suffixes = {path.suffix for path in path.iterdir() if not path.name.startswith(".")}
+        only_tars = ".tar" in suffixes and suffixes <= {".tar", ".json", ".txt", ".md"}
+        return Kind.SHARD_FOLDER if only_tars else Kind.FOLDER
     if path.suffix == ".toml":  # also where it is not there: it can be nothing else
         return Kind.MIXTURE
     if path.is_file():
-        return _kind_of_file(path)
+        if path.suffix == ".json":
+            return _kind_of_json(path)
+        kinds = {".tar": Kind.TAR, ".parquet": Kind.TABLE, ".jsonl": Kind.TABLE}
+        return kinds.get(path.suffix, Kind.FILE)
     if text.endswith(".tar") and "{" in text:
         return Kind.SHARDS
     is_pattern = bool(WILDCARDS & set(text))
     # `owner/name:train[:10%]` looks like a pattern; it is one where it matches something.
-    if isinstance(name, str) and is_hub_name(text) and not (is_pattern and glob.glob(text)):
+    may_be_hub = isinstance(name, str) and not (is_pattern and glob.glob(text))
+    is_file_name = text.lower().endswith((*_DATA_SUFFIXES, *SEARCHED_SUFFIXES))
+    if may_be_hub and not is_file_name and _HUB_NAME.fullmatch(text):
         return Kind.HUB
     return Kind.PATTERN if is_pattern else Kind.MISSING
-
-
-def is_hub_name(text: str) -> bool:
-    """Return whether `text` may be `owner/name` or `owner/name:split` on the hub."""
-    is_file = text.lower().endswith((*_DATA_SUFFIXES, *SEARCHED_SUFFIXES))
-    return not is_file and _HUB_NAME.fullmatch(text) is not None
 
 
 def is_saved(path: Path) -> bool:
@@ -99,18 +103,8 @@ def is_saved(path: Path) -> bool:
     return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
 
 
-def _holds_only_tars(folder: Path) -> bool:
-    try:
-        suffixes = {path.suffix for path in folder.iterdir() if not path.name.startswith(".")}
-    except OSError:  # who reads it says so
-        return False
-    return ".tar" in suffixes and suffixes <= {".tar", ".json", ".txt", ".md"}
-
-
-def _kind_of_file(path: Path) -> Kind:
-    if path.suffix != ".json":
-        kinds = {".tar": Kind.TAR, ".parquet": Kind.TABLE, ".jsonl": Kind.TABLE}
-        return kinds.get(path.suffix, Kind.FILE)
+def _kind_of_json(path: Path) -> Kind:
+    """Return the kind of a .json file by its beginning, as it may have gigabytes."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         start = file.read(_MAX_INDEX_START).lstrip()
     if start.startswith("{") and '"shardlist"' in start:

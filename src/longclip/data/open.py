@@ -1,9 +1,10 @@
-"""Data by name or path, opened as a Collection."""
+"""Opening of data by name or path as a Collection."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from longclip.data.collection import Collection
+from longclip.data.layouts.descriptions import open_conversations
 from longclip.data.mixture import Mixture, MixtureSource, read_mixture
 from longclip.data.names import SCENE_SPLITS, SCENES, Kind, kind_of
 from longclip.data.scenes import ScenesCollection
@@ -11,7 +12,7 @@ from longclip.data.shard_cache import ShardCache
 from longclip.data.table import Columns, open_hub, open_saved, open_table
 from longclip.errors import DataError
 
-_SHARDS = frozenset(
+_SHARD_KINDS = frozenset(
     {Kind.WEB, Kind.STORAGE, Kind.TAR, Kind.SHARDS, Kind.SHARD_FOLDER, Kind.SHARD_INDEX}
 )
 
@@ -59,13 +60,11 @@ def open_collection(
     if kind is Kind.MIXTURE:
         return _mixed(read_mixture(path), columns, roots, cache)
     # A pattern of other files than shards, or a shard that is not there, gets its reader's message.
-    if kind in _SHARDS or (kind in (Kind.PATTERN, Kind.MISSING) and path.suffix == ".tar"):
-        from longclip.data.shards import open_shards
+    if kind in _SHARD_KINDS or (kind in (Kind.PATTERN, Kind.MISSING) and path.suffix == ".tar"):
+        from longclip.data.shards import open_shards  # loads the tokenizer
 
         return open_shards(str(data), columns, cache)
     if kind is Kind.CONVERSATIONS:
-        from longclip.data.layouts.descriptions import open_conversations
-
         return open_conversations(path, split=split, images=roots)
     if kind is Kind.SAVED:
         return open_saved(path, columns, roots)

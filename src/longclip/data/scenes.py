@@ -39,11 +39,11 @@ class ScenesCollection(Collection):
         return scenes.draw(scenes.make_scene(self.split, index), self.image_size)
 
     def key(self, index: int) -> str:
-        """Split, index and size say all; the version, since drawings change with it."""
+        """Return what determines a picture: split, index, size, and the version that draws it."""
         return f"scenes {__version__} {self.split} {index} {self.image_size}"
 
     def captions(self, index: int) -> Captions:
-        """Its short captions, the summary first, and its description.
+        """Return the short captions, the summary first, and the description.
 
         What is measured must have one right answer: the groups of `val` and `test` share their
         summaries, so they have no short captions, and `val-short` and `test-short` have only
@@ -56,7 +56,7 @@ class ScenesCollection(Collection):
         return Captions(short, (scenes.describe(scene),))
 
     def label_sets(self) -> Sequence[LabelSet]:
-        """Time of day, landmark and the like, from the scene graphs; none for the groups."""
+        """Return time of day, landmark and the like, from the scene graphs; none for groups."""
         if self.split in _GROUPS:
             return ()
         found = [scenes.labels(scenes.make_scene(self.split, i)) for i in range(len(self))]

@@ -4,8 +4,7 @@ import hashlib
 import io
 import os
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
@@ -17,12 +16,14 @@ from longclip.errors import FetchError
 from longclip.util.files import atomic_path, cache_home
 
 RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0)
-"""Pauses before each further attempt."""
+"""Pauses before each further attempt to fetch a file."""
 
 _FAILED_SECONDS = 300.0
-"""Time in which a place that could not be reached is not tried again."""
+"""Time in which an address that failed is not tried again: each of its samples would wait anew."""
 
 _ABANDONED_SECONDS = 86_400.0
+"""Age at which a file that is not complete has no writer any more."""
+
 _MAX_TEXT_BYTES = 64 << 20
 
 
@@ -33,8 +34,8 @@ class ShardCache:
     others wait. What is behind an address is taken never to change.
 
     Args:
-        directory: where; in the cache of the user if None.
-        gigabytes: how much all shards together may take, and so the largest single one.
+        directory: of the files; in the cache of the user if None.
+        gigabytes: most that all shards together may take, and so the largest single one.
     """
 
     def __init__(self, directory: str | Path | None = None, gigabytes: float = 100.0) -> None:
@@ -51,15 +52,26 @@ class ShardCache:
         name = Path(urlsplit(url).path).stem[:60]
         digest = hashlib.sha256(url.encode()).hexdigest()[:16]
         path = self.directory / f"{name}-{digest}.tar"
-        if _touched(path):
+        if _touch(path):
             return path
         when, reason = self._failed.get(url, (0.0, ""))
         if reason and time.monotonic() - when < _FAILED_SECONDS:
             raise FetchError(reason)
         try:
-            with _one_at_a_time(path.with_suffix(".lock")):
-                if not _touched(path):
-                    self._fetch(url, path)
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with ExitStack() as stack:
+                # A lock per shard, so that processes fetch different ones at the same time. On a
+                # file system without locks each fetches for itself, which is only slower.
+                with suppress(OSError):
+                    lock = FileLock(path.with_suffix(".lock"), fallback_to_soft=False)
+                    stack.enter_context(lock)
+                if not _touch(path):
+                    temporary = stack.enter_context(atomic_path(path))
+                    with temporary.open("wb") as file:
+                        limit = f"all the {self.limit / 1e9:.3g} GB that the shard cache may take"
+                        _download(url, file, self.limit, f"{limit}; allow it more")
+                    # Before it gets its name, so that the folder is never above its limit for long.
+                    self._make_room(temporary.stat().st_size)
         except FetchError as error:
             self._failed[url] = (time.monotonic(), str(error))
             raise
@@ -80,14 +92,6 @@ class ShardCache:
                 return None
             raise
 
-    def _fetch(self, url: str, path: Path) -> None:
-        with atomic_path(path) as temporary:
-            with temporary.open("wb") as file:
-                limit = f"all the {self.limit / 1e9:.3g} GB that the shard cache may take"
-                _download(url, file, self.limit, f"{limit}; allow it more")
-            # Before it gets its name, so that the folder is never above its limit for long.
-            self._make_room(temporary.stat().st_size)
-
     def _make_room(self, size: int) -> None:
         """Remove the shards used longest ago until `size` bytes more are within the limit."""
         kept, now = [], time.time()
@@ -104,13 +108,16 @@ class ShardCache:
         for _, bytes_, path in sorted(kept):
             if used + size <= self.limit:
                 return
-            # Who has it open reads on; who opens it later fetches it again.
+            # A process that has it open reads on; one that opens it later fetches it again.
             path.unlink(missing_ok=True)
             used -= bytes_
 
 
-def _touched(path: Path) -> bool:
-    """Return whether the file is there; if so it counts as used just now."""
+def _touch(path: Path) -> bool:
+    """Note that a file is used now, and return whether it is there.
+
+    The time of change stands for that of use: many file systems do not keep the time of access.
+    """
     try:
         os.utime(path)
     except FileNotFoundError:
@@ -135,13 +142,3 @@ def _download(url: str, file: BinaryIO, max_bytes: int, limit: str) -> None:
                 raise FetchError(f"{url} could not be fetched{attempts}: {error}") from error
             time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
-
-
-@contextmanager
-def _one_at_a_time(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        # On a file system without locks each process fetches for itself, which is only slower.
-        with suppress(OSError):
-            stack.enter_context(FileLock(path, fallback_to_soft=False))
-        yield

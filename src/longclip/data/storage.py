@@ -26,31 +26,32 @@ WILDCARDS = frozenset("*?[")
 """Characters that make a path or URL a pattern."""
 
 _TIME_KEYS = ("mtime", "LastModified", "last_modified", "updated", "created")
-"""What file systems call the time of the last change."""
+"""Keys under which file systems give the time of the last change."""
 
 _STAMP_KEYS = ("ETag", "etag", "md5Hash", "content_md5", *_TIME_KEYS)
-"""What file systems call a hash of the content, or that time."""
+"""Keys under which they give a hash of the content, or else that time."""
 
 MIN_REQUEST_BYTES = 8 << 20
-"""What a request asks for at least while a file is read in small pieces."""
+"""Least that a request asks for while a file is read in small pieces, such as tar headers."""
 
 _DOWNLOAD_BYTES = 32 << 20
-"""What one request of a download from object storage asks for."""
+"""Most that one request of a download from object storage asks for."""
 
 _WEB_READ_BYTES = 1 << 20
 _WEB_TIMEOUT_SECONDS = 60.0
 _TEMPORARY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _ABSENT_STATUSES = frozenset({403, 404, 410})
+"""403 as well: S3 answers so for a missing file where listing is not allowed."""
 
 
 class FileInfo(NamedTuple):
     """Facts of a file that are known without reading it.
 
     Attributes:
-        bytes: its size; None where the storage does not tell.
-        mtime_ns: when it was last changed; 0 where that is not known.
-        stamp: changes when the file does: size and time, or what storage has instead; "" where
-            that is not known.
+        bytes: size; None where the storage does not tell.
+        mtime_ns: time of the last change, in nanoseconds since 1970; 0 where it is not known.
+        stamp: a text that changes when the file does, of size and time or what storage has
+            instead; "" where that is not known.
     """
 
     bytes: int | None
@@ -244,9 +245,9 @@ def download(url: str, file: BinaryIO, *, max_bytes: int, limit: str) -> None:
 
     Args:
         url: of the web or of object storage.
-        file: what to write to.
-        max_bytes: the largest that may be downloaded.
-        limit: names that limit in the message, with what can be done.
+        file: to write to.
+        max_bytes: size of the largest file that may be downloaded.
+        limit: that size in words for the message, with what can be done.
 
     Raises:
         TransferError: if it cannot be had, is too large or was cut off.
@@ -265,6 +266,7 @@ def download(url: str, file: BinaryIO, *, max_bytes: int, limit: str) -> None:
 
 
 def _web_stream(url: str) -> tuple[int | None, Generator[bytes]]:
+    """Return the size of a file on the web, if the server tells it, and its content in pieces."""
     request = urllib.request.Request(url, headers={"User-Agent": "longclip"})
     try:
         response = urllib.request.urlopen(request, timeout=_WEB_TIMEOUT_SECONDS)
@@ -293,23 +295,24 @@ def _web_stream(url: str) -> tuple[int | None, Generator[bytes]]:
 
 
 def _storage_stream(url: str) -> tuple[int | None, Generator[bytes]]:
+    """Return the size of a file in object storage, if known, and its content in pieces."""
     files, path = file_system(url)
 
-    def asked(what: Any, **options: Any) -> Any:
+    def request(method: Any, **options: Any) -> Any:
         try:
-            return what(path, **options)
+            return method(path, **options)
         except Exception as error:  # each storage has exceptions of its own
             absent = isinstance(error, FileNotFoundError | PermissionError)
             raise TransferError(_reason(error, path), lasting=absent, absent=absent) from error
 
-    size = asked(files.info).get("size")
+    size = request(files.info).get("size")
 
     def pieces() -> Generator[bytes]:
         if size is None:
-            yield asked(files.cat_file)
+            yield request(files.cat_file)
             return
         for start in range(0, size, _DOWNLOAD_BYTES):
-            yield asked(files.cat_file, start=start, end=min(start + _DOWNLOAD_BYTES, size))
+            yield request(files.cat_file, start=start, end=min(start + _DOWNLOAD_BYTES, size))
 
     return size, pieces()
 
