@@ -11,7 +11,7 @@ import longclip
 from longclip.diffusion.encoders import (
     fused_layers,
     lengthened,
-    open_source,
+    load_text_tower,
     positions,
     replaced,
     text_tower,
@@ -266,16 +266,16 @@ def test_fused_loras() -> None:
 
 def test_sources_are_opened(tmp_path: Any) -> None:
     given = tiny_clip("sd1")
-    assert open_source(given) is given
+    assert load_text_tower(given) is given
     longclip.save(given, tmp_path / "clip")
-    opened = open_source(tmp_path / "clip")
+    opened = load_text_tower(tmp_path / "clip")
     assert torch.equal(
         opened.text_model.embeddings.position_embedding.weight,
         given.text_model.embeddings.position_embedding.weight,
     )
     image_tower = CLIP(CLIPConfig(text=None, vision=VisionConfig(32, 32, 1, 1, image_size=32)))
     with pytest.raises(ValueError, match="image tower alone"):
-        open_source(image_tower)
+        load_text_tower(image_tower)
 
 
 def test_the_weights_are_random_enough() -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from longclip.diffusion.emphasis import Piece, Section, parse_prompt, unweighted
 from longclip.diffusion.windows import (
-    NEAR,
+    MAX_EMPTY_TOKENS,
     Token,
     Tokens,
     Word,
@@ -157,7 +157,7 @@ def test_cuts_are_where_words_end_and_not_too_early(texts: list[str], room: int)
         assert at in ends or at == len(tokens_of(words))
         if number < len(found):
             fits = max(end for end in ends if end <= begin + room)
-            assert fits - at <= NEAR
+            assert fits - at <= MAX_EMPTY_TOKENS
 
 
 @given(WORDS, st.integers(1, 40))
@@ -185,7 +185,9 @@ def test_where_windows_of_nine_end(texts: list[str], expected: list[str]) -> Non
     assert ["".join(chr(token.id) for token in window) for window in found] == expected
 
 
-@pytest.mark.parametrize(("after", "length"), [(NEAR, 11), (NEAR + 1, 11 + NEAR + 1)])
+@pytest.mark.parametrize(
+    ("after", "length"), [(MAX_EMPTY_TOKENS, 11), (MAX_EMPTY_TOKENS + 1, 11 + MAX_EMPTY_TOKENS + 1)]
+)
 def test_how_far_back_a_sentence_may_end(after: int, length: int) -> None:
     words = numbered("aaaaaaaaaa.", *"b" * after, "cccc")
     first, _ = cut_windows(words, 11 + after)

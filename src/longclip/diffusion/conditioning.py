@@ -1,15 +1,26 @@
-"""Prompts of any length, with emphasis, as the embeddings a diffusers pipeline is called with."""
+"""Embeddings of prompts of any length, with emphasis, for a diffusers pipeline to be called with.
+
+A longer prompt than an encoder reads is cut into windows at the ends of words, if possible of a
+sentence or a clause. They are read one by one and set side by side; the U-Net attends to all of
+them. The pooled vector is the first window's, as in AUTOMATIC1111's web UI and ComfyUI. Prompts and
+negative prompts of a call get the same number of windows, the shorter ones empty windows at the
+end.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from longclip.diffusion.emphasis import Weighting, parse_prompt, unweighted
-from longclip.diffusion.hidden_states import check_clip_skip, lora_scaled, read_windows
+from longclip.diffusion.emphasis import parse_prompt, unweighted
+from longclip.diffusion.hidden_states import (
+    Weighting,
+    check_clip_skip,
+    lora_scaled,
+    read_windows,
+)
 from longclip.diffusion.pipeline import Slot, is_xl, text_slots
 from longclip.diffusion.windows import (
     Cut,
@@ -22,17 +33,18 @@ from longclip.diffusion.windows import (
     warn_of_cuts,
 )
 from longclip.errors import UsageError
-from longclip.spec import Overflow
+from longclip.spec import SPECIAL_TOKENS, Overflow
 
-REMEDY = 'Shorten it, or let it be read in several windows: overflow="chunk"'
+_REMEDY = 'Shorten it, or let it be read in several windows: overflow="chunk"'
 
-# The windows of one encoder: prompts, then windows.
-Windows = list[list[Tokens]]
+# Of all prompts of a call or all negative ones: texts for each encoder, and each text's windows.
+_Texts = list[list[str]]
+_Windows = list[list[list[Tokens]]]
 
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
-    """What a pipeline's U-Net is given of its prompts.
+    """Embeddings that a pipeline's U-Net is given in the place of prompts.
 
     Attributes:
         prompt_embeds: [B, T, D] in the text encoder's dtype; T is a multiple of the window.
@@ -48,7 +60,7 @@ class Conditioning:
 
     @property
     def kwargs(self) -> dict[str, Tensor]:
-        """What there is, by the names of a pipeline's arguments: `pipe(**conditioning.kwargs)`."""
+        """The tensors by the names of a pipeline's arguments: `pipe(**conditioning.kwargs)`."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -73,30 +85,18 @@ def encode(
     prompt that fits and has no marks gives, bit for bit, what the pipeline's `encode_prompt` gives:
     the same layer, final norm, padding and pooled vector.
 
-    A longer prompt is cut into windows at the ends of words, if possible of a sentence or a clause.
-    They are read one by one and set side by side; the U-Net attends to all of them. The pooled
-    vector is the first window's, as in AUTOMATIC1111's web UI and ComfyUI. Prompts and negative
-    prompts of a call get the same number of windows, the shorter ones empty windows at the end.
-
     Args:
         pipeline: a diffusers pipeline.
         prompt: one or a batch.
-        prompt_2: for SDXL's second encoder, if that is to read something else. The refiner reads
-            `prompt`, as in diffusers.
+        prompt_2: for SDXL's second encoder, if that is to read something else.
         negative_prompt: what to guide away from; one for the whole batch, or as many as prompts.
             None is the empty prompt, or zeros in an SDXL pipeline that is so configured.
         negative_prompt_2: for SDXL's second encoder.
-        guidance: whether negative embeddings are wanted; pipelines with guidance_scale > 1 need
-            them.
-        clip_skip: how many of the last layers to leave out, counted as in diffusers. In SD, 1 is
-            "Clip skip 2" of the web UI and layer −2 of ComfyUI; SDXL counts from the second to
-            last, so that 1 is −3. As in diffusers, negative prompts are read without it; those
-            programs apply it to both.
-        weights: whether to read `(word:1.3)`, `[word]` and BREAK (see longclip.diffusion.emphasis);
-            if not, brackets are text.
-        weighting: what a weight does. "a1111" multiplies a token's states by it and restores the
-            mean, "no-norm" only multiplies them (the web UI's advice for SDXL), "comfyui" moves
-            them away from those of an empty prompt.
+        guidance: return negative embeddings, too, which guidance_scale > 1 needs.
+        clip_skip: last layers to leave out, counted as in diffusers (see `hidden_states`). As
+            there, negative prompts are read without it; web UIs and ComfyUI apply it to both.
+        weights: read `(word:1.3)`, `[word]` and BREAK (see `emphasis`); else brackets are text.
+        weighting: the rule by which a weight acts.
         overflow: "chunk" for windows; "warn" keeps what fits one window, warns of the rest with
             PromptCut and leaves it out. A BREAK starts a window in both.
         lora_scale: scale of LoRA layers in the text encoders.
@@ -105,53 +105,45 @@ def encode(
         Embeddings without gradients, on the pipeline's device and in its text encoder's dtype.
 
     Raises:
-        ValueError: for a pipeline of another kind, prompts and negative prompts of different
+        UsageError: for a pipeline of another kind, prompts and negative prompts of different
             numbers, a clip_skip beyond the encoder's layers, or a tokenizer that passes on more
             tokens than its encoder reads.
     """
     slots = text_slots(pipeline)
-    _check_options(weighting, overflow)
-    _check_window(pipeline, slots)
-    check_clip_skip(pipeline, slots, clip_skip)
-    positive, negative = _texts(
-        pipeline, prompt, prompt_2, negative_prompt, negative_prompt_2, guidance
-    )
-    cuts: list[Cut] = []
-    cut = partial(_windows, pipeline, weights=weights, cuts=cuts if overflow == "warn" else None)
+    _check_call(pipeline, slots, weighting, overflow, clip_skip)
+    sides = _texts(pipeline, prompt, prompt_2, negative_prompt, negative_prompt_2, guidance)
     with quiet_about_cuts():
-        sides = [
-            # The refiner has one encoder, and gives it the first texts.
-            [[cut(slot, text) for text in texts] for slot, texts in zip(slots, side, strict=False)]
-            for side in (positive, negative)
-            if side is not None
-        ]
-    warn_of_cuts(cuts, remedy=REMEDY)
-    count = max(len(windows) for side in sides for batch in side for windows in batch)
+        windows, cuts = _cut(pipeline, slots, sides, weights=weights, overflow=overflow)
+    warn_of_cuts(cuts, remedy=_REMEDY)
     with torch.no_grad(), lora_scaled(pipeline, slots, lora_scale):
-        # Negative prompts go without clip_skip.
         read = [
-            _read_side(pipeline, slots, side, count, skip, weighting)
-            for side, skip in zip(sides, (clip_skip, None), strict=False)
+            _read_side(pipeline, slots, side, skip, weighting)
+            for side, skip in zip(windows, (clip_skip, None), strict=False)
         ]
     embeds, pooled = read[0]
+    negative: tuple[Tensor | None, Tensor | None] = (None, None)
     if len(read) == 2:
-        return Conditioning(embeds, read[1][0], pooled, read[1][1])
-    if not guidance:
-        return Conditioning(embeds, None, pooled, None)
-    assert pooled is not None
-    return Conditioning(embeds, torch.zeros_like(embeds), pooled, torch.zeros_like(pooled))
+        negative = read[1]
+    elif guidance:
+        assert pooled is not None
+        negative = torch.zeros_like(embeds), torch.zeros_like(pooled)
+    return Conditioning(embeds, negative[0], pooled, negative[1])
 
 
-def _check_options(weighting: str, overflow: str) -> None:
+def _check_call(
+    pipeline: Any,
+    slots: Sequence[Slot],
+    weighting: Weighting,
+    overflow: Overflow,
+    clip_skip: int | None,
+) -> None:
+    """Refuse what a pipeline's encoders cannot do, before anything is read."""
     for name, value, known in (
         ("weighting", weighting, get_args(Weighting)),
         ("overflow", overflow, get_args(Overflow)),
     ):
         if value not in known:
             raise UsageError(f"{name}={value!r}: give one of {', '.join(map(repr, known))}")
-
-
-def _check_window(pipeline: Any, slots: Sequence[Slot]) -> None:
     lengths = [getattr(pipeline, slot.tokenizer).model_max_length for slot in slots]
     for slot, length in zip(slots, lengths, strict=True):
         rows = getattr(pipeline, slot.name).config.max_position_embeddings
@@ -167,6 +159,7 @@ def _check_window(pipeline: Any, slots: Sequence[Slot]) -> None:
             f"{lengths[1]}: SDXL's encoders are read side by side and need the same length; "
             "longclip.diffusion.apply(pipeline) sets both"
         )
+    check_clip_skip(pipeline, slots, clip_skip)
 
 
 def _texts(
@@ -176,8 +169,11 @@ def _texts(
     negative_prompt: str | list[str] | None,
     negative_prompt_2: str | list[str] | None,
     guidance: bool,
-) -> tuple[list[list[str]], list[list[str]] | None]:
-    """Positive and negative texts for each encoder; None if the negatives are zeros or unwanted."""
+) -> list[_Texts]:
+    """Return the prompts for each encoder, and the negative ones unless they are zeros or unwanted.
+
+    All of them are for two encoders; where there is one, it reads the first, also the refiner's.
+    """
     xl = is_xl(pipeline)
     for name, text in (("prompt_2", prompt_2), ("negative_prompt_2", negative_prompt_2)):
         if text is not None and not xl:
@@ -190,14 +186,14 @@ def _texts(
         pipeline.config, "force_zeros_for_empty_prompt", False
     )
     if not guidance or (xl and zeros):
-        return positive, None
+        return [positive]
     negatives = _batch("negative_prompt", negative_prompt or "", len(prompts))
     second = _batch("negative_prompt_2", negative_prompt_2 or negatives, len(prompts))
-    return positive, [negatives, second]
+    return [positive, [negatives, second]]
 
 
 def _batch(name: str, text: str | list[str], count: int | None) -> list[str]:
-    """A list of `count` texts."""
+    """Return a list of `count` texts; of as many as there are where that is None."""
     if isinstance(text, str):
         return [text] * (1 if count is None else count)
     if not (isinstance(text, list) and text and all(isinstance(one, str) for one in text)):
@@ -210,15 +206,46 @@ def _batch(name: str, text: str | list[str], count: int | None) -> list[str]:
     return text
 
 
+def _cut(
+    pipeline: Any,
+    slots: Sequence[Slot],
+    sides: Sequence[_Texts],
+    *,
+    weights: bool,
+    overflow: Overflow,
+) -> tuple[list[_Windows], list[Cut]]:
+    """Cut all texts of a call into the same number of windows.
+
+    Returns:
+        The windows, without start and end, and with "warn" what was cut off.
+    """
+    cuts: list[Cut] = []
+    found = [
+        [
+            [_windows(pipeline, slot, text, weights, overflow, cuts) for text in texts]
+            # As in diffusers, the only encoder of the refiner is given the first texts.
+            for slot, texts in zip(slots, side, strict=False)
+        ]
+        for side in sides
+    ]
+    count = max(len(windows) for side in found for batch in side for windows in batch)
+    empty: Tokens = ()
+    filled = [
+        [[windows + [empty] * (count - len(windows)) for windows in batch] for batch in side]
+        for side in found
+    ]
+    return filled, cuts
+
+
 def _windows(
-    pipeline: Any, slot: Slot, text: str, *, weights: bool, cuts: list[Cut] | None
+    pipeline: Any, slot: Slot, text: str, weights: bool, overflow: Overflow, cuts: list[Cut]
 ) -> list[Tokens]:
-    """A prompt's windows, without start and end. With `cuts`, what does not fit is put there."""
+    """Return a prompt's windows, without start and end; add to `cuts` what was cut off."""
     tokenizer = getattr(pipeline, slot.tokenizer)
     limit = tokenizer.model_max_length
-    room = limit - 2
+    room = limit - SPECIAL_TOKENS
 
-    def convert(piece: str) -> str:
+    def spell_out(piece: str) -> str:
         # Pipelines without textual inversion have no such method.
         if hasattr(pipeline, "maybe_convert_prompt"):
             converted: str = pipeline.maybe_convert_prompt(piece, tokenizer)
@@ -227,8 +254,8 @@ def _windows(
 
     windows: list[Tokens] = []
     for section in parse_prompt(text) if weights else unweighted(text):
-        words = split_words(tokenizer, section, convert)
-        if cuts is None:
+        words = split_words(tokenizer, section, spell_out)
+        if overflow == "chunk":
             windows += cut_windows(words, room)
             continue
         # As diffusers does, to the token.
@@ -236,24 +263,22 @@ def _windows(
         windows.append(tokens[:room])
         if len(tokens) > room:
             lost = as_text(tokenizer, [token.id for token in tokens[room:]])
-            cuts.append(Cut(len(tokens) + 2, limit, lost))
+            cuts.append(Cut(len(tokens) + SPECIAL_TOKENS, limit, lost))
     return windows
 
 
 def _read_side(
     pipeline: Any,
     slots: Sequence[Slot],
-    side: Sequence[Windows],
-    count: int,
+    side: _Windows,
     clip_skip: int | None,
     weighting: Weighting,
 ) -> tuple[Tensor, Tensor | None]:
-    """Positive or negative prompts of all encoders, filled up to `count` windows."""
+    """Read prompts or negative prompts with all encoders, whose states stand side by side."""
     states = []
     for slot, batch in zip(slots, side, strict=True):
-        filled = [windows + [()] * (count - len(windows)) for windows in batch]
         hidden, pooled = read_windows(
-            pipeline, slot, filled, clip_skip=clip_skip, weighting=weighting
+            pipeline, slot, batch, clip_skip=clip_skip, weighting=weighting
         )
         states.append(hidden)
     device = pipeline._execution_device

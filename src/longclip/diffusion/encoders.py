@@ -1,4 +1,4 @@
-"""A pipeline's text encoders with more positions, as the stock transformers modules they are.
+"""Text encoders of a pipeline with more positions, as the stock transformers modules they are.
 
 A new encoder is a copy of the pipeline's own module, never one built anew: whatever has been put
 into it (LoRA layers, tokens of textual inversion), its dtype and its device stay.
@@ -13,12 +13,10 @@ from torch import Tensor, nn
 
 from longclip.errors import UsageError
 from longclip.model.clip import CLIP
-from longclip.model.config import TextConfig
 from longclip.model.pretrained import load
 from longclip.model.stretch import stretch_table
 from longclip.spec import KEEP
 
-_TOKENS = "embeddings.token_embedding.weight"
 _POSITIONS = "embeddings.position_embedding.weight"
 
 # Where peft keeps the weights of a layer that it has put a LoRA on.
@@ -26,7 +24,7 @@ _UNDER_LORA = "base_layer."
 
 
 def text_tower(encoder: Any) -> Any:
-    """The transformer inside a transformers text encoder.
+    """Return the transformer inside a transformers text encoder.
 
     CLIPTextModel was one module around it up to transformers 5.5; it is flat since. A
     CLIPTextModelWithProjection has it as `text_model` in all versions.
@@ -35,12 +33,12 @@ def text_tower(encoder: Any) -> Any:
 
 
 def positions(encoder: Any) -> int:
-    """How many tokens a text encoder reads."""
+    """Return the number of tokens that a text encoder reads."""
     return int(text_tower(encoder).embeddings.position_embedding.weight.shape[0])
 
 
 def lengthened(encoder: Any, context_length: int, keep: int = KEEP) -> Any:
-    """A text encoder that reads `context_length` tokens, without any training.
+    """Return a text encoder that reads `context_length` tokens, without any training.
 
     Its position table is stretched (`longclip.stretch`; Long-CLIP, section 3.2), as the paper does
     for SDXL's second encoder. All other weights are shared with `encoder`, so that it takes no
@@ -55,7 +53,7 @@ def lengthened(encoder: Any, context_length: int, keep: int = KEEP) -> Any:
         An encoder of the same class; `encoder` itself if it is that long already.
 
     Raises:
-        ValueError: if it has more positions already, or `keep` does not fit.
+        UsageError: if it has more positions already, or `keep` does not fit.
     """
     if positions(encoder) == context_length:
         return encoder
@@ -65,27 +63,33 @@ def lengthened(encoder: Any, context_length: int, keep: int = KEEP) -> Any:
     return longer
 
 
-def replaced(encoder: Any, source: CLIP, context_length: int, keep: int = KEEP) -> Any:
-    """A pipeline's text encoder with the weights of a CLIP, `context_length` tokens long.
+def replaced(encoder: Any, clip: CLIP, context_length: int, keep: int = KEEP) -> Any:
+    """Return a pipeline's text encoder with the weights of a CLIP, `context_length` tokens long.
 
-    A source of fewer positions is stretched. Where the pipeline's encoder has fewer layers than
-    the source, the last ones are left out: SD 2's directory does so with its 24th. Added tokens
+    A CLIP of fewer positions is stretched. Where the pipeline's encoder has fewer layers than the
+    CLIP, the last ones are left out: SD 2's directory does so with its 24th. Added tokens
     (textual inversion) and LoRA layers of the pipeline's encoder stay.
 
     Args:
         encoder: a transformers CLIPTextModel or CLIPTextModelWithProjection; left as it is.
-        source: a CLIP with a text tower of the same shape.
+        clip: has a text tower of the same shape.
         context_length: its new number of positions.
-        keep: how many first positions stay bit for bit if the source is stretched.
+        keep: how many first positions stay bit for bit if the CLIP is stretched.
 
     Returns:
         An encoder of the same class, with the dtype and device of `encoder`.
 
     Raises:
-        ValueError: if the source does not fit; the message says what is different.
+        UsageError: if the CLIP does not fit; the message names the differences.
     """
-    _check_fit(encoder, source)
-    weights = _tower_weights(encoder, source)
+    _check_fit(encoder, clip)
+    layers = len(text_tower(encoder).encoder.layers)
+    kept = tuple(f"encoder.layers.{number}." for number in range(layers))
+    weights = {
+        name: weight.detach()
+        for name, weight in clip.text_model.named_parameters()
+        if not name.startswith("encoder.layers.") or name.startswith(kept)
+    }
     table = weights.pop(_POSITIONS)
     if len(table) != context_length:
         table = stretch_table(table, context_length, keep=keep)
@@ -96,17 +100,22 @@ def replaced(encoder: Any, source: CLIP, context_length: int, keep: int = KEEP) 
         if new is not None:
             _set(tower, name, _like(old, new))
     if hasattr(longer, "text_projection"):
-        projection = source.text_projection.get_parameter("weight")
+        projection = clip.text_projection.get_parameter("weight")
         _set(longer, "text_projection.weight", _like(longer.text_projection.weight, projection))
     _set_positions(longer, table.to(tower.embeddings.position_embedding.weight, copy=True))
     return longer
 
 
-def open_source(source: str | Path | CLIP) -> CLIP:
-    """The text tower of a CLIP that is given, or named as for `longclip.load`.
+ClipSource = str | Path | CLIP
+"""A CLIP, or the name of one as `longclip.load` takes it."""
+
+
+def load_text_tower(source: ClipSource) -> CLIP:
+    """Return a CLIP, of which only the text tower is loaded where it is named.
 
     Raises:
-        ValueError: if it has no text tower, or as `longclip.load`.
+        UsageError: if it has no text tower.
+        LongCLIPError: as `longclip.load`.
     """
     if not isinstance(source, CLIP):
         return load(source, dtype=None, tower="text")
@@ -116,12 +125,12 @@ def open_source(source: str | Path | CLIP) -> CLIP:
 
 
 def fused_layers(encoder: Any) -> set[str]:
-    """Names of the layers into whose weights peft has fused a LoRA."""
+    """Return the names of the layers into whose weights peft has fused a LoRA."""
     return {name for name, module in encoder.named_modules() if getattr(module, "merged", False)}
 
 
 def _sharing_copy(encoder: Any) -> Any:
-    """A copy of a module with the same parameters, not equal ones."""
+    """Return a copy of a module that has the same parameters, not equal ones."""
     shared: dict[int, Any] = {id(parameter): parameter for parameter in encoder.parameters()}
     longer = copy.deepcopy(encoder, shared)
     # transformers adds tokens by growing this parameter where it lies; the other encoder, with the
@@ -156,34 +165,33 @@ def _parameter(tensor: Tensor, old: nn.Parameter) -> nn.Parameter:
 
 
 def _like(old: Tensor, new: Tensor) -> Tensor:
-    """`new` in dtype and place of `old`, in memory of its own, with rows that only `old` has."""
+    """Return `new` like `old`: dtype, device, rows that only `old` has; in memory of its own."""
     result = old.detach().clone()
     result[: len(new)] = new.detach()
     return result
 
 
-def _tower_weights(encoder: Any, source: CLIP) -> dict[str, Tensor]:
-    """The source's weights by name, but those of layers that the encoder leaves out."""
-    layers = len(text_tower(encoder).encoder.layers)
-    last = tuple(f"encoder.layers.{number}." for number in range(layers))
-    return {
-        name: tensor.detach()
-        for name, tensor in source.text_model.named_parameters()
-        if not name.startswith("encoder.layers.") or name.startswith(last)
-    }
-
-
-def _check_fit(encoder: Any, source: CLIP) -> None:
-    text = source.config.text
+def _check_fit(encoder: Any, clip: CLIP) -> None:
+    """Refuse a CLIP of another shape, and encoders that cannot be given other weights."""
+    config, text = encoder.config, clip.config.text
     assert text
-    differences = _differences(encoder.config, text)
+    same = {
+        "width": "hidden_size",
+        "inner width": "intermediate_size",
+        "heads": "num_attention_heads",
+        "activation": "hidden_act",
+    }
+    pairs = {word: (getattr(text, key), getattr(config, key)) for word, key in same.items()}
+    differences = [f"{word} {new}, not {old}" for word, (new, old) in pairs.items() if new != old]
+    if text.num_hidden_layers < config.num_hidden_layers:
+        differences.append(f"layers {text.num_hidden_layers}, not {config.num_hidden_layers}")
     rows = text_tower(encoder).embeddings.token_embedding.weight.shape[0]
     if text.vocab_size > rows:
         differences.append(f"tokens {text.vocab_size}, not {rows}")
     if hasattr(encoder, "text_projection"):
-        expected, found = encoder.text_projection.out_features, source.config.projection_dim
-        if found != expected or source.config.text_projection_bias:
-            bias = " with a bias" if source.config.text_projection_bias else ""
+        expected, found = encoder.text_projection.out_features, clip.config.projection_dim
+        if found != expected or clip.config.text_projection_bias:
+            bias = " with a bias" if clip.config.text_projection_bias else ""
             differences.append(f"projection {found}{bias}, not {expected}")
     if differences:
         raise UsageError(
@@ -202,18 +210,3 @@ def _check_fit(encoder: Any, source: CLIP) -> None:
             "a LoRA is fused into the pipeline's text encoder and would be lost with its weights; "
             "call pipeline.unfuse_lora() first"
         )
-
-
-def _differences(config: Any, text: TextConfig) -> list[str]:
-    """What of a source's shape is not as in a pipeline's encoder."""
-    same = {
-        "width": "hidden_size",
-        "inner width": "intermediate_size",
-        "heads": "num_attention_heads",
-        "activation": "hidden_act",
-    }
-    pairs = {word: (getattr(text, key), getattr(config, key)) for word, key in same.items()}
-    found = [f"{word} {new}, not {old}" for word, (new, old) in pairs.items() if new != old]
-    if text.num_hidden_layers < config.num_hidden_layers:
-        found.append(f"layers {text.num_hidden_layers}, not {config.num_hidden_layers}")
-    return found

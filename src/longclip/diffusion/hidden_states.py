@@ -1,16 +1,27 @@
-"""What a pipeline's U-Net is given of its text encoders, layer for layer as diffusers takes it."""
+"""Hidden states of a pipeline's text encoders, layer for layer as diffusers takes them.
+
+`clip_skip` counts as in diffusers. In SD, 1 is "Clip skip 2" of the web UI and layer −2 of ComfyUI;
+SDXL counts from the second to last layer, so that 1 is −3.
+
+A weight of a word acts on these states. They carry more than their own token, so no rule follows
+from the model: the ones here are those that people know. All work in float32, and none changes a
+bit where all weights are 1. In SDXL each encoder's states are weighted on their own.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from longclip.diffusion.emphasis import Weighting, drawn_from_empty, multiplied, scaled
 from longclip.diffusion.pipeline import Slot, is_xl
 from longclip.diffusion.windows import Tokens, framed
 from longclip.errors import UsageError
+
+Weighting = Literal["a1111", "no-norm", "comfyui"]
+"""Rule of a weight: multiply a token's states and restore their mean, as AUTOMATIC1111's web UI;
+only multiply them, its advice for SDXL; or move them away from the empty prompt's, as ComfyUI."""
 
 
 def read_windows(
@@ -21,7 +32,7 @@ def read_windows(
     clip_skip: int | None,
     weighting: Weighting,
 ) -> tuple[Tensor, Tensor | None]:
-    """One encoder's states of a batch of prompts, all cut into the same number of windows.
+    """Return one encoder's states of a batch of prompts, all cut into as many windows.
 
     Windows are read one by one and set side by side. The pooled vector is the first window's.
 
@@ -30,7 +41,7 @@ def read_windows(
         slot: which of its encoders.
         windows: for each prompt the tokens of its windows, without start, end and padding.
         clip_skip: how many layers to leave out, as diffusers counts them.
-        weighting: what a token's weight does.
+        weighting: the rule by which a token's weight acts.
 
     Returns:
         States [B, windows * T, D], and [B, P] or None if the encoder has no projection.
@@ -42,14 +53,11 @@ def read_windows(
         padded = [framed(tokenizer, tokens) for tokens in batch]
         hidden, vector = _read(pipeline, slot, padded, clip_skip)
         weights = torch.tensor([[token.weight for token in row] for row in padded])
-        weights = weights.to(hidden.device)
-        if weighting == "a1111":
-            hidden = scaled(hidden, weights)
-        elif weighting == "no-norm":
-            hidden = multiplied(hidden, weights)
-        elif bool((weights != 1).any()):
-            empty, _ = _read(pipeline, slot, [framed(tokenizer, ())], clip_skip)
-            hidden = drawn_from_empty(hidden, weights, empty)
+        if bool((weights != 1).any()):
+            empty = None
+            if weighting == "comfyui":
+                empty, _ = _read(pipeline, slot, [framed(tokenizer, ())], clip_skip)
+            hidden = _weighted(hidden, weights.to(hidden.device), weighting, empty)
         states.append(hidden)
         pooled.append(vector)
     return torch.cat(states, dim=1), pooled[0]
@@ -59,7 +67,7 @@ def check_clip_skip(pipeline: Any, slots: Sequence[Slot], clip_skip: int | None)
     """Refuse a number of layers that an encoder does not have.
 
     Raises:
-        ValueError: naming the encoder and its layers.
+        UsageError: naming the encoder and its layers.
     """
     if clip_skip is None:
         return
@@ -76,7 +84,7 @@ def check_clip_skip(pipeline: Any, slots: Sequence[Slot], clip_skip: int | None)
 
 @contextmanager
 def lora_scaled(pipeline: Any, slots: Sequence[Slot], scale: float | None) -> Iterator[None]:
-    """LoRA layers of the encoders scaled by `scale`, and back afterwards."""
+    """Scale the LoRA layers of the encoders, and scale them back afterwards."""
     if scale is None:
         yield
         return
@@ -96,7 +104,7 @@ def lora_scaled(pipeline: Any, slots: Sequence[Slot], scale: float | None) -> It
 def _read(
     pipeline: Any, slot: Slot, windows: Sequence[Tokens], clip_skip: int | None
 ) -> tuple[Tensor, Tensor | None]:
-    """The layer that the pipeline's family takes of padded windows [B, T, D], and pooled [B, P]."""
+    """Return the layer [B, T, D] that the pipeline's family takes, and the pooled vector [B, P]."""
     encoder = getattr(pipeline, slot.name)
     ids = torch.tensor([[token.id for token in row] for row in windows])
     ids = ids.to(_input_device(pipeline, encoder))
@@ -114,10 +122,41 @@ def _read(
 
 
 def _input_device(pipeline: Any, encoder: Any) -> torch.device:
-    """Where an encoder wants its input: under offloading not where its weights wait."""
+    """Return the device of an encoder's input: under offloading not that of its waiting weights."""
     try:
         from diffusers.utils.torch_utils import get_module_execution_device
     except ImportError:  # older diffusers know one device for all of a pipeline
         device: torch.device = pipeline._execution_device
         return device
     return get_module_execution_device(encoder)
+
+
+def _weighted(
+    hidden_BTD: Tensor, weights_BT: Tensor, weighting: Weighting, empty_1TD: Tensor | None
+) -> Tensor:
+    """Apply the weights of the tokens to the hidden states of one window of every prompt.
+
+    Args:
+        hidden_BTD: the hidden states.
+        weights_BT: float32 weights of the tokens, 1 for start, end and padding.
+        weighting: the rule by which they act.
+        empty_1TD: hidden states of the empty prompt, which "comfyui" needs.
+    """
+    states, weights = hidden_BTD.float(), weights_BT[..., None]
+    changes = weights != 1
+    if weighting == "comfyui":
+        assert empty_1TD is not None
+        empty = empty_1TD.float()
+        weighted = empty + weights * (states - empty)
+    else:
+        # The web UI's "No norm" mode, which it recommends for SDXL: the mean of SDXL's states is
+        # near zero, and to restore it can scale a window by any factor.
+        weighted = states * weights
+    if weighting == "a1111":
+        # Its "Original" mode. The mean is over all tokens and channels of one prompt's window. The
+        # web UI takes it over a batch of different prompts, which makes a prompt depend on its
+        # neighbours; for one prompt the two are the same.
+        mean = states.mean((1, 2), keepdim=True)
+        weighted = weighted * (mean / weighted.mean((1, 2), keepdim=True))
+        changes = changes.any(1, keepdim=True)
+    return torch.where(changes, weighted.to(hidden_BTD.dtype), hidden_BTD)

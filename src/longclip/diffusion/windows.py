@@ -11,8 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain
+from itertools import accumulate, chain, takewhile
 from typing import Any, NamedTuple
 
 from longclip.diffusion.emphasis import Section
@@ -36,21 +35,18 @@ class Cut:
 
 
 def find_cuts(tokenizer: Any, texts: Sequence[str]) -> list[Cut]:
-    """What a tokenizer cuts off texts; nothing of those that fit."""
+    """Return what a tokenizer cuts off texts; nothing of those that fit."""
     limit = int(tokenizer.model_max_length)
-    cuts = []
-    for ids in tokenizer(list(texts), verbose=False).input_ids:
-        if len(ids) > limit:
-            # The last token that is read is the end of text, and so is the last of all.
-            lost = tokenizer.decode(ids[limit - 1 : -1])
-            # Some versions of transformers leave CLIP's sign for the end of a word in.
-            lost = " ".join(lost.replace("</w>", " ").split())
-            cuts.append(Cut(len(ids), limit, lost))
-    return cuts
+    # The last token that is read is the end of text, and so is the last of all.
+    return [
+        Cut(len(ids), limit, as_text(tokenizer, ids[limit - 1 : -1]))
+        for ids in tokenizer(list(texts), verbose=False).input_ids
+        if len(ids) > limit
+    ]
 
 
-def warn_of_cuts(cuts: Sequence[Cut], *, remedy: str, stacklevel: int = 2) -> None:
-    """One PromptCut for all cuts of a call; encoders that cut the same are named once."""
+def warn_of_cuts(cuts: Sequence[Cut], *, remedy: str) -> None:
+    """Warn once, with a PromptCut, of all cuts of a call; the same cut is named once."""
     if not cuts:
         return
     lines = [
@@ -58,14 +54,14 @@ def warn_of_cuts(cuts: Sequence[Cut], *, remedy: str, stacklevel: int = 2) -> No
         for cut in dict.fromkeys(cuts)
     ]
     message = "a prompt is too long for its text encoder: " + "; and ".join(lines)
-    warnings.warn(f"{message}. {remedy}", PromptCut, stacklevel=stacklevel + 1)
+    warnings.warn(f"{message}. {remedy}", PromptCut, stacklevel=3)
 
 
 @contextmanager
 def quiet_about_cuts(*modules: str) -> Iterator[None]:
-    """Keeps back the log lines about too long texts, of diffusers modules and of transformers.
+    """Keep back the log lines about too long texts, of diffusers modules and of transformers.
 
-    They come once per encoder and speak of what PromptCut has said.
+    They come once per encoder and repeat what a PromptCut warns of.
     """
     names = [*modules, "transformers.tokenization_utils_base"]
     loggers = [logging.getLogger(name) for name in names]
@@ -83,8 +79,8 @@ def _not_about_cuts(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(about)
 
 
-# How many tokens a window may leave empty to end with a sentence or a comma, as in the web UI.
-NEAR = 20
+MAX_EMPTY_TOKENS = 20
+"""Tokens that a window may leave empty to end with a sentence or a comma, as in the web UI."""
 
 
 class PromptCut(UserWarning):
@@ -110,7 +106,7 @@ class Word:
 
 
 def split_words(tokenizer: Any, section: Section, convert: Callable[[str], str]) -> list[Word]:
-    """The words of a section between two BREAKs.
+    """Split a section between two BREAKs into words.
 
     Their tokens, one after the other, are the tokens of each piece's text. What stands together
     without a space is one word ("(cat:1.3),"), and so are the vectors of a textual inversion.
@@ -121,13 +117,25 @@ def split_words(tokenizer: Any, section: Section, convert: Callable[[str], str])
         convert: spells out textual inversions that have several vectors ("<cat>" as
             "<cat> <cat>_1"), as a pipeline's `maybe_convert_prompt` does.
     """
+
+    def ids_of(text: str) -> list[int]:
+        # verbose: transformers would warn of a text that is too long for the model.
+        ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        return ids
+
+    added = tokenizer.added_tokens_encoder
+    # "<cat>_1", "<cat>_2" …: all but the first vector of textual inversions.
+    further_vectors = {
+        id_
+        for token, id_ in added.items()
+        if (name := re.fullmatch(r"(.+)_\d+", token)) and name[1] in added
+    }
     words: list[Word] = []
     before = " "
-    further_vectors = _further_vectors(tokenizer)
     for piece in section:
         text = convert(piece.text)
         joins = not (before[-1].isspace() or text[:1].isspace())
-        for spelled, ids in words_with_ids(text, partial(_ids, tokenizer)):
+        for spelled, ids in words_with_ids(text, ids_of):
             word = Word(spelled, tuple(Token(id_, piece.weight) for id_ in ids))
             if words and (joins or ids[0] in further_vectors):
                 word = Word(words[-1].text + spelled, words.pop().tokens + word.tokens)
@@ -138,15 +146,20 @@ def split_words(tokenizer: Any, section: Section, convert: Callable[[str], str])
 
 
 def cut_windows(words: Sequence[Word], room: int) -> list[Tokens]:
-    """Windows of at most `room` tokens each, in order; without words one empty window.
+    """Return windows of at most `room` tokens each, in order; without words one empty window.
 
     A window ends with the last word that fits, or up to 20 tokens before it, where a sentence ends;
     if none ends there, where a comma is. Only a word longer than a window is cut.
     """
-    left = [part for word in words for part in _parts(word, room)]
+    left = [
+        word if len(word.tokens) <= room else Word(word.text, word.tokens[start : start + room])
+        for word in words
+        for start in range(0, max(len(word.tokens), 1), room)
+    ]
     windows: list[Tokens] = []
     while left:
-        count = _fitting(left, room)
+        ends = accumulate(len(word.tokens) for word in left)
+        count = sum(1 for _ in takewhile(lambda end: end <= room, ends))
         if count < len(left):
             count = _natural_end(left[:count])
         windows.append(tokens_of(left[:count]))
@@ -155,12 +168,12 @@ def cut_windows(words: Sequence[Word], room: int) -> list[Tokens]:
 
 
 def tokens_of(words: Iterable[Word]) -> Tokens:
-    """The tokens of words, one after the other."""
+    """Return the tokens of words, one after the other."""
     return tuple(chain.from_iterable(word.tokens for word in words))
 
 
 def framed(tokenizer: Any, tokens: Tokens) -> Tokens:
-    """A window as an encoder reads it: start, tokens, end, and the tokenizer's own padding.
+    """Return a window as an encoder reads it: start, tokens, end, and the tokenizer's own padding.
 
     Padding is the end token in SD 1 and SDXL's first encoder, and "!" in SD 2 and SDXL's second:
     cross-attention reads it, so it must be what the encoder was trained with.
@@ -172,64 +185,22 @@ def framed(tokenizer: Any, tokens: Tokens) -> Tokens:
 
 
 def as_text(tokenizer: Any, ids: Sequence[int]) -> str:
-    """The text of ids, for people to read.
+    """Return the text of ids, for people to read.
 
     A copied CLIPTokenizer of transformers 5 leaves the marks of words' ends in what it decodes.
     """
     decoded: str = tokenizer.decode(ids)
-    return decoded.replace("</w>", " ").strip()
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    # verbose: transformers would warn of a text that is too long for the model; it is cut later.
-    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-    return ids
-
-
-def _further_vectors(tokenizer: Any) -> frozenset[int]:
-    """The ids of "<cat>_1", "<cat>_2" …: all but the first vector of textual inversions."""
-    return frozenset(
-        id_
-        for token, id_ in tokenizer.added_tokens_encoder.items()
-        if (name := re.fullmatch(r"(.+)_\d+", token)) and name[1] in tokenizer.added_tokens_encoder
-    )
-
-
-def _parts(word: Word, room: int) -> Iterator[Word]:
-    """The word, or if no window holds it pieces that fill windows."""
-    if len(word.tokens) <= room:
-        yield word
-        return
-    for start in range(0, len(word.tokens), room):
-        yield Word(word.text, word.tokens[start : start + room])
-
-
-def _fitting(words: Sequence[Word], room: int) -> int:
-    """How many of the first words a window holds."""
-    taken = 0
-    for count, word in enumerate(words):
-        taken += len(word.tokens)
-        if taken > room:
-            return count
-    return len(words)
+    return " ".join(decoded.replace("</w>", " ").split())
 
 
 def _natural_end(words: Sequence[Word]) -> int:
-    """How many words to keep so that a window of them ends where a sentence or a clause does."""
-    for ends in (_ends_sentence, _ends_clause):
-        moved = 0
+    """Return how many words to keep so that they end where a sentence does, or else a clause."""
+    for marks in (tuple(TERMINALS), (",", ";", ":")):
+        dropped = 0
         for count in range(len(words), 0, -1):
-            if ends(words[count - 1].text):
+            if words[count - 1].text.rstrip(CLOSERS).endswith(marks):
                 return count
-            moved += len(words[count - 1].tokens)
-            if moved > NEAR:
+            dropped += len(words[count - 1].tokens)
+            if dropped > MAX_EMPTY_TOKENS:
                 break
     return len(words)
-
-
-def _ends_sentence(text: str) -> bool:
-    return text.rstrip(CLOSERS).endswith(tuple(TERMINALS))
-
-
-def _ends_clause(text: str) -> bool:
-    return text.rstrip(CLOSERS).endswith((",", ";", ":"))
