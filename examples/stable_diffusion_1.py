@@ -43,10 +43,10 @@ prompt = (
 )
 
 
-def draw(name: str, **how: object) -> None:
-    """One picture, always from the same noise."""
+def draw(name: str, **prompts: object) -> None:
+    """Draw one picture, always from the same noise."""
     image = pipeline(
-        **how,
+        **prompts,
         width=settings.size,
         height=settings.size,
         num_inference_steps=settings.steps,

@@ -195,7 +195,7 @@ def test_known_sizes_are_those_of_the_weights() -> None:
         "stable-diffusion-xl-base-1.0": (2567.5, clip_l, 694.7, vae),
     }.items():
         expected = 4 * sum(parts) / 1000
-        assert abs(download_module._KNOWN_SIZES[name] - expected) < 0.06
+        assert abs(download_module._KNOWN_GIGABYTES[name] - expected) < 0.06
 
 
 def test_readable_sizes() -> None:

@@ -1,6 +1,6 @@
-"""Two pictures of one prompt side by side, over the prompt with what was cut from it."""
+"""Comparison of two pictures: side by side, over their prompt with what was cut from it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,17 +8,18 @@ from PIL import Image, ImageDraw
 
 from longclip.util.drawing import GREY, INK, PAPER, Colour, Font, drawable, font_for, wrapped
 
-Fate = Literal["both", "right", "none"]
+ReadBy = Literal["both", "right", "none"]
+"""Sides that read a word; the left one never reads more than the right one."""
 
 _FRAME: Colour = (226, 226, 222)
-# Words by who reads them: the ink, and what is behind it. Told apart by lightness, too.
-_INKS: dict[Fate, Colour] = {"both": INK, "right": (166, 58, 0), "none": (150, 152, 156)}
-_GROUNDS: dict[Fate, Colour] = {
+# Ink of words and the ground behind it. They differ in lightness, too, for the colour-blind.
+_INK_BY: dict[ReadBy, Colour] = {"both": INK, "right": (166, 58, 0), "none": (150, 152, 156)}
+_GROUND_BY: dict[ReadBy, Colour] = {
     "both": PAPER,
     "right": (255, 232, 208),
     "none": (238, 238, 236),
 }
-_LEAST_WIDTH = 448
+_MIN_PANEL_WIDTH = 448
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,11 @@ class Side:
     """One of the two pictures.
 
     Attributes:
-        title: whose it is.
+        title: the encoder that it was drawn with.
         image: the picture.
         tokens: tokens of the prompt, without begin and end.
         tokens_read: how many of them were read for it.
-        read_to: for each text of the prompt, up to which character it was read.
+        read_to: for each text of the prompt, the index up to which it was read.
     """
 
     title: str
@@ -41,7 +42,7 @@ class Side:
 
     @property
     def subtitle(self) -> str:
-        """How much of the prompt it shows."""
+        """The share of the prompt that was read for it, in words."""
         if self.tokens_read == self.tokens:
             return f"reads the whole prompt, {self.tokens} tokens"
         cut = self.tokens - self.tokens_read
@@ -49,17 +50,17 @@ class Side:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """Words that stand together and have the same fate; `spaced` if a space comes before."""
+class _Word:
+    """A word, or a part of one that other sides read than its rest; then it is not `spaced`."""
 
     text: str
-    fate: Fate
+    read_by: ReadBy
     spaced: bool
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """Sizes in pixels, for pictures of some width."""
+    """Fonts, and sizes in pixels."""
 
     margin: int
     title: Font
@@ -67,24 +68,36 @@ class _Scale:
     small: Font
     line: int
 
+    @classmethod
+    def of(cls, panel: int, texts: Sequence[str]) -> "_Scale":
+        """Return what suits pictures `panel` pixels wide, in fonts that can write `texts`."""
+        size = max(15, min(30, round(panel / 32)))
+        return cls(
+            margin=round(1.4 * size),
+            title=font_for(texts, round(1.35 * size)),
+            body=font_for(texts, size),
+            small=font_for(texts, round(0.85 * size)),
+            line=round(1.5 * size),
+        )
+
 
 def side_by_side(left: Side, right: Side, texts: Sequence[str], footer: str) -> Image.Image:
-    """The two pictures with their captions, and the prompt below.
+    """Draw two pictures with their captions, and the prompt below.
 
     Args:
         left: the picture of the encoder that reads less.
-        right: that of the encoder that reads more.
+        right: the picture of the encoder that reads more.
         texts: the prompt, in its parts between BREAKs.
-        footer: how both were made.
+        footer: the settings that both were made with.
 
     Returns:
         An RGB picture, a little wider than the two.
     """
-    panel = max(left.image.width, right.image.width, _LEAST_WIDTH)
-    scale = _scale(panel, [*texts, footer])
+    panel = max(left.image.width, right.image.width, _MIN_PANEL_WIDTH)
+    scale = _Scale.of(panel, [*texts, footer])
     width = 2 * panel + 3 * scale.margin
     inner = width - 2 * scale.margin
-    lines = _wrapped(_runs(texts, left.read_to, right.read_to), scale.body, inner)
+    lines = _wrapped(_words(texts, left.read_to, right.read_to), scale.body, inner)
     notes = wrapped(footer, scale.small, inner)
     top = scale.margin + 2 * scale.line + scale.line // 2
     below = top + max(left.image.height, right.image.height) + scale.margin
@@ -108,45 +121,36 @@ def side_by_side(left: Side, right: Side, texts: Sequence[str], footer: str) -> 
     return canvas.crop((0, 0, width, y + scale.margin // 2))
 
 
-def _scale(panel: int, texts: Sequence[str]) -> _Scale:
-    size = max(15, min(30, round(panel / 32)))
-    return _Scale(
-        margin=round(1.4 * size),
-        title=font_for(texts, round(1.35 * size)),
-        body=font_for(texts, size),
-        small=font_for(texts, round(0.85 * size)),
-        line=round(1.5 * size),
-    )
-
-
-def _runs(texts: Sequence[str], left: Sequence[int], right: Sequence[int]) -> list[_Run]:
-    runs = []
+def _words(texts: Sequence[str], left: Sequence[int], right: Sequence[int]) -> list[_Word]:
+    """Return the words of a prompt, cut where either side ends to read it."""
+    words = []
     for text, first, second in zip(texts, left, right, strict=True):
-        parts: tuple[tuple[str, Fate], ...] = (
+        parts: tuple[tuple[str, ReadBy], ...] = (
             (text[:first], "both"),
             (text[first : max(first, second)], "right"),
             (text[max(first, second) :], "none"),
         )
         spaced = True
-        for part, fate in parts:
+        for part, read_by in parts:
             for word in part.split():
                 starts = part[0].isspace() or word != part.split()[0] or spaced
-                runs.append(_Run(word, fate, starts))
+                words.append(_Word(word, read_by, starts))
                 spaced = True
             if part:
                 spaced = part[-1].isspace()
-    return runs
+    return words
 
 
-def _wrapped(runs: Sequence[_Run], font: Font, width: int) -> list[list[_Run]]:
-    lines: list[list[_Run]] = [[]]
+def _wrapped(words: Sequence[_Word], font: Font, width: int) -> list[list[_Word]]:
+    """Return lines of at most `width` pixels, if no word alone is longer."""
+    lines: list[list[_Word]] = [[]]
     used = 0.0
-    for run in runs:
-        length = font.getlength(drawable(f" {run.text}" if run.spaced else run.text, font))
-        if used + length > width and lines[-1] and run.spaced:
+    for word in words:
+        length = font.getlength(drawable(f" {word.text}" if word.spaced else word.text, font))
+        if used + length > width and lines[-1] and word.spaced:
             lines.append([])
             used = 0.0
-        lines[-1].append(run)
+        lines[-1].append(word)
         used += length
     return lines
 
@@ -163,7 +167,7 @@ def _draw_side(
     x, y = at
     draw.text((x, y), drawable(side.title, scale.title), font=scale.title, fill=INK)
     whole = side.tokens_read == side.tokens
-    ink = GREY if whole else _INKS["right"]
+    ink = GREY if whole else _INK_BY["right"]
     draw.text((x, y + scale.line * 1.1), side.subtitle, font=scale.body, fill=ink)
     inset = (panel - side.image.width) // 2
     if inset:
@@ -171,38 +175,33 @@ def _draw_side(
     canvas.paste(side.image.convert("RGB"), (x + inset, top))
 
 
-def _placed(line: Sequence[_Run], x: float, font: Font) -> Iterator[tuple[_Run, str, float, float]]:
-    """Each run with what is drawn of it, where that starts, and where it ends."""
-    for index, run in enumerate(line):
-        text = drawable(f" {run.text}" if run.spaced and index else run.text, font)
-        end = x + font.getlength(text)
-        yield run, text, x, end
-        x = end
-
-
 def _draw_line(
-    draw: ImageDraw.ImageDraw, line: Sequence[_Run], at: tuple[int, int], scale: _Scale
+    draw: ImageDraw.ImageDraw, line: Sequence[_Word], at: tuple[int, int], scale: _Scale
 ) -> None:
-    x, y = at
+    x, y = float(at[0]), at[1]
     space = scale.body.getlength(" ")
-    before: Fate = "both"
-    placed = list(_placed(line, x, scale.body))
-    for index, (run, _, start, end) in enumerate(placed):
-        # Between two marked words the ground goes on; before the first there is none.
-        inner = start + (space if run.spaced and index and before != run.fate else 0)
-        if run.fate != "both":
-            ground = (inner - 1, y - 1, end + 1, y + scale.line - 4)
-            draw.rectangle(ground, fill=_GROUNDS[run.fate])
-        before = run.fate
-    for run, text, start, _ in placed:
-        draw.text((start, y), text, font=scale.body, fill=_INKS[run.fate])
+    before: ReadBy = "both"
+    placed = []
+    # All grounds before all words: a letter may reach over the edge of its neighbour's ground.
+    for index, word in enumerate(line):
+        text = drawable(f" {word.text}" if word.spaced and index else word.text, scale.body)
+        end = x + scale.body.getlength(text)
+        placed.append((word, text, x))
+        if word.read_by != "both":
+            # Between two marked words the ground goes on; before the first there is none.
+            start = x + (space if word.spaced and index and before != word.read_by else 0)
+            ground = (start - 1, y - 1, end + 1, y + scale.line - 4)
+            draw.rectangle(ground, fill=_GROUND_BY[word.read_by])
+        before, x = word.read_by, end
+    for word, text, start in placed:
+        draw.text((start, y), text, font=scale.body, fill=_INK_BY[word.read_by])
 
 
 def _draw_legend(
     draw: ImageDraw.ImageDraw, left: Side, right: Side, at: tuple[int, int], scale: _Scale
 ) -> None:
     x, y = float(at[0]), at[1]
-    words: dict[Fate, str] = {"both": "read by both"}
+    words: dict[ReadBy, str] = {"both": "read by both"}
     if left.tokens_read < right.tokens_read:
         words["right"] = "cut off on the left, read on the right"
     if right.tokens_read < right.tokens:
@@ -210,9 +209,9 @@ def _draw_legend(
     if len(words) == 1:
         words["both"] = "both read the whole prompt"
     side = scale.line // 2
-    for fate, text in words.items():
+    for read_by, text in words.items():
         box = (x, y + side // 4, x + side, y + side // 4 + side)
-        draw.rectangle(box, fill=_INKS[fate] if fate == "both" else _GROUNDS[fate])
-        draw.rectangle(box, outline=_INKS[fate])
-        draw.text((x + 1.5 * side, y), text, font=scale.small, fill=_INKS[fate])
+        draw.rectangle(box, fill=_INK_BY[read_by] if read_by == "both" else _GROUND_BY[read_by])
+        draw.rectangle(box, outline=_INK_BY[read_by])
+        draw.text((x + 1.5 * side, y), text, font=scale.small, fill=_INK_BY[read_by])
         x += 1.5 * side + scale.small.getlength(text) + 2 * side

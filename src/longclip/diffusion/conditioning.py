@@ -112,8 +112,7 @@ def encode(
     slots = text_slots(pipeline)
     _check_call(pipeline, slots, weighting, overflow, clip_skip)
     sides = _texts(pipeline, prompt, prompt_2, negative_prompt, negative_prompt_2, guidance)
-    with quiet_about_cuts():
-        windows, cuts = _cut(pipeline, slots, sides, weights=weights, overflow=overflow)
+    windows, cuts = _cut(pipeline, slots, sides, weights=weights, overflow=overflow)
     warn_of_cuts(cuts, remedy=_REMEDY)
     with torch.no_grad(), lora_scaled(pipeline, slots, lora_scale):
         read = [
@@ -121,13 +120,11 @@ def encode(
             for side, skip in zip(windows, (clip_skip, None), strict=False)
         ]
     embeds, pooled = read[0]
-    negative: tuple[Tensor | None, Tensor | None] = (None, None)
-    if len(read) == 2:
-        negative = read[1]
-    elif guidance:
+    if guidance and len(read) == 1:
         assert pooled is not None
-        negative = torch.zeros_like(embeds), torch.zeros_like(pooled)
-    return Conditioning(embeds, negative[0], pooled, negative[1])
+        read.append((torch.zeros_like(embeds), torch.zeros_like(pooled)))
+    negative, negative_pooled = read[1] if guidance else (None, None)
+    return Conditioning(embeds, negative, pooled, negative_pooled)
 
 
 def _check_call(
@@ -220,14 +217,15 @@ def _cut(
         The windows, without start and end, and with "warn" what was cut off.
     """
     cuts: list[Cut] = []
-    found = [
-        [
-            [_windows(pipeline, slot, text, weights, overflow, cuts) for text in texts]
-            # As in diffusers, the only encoder of the refiner is given the first texts.
-            for slot, texts in zip(slots, side, strict=False)
+    with quiet_about_cuts():
+        found = [
+            [
+                [_windows(pipeline, slot, text, weights, overflow, cuts) for text in texts]
+                # As in diffusers, the only encoder of the refiner is given the first texts.
+                for slot, texts in zip(slots, side, strict=False)
+            ]
+            for side in sides
         ]
-        for side in sides
-    ]
     count = max(len(windows) for side in found for batch in side for windows in batch)
     empty: Tokens = ()
     filled = [

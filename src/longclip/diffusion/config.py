@@ -1,4 +1,4 @@
-"""What is drawn, by which model, and how. No torch here: the command line reads this."""
+"""Configuration of `generate`; without torch, since every start of the command line reads it."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GenerateConfig:
-    """What is drawn, by which model, and how."""
+    """Prompt, models and settings of pictures to make."""
 
     prompt: Text = option("What is to be seen; for the command `-` reads it from standard input.")
     model: str = option("A diffusers pipeline: a directory, or owner/model on the hub.")

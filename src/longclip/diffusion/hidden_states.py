@@ -107,7 +107,14 @@ def _read(
     """Return the layer [B, T, D] that the pipeline's family takes, and the pooled vector [B, P]."""
     encoder = getattr(pipeline, slot.name)
     ids = torch.tensor([[token.id for token in row] for row in windows])
-    ids = ids.to(_input_device(pipeline, encoder))
+    try:
+        from diffusers.utils.torch_utils import get_module_execution_device
+
+        # Under offloading not the device on which the encoder's weights wait.
+        device = get_module_execution_device(encoder)
+    except ImportError:  # older diffusers know one device for all of a pipeline
+        device = pipeline._execution_device
+    ids = ids.to(device)
     xl = is_xl(pipeline)
     if not xl and clip_skip is None:
         return encoder(ids)[0], None
@@ -119,16 +126,6 @@ def _read(
     # In transformers 4 the tower is one module further in.
     tower = getattr(encoder, "text_model", encoder)
     return tower.final_layer_norm(output.hidden_states[-1 - clip_skip]), None
-
-
-def _input_device(pipeline: Any, encoder: Any) -> torch.device:
-    """Return the device of an encoder's input: under offloading not that of its waiting weights."""
-    try:
-        from diffusers.utils.torch_utils import get_module_execution_device
-    except ImportError:  # older diffusers know one device for all of a pipeline
-        device: torch.device = pipeline._execution_device
-        return device
-    return get_module_execution_device(encoder)
 
 
 def _weighted(

@@ -64,9 +64,8 @@ def apply(
     Args:
         pipeline: Stable Diffusion 1.x or 2.x, SDXL base or refiner; also image to image,
             inpainting, ControlNet and others that encode prompts in the same way.
-        text_encoder: a Long-CLIP for the first encoder, given or named as for `longclip.load`
-            (file, directory, hub id); None stretches the pipeline's own. A CLIP of 77 tokens is
-            stretched.
+        text_encoder: a Long-CLIP for the first encoder, given or named as for `longclip.load`;
+            None stretches the pipeline's own. A CLIP of 77 tokens is stretched.
         text_encoder_2: the same for SDXL's second encoder, the refiner's only one.
         context_length: tokens per prompt, begin and end included; by default as many as the given
             Long-CLIPs have, or else 248.

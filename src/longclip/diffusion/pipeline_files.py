@@ -1,4 +1,4 @@
-"""Files of a pipeline's repository: which are needed, which are missing, and fetching them.
+"""Files of a pipeline's repository: choice of those needed, list of those missing, download.
 
 A repository often holds the same weights five times over (float32, float16, pickled, for ONNX, for
 Flax). One set is chosen here rather than by diffusers, because what is announced before a download
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from longclip.checkpoints import hub
+from longclip.checkpoints.formats.json import read_json
 from longclip.errors import CheckpointError, MissingWeightsError, UsageError
 
 INDEX = "model_index.json"
@@ -29,12 +30,12 @@ _SHARD_INDEX = re.compile(r"\w+\.safetensors\.index(?P<half>\.fp16)?\.json")
 
 @dataclass(frozen=True)
 class Choice:
-    """What a pipeline is loaded from.
+    """Files that a pipeline is loaded from.
 
     Attributes:
         files: paths in the repository.
-        variant: "fp16" where files of that name are among them, as diffusers wants to be told.
-        pickled: folders whose weights there are only as pickles.
+        variant: "fp16" where files of that name are among them; diffusers looks for no others then.
+        pickled: folders whose weights exist only as pickles.
         missing: folders without files or weights.
     """
 
@@ -45,7 +46,7 @@ class Choice:
 
 
 def choose(files: Iterable[str], index: Mapping[str, Any], *, half: bool) -> Choice:
-    """The files to load a pipeline from, out of all files of its repository.
+    """Choose the files to load a pipeline from, out of all files of its repository.
 
     Args:
         files: paths in the repository.
@@ -60,7 +61,13 @@ def choose(files: Iterable[str], index: Mapping[str, Any], *, half: bool) -> Cho
     chosen, variant = [INDEX], None
     pickled: list[str] = []
     missing: list[str] = []
-    for folder in components(index):
+    # What begins with "_" tells of the pipeline itself; a component that is switched off is null.
+    folders = [
+        name
+        for name, value in index.items()
+        if not name.startswith("_") and isinstance(value, list) and value[0] is not None
+    ]
+    for folder in folders:
         names = inside[folder]
         weights = _weights(names, half=half)
         is_model = "config.json" in names
@@ -76,10 +83,10 @@ def choose(files: Iterable[str], index: Mapping[str, Any], *, half: bool) -> Cho
 
 
 def choose_local(directory: Path, *, half: bool) -> Choice:
-    """The same for a directory.
+    """Choose the files to load a pipeline from in its directory.
 
     Raises:
-        ValueError: if it is not a pipeline's.
+        UsageError: if it is not a pipeline's.
     """
     path = directory / INDEX
     try:
@@ -95,39 +102,23 @@ def choose_local(directory: Path, *, half: bool) -> Choice:
     return choose(files, index, half=half)
 
 
-def components(index: Mapping[str, Any]) -> list[str]:
-    """The folders that a pipeline is made of."""
-    return [
-        name
-        for name, value in index.items()
-        if not name.startswith("_") and isinstance(value, list) and value[0] is not None
-    ]
-
-
 def _weights(names: list[str], *, half: bool) -> list[str]:
-    """One complete set of weights, with its index where it is in shards; empty if there is none."""
-    sets: dict[bool, list[str]] = {True: [], False: []}
-    for name in names:
-        match = _WEIGHTS.fullmatch(name)
-        if match:
-            sets[match["half"] is not None].append(name)
+    """Return one complete set of weights, with its index where it is in shards, or nothing."""
+    weights = [match for name in names if (match := _WEIGHTS.fullmatch(name))]
+    indices = [match for name in names if (match := _SHARD_INDEX.fullmatch(name))]
     for is_half in (half, not half):
-        found = sets[is_half]
-        if found and _all_shards(found):
-            indices = [match for name in names if (match := _SHARD_INDEX.fullmatch(name))]
-            of_set = [match[0] for match in indices if (match["half"] is not None) == is_half]
-            return [*found, *of_set]
+        found = [match for match in weights if (match["half"] is not None) == is_half]
+        shards = [match["shards"] for match in found]
+        # One file, or as many as each shard's name says there are.
+        if found and (None in shards or len(found) == int(shards[0])):
+            of_set = [match for match in indices if (match["half"] is not None) == is_half]
+            return [match[0] for match in (*found, *of_set)]
     return []
-
-
-def _all_shards(names: list[str]) -> bool:
-    counts = [match["shards"] for name in names if (match := _WEIGHTS.fullmatch(name))]
-    return None in counts or len(names) == int(counts[0] or 0)
 
 
 # Gigabytes in float32, computed from the numbers of weights; half of it in float16. By the last
 # part of the name, since the same files lie under several owners.
-_KNOWN_SIZES = {
+_KNOWN_GIGABYTES = {
     "stable-diffusion-v1-4": 5.5,
     "stable-diffusion-v1-5": 5.5,
     "stable-diffusion-2-base": 5.2,
@@ -143,7 +134,7 @@ class Download:
     """Files of one repository that are not on this machine.
 
     Attributes:
-        name: what was asked for: owner/model, or a folder of it.
+        name: owner/model, or a folder of it.
         files: paths in the repository.
         size: bytes, or None where the hub does not say.
     """
@@ -158,7 +149,7 @@ class Download:
 
 
 def readable_size(size: float) -> str:
-    """Bytes as people write them."""
+    """Write a number of bytes for people to read."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= scale:
             return f"{size / scale:.1f} {unit}"
@@ -175,7 +166,7 @@ def require_here(
 ) -> None:
     """Make sure that everything can be loaded without a network.
 
-    What is complete in the hub's cache is taken as it is; the hub is not asked.
+    A model that is complete in the hub's cache is taken as it is; the hub is not asked.
 
     Args:
         pipelines: directories or hub ids of diffusers pipelines.
@@ -187,7 +178,7 @@ def require_here(
     Raises:
         MissingWeightsError: if something is missing and `download` is false; nothing was fetched
             then but a pipeline's index.
-        ValueError: if there is no such model, or its weights are pickled ones.
+        LongCLIPError: if there is no such model, or its weights are pickled ones.
     """
     needed = [d for name in pipelines if (d := _pipeline_download(name, half, revision))]
     needed += [d for name in encoders if (d := _encoder_download(name))]
@@ -205,7 +196,7 @@ def require_here(
 
 
 def pipeline_directory(name: str, revision: str | None = None) -> Path:
-    """Where a pipeline lies on this machine, after `require_here`."""
+    """Return the directory of a pipeline on this machine, after `require_here`."""
     path = Path(name)
     cached = None if path.is_dir() else _cached(name, revision)
     return cached or path
@@ -215,7 +206,7 @@ def fetch_files(repository: str, files: Sequence[str], revision: str | None = No
     """Fetch files of a repository into the hub's cache.
 
     Raises:
-        ValueError: if they cannot be had.
+        UsageError: if they cannot be had.
     """
     from huggingface_hub import hf_hub_download
 
@@ -226,7 +217,7 @@ def fetch_files(repository: str, files: Sequence[str], revision: str | None = No
 
 @contextmanager
 def answers_or_missing(repository: str, revision: str | None = None) -> Iterator[None]:
-    """`checkpoints.hub.hub_answers`, which says how large it is what could not be fetched.
+    """Turn what the hub's library raises into errors that say how large the missing files are.
 
     Raises:
         CheckpointError: where the hub knows no such model or revision, or asks for consent.
@@ -236,24 +227,23 @@ def answers_or_missing(repository: str, revision: str | None = None) -> Iterator
         with hub.hub_answers(repository, revision):
             yield
     except hub.HubUnreachable as error:
-        raise _unreachable(repository, error) from None
-
-
-def _unreachable(repository: str, error: hub.HubUnreachable) -> MissingWeightsError:
-    size = _KNOWN_SIZES.get(repository.rpartition("/")[2].lower())
-    about = (
-        f"it is about {size:.1f} GB in float32 and {size / 2:.1f} GB in float16"
-        if size
-        else "its size is unknown"
-    )
-    return MissingWeightsError(
-        f"{repository} is not on this machine and the hub cannot be reached ({error}); {about}. "
-        f"Try again with --download where there is a network, or fetch it elsewhere (hf download "
-        f"{repository}) and name the directory; HF_ENDPOINT sets a mirror"
-    )
+        size = _KNOWN_GIGABYTES.get(repository.rpartition("/")[2].lower())
+        about = (
+            f"it is about {size:.1f} GB in float32 and {size / 2:.1f} GB in float16"
+            if size
+            else "its size is unknown"
+        )
+        raise MissingWeightsError(
+            f"{repository} is not on this machine and the hub cannot be reached ({error}); "
+            f"{about}. Try again with --download where there is a network, or fetch it elsewhere "
+            f"(hf download {repository}) and name the directory; HF_ENDPOINT sets a mirror"
+        ) from None
 
 
 def _pipeline_download(name: str, half: bool, revision: str | None) -> Download | None:
+    """Return the files of a pipeline that are not on this machine; None if it is complete."""
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+
     path = Path(name)
     if path.is_dir():
         _check(name, choose_local(path, half=half))
@@ -267,19 +257,12 @@ def _pipeline_download(name: str, half: bool, revision: str | None) -> Download 
         found = choose_local(cached, half=half)
         if not found.missing and not found.pickled:
             return None
-    return _asked(name, half, revision)
-
-
-def _asked(name: str, half: bool, revision: str | None) -> Download:
-    """What the hub has of a pipeline and this machine has not."""
-    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
-
     with answers_or_missing(name, revision):
         info = HfApi().model_info(name, revision=revision, files_metadata=True)
         sizes = {file.rfilename: file.size for file in info.siblings or ()}
         if INDEX not in sizes:
             raise CheckpointError(f"{name} is not a diffusers pipeline: it has no {INDEX}")
-        index = json.loads(Path(hf_hub_download(name, INDEX, revision=revision)).read_text("utf-8"))
+        index = read_json(Path(hf_hub_download(name, INDEX, revision=revision)))
     found = choose(sizes, index, half=half)
     _check(name, found)
     # One that is in the cache is a path; one that is known not to exist is an object, not a path.
@@ -292,7 +275,7 @@ def _asked(name: str, half: bool, revision: str | None) -> Download:
 
 
 def _encoder_download(name: str) -> Download | None:
-    """What is lacking of a model for `longclip.load`."""
+    """Return the files that `longclip.load` lacks of a model; None if it lacks none."""
     from huggingface_hub import HfApi, snapshot_download
 
     if Path(name).exists() or not hub.is_hub_id(name):
@@ -316,7 +299,7 @@ def _encoder_download(name: str) -> Download | None:
 
 
 def _cached(name: str, revision: str | None) -> Path | None:
-    """The snapshot of a pipeline in the hub's cache, whole or not."""
+    """Return the snapshot of a pipeline in the hub's cache, be it complete or not."""
     from huggingface_hub import try_to_load_from_cache
 
     index = try_to_load_from_cache(name, INDEX, revision=revision)
@@ -324,6 +307,7 @@ def _cached(name: str, revision: str | None) -> Path | None:
 
 
 def _check(name: str, found: Choice) -> None:
+    """Refuse a pipeline whose weights are pickled or missing."""
     if found.pickled:
         raise UsageError(
             f"{name} has the weights of {', '.join(found.pickled)} only as pickles, which are "
@@ -334,6 +318,7 @@ def _check(name: str, found: Choice) -> None:
         raise UsageError(f"{name} is incomplete: no files or weights in {', '.join(found.missing)}")
 
 
-def _total(sizes: Iterator[int | None]) -> int | None:
+def _total(sizes: Iterable[int | None]) -> int | None:
+    """Return the sum of sizes; None where the hub does not know one."""
     known = list(sizes)
     return None if None in known else sum(size or 0 for size in known)

@@ -1,4 +1,4 @@
-"""A prompt's tokens and sentences for people: colours on a terminal, marks in plain text."""
+"""Printer of a prompt's tokens and sentences: colours on a terminal, marks in plain text."""
 
 from collections.abc import Sequence
 
@@ -8,33 +8,40 @@ from rich.text import Text
 
 from longclip.diffusion.prompt_view import PromptView, Window, limits_of
 from longclip.diffusion.text_readers import TextReader
+from longclip.spec import SPECIAL_TOKENS
 from longclip.util.terminal import print_line
 
-# What lies behind the first cut, behind the second, and so on.
+# Before the first cut, behind it, behind the second, and so on.
 _STYLES = ("", "yellow", "red", "bright_black")
 _WORDS = {"whole": "read", "part": "in part", "not": "cut"}
 
 
-def print_prompt(view: PromptView, title: str, console: Console, *, weights: bool) -> None:
-    """Print everything about one prompt.
+def print_views(
+    views: Sequence[tuple[str, PromptView]], console: Console, *, weights: bool
+) -> None:
+    """Print everything about one prompt, or about several with a title in front of each.
 
     Args:
-        view: what to print.
-        title: put in front, where there are several.
-        console: where; without a terminal, in plain text.
-        weights: whether weights were read in it.
+        views: titles and prompts.
+        console: to print on; without a terminal, in plain text.
+        weights: whether weights were read in them.
     """
-    for names, reader, windows in _grouped(view):
-        for number, window in enumerate(windows, 1):
-            of = f", window {number} of {len(windows)}" if len(windows) > 1 else ""
-            heading = _heading(f"{title}{names}{of}", reader, window)
-            print_line(console, Text(heading, style="bold"))
-            print_line(console, _token_line(window))
-            _print_sentences(window, console)
-    _print_syntax(view, console, weights=weights)
+    for title, view in views:
+        for names, reader, windows in _grouped(view):
+            for number, window in enumerate(windows, 1):
+                of = f", window {number} of {len(windows)}" if len(windows) > 1 else ""
+                heading = f"{title}: {names}{of}" if len(views) > 1 else f"{names}{of}"
+                own, count = reader.context_length, window.count
+                end = f", so the last {count - own} are cut off" if count > own else ""
+                line = f"{heading}: {count} tokens, begin and end included; reads {own}{end}"
+                print_line(console, Text(line, style="bold"))
+                print_line(console, _token_line(window))
+                _print_sentences(window, console)
+        _print_syntax(view, console, weights=weights)
 
 
 def _print_syntax(view: PromptView, console: Console, *, weights: bool) -> None:
+    """Print the weights and BREAKs of a prompt that has some, and when they are read."""
     if not view.has_syntax:
         return
     if not weights:
@@ -57,7 +64,7 @@ def _print_syntax(view: PromptView, console: Console, *, weights: bool) -> None:
 
 
 def _grouped(view: PromptView) -> list[tuple[str, TextReader, tuple[Window, ...]]]:
-    """Encoders that read the same are shown once."""
+    """Return the windows of a prompt, once for all encoders that read the same."""
     groups: list[tuple[list[str], TextReader, tuple[Window, ...]]] = []
     for reader, windows in view.encoders:
         for names, other, same in groups:
@@ -70,20 +77,13 @@ def _grouped(view: PromptView) -> list[tuple[str, TextReader, tuple[Window, ...]
     return [(" and ".join(names), reader, windows) for names, reader, windows in groups]
 
 
-def _heading(name: str, reader: TextReader, window: Window) -> str:
-    own = reader.context_length
-    lost = max(0, window.count - own)
-    end = f"reads {own}, so the last {lost} are cut off" if lost else f"reads {own}"
-    return f"{name}: {window.count} tokens, begin and end included; {end}"
-
-
 def _token_line(window: Window) -> Text:
-    """All tokens; "·" joins those of one word, and bars stand where a cut is."""
+    """Return all tokens; "·" joins those of one word, and bars stand where a cut is."""
     line = Text("  ")
-    cuts = [limit - 2 for limit in limits_of(window.reader) if window.count > limit]
+    cuts = [limit - SPECIAL_TOKENS for limit in limits_of(window.reader) if window.count > limit]
     for place, piece in enumerate(window.pieces):
         if place in cuts:
-            limit = place + 2
+            limit = place + SPECIAL_TOKENS
             line.append(f"|{limit} end here|", style="bold reverse")
             line.append(" ")
         style = _STYLES[min(sum(place >= cut for cut in cuts), len(_STYLES) - 1)]
@@ -94,6 +94,7 @@ def _token_line(window: Window) -> Text:
 
 
 def _print_sentences(window: Window, console: Console) -> None:
+    """Print a table of sentences: their tokens, and which encoders read them."""
     limits = limits_of(window.reader)
     sentences = window.sentences()
     if not sentences:
@@ -115,11 +116,3 @@ def _print_sentences(window: Window, console: Console) -> None:
             style=style,
         )
     console.print(table)
-
-
-def print_views(
-    views: Sequence[tuple[str, PromptView]], console: Console, *, weights: bool
-) -> None:
-    """Print one prompt or several."""
-    for title, view in views:
-        print_prompt(view, f"{title}: " if len(views) > 1 else "", console, weights=weights)

@@ -13,7 +13,6 @@ from longclip.spec import STOCK_CONTEXT
 from longclip.text.tokenizer import clip_tokenizer
 from longclip.util.libraries import require_libraries
 
-_INDEX = "model_index.json"
 _FOLDERS = ("tokenizer", "tokenizer_2")
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 
@@ -97,14 +96,14 @@ def open_readers(model: str | None = None, revision: str | None = None) -> list[
         return [clip_reader()]
     # These import torch, which CLIP's own tokenizer does without.
     from longclip.checkpoints.hub import is_hub_id
-    from longclip.diffusion.pipeline_files import answers_or_missing, fetch_files
+    from longclip.diffusion.pipeline_files import INDEX, answers_or_missing, fetch_files
 
     path = Path(model)
-    if path.is_dir() and (path / _INDEX).is_file():
+    if path.is_dir() and (path / INDEX).is_file():
         return _directory_readers(path)
     if path.exists() or not is_hub_id(model):
         return [clip_reader(_context_length(model), model)]
-    directory = _fetched(model, _INDEX, revision)
+    directory = _fetched(model, INDEX, revision)
     if directory is None:
         return [clip_reader(_hub_context_length(model, revision), model)]
     if not any((directory / name).is_dir() for name in _FOLDERS):
@@ -137,16 +136,17 @@ def _clip_pieces(ids: list[int]) -> list[str]:
 def _directory_readers(path: Path) -> list[TextReader]:
     """Open the tokenizers of a pipeline's directory, which its index names."""
     from longclip.diffusion.pipeline import quiet_libraries
+    from longclip.diffusion.pipeline_files import INDEX
 
     require_libraries("diffusion")
     with quiet_libraries():
         from transformers import CLIPTokenizer
 
     try:
-        index = json.loads((path / _INDEX).read_text(encoding="utf-8"))
+        index = json.loads((path / INDEX).read_text(encoding="utf-8"))
         kinds = {name: index[name][1] for name in _FOLDERS if name in index}
     except (ValueError, TypeError, IndexError, KeyError) as error:
-        raise UsageError(f"{path / _INDEX} is not a pipeline's: {error}") from None
+        raise UsageError(f"{path / INDEX} is not a pipeline's: {error}") from None
     found = [name for name, kind in kinds.items() if str(kind).startswith("CLIPTokenizer")]
     if not found:
         raise UsageError(f"{path} has no CLIP tokenizer; its prompts are read by something else")
@@ -169,16 +169,17 @@ def _hub_context_length(model: str, revision: str | None) -> int:
 
     A checkpoint without a configuration must lie on this machine, since its weights have to tell.
     """
+    from longclip.checkpoints.formats.json import read_json
+    from longclip.diffusion.pipeline_files import require_here
+
     owner, name, *folder = model.split("/")
     directory = _fetched(f"{owner}/{name}", "/".join([*folder, "config.json"]), revision)
     if directory is not None:
         file = Path(directory, *folder, "config.json")
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = read_json(file)
         text = config.get("text_config") or config
         if "max_position_embeddings" in text:
             return int(text["max_position_embeddings"])
-    from longclip.diffusion.pipeline_files import require_here
-
     require_here(encoders=[model], revision=revision)
     return _context_length(model)
 
