@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from longclip.checkpoints import hub
-from longclip.checkpoints.formats.json import read_json
+from longclip.checkpoints.config import read_json
 from longclip.errors import CheckpointError, MissingWeightsError, UsageError
 
 INDEX = "model_index.json"

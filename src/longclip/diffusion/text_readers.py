@@ -169,7 +169,7 @@ def _hub_context_length(model: str, revision: str | None) -> int:
 
     A checkpoint without a configuration must lie on this machine, since its weights have to tell.
     """
-    from longclip.checkpoints.formats.json import read_json
+    from longclip.checkpoints.config import read_json
     from longclip.diffusion.pipeline_files import require_here
 
     owner, name, *folder = model.split("/")
