@@ -33,7 +33,7 @@ from tests.helpers.image_folders import MODEL, jpeg_bytes, photos, run_index
 
 
 class Storage(MemoryFileSystem):
-    """Remembers listings as storages do, counts what is asked, and fails when it is told to."""
+    """Remembers listings as storages do, counts what is asked, and fails when it is set to."""
 
     protocol = "bucket"
     cachable = False
@@ -178,7 +178,7 @@ def test_a_part_that_cannot_be_listed(files: Storage, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("mtime", "expected"),
     [
         (7, 7 * 10**9),
         (datetime(2001, 9, 9, 1, 46, 40), 10**18),
@@ -189,8 +189,8 @@ def test_a_part_that_cannot_be_listed(files: Storage, monkeypatch: pytest.Monkey
         (-1, 0),
     ],
 )
-def test_times_that_storage_tells(told: object, expected: int, files: Storage) -> None:
-    files.info = lambda path: {"size": 3, "mtime": told}  # type: ignore
+def test_times_of_storage(mtime: object, expected: int, files: Storage) -> None:
+    files.info = lambda path: {"size": 3, "mtime": mtime}  # type: ignore
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fsspec.core, "url_to_fs", lambda url: (files, url))
         assert file_info("s3://b/x.tar").mtime_ns == expected
@@ -285,16 +285,16 @@ def test_each_fault_of_storage_is_told(files: Storage, tmp_path: Path) -> None:
     put(files, {"p/a.jpg": jpeg_bytes(1), "x.tar": tar_bytes({"a.jpg": 1}), "y.parquet": b"PAR1"})
     [item] = open_image_source("bucket://p").list().items
     Storage.failure = StorageError("Unable to locate credentials.\nAnd more")
-    told = "Unable to locate credentials; check the address, and the keys and endpoint"
+    message = "Unable to locate credentials; check the address, and the keys and endpoint"
     for place in ("bucket://p", "bucket://p/*.jpg", "bucket://x.tar", "bucket://y.parquet"):
-        with pytest.raises(SearchError, match=told) as error:
+        with pytest.raises(SearchError, match=message) as error:
             open_image_source(place).list()
         assert str(error.value).startswith(f"{place} cannot be ")
-        with pytest.raises(SearchError, match=told):
+        with pytest.raises(SearchError, match=message):
             run_index(place, db=tmp_path / "db")
-    with pytest.raises(OSError, match=told):
+    with pytest.raises(OSError, match=message):
         open_image_source("bucket://p").read(item)
-    with pytest.raises(OSError, match=told):
+    with pytest.raises(OSError, match=message):
         read_original("bucket://p/a.jpg")
     Storage.failure = None
     with pytest.raises(FileNotFoundError, match=r"there is no such file.*bucket://p/none.jpg"):
@@ -314,7 +314,7 @@ _REFUSED = (
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("raised", "expected"),
     [
         (_REFUSED, "nothing answers at http://host:9000; check the endpoint in the environment."),
         (_REFUSED.replace("Connect", "Timeout"), "nothing answers at http://host:9000; check"),
@@ -328,8 +328,8 @@ _REFUSED = (
         ("No field named 'kind: Connect'.", "No field named 'kind: Connect'."),
     ],
 )
-def test_what_lance_says_of_storage(said: str, told: str) -> None:
-    assert told in reason(ValueError(said))
+def test_errors_of_storage_through_lance(raised: str, expected: str) -> None:
+    assert expected in reason(ValueError(raised))
 
 
 def test_a_storage_that_lance_does_not_know() -> None:

@@ -89,7 +89,7 @@ def test_images_among_texts(client: "openai.OpenAI", nano: CLIP, expected: np.nd
 
 
 @pytest.mark.parametrize(
-    ("request_", "says", "param"),
+    ("request_", "message", "param"),
     [
         ({"input": ""}, "empty text", "input"),
         ({"input": []}, "input", None),
@@ -111,11 +111,11 @@ def test_images_among_texts(client: "openai.OpenAI", nano: CLIP, expected: np.nd
     ],
 )
 def test_what_cannot_be_embedded(
-    client: "openai.OpenAI", request_: dict[str, object], says: str, param: str | None
+    client: "openai.OpenAI", request_: dict[str, object], message: str, param: str | None
 ) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.embeddings.create(model="nano", **request_)  # type: ignore[arg-type]
-    assert says in caught.value.message
+    assert message in caught.value.message
     assert caught.value.type == "invalid_request_error"
     if param:
         assert caught.value.param == param

@@ -1,4 +1,4 @@
-"""The page's three files, and the one response that is made of them."""
+"""The files of the page, and the one response that is made of them."""
 
 import re
 from importlib import resources
@@ -12,17 +12,23 @@ from longclip.search.service import request_limits, search_api
 from longclip.search.service.server import render_page
 
 FILES = resources.files("longclip.search.service") / "page"
-HTML, STYLE, SCRIPT = (
-    (FILES / name).read_text(encoding="utf-8") for name in ("index.html", "page.css", "page.js")
-)
+HTML, STYLE = ((FILES / name).read_text(encoding="utf-8") for name in ("index.html", "page.css"))
+SCRIPTS = [
+    (FILES / name).read_text(encoding="utf-8") for name in re.findall(r'src="(\w+\.js)"', HTML)
+]
+SCRIPT = "".join(SCRIPTS)
 
 
-def test_one_response_holds_the_three_files_and_refers_to_none() -> None:
+def test_one_response_holds_all_files_and_refers_to_none() -> None:
     joined = render_page("N0nce")
     assert f'<style nonce="N0nce">\n{STYLE}</style>' in joined
-    assert f'<script nonce="N0nce">\n{SCRIPT}</script>' in joined
+    for script in SCRIPTS:
+        assert f'<script nonce="N0nce">\n{script}</script>' in joined
     assert not re.findall(r'rel="stylesheet"|src="\w|\{\{nonce', joined)
     assert len(joined) < len(HTML + STYLE + SCRIPT) + 100
+    assert {file.name for file in FILES.iterdir() if file.name.endswith(".js")} == set(
+        re.findall(r'src="(\w+\.js)"', HTML)
+    )
 
 
 def test_nothing_in_style_or_script_ends_its_element_early() -> None:
@@ -36,6 +42,17 @@ def test_every_element_that_the_script_asks_for_is_in_the_markup() -> None:
     asked = set(re.findall(r'byId\("([\w-]+)"', SCRIPT))
     assert len(asked) > 20
     assert asked <= set(ids)
+
+
+def test_every_name_of_the_scripts_and_every_class_of_the_style_is_used() -> None:
+    names = re.findall(r"^(?:async )?(?:function|const|let|class) (\w+)", SCRIPT, re.MULTILINE)
+    assert len(names) == len(set(names)), "the scripts share their names"
+    code = re.sub(r"//.*", "", re.sub(r"/\*.*?\*/", "", SCRIPT, flags=re.DOTALL))
+    assert [name for name in names if len(re.findall(rf"\b{name}\b", code)) < 2] == []
+    selectors = re.findall(r"^\s*([^@/{}\n]+)\{", STYLE, re.MULTILINE)
+    classes = set(re.findall(r"\.([a-z][\w-]*)", " ".join(selectors)))
+    assert len(classes) > 40
+    assert [name for name in classes if not re.search(rf'["\s`]{name}["\s`:]', HTML + SCRIPT)] == []
 
 
 def fields(type_name: str) -> set[str]:

@@ -102,9 +102,9 @@ def test_a_filter_that_cannot_be_read_is_shown_as_it_was_written(
     client: httpx2.Client, more: dict[str, str]
 ) -> None:
     request = {"text": "a", "where": "colour = 3", **more}
-    said = client.post("/v1/search", json=request).json()["error"]["message"]
-    assert said.startswith("the filter 'colour = 3' cannot be read: ")
-    assert "starts_with" not in said
+    message = client.post("/v1/search", json=request).json()["error"]["message"]
+    assert message.startswith("the filter 'colour = 3' cannot be read: ")
+    assert "starts_with" not in message
 
 
 def test_more_like_one_and_filters(client: httpx2.Client, store: Store) -> None:
@@ -121,7 +121,7 @@ def test_more_like_one_and_filters(client: httpx2.Client, store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_", "says"),
+    ("request_", "message"),
     [
         ({}, "nothing to search for"),
         ({"text": "  "}, "nothing to search for"),
@@ -153,11 +153,11 @@ def test_more_like_one_and_filters(client: httpx2.Client, store: Store) -> None:
     ],
 )
 def test_what_cannot_be_answered_is_400_and_says_why(
-    client: httpx2.Client, request_: dict[str, object], says: str
+    client: httpx2.Client, request_: dict[str, object], message: str
 ) -> None:
     answer = client.post("/v1/search", json=request_)
     assert answer.status_code == 400
-    assert says in answer.json()["error"]["message"]
+    assert message in answer.json()["error"]["message"]
     assert len(answer.content) < 1000
 
 
@@ -169,10 +169,10 @@ def test_what_is_no_request_is_400(client: httpx2.Client, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "says"), [(9000, "more than the 50,000,000 allowed"), (60_000, "too large")]
+    ("side", "message"), [(9000, "more than the 50,000,000 allowed"), (60_000, "too large")]
 )
 def test_a_bomb_is_refused_before_it_is_decoded(
-    client: httpx2.Client, side: int, says: str
+    client: httpx2.Client, side: int, message: str
 ) -> None:
     def chunk(kind: bytes, data: bytes) -> bytes:
         checked = kind + data
@@ -183,7 +183,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(
     url = "data:image/png;base64," + base64.b64encode(bomb).decode()
     answer = client.post("/v1/search", json={"image": url})
     assert answer.status_code == 400
-    assert says in answer.text
+    assert message in answer.text
 
 
 def test_tokens(client: httpx2.Client) -> None:
@@ -279,8 +279,8 @@ def test_a_database_made_anew_with_another_model_is_not_searched(
         until(lambda: client.get("/ready").status_code != 200)
         answer = client.get("/ready")
         assert answer.status_code == 503
-        said = answer.json()["error"]["message"]
-        assert "indexed again with another model, other;" in said
+        message = answer.json()["error"]["message"]
+        assert "indexed again with another model, other;" in message
         assert str(tmp_path) not in answer.text, "anybody may ask this"
         refused = client.post("/v1/search", json={"text": "a boat"})
         assert refused.status_code == 503

@@ -42,7 +42,7 @@ MEANINGS: dict[Verdict, str] = {
     "open": "unclear",
     "no": "does not fit",
 }
-"""Verdicts in words; `service/page/page.js` has the same."""
+"""Verdicts in words; `service/page/common.js` has the same."""
 
 
 def verdict(z: float) -> Verdict:

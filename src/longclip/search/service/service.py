@@ -94,8 +94,10 @@ class Service:
 
     def check_ready(self) -> None:
         """Raise RequestError where searches cannot be answered."""
-        is_on = self.batcher.alive
-        if trouble := self._trouble if is_on else "the service is starting or shutting down":
+        trouble = self._trouble
+        if not self.batcher.alive:
+            trouble = "the service is starting or shutting down"
+        if trouble:
             raise RequestError(503, trouble, headers={"Retry-After": "5"})
 
     def example_folders(self) -> list[str]:
