@@ -6,14 +6,13 @@ so several processes may share a cache. A shard is a row of blocks, one per batc
     magic | count | width | crc32 of all that follows and of these two | keys | float32 vectors
 
 A block that was cut off by a kill is the last of its shard and is passed over; one whose checksum
-is wrong is told of and passed over. Either way its contents are embedded, and written, again.
+is wrong is warned of and passed over. Either way its contents are embedded, and written, again.
 """
 
 import hashlib
 import json
 import mmap
 import os
-import re
 import struct
 import uuid
 import warnings
@@ -36,25 +35,14 @@ _SHAPE = struct.Struct("<II")
 _KEY_BYTES = 32
 _SUFFIX = ".embeddings"
 _ABOUT = "about.json"
-_SPACE = re.compile(r"[0-9a-f]{40}")
 
 
 class CacheWarning(UserWarning):
     """A cache that is damaged or cannot be written; results are right all the same."""
 
 
-@dataclass(frozen=True)
-class CacheSize:
-    """What a cache holds; `encoders` counts towers: text and image of one model are two."""
-
-    encoders: int
-    files: int
-    embeddings: int
-    bytes: int
-
-
 def default_cache_directory() -> Path:
-    """Where embeddings are kept if nothing else is said."""
+    """Return the directory in which embeddings are kept by default."""
     return cache_home() / "longclip" / "embeddings"
 
 
@@ -70,7 +58,7 @@ class EmbeddingCache:
         self._spaces: dict[Path, EmbeddingSpace] = {}
 
     def space(self, fingerprint: str, kind: Kind, *, name: str = "") -> "EmbeddingSpace":
-        """The embeddings of one tower, as far as they are on disk at this moment.
+        """Open the embeddings of one tower, as far as they are on disk at this moment.
 
         Args:
             fingerprint: identity of weights and settings, not empty.
@@ -86,38 +74,6 @@ class EmbeddingCache:
         space = self._spaces[path]
         space.refresh()
         return space
-
-    def size(self) -> CacheSize:
-        """What is on disk; embeddings in damaged blocks are counted."""
-        folders = list(self._folders())
-        shards = [path for folder in folders for path in sorted(folder.glob(f"*{_SUFFIX}"))]
-        return CacheSize(
-            encoders=len(folders),
-            files=len(shards),
-            embeddings=sum(len(block.keys) for path in shards for block in _Shard(path).read()),
-            bytes=sum(path.stat().st_size for path in shards),
-        )
-
-    def clear(self) -> CacheSize:
-        """Remove all embeddings, and nothing else that may lie in the directory.
-
-        Returns:
-            What was removed.
-        """
-        removed = self.size()
-        self._spaces.clear()
-        for folder in self._folders():
-            for path in [*folder.glob(f"*{_SUFFIX}"), folder / _ABOUT]:
-                path.unlink(missing_ok=True)
-            if not any(folder.iterdir()):
-                folder.rmdir()
-        return removed
-
-    def _folders(self) -> Iterator[Path]:
-        if self.directory.is_dir():
-            for path in sorted(self.directory.iterdir()):
-                if _SPACE.fullmatch(path.name) and path.is_dir():
-                    yield path
 
 
 class EmbeddingSpace:
@@ -143,7 +99,7 @@ class EmbeddingSpace:
                         self._places[key] = block, row
 
     def get(self, key: str) -> NDArray[np.float32] | None:
-        """float32 [D] as it was put, to the bit; None where it is not there or damaged."""
+        """Return float32 [D] as it was put, to the bit; None where it is not there or damaged."""
         block, row = self._places.get(_digest(key), (None, 0))
         return block.vector(row) if block and block.sound() else None
 
@@ -189,7 +145,7 @@ class _Block:
     _sound: bool | None = None
 
     def sound(self) -> bool:
-        """Whether the checksum is right; computed once."""
+        """Return whether the checksum is right; it is computed once."""
         if self._sound is None:
             shape = _SHAPE.pack(len(self.keys), self.width)
             self._sound = zlib.crc32(self.payload, zlib.crc32(shape)) == self.crc
@@ -217,7 +173,7 @@ class _Shard:
                 return
             with self._path.open("rb") as file:
                 content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        except OSError:  # cleared by another process
+        except OSError:  # removed by somebody since it was listed
             return
         while self._end + _HEADER.size <= len(content):
             magic, count, width, crc = _HEADER.unpack_from(content, self._end)

@@ -1,7 +1,4 @@
-"""The descriptions on which models disagree, and what in them decides; the paper's Figure 2.
-
-Which sentences and words of a description decide between the right image and a rival.
-"""
+"""Descriptions on which models disagree, and the sentences and words that decide (Figure 2)."""
 
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -61,35 +58,36 @@ def text_evidence(
     if not len(texts) == len(right) == len(wrong):
         raise UsageError(f"{len(texts)} texts, {len(right)} right and {len(wrong)} wrong images")
     direction = normalize(right.float(), dim=-1) - normalize(wrong.float(), dim=-1)
-    nothing = [[(0, 0)] for _ in texts]
     sentence_spans = [_sentence_spans(text) for text in texts]
-    by_sentence = _margins_without(
-        encoder, texts, direction, [a + b for a, b in zip(nothing, sentence_spans, strict=True)]
-    )
+    # The empty span in front: without it the text is whole, which gives its margin.
+    spans = [[(0, 0), *own] for own in sentence_spans]
+    by_sentence = _margins_without(encoder, texts, direction, spans)
     margins = [first for first, *_ in by_sentence]
     sentences = [
-        _marks(spans, margin, without)
-        for spans, margin, (_, *without) in zip(sentence_spans, margins, by_sentence, strict=True)
+        _marks(own, margin, without)
+        for own, margin, (_, *without) in zip(sentence_spans, margins, by_sentence, strict=True)
     ]
-    word_spans = [
-        _word_spans(text, marks, deciding_sentences)
-        for text, marks in zip(texts, sentences, strict=True)
-    ]
+    word = re.compile(r"\w+(?:[-'’]\w+)*")
+    word_spans = []
+    for text, marks in zip(texts, sentences, strict=True):
+        deciding = sorted(marks, key=lambda mark: mark.score, reverse=True)[:deciding_sentences]
+        found = (word.finditer(text, mark.start, mark.end) for mark in deciding)
+        word_spans.append(sorted(match.span() for matches in found for match in matches))
     by_word = _margins_without(encoder, texts, direction, word_spans)
     words = map(_marks, word_spans, margins, by_word)
     return list(map(Evidence, texts, margins, sentences, words))
 
 
-Span = tuple[int, int]
+_Span = tuple[int, int]
 
 
 def _margins_without(
     encoder: Encoder,
     texts: Sequence[str],
     direction: torch.Tensor,
-    spans_of: Sequence[Sequence[Span]],
+    spans_of: Sequence[Sequence[_Span]],
 ) -> list[list[float]]:
-    """For each text and each of its spans the margin of the text without that span."""
+    """Return for each text and each of its spans the margin of the text without that span."""
     shortened = [
         text[:start] + text[end:]
         for text, spans in zip(texts, spans_of, strict=True)
@@ -105,13 +103,14 @@ def _margins_without(
     return [part.tolist() for part in torch.split(margins, counts)]
 
 
-def _marks(spans: Sequence[Span], margin: float, without: Sequence[float]) -> tuple[Mark, ...]:
+def _marks(spans: Sequence[_Span], margin: float, without: Sequence[float]) -> tuple[Mark, ...]:
     pairs = zip(spans, without, strict=True)
     return tuple(Mark(start, end, margin - left) for (start, end), left in pairs)
 
 
-def _sentence_spans(text: str) -> list[Span]:
-    spans: list[Span] = []
+def _sentence_spans(text: str) -> list[_Span]:
+    """Find in the text the sentences that `split_sentences` returns with their spaces evened."""
+    spans: list[_Span] = []
     cursor = 0
     for sentence in split_sentences(text):
         pattern = r"\s+".join(map(re.escape, sentence.split()))
@@ -122,17 +121,9 @@ def _sentence_spans(text: str) -> list[Span]:
     return spans
 
 
-def _word_spans(text: str, sentences: Sequence[Mark], count: int) -> list[Span]:
-    deciding = sorted(sentences, key=lambda mark: mark.score, reverse=True)[:count]
-    words = re.compile(r"\w+(?:[-'’]\w+)*")
-    return sorted(
-        found.span() for mark in deciding for found in words.finditer(text, mark.start, mark.end)
-    )
-
-
 @dataclass(frozen=True)
 class GalleryAnswer:
-    """The image that a model returns first; `caption` says what is on it, also to the blind."""
+    """Image that a model returns first; `caption` describes it, as its alternative text."""
 
     model: str
     image: Image.Image
@@ -142,7 +133,7 @@ class GalleryAnswer:
 
 @dataclass(frozen=True)
 class GalleryQuery:
-    """A description, what decides in it, and each model's answer.
+    """A description, the evidence in it, and each model's answer.
 
     A line is drawn at `characters_read`, where a short context stops reading (the function
     `characters_read` finds it); None draws none.
@@ -172,7 +163,7 @@ class Answering:
     def of(
         cls, encoder: Encoder, result: EvaluationResult, retrieval: TextRetrieval
     ) -> "Answering":
-        """From a result that was measured here, and not read from a file."""
+        """Take them from a result that was measured here, and not read from a file."""
         assert result.image_embeddings is not None
         assert retrieval.pool is not None
         assert retrieval.embeddings is not None
@@ -187,7 +178,7 @@ class Answering:
 
 @dataclass(frozen=True)
 class Disagreements:
-    """Chosen queries, and how many there were to choose from.
+    """Chosen queries, and the numbers of those they were chosen from.
 
     `gained`: texts whose image the last model returns first and the first model does not;
     `lost`: the other way round.
@@ -209,7 +200,7 @@ def disagreements(
     candidates: int = 24,
     group: Callable[[int], Hashable] = lambda image: image,
 ) -> Disagreements:
-    """Where the last model brings the right image first and the first one does not, or lost it.
+    """Find where the last model brings the right image first and the first does not, or lost it.
 
     Of the `candidates` texts with the largest margins those come first that are decided by a
     sentence behind a stock CLIP's context, then by margin.
@@ -223,19 +214,29 @@ def disagreements(
         candidates: how many are looked at closely, which costs a text embedding per word.
         group: from a row of the pool's images to a name; at most one query of each is shown.
     """
-    answers = _Answers.of(models, pool, picture)
-    gained = ~answers.right[0] & answers.right[-1]
-    lost = answers.right[0] & ~answers.right[-1]
+    rivals = [strongest_rivals(m.images, m.texts, pool.image_of_text) for m in models]
+    right = [(model.ranks == 1).cpu() for model in models]
+    gained = ~right[0] & right[-1]
+    lost = right[0] & ~right[-1]
+
+    def query(text: int, evidence: Evidence) -> GalleryQuery:
+        answers = []
+        for model, rival, is_right in zip(models, rivals, right, strict=True):
+            first = pool.image_of_text[text] if is_right[text] else rival[text]
+            image, caption = picture(int(first))
+            answers.append(GalleryAnswer(model.name, image, bool(is_right[text]), caption))
+        read = characters_read(evidence.text, STOCK_CONTEXT)
+        return GalleryQuery(evidence, tuple(answers), characters_read=read)
 
     def choose(
         wanted: torch.Tensor, winner: int, loser: int, count: int
     ) -> tuple[GalleryQuery, ...]:
-        rival = answers.rivals[loser]
-        found = _most_telling(wanted, models[winner], rival, pool, candidates)
         best_of: dict[Hashable, tuple[int, Evidence]] = {}
-        for text, evidence in found:
+        for text, evidence in _decisive_texts(
+            wanted, models[winner], rivals[loser], pool, candidates
+        ):
             best_of.setdefault(group(int(pool.image_of_text[text])), (text, evidence))
-        return tuple(answers.query(*pair) for pair in list(best_of.values())[:count])
+        return tuple(query(*pair) for pair in list(best_of.values())[:count])
 
     losses = choose(lost, 0, -1, of_lost)
     gains = choose(gained, -1, 0, queries - len(losses))
@@ -247,7 +248,7 @@ def find_disagreements(
     collection: Collection,
     results: Mapping[str, EvaluationResult],
 ) -> Disagreements | None:
-    """`disagreements` of models on a collection; None where there is one model, or no texts.
+    """Return `disagreements` of models on a collection; None for one model, or without texts.
 
     `encoders` and `results` are by model, in the order of the report.
     """
@@ -269,51 +270,15 @@ def find_disagreements(
     return replace(disagreements(answering, pool, picture), collection=first.collection)
 
 
-@dataclass(frozen=True, eq=False)
-class _Answers:
-    """What every model returns for every text: `rivals` and `right` have a tensor [M] for each."""
-
-    models: Sequence[Answering]
-    pool: TextPool
-    picture: Callable[[int], tuple[Image.Image, str]]
-    rivals: Sequence[torch.Tensor]
-    right: Sequence[torch.Tensor]
-
-    @classmethod
-    def of(
-        cls,
-        models: Sequence[Answering],
-        pool: TextPool,
-        picture: Callable[[int], tuple[Image.Image, str]],
-    ) -> "_Answers":
-        rivals = [strongest_rivals(c.images, c.texts, pool.image_of_text) for c in models]
-        right = [(model.ranks == 1).cpu() for model in models]
-        return cls(models, pool, picture, rivals, right)
-
-    def query(self, text: int, evidence: Evidence) -> GalleryQuery:
-        """A text with each model's answer."""
-        own = int(self.pool.image_of_text[text])
-        answers = []
-        for model, rival, right in zip(self.models, self.rivals, self.right, strict=True):
-            is_right = bool(right[text])
-            image, caption = self.picture(own if is_right else int(rival[text]))
-            answers.append(GalleryAnswer(model.name, image, is_right, caption))
-        return GalleryQuery(
-            evidence=evidence,
-            answers=tuple(answers),
-            characters_read=characters_read(evidence.text, STOCK_CONTEXT),
-        )
-
-
-def _most_telling(
+def _decisive_texts(
     wanted: torch.Tensor, winner: Answering, rival: torch.Tensor, pool: TextPool, candidates: int
 ) -> list[tuple[int, Evidence]]:
-    """Texts and what decides in them for the winner, the most telling first."""
+    """Return texts with their evidence for the winner, the most decisive ones first."""
     texts = wanted.nonzero().flatten()
     if not len(texts):
         return []
-    unit_images = torch.nn.functional.normalize(winner.images.float(), dim=-1).cpu()
-    unit_texts = torch.nn.functional.normalize(winner.texts.float(), dim=-1).cpu()[texts]
+    unit_images = normalize(winner.images.float(), dim=-1).cpu()
+    unit_texts = normalize(winner.texts.float(), dim=-1).cpu()[texts]
     own, other = pool.image_of_text[texts], rival.cpu()[texts]
     margins = ((unit_images[own] - unit_images[other]) * unit_texts).sum(1)
     best = margins.argsort(descending=True, stable=True)[:candidates]
@@ -323,11 +288,12 @@ def _most_telling(
         unit_images[own[best]],
         unit_images[other[best]],
     )
-    found = zip(texts[best].tolist(), evidence, strict=True)
-    return sorted(found, key=lambda pair: (_decided_early(pair[1]), -pair[1].margin))
 
+    def order(pair: tuple[int, Evidence]) -> tuple[bool, float]:
+        """Put first what is decided by a sentence that a stock CLIP does not read."""
+        found = pair[1]
+        deciding = max(found.sentences, key=lambda mark: mark.score, default=None)
+        early = not deciding or deciding.start < characters_read(found.text, STOCK_CONTEXT)
+        return early, -found.margin
 
-def _decided_early(evidence: Evidence) -> bool:
-    """Whether the most deciding sentence is one that a stock CLIP reads."""
-    deciding = max(evidence.sentences, key=lambda mark: mark.score, default=None)
-    return not deciding or deciding.start < characters_read(evidence.text, STOCK_CONTEXT)
+    return sorted(zip(texts[best].tolist(), evidence, strict=True), key=order)

@@ -5,12 +5,12 @@ finite float32 [N, D].
 """
 
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -23,17 +23,18 @@ from longclip.evaluation.encoders.encoder import (
     Encoder,
     checked_rows,
     encoder_name,
-    fingerprint_of,
     ranking_device,
 )
 from longclip.text.tokenizer import TruncationWarning
 from longclip.util.terminal import SILENT, OnProgress
 from longclip.util.threads import in_order
 
+T = TypeVar("T")
+
 # Encoders sort what they are given by length, for which a thousand texts are enough; and this is
 # what a run that is killed has to embed again.
 _TEXTS_PER_CALL = 1024
-_MOST_WORKERS = 16
+_MAX_WORKERS = 16
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def embed_images(
     """Embed every image that can be read.
 
     Args:
-        encoder: what embeds; its `fingerprint` is what embeddings are kept under.
+        encoder: the model; its `fingerprint` is what embeddings are kept under.
         collection: where the images come from; it is asked by several threads at once.
         batch_size: images per call of the encoder. Batches are the same stretches of the
             collection with and without a cache, so a run that was interrupted and goes on gives
@@ -75,7 +76,7 @@ def embed_images(
         workers: threads that decode; one per processor, at most 16, where None. They are at most
             one batch ahead of the encoder.
         cache: where embeddings are looked for and kept; images found there are not decoded.
-        on_progress: told of every batch.
+        on_progress: called after every batch.
 
     Returns:
         Embeddings on the device where they are to be ranked.
@@ -89,24 +90,24 @@ def embed_images(
     if not total:
         raise UsageError(f"{collection.name} has no images")
     space = _space(encoder, cache, "image")
-    loading = _Loading(collection, _known_images(encoder, space), getattr(encoder, "prepare", None))
+    # An encoder of arrays brings embeddings by key of its own.
+    known: _Known | None = getattr(encoder, "image_rows", None) or space
+    load = _Load(collection, known, getattr(encoder, "prepare", None))
     on_progress(stage, 0, total)
     parts: list[NDArray[np.float32]] = []
     indices: list[int] = []
     bad: list[BadImage] = []
-    with closing(_in_order(loading, total, ahead=batch_size, workers=workers)) as images:
+    # Threads decode the next `batch_size` images while a batch is embedded.
+    loaded = in_order(load, range(total), ahead=batch_size, workers=workers, most=_MAX_WORKERS)
+    with closing(loaded) as images:
         for end in range(batch_size, total + batch_size, batch_size):
-            batch = []
-            for image in islice(images, batch_size):
-                if isinstance(image, BadImage):
-                    bad.append(image)
-                else:
-                    batch.append(image)
-                    indices.append(image.index)
+            found = list(islice(images, batch_size))
+            bad += [image for image in found if isinstance(image, BadImage)]
+            batch = [image for image in found if isinstance(image, _Image)]
+            indices += [image.index for image in batch]
             if batch:
-                known = [image.known for image in batch]
-                embed = partial(_embed_images, encoder, space, collection, batch)
-                parts.append(_fill(known, embed))
+                embed = partial(_embed_images, encoder, space, collection.name)
+                parts.append(_fill([image.known for image in batch], batch, embed))
             on_progress(stage, min(end, total), total)
     if not parts or len(bad) > max_bad_fraction * total:
         raise UsageError(
@@ -127,17 +128,17 @@ def embed_texts(
     cache: EmbeddingCache | None = None,
     on_progress: OnProgress = SILENT,
 ) -> torch.Tensor:
-    """float32 [M, D], in the order of `texts`, on the device where they are to be ranked.
+    """Embed texts: float32 [M, D], in their order, on the device where they are to be ranked.
 
     Texts that come several times are embedded once.
 
     Args:
-        encoder: what embeds; its `fingerprint` is what embeddings are kept under.
+        encoder: the model; its `fingerprint` is what embeddings are kept under.
         texts: at least one.
         stage: what progress calls them.
-        width: D of the images they will be compared with, to be told at once if it differs.
+        width: D of the images they will be compared with, checked with the first texts.
         cache: where embeddings are looked for and kept.
-        on_progress: told how many different texts are done.
+        on_progress: called with the number of different texts that are done.
 
     Raises:
         ValueError: without texts.
@@ -147,12 +148,23 @@ def embed_texts(
         raise UsageError("there are no texts to embed")
     space = _space(encoder, cache, "text")
     unique = list(dict.fromkeys(texts))
+
+    def embed(wanted: Sequence[str]) -> NDArray[np.float32]:
+        with warnings.catch_warnings():
+            # What is cut is the object of study here, and counted in the results.
+            warnings.simplefilter("ignore", TruncationWarning)
+            found = encoder.encode_text(wanted)
+        rows = checked_rows(encoder, found, [f"the text {text!r:.80}" for text in wanted])
+        if space is not None:
+            space.put(wanted, rows)
+        return rows
+
     on_progress(stage, 0, len(unique))
     parts: list[NDArray[np.float32]] = []
     for start in range(0, len(unique), _TEXTS_PER_CALL):
         part = unique[start : start + _TEXTS_PER_CALL]
         known = [space.get(text) if space is not None else None for text in part]
-        found = _fill(known, partial(_embed_texts, encoder, space, part))
+        found = _fill(known, part, embed)
         if width is not None and found.shape[1] != width:
             raise EncoderError(
                 f"{encoder_name(encoder)} gives texts {found.shape[1]} numbers and images {width}; "
@@ -171,7 +183,7 @@ class _Known(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class _Image:
-    """On its way to the encoder: its embedding where that is known, else what is to be embedded."""
+    """An image for the encoder: its embedding where that is known, else its content."""
 
     index: int
     key: str
@@ -180,8 +192,8 @@ class _Image:
 
 
 @dataclass(frozen=True)
-class _Loading:
-    """What a thread does for one image."""
+class _Load:
+    """Work of a thread on one image: find its embedding, or decode and prepare it."""
 
     collection: Collection
     known: _Known | None
@@ -200,61 +212,30 @@ class _Loading:
         return _Image(index, key, None, content)
 
 
-def _in_order(
-    loading: _Loading, total: int, *, ahead: int, workers: int | None
-) -> Generator[_Image | BadImage]:
-    """All images, decoded by threads: the next `ahead` are ready while a batch is embedded."""
-    return in_order(loading, range(total), ahead=ahead, workers=workers, most=_MOST_WORKERS)
-
-
 def _embed_images(
-    encoder: Encoder,
-    space: EmbeddingSpace | None,
-    collection: Collection,
-    batch: Sequence[_Image],
-    missing: Sequence[int],
+    encoder: Encoder, space: EmbeddingSpace | None, collection: str, images: Sequence[_Image]
 ) -> NDArray[np.float32]:
-    images = [batch[i] for i in missing]
     found = encoder.encode_image([image.content for image in images])
-    names = [f"image {image.index} of {collection.name}" for image in images]
-    rows = checked_rows(encoder, found, names)
+    rows = checked_rows(encoder, found, [f"image {i.index} of {collection}" for i in images])
     if space is not None:
         space.put([image.key for image in images], rows)
     return rows
 
 
-def _embed_texts(
-    encoder: Encoder, space: EmbeddingSpace | None, part: Sequence[str], missing: Sequence[int]
-) -> NDArray[np.float32]:
-    texts = [part[i] for i in missing]
-    with warnings.catch_warnings():
-        # What is cut is the object of study here, and counted in the results.
-        warnings.simplefilter("ignore", TruncationWarning)
-        found = encoder.encode_text(texts)
-    rows = checked_rows(encoder, found, [f"the text {text!r:.80}" for text in texts])
-    if space is not None:
-        space.put(texts, rows)
-    return rows
-
-
 def _fill(
     known: Sequence[NDArray[np.float32] | None],
-    embed: Callable[[Sequence[int]], NDArray[np.float32]],
+    items: Sequence[T],
+    embed: Callable[[Sequence[T]], NDArray[np.float32]],
 ) -> NDArray[np.float32]:
-    """float32 [len(known), D]: what is known, and `embed` of the places where nothing is."""
-    missing = [i for i, row in enumerate(known) if row is None]
+    """Join the known embeddings with `embed` of all other items: float32 [len(items), D]."""
+    missing = [item for item, row in zip(items, known, strict=True) if row is None]
     fresh = iter(embed(missing)) if missing else iter(())
     return np.stack([next(fresh) if row is None else row for row in known])
 
 
 def _space(encoder: Encoder, cache: EmbeddingCache | None, kind: Kind) -> EmbeddingSpace | None:
-    fingerprint = fingerprint_of(encoder) if cache else ""
+    # Read without a cache it would be computed for nothing: it hashes all weights.
+    fingerprint = str(getattr(encoder, "fingerprint", "") or "") if cache else ""
     if cache is None or not fingerprint:
         return None
     return cache.space(fingerprint, kind, name=encoder_name(encoder))
-
-
-def _known_images(encoder: Encoder, space: EmbeddingSpace | None) -> _Known | None:
-    """Where embeddings may be found by key: an encoder of arrays brings its own."""
-    own: _Known | None = getattr(encoder, "image_rows", None)
-    return own if own is not None else space

@@ -1,7 +1,8 @@
-"""Everything a collection can tell about an encoder, in one result."""
+"""Evaluation of one encoder on one collection: everything it offers, in one result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -11,6 +12,10 @@ from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.config import EvaluateConfig
 from longclip.evaluation.embed import ImageEmbeddings, embed_images, embed_texts
 from longclip.evaluation.encoders.encoder import Encoder
+from longclip.evaluation.probes.details import detail_accuracy
+from longclip.evaluation.probes.lengths import recall_by_length
+from longclip.evaluation.probes.sentence_probes import sentence_probes
+from longclip.evaluation.probes.separation import separation
 from longclip.evaluation.ranking import (
     TextPool,
     long_texts,
@@ -18,7 +23,7 @@ from longclip.evaluation.ranking import (
     short_texts,
     text_pool,
 )
-from longclip.evaluation.results import EvaluationResult, TextProbes, TextRetrieval, probe_texts
+from longclip.evaluation.results import EvaluationResult, TextProbes, TextRetrieval
 from longclip.evaluation.zero_shot import (
     IMAGENET_TEMPLATES,
     ZeroShotResult,
@@ -39,7 +44,7 @@ def evaluate(
     cache: EmbeddingCache | None = None,
     on_progress: OnProgress = SILENT,
 ) -> EvaluationResult:
-    """Long and short retrieval and zero-shot classification, as far as the collection has them.
+    """Measure long and short retrieval and zero-shot classification, as far as the data has them.
 
     Long retrieval pairs each image with its long descriptions, or with its short captions joined
     (`long_texts`); short retrieval takes every short caption. Images that cannot be read are left
@@ -53,7 +58,7 @@ def evaluate(
         templates: prompts by name of a label set; the others are asked with their own, or the 80
             ImageNet templates.
         cache: where embeddings are looked for and kept.
-        on_progress: told how far each stage is.
+        on_progress: called with the progress of each stage.
 
     Raises:
         ValueError: where too many images cannot be read, or templates name an unknown label set.
@@ -61,8 +66,7 @@ def evaluate(
     """
     config = config or EvaluateConfig()
     label_sets = collection.label_sets() if "zero-shot" in config.tasks else ()
-    templates = templates or {}
-    _check_templates(collection, label_sets, templates)
+    prompts = _prompts_by_task(collection, label_sets, templates or {})
     images = embed_images(
         encoder,
         collection,
@@ -87,9 +91,7 @@ def evaluate(
         long=long,
         short=short,
         zero_shot={
-            labels.name: measure.classification(
-                labels, templates.get(labels.name) or labels.templates or IMAGENET_TEMPLATES
-            )
+            labels.name: measure.classification(labels, prompts[labels.name])
             for labels in label_sets
         },
         classes={labels.name: labels.classes for labels in label_sets},
@@ -98,17 +100,21 @@ def evaluate(
     )
 
 
-def _check_templates(
+def _prompts_by_task(
     collection: Collection,
     label_sets: Sequence[LabelSet],
     templates: Mapping[str, Sequence[str]],
-) -> None:
+) -> dict[str, Sequence[str]]:
     unknown = set(templates) - {labels.name for labels in label_sets}
     if unknown:
         raise UsageError(
             f"{collection.name} has no label set {sorted(unknown)[0]!r} for these templates; "
             f"it has {[labels.name for labels in label_sets]}"
         )
+    return {
+        labels.name: templates.get(labels.name) or labels.templates or IMAGENET_TEMPLATES
+        for labels in label_sets
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,40 +132,33 @@ class _Measure:
         if pool is None:
             return None
         own = self.images.embeddings[list(pool.image_rows)]
-        texts = self._embed_texts(pool.texts, f"{self.collection.name}: {kind} texts")
+        texts = embed_texts(
+            self.encoder,
+            pool.texts,
+            stage=f"{self.collection.name}: {kind} texts",
+            width=own.shape[1],
+            cache=self.cache,
+            on_progress=self.on_progress,
+        )
         limit = self.encoder.context_length
+        probed = kind == "long" and self.config.probes
         return TextRetrieval(
             recall=retrieval_recall(own, texts, pool.image_of_text, ks=self.config.ks),
             image_of_text=pool.image_of_text,
             truncated=None if limit is None else truncation(pool.texts, limit).texts_cut,
-            probes=self._probes(pool, own, texts) if kind == "long" else None,
+            probes=self.text_probes(pool, own, texts) if probed else None,
             pool=pool,
             embeddings=texts,
         )
 
-    def _probes(
-        self, pool: TextPool, images: torch.Tensor, texts: torch.Tensor
-    ) -> TextProbes | None:
-        if not self.config.probes:
-            return None
-        return probe_texts(
-            self.encoder,
-            pool.texts,
-            pool.image_of_text,
-            images,
-            texts,
-            cache=self.cache,
-            on_progress=self.on_progress,
-        )
-
-    def _embed_texts(self, texts: Sequence[str], stage: str) -> torch.Tensor:
-        return embed_texts(
-            self.encoder,
-            texts,
-            stage=stage,
-            width=self.images.embeddings.shape[1],
-            cache=self.cache,
-            on_progress=self.on_progress,
+    def text_probes(self, pool: TextPool, images: torch.Tensor, texts: torch.Tensor) -> TextProbes:
+        arguments = (self.encoder, images, pool.texts, pool.image_of_text)
+        kept: Any = {"cache": self.cache, "on_progress": self.on_progress}
+        return TextProbes(
+            lengths=recall_by_length(*arguments, **kept),
+            sentences=sentence_probes(*arguments, text_embeddings=texts, **kept),
+            details=detail_accuracy(*arguments, text_embeddings=texts, **kept),
+            separation=separation(images, pool.texts, texts, pool.image_of_text),
         )
 
     def classification(self, labels: LabelSet, templates: Sequence[str]) -> ZeroShotResult:

@@ -1,11 +1,8 @@
-"""Exact ranks and recall of image-text retrieval, both ways.
+"""Pools of images and texts, and exact ranks and recall of retrieval between them, both ways."""
 
-Which texts of a collection compete, and to which image each belongs.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -17,8 +14,10 @@ from longclip.errors import UsageError
 
 @dataclass(frozen=True, eq=False)
 class TextPool:
-    """Texts against images. `image_rows` are rows of an embedding matrix, each with ≥ 1 text;
-    text t belongs to image `image_rows[image_of_text[t]]`.
+    """Texts that compete, and the image each belongs to.
+
+    `image_rows` are rows of an embedding matrix, each with one text or more; `image_of_text` is
+    int64 [M]: text t belongs to image `image_rows[image_of_text[t]]`.
     """
 
     texts: tuple[str, ...]
@@ -27,7 +26,7 @@ class TextPool:
 
 
 def long_texts(captions: Captions) -> tuple[str, ...]:
-    """The long descriptions; without any, two or more short captions joined in their order.
+    """Return the long descriptions; without any, two or more short captions joined in order.
 
     Joining is how a collection of short captions (Flickr, COCO) becomes one long text per image.
     A single short caption is no long text.
@@ -38,7 +37,7 @@ def long_texts(captions: Captions) -> tuple[str, ...]:
 
 
 def short_texts(captions: Captions) -> tuple[str, ...]:
-    """Every short caption: each is a query, and each counts as a hit for its image."""
+    """Return every short caption: each is a query, and each counts as a hit for its image."""
     return captions.short
 
 
@@ -47,9 +46,9 @@ def text_pool(
     indices: Sequence[int],
     texts_of: Callable[[Captions], tuple[str, ...]],
 ) -> TextPool | None:
-    """The pool over the images `indices` of the collection; row r is image `indices[r]`.
+    """Return the pool over the images `indices` of the collection; row r is image `indices[r]`.
 
-    Images without such a text are no part of it. None where no image has one.
+    Images without such a text are no part of it; where no image has one, there is no pool.
     """
     texts: list[str] = []
     image_rows: list[int] = []
@@ -85,8 +84,9 @@ class UnitRows:
     def of(cls, embeddings: torch.Tensor, what: str) -> "UnitRows":
         """Check and measure `embeddings`, floating point [N, D]; `what` names them in errors.
 
-        Raises ValueError where a row has no direction: NaN would otherwise beat no rival and so
-        be ranked first.
+        Raises:
+            ValueError: where a row has no direction: NaN would otherwise beat no rival and so be
+                ranked first.
         """
         if embeddings.ndim != 2 or not embeddings.is_floating_point():
             raise UsageError(
@@ -106,17 +106,17 @@ class UnitRows:
         return len(self.norms)
 
     def rows(self, index: slice | torch.Tensor) -> torch.Tensor:
-        """Those rows, unit length, on the grid: float64 [n, D]."""
+        """Return those rows at unit length, rounded to the grid: float64 [n, D]."""
         unit = self.embeddings[index].double()
         return unit.div_(self.norms[index, None]).mul_(_GRID).round_().div_(_GRID)
 
 
 # Above this share of close calls one float64 product is cheaper than going through them.
-_FEW = 1 / 128
+_MAX_CLOSE_SHARE = 1 / 128
 
 
 @dataclass(frozen=True, eq=False)
-class CosineBlock:
+class _CosineBlock:
     """Cosines `scores` [R, C] of images with texts, each within `error` of the exact one.
 
     A float32 product takes half the time of a float64 one and is wrong by at most `error`. So it
@@ -130,21 +130,24 @@ class CosineBlock:
     error: float
 
     @classmethod
-    def of(cls, images: torch.Tensor, texts: torch.Tensor) -> "CosineBlock":
-        """From `UnitRows.rows` of the images, float64 [R, D], and of the texts, float64 [C, D]."""
+    def of(cls, images: torch.Tensor, texts: torch.Tensor) -> "_CosineBlock":
+        """Multiply `UnitRows.rows` of the images, float64 [R, D], with the texts', [C, D]."""
         if images.device.type != "cpu":
             # There a float32 product may be TF32 inside, and float64 is fast enough.
             return cls(images, texts, images @ texts.T, 0.0)
         # By NumPy: torch's settings and autocast may turn a float32 product into a bfloat16 one.
         scores = torch.from_numpy(images.float().numpy() @ texts.float().numpy().T)
-        return cls(images, texts, scores, float32_error(images.shape[1]))
+        # With u = 2^-24 the products and sums lose at most width·u, whatever their order (Higham,
+        # Accuracy and Stability of Numerical Algorithms, section 3.1, with |x|·|y| = 1), rounding
+        # the two vectors 2u, rounding a threshold u/2; the rest is for terms of order u².
+        return cls(images, texts, scores, (images.shape[1] + 8) * 2.0**-24)
 
     def leave_out(self, image: torch.Tensor, text: torch.Tensor) -> None:
-        """Pairs (image[i], text[i]) that no longer reach any threshold."""
+        """Let pairs (image[i], text[i]) no longer reach any threshold."""
         self.scores[image, text] = -torch.inf
 
     def reaching(self, threshold: torch.Tensor, dim: int) -> torch.Tensor:
-        """How many cosines along `dim` are at least `threshold`, exactly: int64 [C] or [R].
+        """Count the cosines along `dim` that are at least `threshold`, exactly: int64 [C] or [R].
 
         `threshold` is float64, [C] for `dim` 0 and [R, 1] for `dim` 1.
         """
@@ -155,22 +158,12 @@ class CosineBlock:
         sure = torch.ge(above, self.error, out=torch.empty_like(above)).sum(dim).long()
         close = above.abs_() < self.error
         found = np.flatnonzero(close.numpy())  # torch's nonzero takes ten times as long
-        if len(found) > _FEW * close.numel():
+        if len(found) > _MAX_CLOSE_SHARE * close.numel():
             return sure + (close & (self.images @ self.texts.T >= threshold)).sum(dim)
         image, text = map(torch.from_numpy, np.divmod(found, close.shape[1]))
         exact = torch.linalg.vecdot(self.images[image], self.texts[text])
         reached = exact >= threshold.expand(close.shape)[image, text]
         return sure.index_add_(0, text if dim == 0 else image, reached.long())
-
-
-def float32_error(width: int) -> float:
-    """How far a float32 cosine of vectors of that width can be from the exact one.
-
-    With u = 2^-24 the products and sums lose at most width·u, whatever their order (Higham,
-    Accuracy and Stability of Numerical Algorithms, section 3.1, with |x|·|y| = 1), rounding the
-    two vectors 2u, rounding a threshold u/2; the rest is for terms of order u².
-    """
-    return (width + 8) * 2.0**-24
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,8 +178,42 @@ class RetrievalRanks:
     text_to_image: torch.Tensor
 
 
-@dataclass(frozen=True)
-class RetrievalResult:
+DIRECTIONS = ("image_to_text", "text_to_image")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BothWays(Generic[T]):
+    """A value at each k for both directions of retrieval.
+
+    In JSON it is `{"image_to_text": {"R@1": …, …}, "text_to_image": {"R@1": …, …}}`.
+    """
+
+    image_to_text: dict[int, T]
+    text_to_image: dict[int, T]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return both directions; a value with a `to_json` of its own is written by that."""
+        return {
+            direction: {
+                f"R@{k}": value.to_json() if hasattr(value, "to_json") else value
+                for k, value in getattr(self, direction).items()
+            }
+            for direction in DIRECTIONS
+        }
+
+
+def both_ways(ks: Sequence[int], values: Sequence[T]) -> dict[str, dict[int, T]]:
+    """Divide values into those of images to text at each of `ks`, then of texts to image."""
+    return {
+        direction: dict(zip(ks, values[start : start + len(ks)], strict=True))
+        for direction, start in zip(DIRECTIONS, (0, len(ks)), strict=True)
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalResult(BothWays[float]):
     """Recall at K as fractions of 1, with the pool sizes without which they mean nothing.
 
     `image_to_text[k]`: images with at least one own text among the first k texts.
@@ -195,17 +222,25 @@ class RetrievalResult:
 
     images: int
     texts: int
-    image_to_text: dict[int, float]
-    text_to_image: dict[int, float]
     ranks: RetrievalRanks = field(repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "images": self.images,
-            "texts": self.texts,
-            "image_to_text": {f"R@{k}": value for k, value in self.image_to_text.items()},
-            "text_to_image": {f"R@{k}": value for k, value in self.text_to_image.items()},
+        return {"images": self.images, "texts": self.texts, **super().to_json()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "RetrievalResult":
+        """Read what `to_json` wrote, and the ranks beside it, lists by direction."""
+        recalls = {
+            direction: {int(k.removeprefix("R@")): float(v) for k, v in values[direction].items()}
+            for direction in DIRECTIONS
         }
+        ranks = {direction: torch.tensor(values["ranks"][direction]) for direction in DIRECTIONS}
+        return cls(
+            images=int(values["images"]),
+            texts=int(values["texts"]),
+            **recalls,
+            ranks=RetrievalRanks(**ranks),
+        )
 
 
 def retrieval_recall(
@@ -216,15 +251,19 @@ def retrieval_recall(
     ks: Sequence[int] = (1, 5, 10),
     chunk_size: int = 2048,
 ) -> RetrievalResult:
-    """Recall at each of `ks` by cosine; arguments as in `retrieval_ranks`."""
+    """Compute recall at each of `ks` by cosine; arguments as in `retrieval_ranks`."""
     if not ks or min(ks) < 1:
         raise UsageError(f"ks must be one or more numbers from 1 up, not {tuple(ks)}")
     ranks = retrieval_ranks(image_embeddings, text_embeddings, image_of_text, chunk_size=chunk_size)
+    recalls = [
+        (found <= k).double().mean().item()
+        for found in (ranks.image_to_text, ranks.text_to_image)
+        for k in ks
+    ]
     return RetrievalResult(
         images=len(image_embeddings),
         texts=len(text_embeddings),
-        image_to_text=_recall_at(ranks.image_to_text, ks),
-        text_to_image=_recall_at(ranks.text_to_image, ks),
+        **both_ways(ks, recalls),
         ranks=ranks,
     )
 
@@ -243,7 +282,8 @@ def retrieval_ranks(
     `chunk_size` images by `chunk_size` texts bound the extra memory (0.6 GB at 2048 for D = 512
     and 31,000 images with 155,000 texts) and never change a rank.
 
-    Raises ValueError where an image has no text, or `image_of_text` points outside the images.
+    Raises:
+        ValueError: where an image has no text, or `image_of_text` points outside the images.
     """
     if chunk_size < 1:
         raise UsageError(f"chunk_size must be at least 1, not {chunk_size}")
@@ -252,7 +292,13 @@ def retrieval_ranks(
     image_of_text = image_of_text.to(image_embeddings.device)
     _check_pairs(images, texts, image_of_text)
 
-    own_score = _own_scores(images, texts, image_of_text, chunk_size)
+    # Cosine of each text with its own image, float64 [M]: exactly what the blocks will hold.
+    own_score = torch.cat(
+        [
+            (images.rows(image_of_text[t]) * texts.rows(t)).sum(1)
+            for t in _blocks(len(texts), chunk_size)
+        ]
+    )
     best_score = own_score.new_full((len(images),), -torch.inf)
     best_score.scatter_reduce_(0, image_of_text, own_score, "amax")
 
@@ -261,7 +307,7 @@ def retrieval_ranks(
     for t in _blocks(len(texts), chunk_size):
         text_rows = texts.rows(t)
         for i in _blocks(len(images), chunk_size):
-            block = CosineBlock.of(images.rows(i), text_rows)
+            block = _CosineBlock.of(images.rows(i), text_rows)
             block.leave_out(*_own_pairs(image_of_text[t], i))
             images_ahead[t] += block.reaching(own_score[t], dim=0)
             texts_ahead[i] += block.reaching(best_score[i, None], dim=1)
@@ -275,7 +321,7 @@ def strongest_rivals(
     *,
     chunk_size: int = 2048,
 ) -> torch.Tensor:
-    """int64 [M]: for each text the image nearest to it that is not its own.
+    """Return for each text the image nearest to it that is not its own: int64 [M].
 
     Where a text's rank is above 1, this is the image that the model returns first.
     """
@@ -326,25 +372,10 @@ def _check_pairs(images: UnitRows, texts: UnitRows, image_of_text: torch.Tensor)
         )
 
 
-def _own_scores(
-    images: UnitRows, texts: UnitRows, image_of_text: torch.Tensor, chunk_size: int
-) -> torch.Tensor:
-    """Cosine of each text with its own image, float64 [M]: exactly what the blocks will hold."""
-    parts = [
-        (images.rows(image_of_text[t]) * texts.rows(t)).sum(1)
-        for t in _blocks(len(texts), chunk_size)
-    ]
-    return torch.cat(parts)
-
-
 def _own_pairs(owners: torch.Tensor, images: slice) -> tuple[torch.Tensor, torch.Tensor]:
-    """The pairs (image, text) of a block that belong together, as rows and columns of the block."""
+    """Return the pairs (image, text) that belong together, as rows and columns of a block."""
     texts = ((owners >= images.start) & (owners < images.stop)).nonzero().flatten()
     return owners[texts] - images.start, texts
-
-
-def _recall_at(ranks: torch.Tensor, ks: Sequence[int]) -> dict[int, float]:
-    return {k: (ranks <= k).double().mean().item() for k in ks}
 
 
 def _blocks(count: int, size: int) -> Iterator[slice]:

@@ -1,7 +1,4 @@
-"""Results of one model on one collection, in memory and as JSON that `longclip compare` reads.
-
-What recall hides, measured together on one pool of long texts.
-"""
+"""Results of one model on one collection, in memory and as JSON that `longclip compare` reads."""
 
 import json
 from collections import Counter
@@ -14,23 +11,20 @@ import torch
 
 from longclip import __version__
 from longclip.errors import UsageError
-from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import BadImage
-from longclip.evaluation.encoders.encoder import Encoder
-from longclip.evaluation.probes.details import DetailAccuracy, detail_accuracy
-from longclip.evaluation.probes.lengths import LengthCurve, recall_by_length
-from longclip.evaluation.probes.sentence_probes import SentenceProbes, sentence_probes
-from longclip.evaluation.probes.separation import Separation, separation
-from longclip.evaluation.ranking import RetrievalRanks, RetrievalResult, TextPool
+from longclip.evaluation.probes.details import DetailAccuracy
+from longclip.evaluation.probes.lengths import LengthCurve
+from longclip.evaluation.probes.sentence_probes import SentenceProbes
+from longclip.evaluation.probes.separation import Separation
+from longclip.evaluation.ranking import DIRECTIONS, RetrievalResult, TextPool
 from longclip.evaluation.stats import RecallIntervals, bootstrap_recall, bootstrap_top1
 from longclip.evaluation.zero_shot import ZeroShotResult
 from longclip.util.files import write_text
-from longclip.util.terminal import SILENT, OnProgress
 
 
 @dataclass(frozen=True)
 class TextProbes:
-    """How long texts are read, which sentences and details count, how far embeddings lie apart."""
+    """Probes of what recall hides, measured together on one pool of long texts."""
 
     lengths: LengthCurve
     sentences: SentenceProbes
@@ -62,45 +56,31 @@ class TextRetrieval:
     embeddings: torch.Tensor | None = field(default=None, repr=False, compare=False)
 
     def intervals(self) -> RecallIntervals:
-        """95 % bootstrap intervals of the recall, over images."""
+        """Compute the 95 % bootstrap intervals of the recall, over images."""
         return bootstrap_recall(self.recall, self.image_of_text)
 
     def to_json(self) -> dict[str, Any]:
-        """Numbers for readers first, then what `from_json` needs."""
+        """Return the numbers for readers first, then what `from_json` needs."""
         ranks = self.recall.ranks
         return {
             **self.recall.to_json(),
             "truncated_texts": self.truncated,
             "intervals": self.intervals().to_json(),
             "probes": self.probes.to_json() if self.probes else None,
-            "ranks": {
-                "image_to_text": ranks.image_to_text.tolist(),
-                "text_to_image": ranks.text_to_image.tolist(),
-            },
+            "ranks": {name: getattr(ranks, name).tolist() for name in DIRECTIONS},
             "image_of_text": self.image_of_text.tolist(),
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "TextRetrieval":
-        """What `to_json` wrote, without probes."""
-        ranks = {name: torch.tensor(values["ranks"][name]) for name in _DIRECTIONS}
-        recalls = {
-            name: {int(k.removeprefix("R@")): float(v) for k, v in values[name].items()}
-            for name in _DIRECTIONS
-        }
-        recall = RetrievalResult(
-            int(values["images"]), int(values["texts"]), **recalls, ranks=RetrievalRanks(**ranks)
-        )
+        """Read what `to_json` wrote, without probes."""
         image_of_text = torch.tensor(values["image_of_text"])
-        return cls(recall, image_of_text, values["truncated_texts"])
-
-
-_DIRECTIONS = ("image_to_text", "text_to_image")
+        return cls(RetrievalResult.from_json(values), image_of_text, values["truncated_texts"])
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """One model on one collection. What the collection does not offer is None or absent.
+    """Results of one model on one collection; what the collection lacks is None or absent.
 
     Attributes:
         name: the model's.
@@ -132,7 +112,7 @@ class EvaluationResult:
     image_indices: tuple[int, ...] = field(default=(), repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but embeddings."""
+        """Return everything but embeddings; intervals are computed for it."""
         return {
             "name": self.name,
             "collection": self.collection,
@@ -145,20 +125,26 @@ class EvaluationResult:
             "long": self.long.to_json() if self.long else None,
             "short": self.short.to_json() if self.short else None,
             "zero_shot": {
-                task: _zero_shot_json(result, self.classes.get(task, ()))
+                task: {
+                    **result.to_json(),
+                    "interval": bootstrap_top1(result).to_json(),
+                    "class_names": list(self.classes.get(task, ())),
+                    "targets": result.targets.tolist(),
+                    "predictions": result.predictions.tolist(),
+                }
                 for task, result in self.zero_shot.items()
             },
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "EvaluationResult":
-        """What `to_json` wrote, without probes and embeddings.
+        """Read what `to_json` wrote, without probes and embeddings.
 
         Raises:
             KeyError: if something is missing; TypeError or ValueError if it is something else.
         """
         long, short = (values[k] and TextRetrieval.from_json(values[k]) for k in ("long", "short"))
-        zero_shot = values["zero_shot"].items()
+        zero_shot: Mapping[str, Any] = values["zero_shot"]
         return cls(
             name=str(values["name"]),
             collection=str(values["collection"]),
@@ -167,31 +153,23 @@ class EvaluationResult:
             bad_images=tuple(BadImage(b["index"], b["reason"]) for b in values["bad_images"]),
             long=long,
             short=short,
-            zero_shot={task: _zero_shot_from_json(found) for task, found in zero_shot},
-            classes={task: tuple(found["class_names"]) for task, found in zero_shot},
+            zero_shot={
+                task: ZeroShotResult.of(
+                    torch.tensor(found["targets"]),
+                    torch.tensor(found["predictions"]),
+                    int(found["classes"]),
+                )
+                for task, found in zero_shot.items()
+            },
+            classes={task: tuple(found["class_names"]) for task, found in zero_shot.items()},
             protocol=str(values["protocol"]),
             partial=bool(values["partial"]),
             fingerprint=str(values["fingerprint"]),
         )
 
 
-def _zero_shot_json(result: ZeroShotResult, classes: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        **result.to_json(),
-        "interval": bootstrap_top1(result).to_json(),
-        "class_names": list(classes),
-        "targets": result.targets.tolist(),
-        "predictions": result.predictions.tolist(),
-    }
-
-
-def _zero_shot_from_json(values: Mapping[str, Any]) -> ZeroShotResult:
-    targets, predictions = (torch.tensor(values[name]) for name in ("targets", "predictions"))
-    return ZeroShotResult.of(targets, predictions, int(values["classes"]))
-
-
 def as_json(results: Sequence[EvaluationResult]) -> str:
-    """Everything about the results that is not an embedding; a line for each."""
+    """Write everything about the results but embeddings, a line for each."""
     lines = ",\n".join(json.dumps(result.to_json(), ensure_ascii=False) for result in results)
     return f'{{"longclip": "{__version__}", "results": [\n{lines}\n]}}\n'
 
@@ -202,8 +180,9 @@ def write_results(path: Path, results: Sequence[EvaluationResult]) -> None:
 
 
 def read_all_results(paths: Sequence[Path]) -> list[EvaluationResult]:
-    """The results of several files; where a model comes twice on one collection, both are told
-    apart by the names of their files.
+    """Read the results of several files.
+
+    Where a model comes twice on one collection, both get the names of their files as well.
 
     Raises:
         ValueError: as `read_results`.
@@ -219,7 +198,7 @@ def read_all_results(paths: Sequence[Path]) -> list[EvaluationResult]:
 
 
 def read_results(path: Path) -> list[EvaluationResult]:
-    """The results in a file of `longclip eval --results`, without embeddings.
+    """Read a file of `longclip eval --results`; it holds no embeddings.
 
     Raises:
         ValueError: if there is no such file or it holds something else; it is named.
@@ -233,49 +212,3 @@ def read_results(path: Path) -> list[EvaluationResult]:
         raise UsageError(f"{path} holds no results of longclip eval: no {error}") from None
     except (UnicodeDecodeError, json.JSONDecodeError, TypeError, ValueError) as error:
         raise UsageError(f"{path} holds no results of longclip eval: {error}") from None
-
-
-TOKENS_KEPT = (5, 10, 15, 20, 30, 40, 50, 60, 75, 100, 125, 150, 200, 246)
-
-
-def probe_texts(
-    encoder: Encoder,
-    texts: Sequence[str],
-    image_of_text: torch.Tensor,
-    image_embeddings: torch.Tensor,
-    text_embeddings: torch.Tensor,
-    *,
-    cache: EmbeddingCache | None = None,
-    on_progress: OnProgress = SILENT,
-) -> TextProbes:
-    """All probes; embeddings and `image_of_text` as in `retrieval_recall`."""
-    return TextProbes(
-        lengths=recall_by_length(
-            encoder,
-            image_embeddings,
-            texts,
-            image_of_text,
-            tokens=TOKENS_KEPT,
-            cache=cache,
-            on_progress=on_progress,
-        ),
-        sentences=sentence_probes(
-            encoder,
-            image_embeddings,
-            texts,
-            image_of_text,
-            text_embeddings=text_embeddings,
-            cache=cache,
-            on_progress=on_progress,
-        ),
-        details=detail_accuracy(
-            encoder,
-            image_embeddings,
-            texts,
-            image_of_text,
-            text_embeddings=text_embeddings,
-            cache=cache,
-            on_progress=on_progress,
-        ),
-        separation=separation(image_embeddings, texts, text_embeddings, image_of_text),
-    )

@@ -1,18 +1,17 @@
 """Bootstrap intervals of recall and accuracy, and tests of the difference of two models."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from longclip.errors import UsageError
-from longclip.evaluation.ranking import RetrievalResult
+from longclip.evaluation.ranking import BothWays, RetrievalResult, both_ways
 from longclip.evaluation.zero_shot import ZeroShotResult
 
-# Draws per block of resamples: 16 MB of image numbers.
-_DRAWS = 2_000_000
+# 16 MB of image numbers.
+_DRAWS_PER_BLOCK = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -25,23 +24,17 @@ class Interval:
     level: float
 
     def to_json(self) -> dict[str, Any]:
-        return {"value": self.value, "low": self.low, "high": self.high, "level": self.level}
+        return dict(vars(self))
 
 
-@dataclass(frozen=True)
-class RecallIntervals:
+@dataclass(frozen=True, kw_only=True)
+class RecallIntervals(BothWays[Interval]):
     """Intervals of recall at each k, as fractions of 1."""
 
     resamples: int
-    image_to_text: dict[int, Interval]
-    text_to_image: dict[int, Interval]
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "resamples": self.resamples,
-            "image_to_text": {f"R@{k}": i.to_json() for k, i in self.image_to_text.items()},
-            "text_to_image": {f"R@{k}": i.to_json() for k, i in self.text_to_image.items()},
-        }
+        return {"resamples": self.resamples, **super().to_json()}
 
 
 def bootstrap_recall(
@@ -52,7 +45,7 @@ def bootstrap_recall(
     resamples: int = 2000,
     seed: int = 0,
 ) -> RecallIntervals:
-    """Percentile bootstrap (Efron 1979) of every recall in `recall`.
+    """Compute the percentile bootstrap (Efron 1979) of every recall in `recall`.
 
     Images are drawn with replacement and take all their texts along, since five captions of one
     picture are not five independent queries. Ranks stay those of the whole pool: the interval is
@@ -62,30 +55,26 @@ def bootstrap_recall(
     `image_of_text`, int64 [M], is what the recall was measured with.
     """
     ks = tuple(recall.image_to_text)
-    hits, counts = hits_per_image(recall, image_of_text, ks)
+    hits, counts = _hits_per_image(recall, image_of_text, ks)
     drawn = resampled_ratios(hits, counts, resamples=resamples, seed=seed)
     intervals = percentile_intervals(hits.sum(0) / counts.sum(0), drawn, level)
-    return RecallIntervals(
-        resamples=resamples,
-        image_to_text=dict(zip(ks, intervals[: len(ks)], strict=True)),
-        text_to_image=dict(zip(ks, intervals[len(ks) :], strict=True)),
-    )
+    return RecallIntervals(resamples=resamples, **both_ways(ks, intervals))
 
 
 def bootstrap_top1(
     result: ZeroShotResult, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """Percentile bootstrap of top-1 accuracy over images."""
+    """Compute the percentile bootstrap of top-1 accuracy over images."""
     hits = (result.predictions == result.targets).double()[:, None]
     counts = torch.ones_like(hits)
     drawn = resampled_ratios(hits, counts, resamples=resamples, seed=seed)
     return percentile_intervals(hits.mean(0), drawn, level)[0]
 
 
-def hits_per_image(
+def _hits_per_image(
     recall: RetrievalResult, image_of_text: torch.Tensor, ks: tuple[int, ...]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hits and queries, float64 [N, 2·len(ks)], of which recall is the ratio of sums.
+    """Count hits and queries, float64 [N, 2·len(ks)], of which recall is the ratio of sums.
 
     The columns are image to text at each k, then text to image at each k: there a row sums over
     the texts of the image.
@@ -108,7 +97,7 @@ def hits_per_image(
 def resampled_ratios(
     hits: torch.Tensor, counts: torch.Tensor, *, resamples: int, seed: int
 ) -> torch.Tensor:
-    """Σ hits / Σ counts over N rows drawn with replacement, float64 [resamples, K].
+    """Return Σ hits / Σ counts over N rows drawn with replacement, float64 [resamples, K].
 
     Both are float64 [N, K]. A resample is how often each row was drawn, so all of them together
     are a matrix product.
@@ -118,7 +107,7 @@ def resampled_ratios(
     rows = len(hits)
     generator = torch.Generator().manual_seed(seed)
     table, parts = torch.cat([hits, counts], 1), []
-    step = max(1, _DRAWS // rows)
+    step = max(1, _DRAWS_PER_BLOCK // rows)
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
         drawn = torch.randint(rows, (size, rows), generator=generator)
@@ -132,7 +121,7 @@ def resampled_ratios(
 def percentile_intervals(
     values: torch.Tensor, drawn: torch.Tensor, level: float
 ) -> tuple[Interval, ...]:
-    """One interval for each of `values` [K] from its resamples `drawn` [resamples, K]."""
+    """Return an interval for each of `values` [K] from its resamples `drawn` [resamples, K]."""
     if not 0 < level < 1:
         raise UsageError(f"level must lie between 0 and 1, such as 0.95, not {level}")
     tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
@@ -144,7 +133,7 @@ def percentile_intervals(
 
 @dataclass(frozen=True)
 class Difference:
-    """What `b` has more than `a`, as fractions of 1, with its interval and two-sided p-value.
+    """Gain of `b` over `a`, as fractions of 1, with its interval and two-sided p-value.
 
     The p-value is the share of resamples whose difference is at least as far from the measured
     one as that is from zero, (1 + count) / (1 + resamples): never zero, and never below
@@ -165,32 +154,26 @@ class Difference:
         }
 
 
-@dataclass(frozen=True)
-class RecallComparison:
+@dataclass(frozen=True, kw_only=True)
+class RecallComparison(BothWays[Difference]):
     """Differences of recall at each k that both models were measured at."""
 
     resamples: int
-    image_to_text: dict[int, Difference]
-    text_to_image: dict[int, Difference]
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "resamples": self.resamples,
-            "image_to_text": {f"R@{k}": d.to_json() for k, d in self.image_to_text.items()},
-            "text_to_image": {f"R@{k}": d.to_json() for k, d in self.text_to_image.items()},
-        }
+        return {"resamples": self.resamples, **super().to_json()}
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """Queries that only one of two models answers, and how likely chance splits them like that."""
+    """Queries that only one of two models answers, and the p-value of that split."""
 
     only_a: int
     only_b: int
     p_value: float
 
     def to_json(self) -> dict[str, Any]:
-        return {"only_a": self.only_a, "only_b": self.only_b, "p_value": self.p_value}
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -213,10 +196,12 @@ def compare_recall(
     resamples: int = 2000,
     seed: int = 0,
 ) -> RecallComparison:
-    """Paired bootstrap of the difference of recall: images are drawn, with all their texts.
+    """Compute the paired bootstrap of the difference of recall, drawing images with their texts.
 
-    `image_of_text`, int64 [M], is that of the one pool both were measured on. Raises ValueError
-    where the pools have different sizes.
+    `image_of_text`, int64 [M], is that of the one pool both were measured on.
+
+    Raises:
+        ValueError: where the pools have different sizes.
     """
     if (a.images, a.texts) != (b.images, b.texts):
         raise UsageError(
@@ -229,14 +214,10 @@ def compare_recall(
             f"no common k: recall at {tuple(a.image_to_text)} against {tuple(b.image_to_text)}; "
             "measure both with the same ks"
         )
-    hits_a, counts = hits_per_image(a, image_of_text, ks)
-    hits_b, _ = hits_per_image(b, image_of_text, ks)
+    hits_a, counts = _hits_per_image(a, image_of_text, ks)
+    hits_b, _ = _hits_per_image(b, image_of_text, ks)
     found = _differences(hits_a, hits_b, counts, level=level, resamples=resamples, seed=seed)
-    return RecallComparison(
-        resamples=resamples,
-        image_to_text=dict(zip(ks, found[: len(ks)], strict=True)),
-        text_to_image=dict(zip(ks, found[len(ks) :], strict=True)),
-    )
+    return RecallComparison(resamples=resamples, **both_ways(ks, found))
 
 
 def compare_top1(
@@ -247,7 +228,7 @@ def compare_top1(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Top1Comparison:
-    """Paired bootstrap and McNemar's exact test of two classifications of the same images."""
+    """Compute the paired bootstrap and McNemar's exact test of two models on the same images."""
     if a.classes != b.classes or not torch.equal(a.targets, b.targets):
         raise UsageError(
             f"these are different tasks: {a.images} images in {a.classes} classes against "
@@ -262,7 +243,7 @@ def compare_top1(
 
 
 def mcnemar(right_a: torch.Tensor, right_b: torch.Tensor) -> McNemar:
-    """McNemar's test (1947) in its exact form: the discordant queries against a fair coin.
+    """Compute McNemar's test (1947) in its exact form: discordant queries against a fair coin.
 
     Both are bool [N], for the same N queries, which must be independent: images, or texts of
     which each has an image of its own. Two-sided.
@@ -289,8 +270,8 @@ def _differences(
     level: float,
     resamples: int,
     seed: int,
-) -> Sequence[Difference]:
-    """One per column of the hits, float64 [N, K], and of the queries `counts` they are out of."""
+) -> list[Difference]:
+    """Return one per column of the hits, float64 [N, K], out of as many queries as `counts`."""
     a, b = hits_a.sum(0) / counts.sum(0), hits_b.sum(0) / counts.sum(0)
     measured = (hits_b - hits_a).sum(0) / counts.sum(0)
     drawn = resampled_ratios(hits_b - hits_a, counts, resamples=resamples, seed=seed)

@@ -1,13 +1,12 @@
-"""Tables of results: models below each other, with intervals, comparisons and quoted rows.
-
-Results as tables on a terminal, as CSV for spreadsheets and as LaTeX for papers.
-"""
+"""Tables of results with intervals and comparisons, for a terminal, as CSV and as LaTeX."""
 
 import csv
+import functools
 import io
+import itertools
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 
 from rich import box
 from rich.console import Console
@@ -39,19 +38,26 @@ class Cell:
 
     @property
     def percent(self) -> float:
-        """The value as it is shown: in percent, to one decimal."""
+        """Return the value as it is shown: in percent, to one decimal."""
         return round(100 * self.value, 1)
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Cell":
-        """The mean of one value per run."""
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        return cls(statistics.fmean(values), len(values), spread)
+    def of(
+        cls, values: Sequence[float], interval: Interval | None = None, p: float | None = None
+    ) -> "Cell":
+        """Return the mean of one value per run."""
+        return cls(
+            statistics.fmean(values),
+            len(values),
+            statistics.stdev(values) if len(values) > 1 else 0.0,
+            (interval.low, interval.high) if interval else None,
+            p,
+        )
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model; a cell is None where nothing is known.
+    """Cells of one model; None where nothing is known.
 
     `quoted` rows hold what others published: they are shown, but not compared.
     """
@@ -63,9 +69,9 @@ class Row:
 
 @dataclass(frozen=True)
 class ResultsTable:
-    """`note` belongs to the title: pool sizes. Later rows are compared with the first one.
+    """Table of models, the later ones compared with the first; `note` has the pool sizes.
 
-    The best of a column is marked where tables are `ranked`: where more is better.
+    The best of a column is marked where a table is `ranked`: where more is better.
     """
 
     title: str
@@ -89,7 +95,7 @@ _KS = (1, 5, 10)
 
 
 def results_tables(results: Mapping[str, Sequence[EvaluationResult]]) -> tuple[ResultsTable, ...]:
-    """Long retrieval, short retrieval and zero-shot tables, as far as there is something to tell.
+    """Return tables of long retrieval, short retrieval and zero-shot, as far as measured.
 
     `results` maps the name of a model, the one to compare with first, to its results on one
     collection: a single one, with its intervals and how it compares with the first model, or one
@@ -101,7 +107,16 @@ def results_tables(results: Mapping[str, Sequence[EvaluationResult]]) -> tuple[R
     everything = [result for runs in results.values() for result in runs]
     if not everything or not all(results.values()):
         raise UsageError("a table needs one result or more for each model")
-    pools = {_pools(result) for result in everything}
+
+    def pools_of(result: EvaluationResult) -> str:
+        parts = [f"{result.collection}: {result.images} images {result.fingerprint}"]
+        for kind, part in (("long", result.long), ("short", result.short)):
+            if part:
+                parts.append(f"{part.recall.texts} {kind} texts of {part.recall.images} images")
+        parts += [f"{task} with {zero.classes} classes" for task, zero in result.zero_shot.items()]
+        return ", ".join(parts)
+
+    pools = {pools_of(result) for result in everything}
     if len(pools) > 1:
         differing = "; and ".join(sorted(pools))
         raise UsageError(
@@ -119,15 +134,6 @@ def results_tables(results: Mapping[str, Sequence[EvaluationResult]]) -> tuple[R
     return tuple(tables)
 
 
-def _pools(result: EvaluationResult) -> str:
-    parts = [f"{result.collection}: {result.images} images {result.fingerprint}"]
-    for kind, part in (("long", result.long), ("short", result.short)):
-        if part:
-            parts.append(f"{part.recall.texts} {kind} texts of {part.recall.images} images")
-    parts += [f"{task} with {zero.classes} classes" for task, zero in result.zero_shot.items()]
-    return ", ".join(parts)
-
-
 def _title(result: EvaluationResult) -> str:
     return result.collection + (" (partial)" if result.partial else "")
 
@@ -138,74 +144,60 @@ def _retrieval_table(
     base = next(iter(runs_of.values()))
     recall = base[0].recall
     ks = [k for k in _KS if k in recall.text_to_image]
-    rows = [Row(model, _retrieval_cells(runs, base, ks)) for model, runs in runs_of.items()]
-    columns = tuple(f"{words} R@{k}" for words in _DIRECTIONS.values() for k in ks)
-    metrics = [f"{direction} R@{k}" for direction in _DIRECTIONS for k in ks]
+    rows = []
+    for model, runs in runs_of.items():
+        intervals = runs[0].intervals() if len(runs) == 1 else None
+        compared = None
+        if _comparable(runs, base):
+            compared = compare_recall(recall, runs[0].recall, base[0].image_of_text)
+        cells = [
+            Cell.of(
+                [getattr(run.recall, direction)[k] for run in runs],
+                getattr(intervals, direction)[k] if intervals else None,
+                getattr(compared, direction)[k].p_value if compared else None,
+            )
+            for direction in _DIRECTIONS
+            for k in ks
+        ]
+        rows.append(Row(model, tuple(cells)))
     return ResultsTable(
         f"{_title(first)}: {kind}",
         f"{recall.images:,} images, {recall.texts:,} texts",
-        columns,
-        (*rows, *_published(first, metrics)),
+        tuple(f"{words} R@{k}" for words in _DIRECTIONS.values() for k in ks),
+        (*rows, *_published(first, [f"{way} R@{k}" for way in _DIRECTIONS for k in ks])),
     )
-
-
-def _retrieval_cells(
-    runs: Sequence[TextRetrieval], base: Sequence[TextRetrieval], ks: Sequence[int]
-) -> tuple[Cell, ...]:
-    found = []
-    for direction in _DIRECTIONS:
-        cells = [Cell.of([getattr(run.recall, direction)[k] for run in runs]) for k in ks]
-        if len(runs) == 1:
-            intervals = getattr(runs[0].intervals(), direction)
-            cells = [_bounded(cell, intervals[k]) for cell, k in zip(cells, ks, strict=True)]
-        if _comparable(runs, base):
-            compared = compare_recall(base[0].recall, runs[0].recall, base[0].image_of_text)
-            p_values = [getattr(compared, direction)[k].p_value for k in ks]
-            cells = [replace(cell, p=p) for cell, p in zip(cells, p_values, strict=True)]
-        found += cells
-    return tuple(found)
 
 
 def _zero_shot_table(
     first: EvaluationResult, results: Mapping[str, Sequence[EvaluationResult]]
 ) -> ResultsTable:
     base = next(iter(results.values()))
-    tasks = first.zero_shot
-    rows = [
-        Row(model, tuple(_top1_cell(runs, base, task) for task in tasks))
-        for model, runs in results.items()
-    ]
+    rows = []
+    for model, runs in results.items():
+        cells = []
+        for task in first.zero_shot:
+            found = [run.zero_shot[task] for run in runs]
+            interval = bootstrap_top1(found[0]) if len(found) == 1 else None
+            p = None
+            if _comparable(runs, base):
+                p = compare_top1(base[0].zero_shot[task], found[0]).mcnemar.p_value
+            cells.append(Cell.of([one.accuracy for one in found], interval, p))
+        rows.append(Row(model, tuple(cells)))
     return ResultsTable(
         f"{_title(first)}: zero-shot",
         f"{first.images:,} images; top-1 accuracy among (n) classes",
-        tuple(f"{task} ({zero.classes})" for task, zero in tasks.items()),
-        (*rows, *_published(first, ["top1"] * len(tasks))),
+        tuple(f"{task} ({zero.classes})" for task, zero in first.zero_shot.items()),
+        (*rows, *_published(first, ["top1"] * len(first.zero_shot))),
     )
 
 
-def _top1_cell(
-    runs: Sequence[EvaluationResult], base: Sequence[EvaluationResult], task: str
-) -> Cell:
-    cell = Cell.of([run.zero_shot[task].accuracy for run in runs])
-    if len(runs) == 1:
-        cell = _bounded(cell, bootstrap_top1(runs[0].zero_shot[task]))
-    if _comparable(runs, base):
-        compared = compare_top1(base[0].zero_shot[task], runs[0].zero_shot[task])
-        cell = replace(cell, p=compared.mcnemar.p_value)
-    return cell
-
-
 def _comparable(runs: Sequence[object], base: Sequence[object]) -> bool:
-    """Whether two models, and not two sets of seeds, are compared."""
+    """Return whether two models, and not two sets of seeds, are compared."""
     return len(runs) == len(base) == 1 and runs is not base
 
 
-def _bounded(cell: Cell, interval: Interval) -> Cell:
-    return replace(cell, interval=(interval.low, interval.high))
-
-
 def _published(first: EvaluationResult, metrics: Sequence[str]) -> list[Row]:
-    """What others report of a benchmark's whole data, in their own words."""
+    """Return what others report of a benchmark's whole data, by the models' published names."""
     if first.partial or not first.protocol:
         return []
     found = []
@@ -215,9 +207,6 @@ def _published(first: EvaluationResult, metrics: Sequence[str]) -> list[Row]:
             cells = tuple(None if value is None else Cell(value / 100) for value in values)
             found.append(Row(f"{model} (published)", cells, quoted=True))
     return found
-
-
-_CSV_DIRECTIONS = ("text_to_image", "image_to_text")
 
 
 @dataclass(frozen=True)
@@ -249,48 +238,31 @@ class Measurement:
 
 
 def measurements(result: EvaluationResult) -> list[Measurement]:
-    """Every recall and accuracy of one result."""
+    """List every recall and accuracy of one result."""
+    measured = functools.partial(
+        Measurement,
+        result.name,
+        result.collection,
+        partial=result.partial,
+        fingerprint=result.fingerprint,
+    )
     found = []
-
-    def add(
-        task: str,
-        metric: str,
-        interval: Interval,
-        images: int,
-        candidates: int,
-    ) -> None:
-        found.append(
-            Measurement(
-                model=result.name,
-                collection=result.collection,
-                task=task,
-                metric=metric,
-                value=interval.value,
-                low=interval.low,
-                high=interval.high,
-                images=images,
-                candidates=candidates,
-                partial=result.partial,
-                fingerprint=result.fingerprint,
-            )
-        )
-
     for kind, part in (("long", result.long), ("short", result.short)):
         if part:
-            recall = part.recall
-            intervals = part.intervals()
-            for direction in _CSV_DIRECTIONS:
+            recall, intervals = part.recall, part.intervals()
+            for direction in _DIRECTIONS:
                 task = f"{kind}, {direction.replace('_', ' ')}"
-                for k, interval in getattr(intervals, direction).items():
-                    add(task, f"R@{k}", interval, recall.images, recall.texts)
+                for k, i in getattr(intervals, direction).items():
+                    pool = recall.images, recall.texts
+                    found.append(measured(task, f"R@{k}", i.value, i.low, i.high, *pool))
     for name, zero in result.zero_shot.items():
-        interval = bootstrap_top1(zero)
-        add(f"zero-shot, {name}", "top-1", interval, zero.images, zero.classes)
+        i, pool = bootstrap_top1(zero), (zero.images, zero.classes)
+        found.append(measured(f"zero-shot, {name}", "top-1", i.value, i.low, i.high, *pool))
     return found
 
 
 def as_csv(results: Sequence[EvaluationResult]) -> str:
-    """One line per number, fractions of 1, with a heading."""
+    """Write one line per number, fractions of 1, below a heading."""
     text = io.StringIO()
     writer = csv.DictWriter(
         text, [field.name for field in fields(Measurement)], lineterminator="\n"
@@ -301,72 +273,71 @@ def as_csv(results: Sequence[EvaluationResult]) -> str:
 
 
 def as_latex(results: Sequence[EvaluationResult]) -> str:
-    """A table with one row per model and one column per number, in percent; the best is bold.
+    """Write a row per model and a column per number, in percent, the best of each in bold.
 
     It needs the package booktabs.
     """
     rows = [row for result in results for row in measurements(result)]
     columns = list(dict.fromkeys((row.collection, row.task, row.metric) for row in rows))
-    value = {(row.model, row.collection, row.task, row.metric): row for row in rows}
+    row_of = {(row.model, row.collection, row.task, row.metric): row for row in rows}
     models = list(dict.fromkeys(row.model for row in rows))
     lines = [
         r"\begin{tabular}{l" + "r" * len(columns) + "}",
         r"\toprule",
-        _heading(columns, lambda column: column[0]),
-        _heading(columns, lambda column: column[1]),
-        " & ".join(["", *(_escaped(column[2]) for column in columns)]) + r" \\",
+        _latex_heading(columns, 0),
+        _latex_heading(columns, 1),
+        " & ".join(["", *(_latex(metric) for _, _, metric in columns)]) + r" \\",
         r"\midrule",
     ]
     best = {
-        column: max(_percent(v.value) for key, v in value.items() if key[1:] == column)
+        column: max(round(100 * row.value, 1) for key, row in row_of.items() if key[1:] == column)
         for column in columns
     }
     for model in models:
-        cells = [
-            _cell(value.get((model, *column)), best[column], bold=len(models) > 1)
-            for column in columns
-        ]
-        lines.append(" & ".join([_escaped(model), *cells]) + r" \\")
+        cells = [_latex(model)]
+        for column in columns:
+            row = row_of.get((model, *column))
+            if row is None:
+                cells.append("--")
+                continue
+            shown = round(100 * row.value, 1)
+            is_best = len(models) > 1 and shown >= best[column]
+            cell = rf"\textbf{{{shown:.1f}}}" if is_best else f"{shown:.1f}"
+            cells.append(cell + ("$^*$" if row.partial else ""))
+        lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def _heading(
-    columns: Sequence[tuple[str, str, str]], part: Callable[[tuple[str, str, str]], str]
-) -> str:
-    """A line in which neighbours with the same heading share one cell."""
-    cells: list[str] = []
-    start = 0
-    for end in range(1, len(columns) + 1):
-        name = (columns[start][0], part(columns[start]))
-        if end == len(columns) or (columns[end][0], part(columns[end])) != name:
-            cells.append(rf"\multicolumn{{{end - start}}}{{c}}{{{_escaped(name[1])}}}")
-            start = end
+def _latex_heading(columns: Sequence[tuple[str, str, str]], part: int) -> str:
+    """Write a line in which neighbours of a collection with the same heading share one cell."""
+    names = [(column[0], column[part]) for column in columns]
+    cells = [
+        rf"\multicolumn{{{len(list(same))}}}{{c}}{{{_latex(name)}}}"
+        for (_, name), same in itertools.groupby(names)
+    ]
     return " & ".join(["", *cells]) + r" \\"
 
 
-def _cell(row: Measurement | None, best: float, *, bold: bool) -> str:
-    if row is None:
-        return "--"
-    shown = _percent(row.value)
-    star = "$^*$" if row.partial else ""
-    return (rf"\textbf{{{shown:.1f}}}" if bold and shown >= best else f"{shown:.1f}") + star
-
-
-def _percent(value: float) -> float:
-    return round(100 * value, 1)
-
-
-def _escaped(text: str) -> str:
+def _latex(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text)
 
 
 def print_results(results: Sequence[EvaluationResult]) -> None:
-    """A table per collection and task, models below each other, published numbers last."""
+    """Print a table per collection and task, models below each other, published numbers last."""
+    console = Console()
     for collection in dict.fromkeys(result.collection for result in results):
         found = [result for result in results if result.collection == collection]
         for table in results_tables({result.name: [result] for result in found}):
-            _print_table(table)
+            console.print(f"[bold]{escape(table.title)}[/] ({table.note})", highlight=False)
+            shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+            shown.add_column("model", overflow="fold")
+            for heading in table.columns:
+                shown.add_column(heading, justify="right", min_width=len("99.9–99.9"))
+            for row in table.rows:
+                cells = map(_cell_text, row.cells)
+                shown.add_row(row.model, *cells, style="dim" if row.quoted else None)
+            console.print(shown)
         for result in found:
             cut = result.long.truncated if result.long else 0
             if cut:
@@ -375,20 +346,8 @@ def print_results(results: Sequence[EvaluationResult]) -> None:
             print(f"left out: {bad.reason}")
 
 
-def _print_table(table: ResultsTable) -> None:
-    console = Console()
-    console.print(f"[bold]{escape(table.title)}[/] ({table.note})", highlight=False)
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    shown.add_column("model", overflow="fold")
-    for heading in table.columns:
-        shown.add_column(heading, justify="right", min_width=len("99.9–99.9"))
-    for row in table.rows:
-        shown.add_row(row.model, *map(_cell_text, row.cells), style="dim" if row.quoted else None)
-    console.print(shown)
-
-
 def _cell_text(cell: Cell | None) -> str:
-    """Percent with its interval, and a star where the first row's model is clearly not as good."""
+    """Write percent and interval, and a star where the difference to row one is no chance."""
     if cell is None:
         return "–"
     value = f"{100 * cell.value:.1f}"

@@ -1,10 +1,8 @@
-"""Zero-shot classification: class names become prompts, the nearest class is the answer.
-
-Prompt templates for zero-shot classification: protocol data, word for word.
-"""
+"""Zero-shot classification: class names become prompts, the nearest class is the answer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,13 +15,20 @@ from longclip.evaluation.ranking import UnitRows
 _PROMPTS_PER_CALL = 4096
 _IMAGES_PER_BLOCK = 4096
 
+# The 80 templates that OpenAI published for ImageNet with CLIP (github.com/openai/CLIP,
+# notebooks/Prompt_Engineering_for_ImageNet.ipynb, MIT License). Long-CLIP uses them for every
+# classification set, CIFAR included (supplement).
+IMAGENET_TEMPLATES: tuple[str, ...] = tuple(
+    (Path(__file__).parent / "imagenet_templates.txt").read_text(encoding="utf-8").splitlines()
+)
+
 
 def zero_shot_classifier(
     encode_text: Callable[[Sequence[str]], torch.Tensor | np.ndarray],
     class_names: Sequence[str],
     templates: Sequence[str],
 ) -> torch.Tensor:
-    """One unit vector per class, float32 [C, D].
+    """Return one unit vector per class, float32 [C, D].
 
     Each template holds one `{}` for the class name. A class is the mean over its prompts. The
     paper's supplement says mean, then normalise; we normalise each prompt first, as OpenAI's
@@ -89,7 +94,7 @@ class ZeroShotResult:
 def top1_accuracy(
     image_embeddings: torch.Tensor, classifier: torch.Tensor, targets: torch.Tensor
 ) -> ZeroShotResult:
-    """How often the target class is strictly nearer by cosine than every other one.
+    """Measure how often the target class is strictly nearer by cosine than every other one.
 
     `image_embeddings` [N, D], `classifier` [C, D], `targets` int64 [N]. As in retrieval, a tie
     counts against the model: the prediction is then the rival.
@@ -97,7 +102,16 @@ def top1_accuracy(
     images = UnitRows.of(image_embeddings, "image embeddings")
     classes = UnitRows.of(classifier.to(image_embeddings.device), "class embeddings")
     targets = targets.to(image_embeddings.device)
-    _check_targets(targets, len(images), len(classes))
+    if not len(images) or targets.dtype != torch.int64 or targets.shape != (len(images),):
+        raise UsageError(
+            f"targets must be int64 [{len(images)}], one class per image and at least one image, "
+            f"not {targets.dtype} {list(targets.shape)}"
+        )
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0 or high >= len(classes):
+        raise UsageError(
+            f"targets hold {low if low < 0 else high}, outside the {len(classes)} classes"
+        )
 
     class_rows = classes.rows(slice(None))
     predictions = []
@@ -109,101 +123,3 @@ def top1_accuracy(
         rival_score, rival = scores.scatter(1, target, -torch.inf).max(1, keepdim=True)
         predictions.append(torch.where(target_score > rival_score, target, rival)[:, 0])
     return ZeroShotResult.of(targets.cpu(), torch.cat(predictions).cpu(), len(classes))
-
-
-def _check_targets(targets: torch.Tensor, images: int, classes: int) -> None:
-    if not images or targets.dtype != torch.int64 or targets.shape != (images,):
-        raise UsageError(
-            f"targets must be int64 [{images}], one class per image and at least one image, "
-            f"not {targets.dtype} {list(targets.shape)}"
-        )
-    low, high = int(targets.min()), int(targets.max())
-    if low < 0 or high >= classes:
-        raise UsageError(f"targets hold {low if low < 0 else high}, outside the {classes} classes")
-
-
-# The 80 templates that OpenAI published for ImageNet with CLIP (github.com/openai/CLIP,
-# notebooks/Prompt_Engineering_for_ImageNet.ipynb, MIT License). Long-CLIP uses them for every
-# classification set, CIFAR included (supplement).
-IMAGENET_TEMPLATES: tuple[str, ...] = (
-    "a bad photo of a {}.",
-    "a photo of many {}.",
-    "a sculpture of a {}.",
-    "a photo of the hard to see {}.",
-    "a low resolution photo of the {}.",
-    "a rendering of a {}.",
-    "graffiti of a {}.",
-    "a bad photo of the {}.",
-    "a cropped photo of the {}.",
-    "a tattoo of a {}.",
-    "the embroidered {}.",
-    "a photo of a hard to see {}.",
-    "a bright photo of a {}.",
-    "a photo of a clean {}.",
-    "a photo of a dirty {}.",
-    "a dark photo of the {}.",
-    "a drawing of a {}.",
-    "a photo of my {}.",
-    "the plastic {}.",
-    "a photo of the cool {}.",
-    "a close-up photo of a {}.",
-    "a black and white photo of the {}.",
-    "a painting of the {}.",
-    "a painting of a {}.",
-    "a pixelated photo of the {}.",
-    "a sculpture of the {}.",
-    "a bright photo of the {}.",
-    "a cropped photo of a {}.",
-    "a plastic {}.",
-    "a photo of the dirty {}.",
-    "a jpeg corrupted photo of a {}.",
-    "a blurry photo of the {}.",
-    "a photo of the {}.",
-    "a good photo of the {}.",
-    "a rendering of the {}.",
-    "a {} in a video game.",
-    "a photo of one {}.",
-    "a doodle of a {}.",
-    "a close-up photo of the {}.",
-    "a photo of a {}.",
-    "the origami {}.",
-    "the {} in a video game.",
-    "a sketch of a {}.",
-    "a doodle of the {}.",
-    "a origami {}.",
-    "a low resolution photo of a {}.",
-    "the toy {}.",
-    "a rendition of the {}.",
-    "a photo of the clean {}.",
-    "a photo of a large {}.",
-    "a rendition of a {}.",
-    "a photo of a nice {}.",
-    "a photo of a weird {}.",
-    "a blurry photo of a {}.",
-    "a cartoon {}.",
-    "art of a {}.",
-    "a sketch of the {}.",
-    "a embroidered {}.",
-    "a pixelated photo of a {}.",
-    "itap of the {}.",
-    "a jpeg corrupted photo of the {}.",
-    "a good photo of a {}.",
-    "a plushie {}.",
-    "a photo of the nice {}.",
-    "a photo of the small {}.",
-    "a photo of the weird {}.",
-    "the cartoon {}.",
-    "art of the {}.",
-    "a drawing of the {}.",
-    "a photo of the large {}.",
-    "a black and white photo of a {}.",
-    "the plushie {}.",
-    "a dark photo of a {}.",
-    "itap of a {}.",
-    "graffiti of the {}.",
-    "a toy {}.",
-    "itap of my {}.",
-    "a photo of a cool {}.",
-    "a photo of a small {}.",
-    "a tattoo of the {}.",
-)

@@ -1,4 +1,4 @@
-"""How much of a long text an encoder really uses: recall against the number of tokens kept."""
+"""Effective length of an encoder: recall against the number of tokens kept of each text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from longclip.evaluation.ranking import retrieval_recall
 from longclip.spec import SPECIAL_TOKENS
 from longclip.text.spans import word_spans
 from longclip.util.terminal import SILENT, OnProgress
+
+TOKENS_KEPT = (5, 10, 15, 20, 30, 40, 50, 60, 75, 100, 125, 150, 200, 246)
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,7 @@ class LengthCurve:
     text_to_image: tuple[float, ...]
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "k": self.k,
-            "images": self.images,
-            "texts": self.texts,
-            "tokens": list(self.tokens),
-            "texts_cut": list(self.texts_cut),
-            "image_to_text": list(self.image_to_text),
-            "text_to_image": list(self.text_to_image),
-        }
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
 
 
 def recall_by_length(
@@ -50,23 +44,23 @@ def recall_by_length(
     texts: Sequence[str],
     image_of_text: torch.Tensor,
     *,
-    tokens: Sequence[int],
+    tokens: Sequence[int] = TOKENS_KEPT,
     k: int = 1,
     cache: EmbeddingCache | None = None,
     on_progress: OnProgress = SILENT,
 ) -> LengthCurve:
-    """The curve behind the "effective length" of the Long-CLIP paper (its introduction).
+    """Measure the curve behind the "effective length" of the Long-CLIP paper (its introduction).
 
     `image_embeddings` [N, D] come from the same encoder; `image_of_text`, int64 [M], as in
-    `retrieval_recall`. Lengths that the encoder has no room for are left out: the curve ends
+    `retrieval_recall`. Lengths beyond the encoder's context are left out: the curve ends
     where the model does. Only texts that a further word changes are embedded again.
     """
     limit = encoder.context_length
     kept = tuple(sorted({n for n in tokens if limit is None or n <= limit - SPECIAL_TOKENS}))
     if not kept or kept[0] < 1:
-        room = "" if limit is None else f", some of them at most {limit - SPECIAL_TOKENS}"
+        limited = "" if limit is None else f", some of them at most {limit - SPECIAL_TOKENS}"
         raise UsageError(
-            f"tokens must be numbers from 1 up{room} (what the encoder has room for), "
+            f"tokens must be numbers from 1 up{limited} (what the encoder has room for), "
             f"not {tuple(tokens)}"
         )
     spans = [word_spans(text) for text in texts]
@@ -97,7 +91,7 @@ def recall_by_length(
 
 
 def first_words(text: str, tokens: int) -> str:
-    """The leading whole words of `text` that make at most `tokens` CLIP tokens.
+    """Return the leading whole words of `text` that make at most `tokens` CLIP tokens.
 
     BOS and EOT are not counted, and a word is what stands between spaces. The text itself where
     all of it fits; empty where not even its first word does.
@@ -106,5 +100,5 @@ def first_words(text: str, tokens: int) -> str:
 
 
 def characters_read(text: str, context_length: int) -> int:
-    """Where an encoder of that context stops reading: `text[:n]` are the whole words that fit."""
+    """Return where an encoder of that context stops reading: `text[:n]`, the words that fit."""
     return len(first_words(text, context_length - SPECIAL_TOKENS))
