@@ -1,4 +1,4 @@
-"""How good an encoder is: retrieval, zero-shot classification, and what the text length does."""
+"""Evaluation of encoders: retrieval, zero-shot classification, and effects of text length."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What is measured, and how it is computed. No torch here: the command line reads this."""
+"""Configuration of an evaluation. No torch here: the command line reads this."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,7 +9,7 @@ from longclip.spec import Task
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """What is measured, and how it is computed; `batch_size` and `workers` change no number.
+    """Tasks and settings of an evaluation; `batch_size` and `workers` change no number.
 
     Attributes:
         tasks: what to measure, as far as the collection has it.

@@ -69,12 +69,11 @@ def embed_images(
     Args:
         encoder: the model; its `fingerprint` is what embeddings are kept under.
         collection: where the images come from; it is asked by several threads at once.
-        batch_size: images per call of the encoder. Batches are the same stretches of the
-            collection with and without a cache, so a run that was interrupted and goes on gives
-            what it would have given.
+        batch_size: images per call of the encoder. Batches are the same with and without a
+            cache, so a run that was interrupted and goes on gives what it would have given.
         max_bad_fraction: the largest share of images that may be unreadable.
-        workers: threads that decode; one per processor, at most 16, where None. They are at most
-            one batch ahead of the encoder.
+        workers: threads that decode, at most one batch ahead of the encoder; one per processor,
+            at most 16, where None.
         cache: where embeddings are looked for and kept; images found there are not decoded.
         on_progress: called after every batch.
 

@@ -1,12 +1,12 @@
 """Evaluation of one encoder on one collection: everything it offers, in one result."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from longclip.data.collection import Collection, LabelSet
+from longclip.data.collection import Captions, Collection, LabelSet
 from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.config import EvaluateConfig
@@ -30,6 +30,7 @@ from longclip.evaluation.zero_shot import (
     top1_accuracy,
     zero_shot_classifier,
 )
+from longclip.spec import Task
 from longclip.text.tokenizer import truncation
 from longclip.util.terminal import SILENT, OnProgress
 
@@ -55,8 +56,7 @@ def evaluate(
         collection: the data.
         name: what results call the model.
         config: what is measured.
-        templates: prompts by name of a label set; the others are asked with their own, or the 80
-            ImageNet templates.
+        templates: prompts by name of a label set; else its own, or the 80 ImageNet templates.
         cache: where embeddings are looked for and kept.
         on_progress: called with the progress of each stage.
 
@@ -77,11 +77,8 @@ def evaluate(
         on_progress=on_progress,
     )
     measure = _Measure(encoder, collection, images, config, cache, on_progress)
-    long = short = None
-    if "long" in config.tasks:
-        long = measure.retrieval("long", text_pool(collection, images.indices, long_texts))
-    if "short" in config.tasks:
-        short = measure.retrieval("short", text_pool(collection, images.indices, short_texts))
+    long = measure.retrieval("long", long_texts)
+    short = measure.retrieval("short", short_texts)
     return EvaluationResult(
         name=name,
         collection=collection.name,
@@ -128,7 +125,12 @@ class _Measure:
     cache: EmbeddingCache | None
     on_progress: OnProgress
 
-    def retrieval(self, kind: str, pool: TextPool | None) -> TextRetrieval | None:
+    def retrieval(
+        self, kind: Task, texts_of: Callable[[Captions], tuple[str, ...]]
+    ) -> TextRetrieval | None:
+        if kind not in self.config.tasks:
+            return None
+        pool = text_pool(self.collection, self.images.indices, texts_of)
         if pool is None:
             return None
         own = self.images.embeddings[list(pool.image_rows)]

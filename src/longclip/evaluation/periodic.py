@@ -1,9 +1,10 @@
-"""Evaluation every so often while a model is trained."""
+"""Periodic evaluation of a model while it is trained."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,9 @@ from longclip.errors import UsageError
 from longclip.evaluation.config import EvaluateConfig
 from longclip.evaluation.encoders.encoder import CLIPEncoder
 from longclip.evaluation.measure import evaluate
-from longclip.evaluation.results import EvaluationResult, TextRetrieval
-from longclip.evaluation.session import open_requests
+from longclip.evaluation.session import Request, open_requests
 from longclip.image.preprocess import Preprocess
 from longclip.model import CLIP
-from longclip.spec import Task
 
 
 def periodic_evaluation(
@@ -34,11 +33,11 @@ def periodic_evaluation(
 ) -> Callable[[CLIP], dict[str, float]]:
     """Open data once, to be measured on again and again.
 
-    What is returned takes a model and gives recall at 1 and top-1 accuracy, fractions of 1, by
-    names such as `scenes/val long T2I R@1` (text to image), `photos short I2T R@1` (image to
-    text) and `scenes/test-short weather top-1`. The model is in evaluation mode meanwhile and
-    then in its own again; random numbers are not touched. Under an `autocast` of the caller it
-    embeds in that precision.
+    The function that is returned takes a model and gives recall at 1 and top-1 accuracy,
+    fractions of 1, by names such as `scenes/val long T2I R@1` (text to image), `photos short I2T
+    R@1` (image to text) and `scenes/test-short weather top-1`. The model is in evaluation mode
+    meanwhile and then in its own again; random numbers are not touched. Under an `autocast` of
+    the caller it embeds in that precision.
 
     Args:
         data: whatever `longclip eval --data` takes, at least one.
@@ -61,48 +60,34 @@ def periodic_evaluation(
             f"--evaluate names {counts[twice[0]]} collections that are called {twice[0]}, whose "
             "results could not be told apart; rename one, or leave it out"
         )
-    room = _Room(int(memory_gb * 2**30))
-    return _Evaluation(
-        tuple((r.name, _Decoded(r.collection, room), r.tasks) for r in requests),
-        batch_size,
-        workers,
-        max_bad_fraction,
+    budget = _ByteBudget(int(memory_gb * 2**30))
+    collections = [_DecodedCollection(request.collection, budget) for request in requests]
+    config = EvaluateConfig(
+        ks=(1,), max_bad_fraction=max_bad_fraction, batch_size=batch_size, workers=workers
     )
+    return partial(_measure, requests, collections, config)
 
 
-@dataclass(frozen=True)
-class _Evaluation:
-    targets: tuple[tuple[str, "_Decoded", tuple[Task, ...]], ...]
-    batch_size: int
-    workers: int | None
-    max_bad_fraction: float
-
-    def __call__(self, model: CLIP) -> dict[str, float]:
-        values: dict[str, float] = {}
-        with _evaluation_mode(model):
-            for name, collection, tasks in self.targets:
-                collection.preprocess = model.preprocess
-                config = EvaluateConfig(
-                    tasks=tasks,
-                    ks=(1,),
-                    max_bad_fraction=self.max_bad_fraction,
-                    batch_size=self.batch_size,
-                    workers=self.workers,
-                )
-                encoder = CLIPEncoder(model, "the model in training")
-                result = evaluate(encoder, collection, name="model", config=config)
-                values |= {f"{name} {task}": value for task, value in _values(result)}
-        return values
-
-
-def _values(result: EvaluationResult) -> Iterator[tuple[str, float]]:
-    kinds: dict[str, TextRetrieval | None] = {"long": result.long, "short": result.short}
-    for kind, found in kinds.items():
-        if found:
-            yield f"{kind} T2I R@1", found.recall.text_to_image[1]
-            yield f"{kind} I2T R@1", found.recall.image_to_text[1]
-    for task, classified in result.zero_shot.items():
-        yield f"{task} top-1", classified.accuracy
+def _measure(
+    requests: Sequence[Request],
+    collections: Sequence["_DecodedCollection"],
+    config: EvaluateConfig,
+    model: CLIP,
+) -> dict[str, float]:
+    values: dict[str, float] = {}
+    with _evaluation_mode(model):
+        for request, collection in zip(requests, collections, strict=True):
+            collection.preprocess = model.preprocess
+            encoder = CLIPEncoder(model, "the model in training")
+            tasks = replace(config, tasks=request.tasks)
+            result = evaluate(encoder, collection, name="model", config=tasks)
+            for kind, found in (("long", result.long), ("short", result.short)):
+                if found:
+                    values[f"{request.name} {kind} T2I R@1"] = found.recall.text_to_image[1]
+                    values[f"{request.name} {kind} I2T R@1"] = found.recall.image_to_text[1]
+            for task, classified in result.zero_shot.items():
+                values[f"{request.name} {task} top-1"] = classified.accuracy
+    return values
 
 
 @contextmanager
@@ -118,21 +103,21 @@ def _evaluation_mode(model: CLIP) -> Iterator[None]:
 
 
 @dataclass
-class _Room:
-    """Bytes left for pictures, shared by all collections."""
+class _ByteBudget:
+    """Bytes left for decoded pictures, shared by all collections."""
 
     left: int
 
 
 @dataclass
-class _Decoded(Collection):
-    """A collection that keeps its pictures as the model takes them, as long as there is room.
+class _DecodedCollection(Collection):
+    """A collection that keeps its pictures as the model takes them, within a budget of bytes.
 
     Preprocessing leaves a picture alone that has been through it, so nothing else changes.
     """
 
     collection: Collection
-    room: _Room
+    budget: _ByteBudget
     preprocess: Preprocess | None = None
     pixels: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
@@ -150,8 +135,8 @@ class _Decoded(Collection):
         if self.preprocess is None:
             return picture
         pixels = self.preprocess.pixels(picture)
-        if self.room.left >= pixels.nbytes:
-            self.room.left -= pixels.nbytes
+        if self.budget.left >= pixels.nbytes:
+            self.budget.left -= pixels.nbytes
             self.pixels[index] = pixels
         return Image.fromarray(pixels)
 

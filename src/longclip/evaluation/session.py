@@ -1,4 +1,4 @@
-"""Several models on several collections, one after the other."""
+"""Evaluation session: several models on several collections, one after the other."""
 
 import dataclasses
 import re
@@ -28,21 +28,29 @@ from longclip.util.terminal import SILENT, OnProgress
 # A name before the first "=", which is neither a path nor a prefix such as open_clip:.
 _NAMED = re.compile(r"([^=/:\\]+)=(.+)")
 
-EVERYTHING: tuple[Task, ...] = ("long", "short", "zero-shot")
-
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A collection and what to measure on it; `opened` where it is a benchmark with a protocol."""
+    """A collection and the tasks to measure on it; `opened` where it is a benchmark."""
 
     collection: Collection
-    tasks: tuple[Task, ...] = EVERYTHING
+    tasks: tuple[Task, ...] = EvaluateConfig.tasks
     opened: OpenedBenchmark | None = None
 
     @property
     def name(self) -> str:
-        """The benchmark's, or the collection's."""
+        """Return the benchmark's name, or else the collection's."""
         return self.opened.benchmark.name if self.opened else self.collection.name
+
+    def describe(self, result: EvaluationResult, digest: str) -> EvaluationResult:
+        """Add to a result the name and protocol of its data, and their digest."""
+        return dataclasses.replace(
+            result,
+            collection=self.name,
+            protocol=self.opened.benchmark.protocol if self.opened else "",
+            partial=self.opened is not None and self.opened.partial,
+            fingerprint=digest,
+        )
 
 
 def open_requests(
@@ -85,11 +93,11 @@ def open_requests(
                 )
                 found.append(Request(opened.collection, (opened.benchmark.task,), opened))
             else:
-                found += [Request(c) for c in _open(name, columns)]
+                found += [Request(c) for c in _open_measurable(name, columns)]
     return found
 
 
-def _open(name: str, columns: Columns | None) -> list[Collection]:
+def _open_measurable(name: str, columns: Columns | None) -> list[Collection]:
     try:
         found = open_for_evaluation(name, columns=columns)
     except DataError as error:
@@ -98,24 +106,20 @@ def _open(name: str, columns: Columns | None) -> list[Collection]:
             raise
         raise DataError(f"{error}; did you mean the benchmark {' or '.join(near)}?") from error
     for collection in found:
-        _check_measurable(collection)
+        texts = (collection.captions(index) for index in range(len(collection)))
+        if not any(own.long or own.short for own in texts) and not collection.label_sets():
+            raise DataError(
+                f"{collection.name} has nothing to measure: no text and no label was found; name "
+                "the columns that hold them (--long-column, --short-column, --label-column)"
+            )
     return found
-
-
-def _check_measurable(collection: Collection) -> None:
-    texts = (collection.captions(index) for index in range(len(collection)))
-    if not any(own.long or own.short for own in texts) and not collection.label_sets():
-        raise DataError(
-            f"{collection.name} has nothing to measure: no text and no label was found; name the "
-            "columns that hold them (--long-column, --short-column, --label-column)"
-        )
 
 
 @dataclass(frozen=True)
 class Session:
-    """All results, model by model, and where the models disagree.
+    """Results, model by model, and a gallery of where the models disagree.
 
-    That is on the collection with most long texts, or on the first one where none has any.
+    The gallery is on the collection with most long texts, or on the first one where none has any.
     """
 
     results: tuple[EvaluationResult, ...]
@@ -123,7 +127,7 @@ class Session:
 
 
 def named(model: str) -> tuple[str, str]:
-    """Name and source of `NAME=SOURCE`, or of a source that is its own name."""
+    """Divide `NAME=SOURCE` into name and source; a source alone is its own name."""
     found = _NAMED.fullmatch(model)
     return (found[1], found[2]) if found else (model, model)
 
@@ -147,7 +151,7 @@ def run_session(
         config: what to measure; each request has tasks of its own.
         gallery: also look where the models disagree, for which all are held in memory.
         cache: where embeddings are looked for and kept.
-        on_progress: told how far each stage is, with the model's name.
+        on_progress: called with the progress of each stage, and the model's name.
 
     Raises:
         ValueError: if two models have the same name, and whatever `open_model` and `evaluate` do.
@@ -157,49 +161,32 @@ def run_session(
         raise UsageError(
             f"two of the models {', '.join(models)} have the same name; tell them apart: NAME=MODEL"
         )
-    prints = [data_digest(request.collection) for request in requests]
+    digests = [data_digest(request.collection) for request in requests]
+    several = len(sources) > 1
     encoders: dict[str, Encoder] = {}
     results: list[EvaluationResult] = []
     for name, source in sources.items():
         encoder = open_model(source)
-        for request, digest in zip(requests, prints, strict=True):
+
+        def report(stage: str, done: int, total: int, note: str = "", model: str = name) -> None:
+            on_progress(f"{model}, {stage}" if several else stage, done, total, note)
+
+        for request, digest in zip(requests, digests, strict=True):
             result = evaluate(
                 encoder,
                 request.collection,
                 name=name,
                 config=dataclasses.replace(config, tasks=request.tasks),
                 cache=cache,
-                on_progress=_prefixed(on_progress, name) if len(sources) > 1 else on_progress,
+                on_progress=report,
             )
-            results.append(_described(result, request, digest))
-        if gallery and len(sources) > 1:
+            results.append(request.describe(result, digest))
+        if gallery and several:
             encoders[name] = encoder
     found = None
-    if gallery and len(sources) > 1:
-        chosen = max(results, key=_long_texts).collection
+    if gallery and several:
+        chosen = max(results, key=lambda r: r.long.recall.texts if r.long else 0).collection
         request = next(request for request in requests if request.name == chosen)
         own = {result.name: result for result in results if result.collection == chosen}
         found = find_disagreements(encoders, request.collection, own)
     return Session(tuple(results), found)
-
-
-def _long_texts(result: EvaluationResult) -> int:
-    return result.long.recall.texts if result.long else 0
-
-
-def _described(result: EvaluationResult, request: Request, digest: str) -> EvaluationResult:
-    opened = request.opened
-    return dataclasses.replace(
-        result,
-        collection=request.name,
-        protocol=opened.benchmark.protocol if opened else "",
-        partial=opened is not None and opened.partial,
-        fingerprint=digest,
-    )
-
-
-def _prefixed(on_progress: OnProgress, name: str) -> OnProgress:
-    def report(stage: str, done: int, total: int, note: str = "") -> None:
-        on_progress(f"{name}, {stage}", done, total, note)
-
-    return report

@@ -1,4 +1,4 @@
-"""Benchmarks by name: pinned protocols, where their data are, and the published numbers."""
+"""Benchmarks by name: pinned protocols, opening of their data, and the published numbers."""
 
 from typing import TYPE_CHECKING
 

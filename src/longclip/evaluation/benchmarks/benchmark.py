@@ -1,4 +1,4 @@
-"""What a benchmark pins down."""
+"""Benchmark: a data set with its protocol, the data as opened, and a digest of it."""
 
 import hashlib
 from collections.abc import Callable
@@ -33,11 +33,11 @@ class Benchmark:
     source: str
     licence: str
     gigabytes: float | None
-    """What has to be downloaded; None where nobody here could look it up."""
+    """Size of the download; None where it could not be looked up."""
     get: str
-    """What to download and from whom; the first sentence stands alone."""
+    """Files to download, and from whom; the first sentence stands alone."""
     layout: str
-    """What lies in the folder."""
+    """Files in the folder."""
     folders: tuple[str, ...]
     """Names the folder may have below the root of all data; the first is where we put it."""
     open: Reader = field(repr=False)
@@ -52,7 +52,7 @@ class Benchmark:
 
     @property
     def size(self) -> str:
-        """Of the download, in words."""
+        """Return the size of the download in words."""
         if self.gigabytes is None:
             return "see the data set's page"
         return f"{self.gigabytes:g} GB"
@@ -76,7 +76,7 @@ class OpenedBenchmark:
 def or_parquet(
     reader: Reader, table: Callable[[list[Path], str], TableCollection], *, split: str = "test"
 ) -> Reader:
-    """`table` where there are Parquet files, `reader` for the published layout."""
+    """Return a reader: `table` where there are Parquet files, else `reader`."""
 
     def open_either(path: Path, name: str) -> Collection:
         files = parquet_files(path, split)

@@ -1,9 +1,4 @@
-"""From the name of a benchmark to its data, or to an error that says how to get them.
-
-All benchmarks, by name.
-
-Fetching a benchmark from the Hugging Face hub.
-"""
+"""Catalogue of all benchmarks by name: finding, downloading and opening their data."""
 
 import tarfile
 import zipfile
@@ -47,7 +42,7 @@ def open_benchmark(
     allow_partial: bool = False,
     download: bool = False,
 ) -> OpenedBenchmark:
-    """The images with the texts or labels that a benchmark pins down, checked against its counts.
+    """Open the images with the texts or labels of a benchmark, checked against its counts.
 
     Args:
         name: one of BENCHMARKS, or a benchmark of one's own.
@@ -62,7 +57,7 @@ def open_benchmark(
             complete. The message says what was expected and found, and what to do.
     """
     benchmark = name if isinstance(name, Benchmark) else find_benchmark(name)
-    path = at if at is not None else _located(benchmark, root, download)
+    path = at if at is not None else _find_or_download(benchmark, root, download)
     if not path.exists():
         raise DataError(
             f"{benchmark.name}: there is no {path}; check the path. {_advice(benchmark)}"
@@ -82,7 +77,7 @@ def open_benchmark(
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """The benchmark of this name; DataError with the nearest names where there is none."""
+    """Return the benchmark of a name; DataError with the nearest names where there is none."""
     if name in BENCHMARKS:
         return BENCHMARKS[name]
     near = get_close_matches(name, BENCHMARKS, n=3) or sorted(BENCHMARKS)
@@ -92,7 +87,7 @@ def find_benchmark(name: str) -> Benchmark:
 
 
 def locate(benchmark: Benchmark, root: Path) -> Path:
-    """Where below `root` a benchmark lies; DataError saying how to get it where it does not."""
+    """Find a benchmark below `root`; DataError with how to get it where it is not there."""
     for folder in benchmark.folders:
         for path in (root / folder, root / f"{folder}.parquet"):
             if path.exists():
@@ -105,7 +100,7 @@ def locate(benchmark: Benchmark, root: Path) -> Path:
     )
 
 
-def _located(benchmark: Benchmark, root: Path | None, download: bool) -> Path:
+def _find_or_download(benchmark: Benchmark, root: Path | None, download: bool) -> Path:
     if root is None:
         raise DataError(
             f"{benchmark.name}: no folder of data sets was named, nor where this one is. "
@@ -116,7 +111,7 @@ def _located(benchmark: Benchmark, root: Path | None, download: bool) -> Path:
     except DataError:
         if not download:
             raise
-    return download_benchmark(benchmark, root)
+    return _download(benchmark, root)
 
 
 def _advice(benchmark: Benchmark, root: Path | None = None) -> str:
@@ -141,15 +136,18 @@ def _miscounted(benchmark: Benchmark, collection: Collection) -> list[str]:
     expected = {kind: getattr(benchmark, kind) for kind in found}
     if found == expected:
         return []
-    told = [f"{found[kind]:,} of {expected[kind]:,} {kind}" for kind in found if expected[kind]]
-    return [f"found {', '.join(told)}"]
+    counts = [f"{found[kind]:,} of {expected[kind]:,} {kind}" for kind in found if expected[kind]]
+    return [f"found {', '.join(counts)}"]
 
 
-def download_benchmark(benchmark: Benchmark, root: Path) -> Path:
+def _download(benchmark: Benchmark, root: Path) -> Path:
     """Download and unpack into `root`; the folder appears only when all of it is there.
 
-    What an interrupted download left is continued. Raises DataError where the hub does not have
-    it in a form that is read here, cannot be reached or wants an agreement first.
+    What an interrupted download left is continued.
+
+    Raises:
+        DataError: where the hub does not have it in a form that is read here, cannot be reached
+            or wants an agreement first.
     """
     if not benchmark.hub:
         raise DataError(
@@ -175,23 +173,19 @@ def download_benchmark(benchmark: Benchmark, root: Path) -> Path:
             f"downloaded ({error}). Try again, or get it by hand: {benchmark.get}"
         ) from error
     for archive in sorted(path for path in work.iterdir() if path.is_file()):
-        _unpack(archive)
+        # Unpacked beside itself, and nothing outside of that folder.
+        try:
+            if archive.suffix == ".zip":
+                with zipfile.ZipFile(archive) as content:
+                    content.extractall(work)
+            elif archive.name.endswith((".tar", ".tar.gz", ".tgz")):
+                with tarfile.open(archive) as tar:
+                    tar.extractall(work, filter="data")
+            else:
+                continue
+        except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+            archive.unlink()
+            raise DataError(f"{archive} is damaged ({error}); download it again") from error
+        archive.unlink()
     work.rename(target)
     return target
-
-
-def _unpack(archive: Path) -> None:
-    """Beside itself, nothing outside of that folder; then the archive goes."""
-    try:
-        if archive.suffix == ".zip":
-            with zipfile.ZipFile(archive) as content:
-                content.extractall(archive.parent)
-        elif archive.name.endswith((".tar", ".tar.gz", ".tgz")):
-            with tarfile.open(archive) as tar:
-                tar.extractall(archive.parent, filter="data")
-        else:
-            return
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        archive.unlink()
-        raise DataError(f"{archive} is damaged ({error}); download it again") from error
-    archive.unlink()

@@ -1,7 +1,4 @@
-"""Retrieval with one long description an image.
-
-Retrieval with five short captions an image.
-"""
+"""Retrieval benchmarks, with one long description an image or with five short captions."""
 
 from dataclasses import replace
 from functools import partial
@@ -215,19 +212,13 @@ _SPLITS = "caption_datasets.zip of cs.stanford.edu/people/karpathy/deepimagesent
 _FLICKR_TERMS = "research and education, non-commercial; images under Flickr's terms of use"
 
 
-def _flickr30k(root: Path, name: str, *, split: str | None) -> FileCollection:
-    if split is None:
-        return open_flickr_tokens(
-            root, name, token_file="results_20130124.token", folders=FLICKR30K_FOLDERS
-        )
+def _open_flickr30k(root: Path, name: str) -> FileCollection:
     if holding(root, "flickr_annotations_30k.csv"):
-        return open_flickr30k_table(root, name, split=split)
-    return open_karpathy(
-        root, name, file="dataset_flickr30k.json", folders=FLICKR30K_FOLDERS, split=split
-    )
+        return open_flickr30k_table(root, name, split="test")
+    return open_karpathy(root, name, file="dataset_flickr30k.json", folders=FLICKR30K_FOLDERS)
 
 
-def _flickr8k(root: Path, name: str) -> FileCollection:
+def _open_flickr8k(root: Path, name: str) -> FileCollection:
     if holding(root, "dataset_flickr8k.json"):
         return open_karpathy(root, name, file="dataset_flickr8k.json", folders=FLICKR8K_FOLDERS)
     return open_flickr_tokens(
@@ -280,7 +271,7 @@ _FLICKR30K = Benchmark(
     folders=("flickr30k-1k", "flickr30k", "Flickr30k", "flickr", "flickr30k-all"),
     hub="nlphuji/flickr30k",
     hub_files=("flickr30k-images.zip", "flickr_annotations_30k.csv"),
-    open=or_parquet(partial(_flickr30k, split="test"), open_short_texts),
+    open=or_parquet(_open_flickr30k, open_short_texts),
 )
 
 SHORT_TEXTS = (
@@ -322,7 +313,13 @@ SHORT_TEXTS = (
         folders=("flickr30k-all", "flickr30k", "Flickr30k", "flickr"),
         hub="",
         hub_files=(),
-        open=or_parquet(partial(_flickr30k, split=None), open_short_texts, split=""),
+        open=or_parquet(
+            partial(
+                open_flickr_tokens, token_file="results_20130124.token", folders=FLICKR30K_FOLDERS
+            ),
+            open_short_texts,
+            split="",
+        ),
     ),
     Benchmark(
         name="flickr8k",
@@ -341,6 +338,6 @@ SHORT_TEXTS = (
         layout="Flickr8k.token.txt, Flickr_8k.testImages.txt and Flicker8k_Dataset/*.jpg; or "
         "dataset_flickr8k.json with images/; or Parquet with image and captions",
         folders=("flickr8k", "Flickr8k", "Flickr8K"),
-        open=or_parquet(_flickr8k, open_short_texts),
+        open=or_parquet(_open_flickr8k, open_short_texts),
     ),
 )

@@ -1,7 +1,4 @@
-"""Zero-shot classification.
-
-Names of classes, in the order of their numbers.
-"""
+"""Zero-shot classification benchmarks, and the names of their classes in order of number."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,14 +6,13 @@ from functools import cache, partial
 from pathlib import Path
 
 from longclip.data.layouts.classification import open_cifar, open_class_folders
-from longclip.data.layouts.file_collection import FileCollection
-from longclip.data.layouts.parquet import TableCollection, open_labels
+from longclip.data.layouts.parquet import open_labels
 from longclip.evaluation.benchmarks.benchmark import Benchmark, or_parquet
 
 
 @cache
 def imagenet_classes() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """WordNet ids and names of the 1,000 classes, as OpenAI's prompt notebook calls them."""
+    """Return the WordNet ids of the 1,000 classes, and their names in OpenAI's prompt notebook."""
     rows = (Path(__file__).parent / "imagenet_classes.txt").read_text(encoding="utf-8")
     pairs = [line.split("\t") for line in rows.splitlines()]
     return tuple(wnid for wnid, _ in pairs), tuple(name for _, name in pairs)
@@ -24,30 +20,14 @@ def imagenet_classes() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 @cache
 def imagenet_o_classes() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """WordNet ids and names of the 200 classes whose lookalikes ImageNet-O shows."""
+    """Return WordNet ids and names of the 200 classes whose lookalikes ImageNet-O shows."""
     text = (Path(__file__).parent / "imagenet_o_classes.txt").read_text(encoding="utf-8")
     name_of = dict(zip(*imagenet_classes(), strict=True))
     wnids = tuple(text.split())
     return wnids, tuple(name_of[wnid] for wnid in wnids)
 
 
-def spaced(names: Sequence[str]) -> tuple[str, ...]:
-    """`aquarium_fish` as one writes it."""
-    return tuple(name.replace("_", " ") for name in names)
-
-
-CIFAR10_CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
+_CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
 _CIFAR100 = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
 butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab
@@ -58,8 +38,7 @@ possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper
 spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor
 train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 """
-CIFAR100_CLASSES = tuple(_CIFAR100.split())
-
+CIFAR10_CLASSES, CIFAR100_CLASSES = tuple(_CIFAR10.split()), tuple(_CIFAR100.split())
 
 _PROMPTS = (
     "Each class is the mean of OpenAI's 80 ImageNet prompts, embedded and normalised, then "
@@ -69,45 +48,10 @@ _NAMES = "Class names are those of OpenAI's prompt notebook. "
 _TERMS = "ImageNet's terms of access: research and education, non-commercial"
 
 
-def _imagenet(root: Path, name: str) -> FileCollection:
-    wnids, names = imagenet_classes()
-    number = {wnid: i for i, wnid in enumerate(wnids)}
-    return open_class_folders(
-        root,
-        name,
-        class_of_folder=number,
-        classes=names,
-        places=("val", "validation", "ILSVRC/Data/CLS-LOC/val"),
-    )
-
-
-def _imagenet_v2(root: Path, name: str) -> FileCollection:
-    wnids, names = imagenet_classes()
-    numbers = {str(i): i for i in range(len(names))}
-    # Some copies have been renamed after ImageNet's own folders.
-    return open_class_folders(
-        root,
-        name,
-        class_of_folder=numbers | {wnid: i for i, wnid in enumerate(wnids)},
-        classes=names,
-        places=("imagenetv2-matched-frequency-format-val", "imagenetv2-matched-frequency"),
-    )
-
-
-def _imagenet_o(root: Path, name: str) -> FileCollection:
-    wnids, names = imagenet_o_classes()
-    return open_class_folders(
-        root,
-        name,
-        class_of_folder={wnid: i for i, wnid in enumerate(wnids)},
-        classes=names,
-        places=("imagenet-o",),
-    )
-
-
-def _labelled(task: str) -> partial[TableCollection]:
-    wnids, names = imagenet_o_classes() if task == "imagenet-o" else imagenet_classes()
-    return partial(open_labels, classes=names, wnids=wnids)
+_WNIDS, _CLASSES = imagenet_classes()
+_NUMBER_OF_WNID = {wnid: number for number, wnid in enumerate(_WNIDS)}
+_O_WNIDS, _O_CLASSES = imagenet_o_classes()
+_imagenet_table = partial(open_labels, classes=_CLASSES, wnids=_WNIDS)
 
 
 def _cifar_set(task: str, names: Sequence[str], *, spelling: str = "") -> Benchmark:
@@ -157,7 +101,16 @@ _IMAGENET = Benchmark(
     layout="1,000 folders called after WordNet ids (n01440764 …), here or in val/; or Parquet "
     "with image and label",
     folders=("imagenet", "imagenet-1k", "ImageNet", "ILSVRC2012", "imagenet1k"),
-    open=or_parquet(_imagenet, _labelled("imagenet"), split="val"),
+    open=or_parquet(
+        partial(
+            open_class_folders,
+            class_of_folder=_NUMBER_OF_WNID,
+            classes=_CLASSES,
+            places=("val", "validation", "ILSVRC/Data/CLS-LOC/val"),
+        ),
+        _imagenet_table,
+        split="val",
+    ),
 )
 
 ZERO_SHOT_SETS = (
@@ -183,7 +136,16 @@ ZERO_SHOT_SETS = (
         ),
         hub="vaishaal/ImageNetV2",
         hub_files=("imagenetv2-matched-frequency.tar.gz",),
-        open=or_parquet(_imagenet_v2, _labelled("imagenet-v2")),
+        open=or_parquet(
+            partial(
+                open_class_folders,
+                # Some copies have been renamed after ImageNet's own folders.
+                class_of_folder={str(i): i for i in range(len(_CLASSES))} | _NUMBER_OF_WNID,
+                classes=_CLASSES,
+                places=("imagenetv2-matched-frequency-format-val", "imagenetv2-matched-frequency"),
+            ),
+            _imagenet_table,
+        ),
     ),
     replace(
         _IMAGENET,
@@ -199,7 +161,15 @@ ZERO_SHOT_SETS = (
         get="imagenet-o.tar by github.com/hendrycks/natural-adv-examples. Unpack it.",
         layout="200 folders called after WordNet ids; or Parquet with image and label",
         folders=("imagenet-o", "imagenet_o", "ImageNet-O"),
-        open=or_parquet(_imagenet_o, _labelled("imagenet-o")),
+        open=or_parquet(
+            partial(
+                open_class_folders,
+                class_of_folder={wnid: i for i, wnid in enumerate(_O_WNIDS)},
+                classes=_O_CLASSES,
+                places=("imagenet-o",),
+            ),
+            partial(open_labels, classes=_O_CLASSES, wnids=_O_WNIDS),
+        ),
     ),
     _cifar_set("cifar10", CIFAR10_CLASSES),
     _cifar_set(
@@ -210,7 +180,7 @@ ZERO_SHOT_SETS = (
     ),
     _cifar_set(
         "cifar100-spaced",
-        spaced(CIFAR100_CLASSES),
+        tuple(name.replace("_", " ") for name in CIFAR100_CLASSES),
         spelling="Class names are written with spaces (`aquarium fish`), unlike `cifar100`.",
     ),
 )

@@ -1,4 +1,4 @@
-"""Encoders of other libraries, of arrays, and of anybody who plugs one in."""
+"""Encoders: the protocol, our models, those of other libraries, of arrays and of plug-ins."""
 
 from typing import TYPE_CHECKING
 

@@ -1,9 +1,4 @@
-"""From what a user types to an encoder.
-
-The little that an evaluation asks of a model.
-
-Our own models, with a name, a fingerprint and preprocessing in the decoding threads.
-"""
+"""Encoder protocol, a CLIP of ours as an encoder, and opening of any encoder by its name."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,10 +14,10 @@ from PIL import Image
 from longclip import __version__
 from longclip.errors import EncoderError
 from longclip.evaluation.encoders.library_encoders import (
-    open_openclip,
+    loading_errors,
+    open_open_clip,
     open_sentence_transformers,
     open_transformers,
-    opening,
 )
 from longclip.evaluation.encoders.precomputed import PrecomputedEncoder
 from longclip.model import CLIP, load
@@ -48,36 +43,31 @@ class Encoder(Protocol):
 
     @property
     def context_length(self) -> int | None:
-        """Tokens per text, BOS and EOT among them; longer texts are cut. None: no known limit."""
+        """Tokens per text, BOS and EOT included; longer texts are cut. None: no known limit."""
         ...
 
     def encode_text(self, texts: Sequence[str], /) -> Rows:
-        """Strings to [N, D]."""
+        """Embed strings: [N, D]."""
         ...
 
     def encode_image(self, images: Sequence[Image.Image], /) -> Rows:
-        """RGB pictures of any size to [N, D]."""
+        """Embed RGB pictures of any size: [N, D]."""
         ...
 
 
 def encoder_name(encoder: Encoder) -> str:
-    """What to call it in errors."""
+    """Return the name of an encoder in errors."""
     return str(getattr(encoder, "name", "") or type(encoder).__name__)
 
 
-def fingerprint_of(encoder: Encoder) -> str:
-    """The identity of its weights and settings; empty where it has none."""
-    return str(getattr(encoder, "fingerprint", "") or "")
-
-
 def ranking_device(encoder: Encoder) -> torch.device:
-    """Where its embeddings are compared: its own device, where ranking in float64 works there."""
+    """Return where embeddings are compared: the encoder's device, unless it lacks float64 (MPS)."""
     device = torch.device(getattr(encoder, "device", None) or "cpu")
     return torch.device("cpu") if device.type == "mps" else device
 
 
 def checked_rows(encoder: Encoder, rows: Rows, items: Sequence[str]) -> NDArray[np.float32]:
-    """As float32 [len(items), D] in main memory; `items` says in errors what was embedded."""
+    """Return float32 [len(items), D] in main memory; errors name one of `items`."""
     name = encoder_name(encoder)
     if not isinstance(rows, torch.Tensor):
         array = np.asarray(rows)
@@ -108,50 +98,51 @@ class CLIPEncoder:
 
     @property
     def context_length(self) -> int:
-        """That of the model."""
+        """Tokens that the model reads."""
         return self.model.context_length
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.model.device
 
     @cached_property
     def fingerprint(self) -> str:
-        """Computed on first use."""
+        """Hash of weights and settings, computed on first use."""
         settings = {
             "library": f"longclip {__version__}",
             "config": self.model.config.to_json(),
             "preprocess": self.model.preprocess.to_json(),
         }
-        return encoder_fingerprint(self.model, settings, self._tokenize, self.prepare)
+
+        def tokens(texts: list[str]) -> torch.Tensor:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", TruncationWarning)
+                return tokenize(texts, context_length=self.context_length)
+
+        return encoder_fingerprint(self.model, settings, tokens, self.prepare)
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Resized and cropped: uint8 [image_size, image_size, 3]."""
+        """Resize and crop a picture: uint8 [image_size, image_size, 3]."""
         return self.model.preprocess.pixels(image)
 
     def encode_text(self, texts: Sequence[str], /) -> torch.Tensor:
-        """float32 [N, D]."""
+        """Embed texts: float32 [N, D]."""
         return self.model.encode_text(texts)
 
     def encode_image(self, images: Sequence[Image.Image | NDArray[np.uint8]], /) -> torch.Tensor:
-        """Pictures, or what `prepare` made of them, to float32 [N, D]."""
+        """Embed pictures, or what `prepare` made of them: float32 [N, D]."""
         rows = [self.prepare(x) if isinstance(x, Image.Image) else x for x in images]
         return self.model.encode_pixels(torch.from_numpy(np.stack(rows)))
 
-    def _tokenize(self, texts: list[str]) -> torch.Tensor:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", TruncationWarning)
-            return tokenize(texts, context_length=self.context_length)
-
 
 ENTRY_POINTS = "longclip.encoders"
-"""The group under which other packages offer encoders: a name, and a callable that takes what
-stands behind `NAME:` and `device=`, and returns an `Encoder`."""
+"""Group of entry points by which other packages offer encoders: a name, and a callable that takes
+what stands behind `NAME:` and `device=`, and returns an `Encoder`."""
 
 _LIBRARIES: dict[str, Callable[..., Encoder]] = {
     "transformers": open_transformers,
-    "open_clip": open_openclip,
+    "open_clip": open_open_clip,
     "sentence-transformers": open_sentence_transformers,
 }
 _ARRAYS = "npy"
@@ -187,7 +178,7 @@ def open_encoder(
         return PrecomputedEncoder(rest)
     plugins = {found.name: found for found in entry_points(group=ENTRY_POINTS)}
     if prefix in plugins and colon:
-        return _plugged_in(plugins[prefix], spec, rest, device)
+        return _open_plugin(plugins[prefix], spec, rest, device)
     # A single letter is a drive of Windows.
     if colon and len(prefix) > 1 and "/" not in prefix:
         known = ", ".join(f"{name}:" for name in (*_LIBRARIES, _ARRAYS, *sorted(plugins)))
@@ -201,8 +192,8 @@ def open_encoder(
     return CLIPEncoder(model, spec)
 
 
-def _plugged_in(plugin: EntryPoint, spec: str, rest: str, device: str) -> Encoder:
-    with opening(spec, hint=f"this encoder comes from {plugin.value}"):
+def _open_plugin(plugin: EntryPoint, spec: str, rest: str, device: str) -> Encoder:
+    with loading_errors(spec, hint=f"this encoder comes from {plugin.value}"):
         encoder: Any = plugin.load()(rest, device=device)
     lacking = [
         name

@@ -1,11 +1,4 @@
-"""Dual encoders of transformers: CLIP, SigLIP, SigLIP 2, ALIGN, BLIP for retrieval and others.
-
-Work that the adapters share.
-
-Models of open_clip.
-
-Models of sentence-transformers that embed texts and pictures.
-"""
+"""Encoders of other libraries: transformers, open_clip and sentence-transformers."""
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,8 +13,8 @@ from longclip.errors import EncoderError
 from longclip.model.identity import encoder_fingerprint
 
 
-def import_library(name: str, *, install: str) -> Any:
-    """An optional library; EncoderError with what to install where it cannot be imported."""
+def _import_library(name: str, *, install: str) -> Any:
+    """Import an optional library, or raise an EncoderError with what to install."""
     try:
         return importlib.import_module(name)
     except Exception as error:  # a torchvision for another torch raises RuntimeError
@@ -31,8 +24,8 @@ def import_library(name: str, *, install: str) -> Any:
 
 
 @contextmanager
-def opening(spec: str, *, hint: str) -> Iterator[None]:
-    """Turns whatever a library raises while it loads `spec` into an EncoderError."""
+def loading_errors(spec: str, *, hint: str) -> Iterator[None]:
+    """Turn whatever a library raises while it loads `spec` into an EncoderError."""
     try:
         yield
     except EncoderError:
@@ -41,10 +34,10 @@ def opening(spec: str, *, hint: str) -> Iterator[None]:
         raise EncoderError(f"{spec} cannot be opened: {_first_line(error)}; {hint}") from error
 
 
-def by_length(
+def _embed_by_length(
     texts: Sequence[str], batch_size: int, embed: Callable[[list[str]], torch.Tensor]
 ) -> torch.Tensor:
-    """[N, D] in the order of `texts`, embedded in batches of texts of about the same length."""
+    """Embed texts in batches of about the same length: [N, D] in the order of `texts`."""
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     parts = [
         embed([texts[i] for i in order[start : start + batch_size]])
@@ -61,11 +54,12 @@ def _first_line(error: Exception) -> str:
 _PADDED = ("siglip", "siglip2")
 # Their tables say how long a text may be; a tokenizer's own limit may be that of another model.
 _LIMITED_BY_TABLE = ("clip", *_PADDED)
+# A tokenizer without a limit of its own has one of 1e30.
 _UNLIMITED = 1_000_000
 
 
 class TransformersEncoder:
-    """A model with `get_text_features` and `get_image_features`, or BLIP's retrieval model.
+    """Dual encoder of transformers: CLIP, SigLIP, SigLIP 2, ALIGN, BLIP for retrieval and others.
 
     Of BLIP the embeddings are those of its contrastive head (ITC), which rank a whole collection;
     its matching head reads text and image together and has no embeddings.
@@ -77,7 +71,12 @@ class TransformersEncoder:
         self._processor = processor
         self._batch_size = batch_size
         self._kind = model.config.model_type
-        self._limit = _text_limit(model.config, processor.tokenizer)
+        text = getattr(model.config, "text_config", model.config)
+        table = getattr(text, "max_position_embeddings", None)
+        limits = [table, processor.tokenizer.model_max_length]
+        if table and self._kind in _LIMITED_BY_TABLE:
+            limits = [table]
+        self._limit = min((int(n) for n in limits if n and n < _UNLIMITED), default=None)
 
     @property
     def context_length(self) -> int | None:
@@ -86,37 +85,39 @@ class TransformersEncoder:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         device: torch.device = self._model.device
         return device
 
     @cached_property
     def fingerprint(self) -> str:
-        """Computed on first use."""
-        transformers = import_library("transformers", install="transformers")
+        """Hash of weights and settings, computed on first use."""
+        transformers = _import_library("transformers", install="transformers")
         config = self._model.config.to_dict()
         config.pop("_name_or_path", None)
         settings = {"library": f"transformers {transformers.__version__}", "config": config}
         return encoder_fingerprint(self._model, settings, self._tokenize, self.prepare)
 
     def prepare(self, image: Image.Image) -> dict[str, torch.Tensor]:
-        """What the model's image processor makes of one picture."""
+        """Return what the model's image processor makes of one picture."""
         # Not the processor of both: SigLIP 2's has patch sizes of its own in place of the saved.
         return dict(self._processor.image_processor(images=image, return_tensors="pt"))
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str], /) -> torch.Tensor:
-        """[N, D] as the model gives them."""
-        return by_length(texts, self._batch_size, self._embed_texts)
+        """Embed texts: [N, D] as the model gives them."""
+        return _embed_by_length(texts, self._batch_size, self._embed_texts)
 
     @torch.no_grad()
     def encode_image(
         self, images: Sequence[Image.Image | Mapping[str, torch.Tensor]], /
     ) -> torch.Tensor:
-        """Pictures, or what `prepare` made of them, to [N, D] as the model gives them."""
+        """Embed pictures, or what `prepare` made of them: [N, D] as the model gives them."""
         rows = [self.prepare(x) if isinstance(x, Image.Image) else x for x in images]
         inputs = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
-        inputs = {name: self._place(tensor) for name, tensor in inputs.items()}
+        for name, tensor in inputs.items():
+            dtype = self._model.dtype if tensor.is_floating_point() else None
+            inputs[name] = tensor.to(self.device, dtype)
         if hasattr(self._model, "vision_proj"):
             states = self._model.vision_model(**inputs).last_hidden_state
             projected: torch.Tensor = self._model.vision_proj(states[:, 0])
@@ -143,25 +144,21 @@ class TransformersEncoder:
             )
         )
 
-    def _place(self, tensor: torch.Tensor) -> torch.Tensor:
-        dtype = self._model.dtype if tensor.is_floating_point() else None
-        return tensor.to(self.device, dtype)
-
 
 def open_transformers(
     name: str, *, device: str, dtype: torch.dtype, batch_size: int
 ) -> TransformersEncoder:
-    """A directory or a name on the hub.
+    """Open a directory or a name on the hub.
 
     Raises:
         EncoderError: where there is no such model, it has no two towers with a joint space, or
             some of its weights are missing: transformers would leave those random.
     """
-    transformers = import_library("transformers", install="transformers")
+    transformers = _import_library("transformers", install="transformers")
     transformers.utils.logging.disable_progress_bar()
     spec = f"transformers:{name}"
     hint = "name a directory that save_pretrained wrote, or owner/model on the hub"
-    with opening(spec, hint=hint):
+    with loading_errors(spec, hint=hint):
         config = transformers.AutoConfig.from_pretrained(name)
         kind = transformers.AutoModel
         if config.model_type == "blip" and "BlipModel" not in (config.architectures or ()):
@@ -169,16 +166,6 @@ def open_transformers(
         model, info = kind.from_pretrained(name, dtype=dtype, output_loading_info=True)
         processor = transformers.AutoProcessor.from_pretrained(name)
         model.to(device)
-    _check_whole(spec, model, info)
-    if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
-        raise EncoderError(
-            f"{spec} has no tokenizer or no image processor; save both beside the model with "
-            "processor.save_pretrained"
-        )
-    return TransformersEncoder(model, processor, spec, batch_size)
-
-
-def _check_whole(spec: str, model: Any, info: Mapping[str, Any]) -> None:
     features = ("get_text_features", "get_image_features")
     if not hasattr(model, "vision_proj") and not all(hasattr(model, name) for name in features):
         raise EncoderError(
@@ -192,19 +179,16 @@ def _check_whole(spec: str, model: Any, info: Mapping[str, Any]) -> None:
             f"({', '.join(missing[:3])} …), which would be random; it was saved from another kind "
             "of model or is incomplete"
         )
-
-
-def _text_limit(config: Any, tokenizer: Any) -> int | None:
-    text = getattr(config, "text_config", config)
-    table = getattr(text, "max_position_embeddings", None)
-    if table and config.model_type in _LIMITED_BY_TABLE:
-        return int(table)
-    limits = [limit for limit in (table, tokenizer.model_max_length) if limit]
-    return min((int(limit) for limit in limits if limit < _UNLIMITED), default=None)
+    if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
+        raise EncoderError(
+            f"{spec} has no tokenizer or no image processor; save both beside the model with "
+            "processor.save_pretrained"
+        )
+    return TransformersEncoder(model, processor, spec, batch_size)
 
 
 def _pooled(features: Any) -> torch.Tensor:
-    """Version 5 wraps what version 4 gives as it is."""
+    """Return the embeddings that version 5 of transformers wraps and version 4 gives bare."""
     pooled: torch.Tensor = getattr(features, "pooler_output", features)
     return pooled
 
@@ -232,35 +216,35 @@ class OpenCLIPEncoder:
 
     @property
     def context_length(self) -> int:
-        """What the tokenizer pads and cuts to."""
+        """Tokens that the tokenizer pads and cuts to."""
         return int(self._tokenizer.context_length)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         device: torch.device = next(self._model.parameters()).device
         return device
 
     @cached_property
     def fingerprint(self) -> str:
-        """Computed on first use."""
-        open_clip = import_library("open_clip", install=_OPEN_CLIP_INSTALL)
+        """Hash of weights and settings, computed on first use."""
+        open_clip = _import_library("open_clip", install=_OPEN_CLIP_INSTALL)
         settings = {"library": f"open_clip {open_clip.__version__}"}
         return encoder_fingerprint(self._model, settings, self._tokenizer, self.prepare)
 
     def prepare(self, image: Image.Image) -> torch.Tensor:
-        """What the model's transform makes of one picture: float32 [3, H, W]."""
+        """Return what the model's transform makes of one picture: float32 [3, H, W]."""
         pixels: torch.Tensor = self._transform(image)
         return pixels
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str], /) -> torch.Tensor:
-        """[N, D] as the model gives them."""
-        return by_length(texts, self._batch_size, self._embed_texts)
+        """Embed texts: [N, D] as the model gives them."""
+        return _embed_by_length(texts, self._batch_size, self._embed_texts)
 
     @torch.no_grad()
     def encode_image(self, images: Sequence[Image.Image | torch.Tensor], /) -> torch.Tensor:
-        """Pictures, or what `prepare` made of them, to [N, D] as the model gives them."""
+        """Embed pictures, or what `prepare` made of them: [N, D] as the model gives them."""
         rows = [self.prepare(x) if isinstance(x, Image.Image) else x for x in images]
         weight = next(self._model.visual.parameters())
         pixels = torch.stack(rows).to(weight.device, weight.dtype)
@@ -272,16 +256,17 @@ class OpenCLIPEncoder:
         return features
 
 
-def open_openclip(
+def open_open_clip(
     name: str, *, device: str, dtype: torch.dtype, batch_size: int
 ) -> OpenCLIPEncoder:
-    """ARCHITECTURE/WEIGHTS, where weights are one of open_clip's tags or a file, or
-    local-dir:DIRECTORY, or hf-hub:OWNER/MODEL.
+    """Open ARCHITECTURE/WEIGHTS, local-dir:DIRECTORY or hf-hub:OWNER/MODEL.
+
+    Weights are one of open_clip's tags, or a file.
 
     Raises:
         EncoderError: where open_clip (or the torchvision it needs) is not there, or the model.
     """
-    open_clip = import_library("open_clip", install=_OPEN_CLIP_INSTALL)
+    open_clip = _import_library("open_clip", install=_OPEN_CLIP_INSTALL)
     spec = f"open_clip:{name}"
     architecture, _, weights = name.partition("/")
     if name.startswith(_OPEN_CLIP_FOLDERS):
@@ -292,7 +277,7 @@ def open_openclip(
             "open_clip.list_models() and weights of open_clip.list_pretrained() or a file; or "
             f"one of {', '.join(f'open_clip:{folder}…' for folder in _OPEN_CLIP_FOLDERS)}"
         )
-    with opening(spec, hint="open_clip.list_pretrained() lists architectures and weights"):
+    with loading_errors(spec, hint="open_clip.list_pretrained() lists architectures and weights"):
         model, transform = open_clip.create_model_from_pretrained(
             architecture, weights or None, precision=_OPEN_CLIP_PRECISIONS[dtype], device=device
         )
@@ -304,7 +289,10 @@ _SENTENCE_TRANSFORMERS_INSTALL = "sentence-transformers"
 
 
 class SentenceTransformersEncoder:
-    """A `SentenceTransformer`, which tokenizes, resizes and batches by itself."""
+    """A `SentenceTransformer`, which tokenizes, resizes and batches by itself.
+
+    It must embed texts and pictures.
+    """
 
     def __init__(self, model: Any, name: str, batch_size: int) -> None:
         self.name = name
@@ -313,20 +301,20 @@ class SentenceTransformersEncoder:
 
     @property
     def context_length(self) -> int | None:
-        """The model's max_seq_length."""
+        """Return the model's max_seq_length, where it has one."""
         length = self._model.max_seq_length
         return int(length) if length else None
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return torch.device(self._model.device)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Computed on first use."""
-        library = import_library("sentence_transformers", install=_SENTENCE_TRANSFORMERS_INSTALL)
-        transformers = import_library("transformers", install="transformers")
+        """Hash of weights and settings, computed on first use."""
+        library = _import_library("sentence_transformers", install=_SENTENCE_TRANSFORMERS_INSTALL)
+        transformers = _import_library("transformers", install="transformers")
         settings = {
             "library": f"sentence-transformers {library.__version__}",
             "transformers": transformers.__version__,
@@ -339,11 +327,11 @@ class SentenceTransformersEncoder:
         return encoder_fingerprint(self._model, settings, inputs, lambda image: inputs([image]))
 
     def encode_text(self, texts: Sequence[str], /) -> torch.Tensor:
-        """[N, D] as the model gives them."""
+        """Embed texts: [N, D] as the model gives them."""
         return self._encode(texts)
 
     def encode_image(self, images: Sequence[Image.Image], /) -> torch.Tensor:
-        """[N, D] as the model gives them."""
+        """Embed pictures: [N, D] as the model gives them."""
         return self._encode(images)
 
     def _encode(self, inputs: Sequence[str] | Sequence[Image.Image]) -> torch.Tensor:
@@ -359,17 +347,17 @@ class SentenceTransformersEncoder:
 def open_sentence_transformers(
     name: str, *, device: str, dtype: torch.dtype, batch_size: int
 ) -> SentenceTransformersEncoder:
-    """A directory or a name on the hub.
+    """Open a directory or a name on the hub.
 
     Raises:
         EncoderError: where there is no such model, or it reads texts only.
     """
-    library = import_library("sentence_transformers", install=_SENTENCE_TRANSFORMERS_INSTALL)
+    library = _import_library("sentence_transformers", install=_SENTENCE_TRANSFORMERS_INSTALL)
     spec = f"sentence-transformers:{name}"
-    with opening(spec, hint="name a directory, or owner/model on the hub"):
+    with loading_errors(spec, hint="name a directory, or owner/model on the hub"):
         model = library.SentenceTransformer(name, device=device)
         model.to(dtype)
     encoder = SentenceTransformersEncoder(model, spec, batch_size)
-    with opening(spec, hint="name a model that embeds texts and pictures, such as CLIP"):
+    with loading_errors(spec, hint="name a model that embeds texts and pictures, such as CLIP"):
         encoder.encode_image([Image.new("RGB", (64, 64))])
     return encoder

@@ -11,7 +11,7 @@ Such directories, or a directory of them, are what `PrecomputedEncoder` reads.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,12 @@ from longclip.evaluation.ranking import long_texts, short_texts
 from longclip.evaluation.zero_shot import IMAGENET_TEMPLATES
 from longclip.util.files import write_text
 
-_LISTS = {"images": "key", "texts": "text"}
+_KEY_OF = {"images": "key", "texts": "text"}
 
 
 @dataclass(frozen=True)
 class ExportedInputs:
-    """What was written; `bad` says of each picture that was left out why."""
+    """Directory and numbers of what was written; `bad` has the reason for each picture left out."""
 
     directory: Path
     images: int
@@ -72,7 +72,12 @@ def export_inputs(
             bad.append(str(error))
         else:
             pictures.append({"key": key, "file": file})
-    listed = list(dict.fromkeys([*_texts_of(collection), *texts]))
+    captions = [collection.captions(index) for index in range(len(collection))]
+    wanted = [text for own in captions for text in (*long_texts(own), *short_texts(own))]
+    for labels in collection.label_sets():
+        templates = labels.templates or IMAGENET_TEMPLATES
+        wanted += [t.replace("{}", name) for name in labels.classes for t in templates]
+    listed = list(dict.fromkeys([*wanted, *texts]))
     _write_lines(folder / "images.jsonl", pictures)
     _write_lines(folder / "texts.jsonl", [{"text": text} for text in listed])
     return ExportedInputs(folder, len(pictures), len(listed), tuple(bad))
@@ -112,7 +117,7 @@ class PrecomputedEncoder:
             )
 
     def encode_text(self, texts: Sequence[str], /) -> NDArray[np.float32]:
-        """float32 [N, D]; EncoderError where one is not there."""
+        """Look texts up: float32 [N, D]; EncoderError where one is not there."""
         rows = [self.text_rows.get(text) for text in texts]
         missing = [text for text, row in zip(texts, rows, strict=True) if row is None]
         if missing:
@@ -123,7 +128,7 @@ class PrecomputedEncoder:
         return np.stack([row for row in rows if row is not None])
 
     def encode_image(self, images: Sequence[Image.Image], /) -> NDArray[np.float32]:
-        """EncoderError: what is there is found by key, so only unknown pictures come here."""
+        """Raise EncoderError: known pictures are found by key, so only unknown ones come here."""
         raise EncoderError(
             f"{self.name} has no embedding of {len(images)} pictures; export the inputs of this "
             "collection (again, if its pictures have changed) and embed them"
@@ -137,22 +142,29 @@ class _Rows:
         self._arrays: list[NDArray[Any]] = []
         self._places: dict[str, tuple[int, int]] = {}
         for number, folder in enumerate(folders):
-            keys = [str(line[_LISTS[kind]]) for line in _read_lines(folder / f"{kind}.jsonl")]
-            array = _array(folder / f"{kind}.npy", len(keys))
+            path = folder / f"{kind}.jsonl"
+            try:
+                lines = [json.loads(x) for x in path.read_text(encoding="utf-8").splitlines()]
+            except (OSError, ValueError) as error:
+                raise EncoderError(
+                    f"{path} cannot be read ({error}); export the inputs again"
+                ) from error
+            keys = [str(line[_KEY_OF[kind]]) for line in lines]
+            array = _open_array(folder / f"{kind}.npy", len(keys))
             self._arrays.append(array)
             for row, key in enumerate(keys):
                 self._places.setdefault(key, (number, row))
         self.widths = {array.shape[1] for array in self._arrays}
 
     def get(self, key: str) -> NDArray[np.float32] | None:
-        """float32 [D], or None."""
+        """Return float32 [D], or None."""
         if key not in self._places:
             return None
         number, row = self._places[key]
         return np.asarray(self._arrays[number][row], dtype=np.float32)
 
 
-def _array(path: Path, count: int) -> NDArray[Any]:
+def _open_array(path: Path, count: int) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
@@ -173,25 +185,6 @@ def _array(path: Path, count: int) -> NDArray[Any]:
     return array
 
 
-def _texts_of(collection: Collection) -> Iterator[str]:
-    for index in range(len(collection)):
-        captions = collection.captions(index)
-        yield from long_texts(captions)
-        yield from short_texts(captions)
-    for labels in collection.label_sets():
-        for name in labels.classes:
-            for template in labels.templates or IMAGENET_TEMPLATES:
-                yield template.replace("{}", name)
-
-
 def _write_lines(path: Path, lines: Sequence[dict[str, str]]) -> None:
     # Escaped as ASCII, a line is a line to every program, whatever it takes for a line's end.
     write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
-
-
-def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            yield json.loads(line)
-    except (OSError, ValueError) as error:
-        raise EncoderError(f"{path} cannot be read ({error}); export the inputs again") from error

@@ -1,1 +1,1 @@
-"""Probes of what recall hides: which parts of a long text a model reads."""
+"""Probes of what recall hides: the parts of a long text that a model reads."""

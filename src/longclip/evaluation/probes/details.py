@@ -1,4 +1,4 @@
-"""Whether a detail is read, by where in the text it stands: captions that differ in one word."""
+"""Probe of details: captions that differ in one word, by its place in the text."""
 
 import bisect
 import random
@@ -31,8 +31,8 @@ _KINDS = (
     ("thick", "thin"),
     ("left", "right"),
 )
-# What may stand in for a word: always wrong where the word was right, so synonyms (big, large)
-# are not each other's. All start with a consonant, so "a" and "an" stay right.
+# Replacements of a word are wrong wherever the word was right, so synonyms (big, large) are not
+# each other's. All start with a consonant, so "a" and "an" stay right.
 ALTERNATIVES: dict[str, tuple[str, ...]] = {
     **{word: tuple(o for o in kind if o != word) for kind in _KINDS for word in kind},
     "grey": _KINDS[0][:-1],
@@ -61,7 +61,7 @@ class AlteredText:
 
 @dataclass(frozen=True)
 class PlaceAccuracy:
-    """Of `texts` altered at one place, the share whose image is nearer to the true text.
+    """Share of the `texts` altered at one place whose image is nearer to the true text.
 
     `ties` of them are equal to the model, because it does not read that far, and count as wrong:
     guessing would be 0.5, not reading is 0. None where no text has a detail there.
@@ -102,13 +102,12 @@ def detail_accuracy(
     cache: EmbeddingCache | None = None,
     on_progress: OnProgress = SILENT,
 ) -> DetailAccuracy:
-    """Show each image its text and the text with one attribute altered; the nearer one must be
-    the true one.
+    """Compare each image with its text and with that text with one attribute altered.
 
-    Arguments as in `recall_by_length`; `n` and `seed` as in `alter_details`; `text_embeddings`
-    [M, D] spare embedding the true texts again. Ties count against the model. A word beyond the
-    encoder's context is a tie without asking: two texts that are cut alike may get embeddings
-    that differ by rounding.
+    The true text must be the nearer one; ties count against the model. Arguments as in
+    `recall_by_length`; `n` and `seed` as in `alter_details`; `text_embeddings` [M, D] spare
+    embedding the true texts again. A word beyond the encoder's context is a tie without asking:
+    two texts that are cut alike may get embeddings that differ by rounding.
     """
     altered = alter_details(texts, n=n, seed=seed)
     embed = partial(
@@ -122,20 +121,30 @@ def detail_accuracy(
             true, false = both.chunk(2)
         else:
             true, false = text_embeddings[rows], embed([item.text for item in altered])
-        closer = _closer(image_embeddings, image_of_text[rows], true, false)
+        # Cosine of each image with its true text minus that with the false one, float64.
+        device = image_embeddings.device
+        own = UnitRows.of(image_embeddings, "image embeddings").rows(image_of_text[rows].to(device))
+        right, wrong = (
+            UnitRows.of(text_rows.to(device), "text embeddings").rows(slice(None))
+            for text_rows in (true, false)
+        )
+        closer = ((own * right).sum(1) - (own * wrong).sum(1)).cpu()
     if encoder.context_length is not None:
-        room = encoder.context_length - SPECIAL_TOKENS
-        closer[torch.tensor([item.token > room for item in altered], dtype=torch.bool)] = 0
-    by_place = [
-        _accuracy(closer[[i for i, item in enumerate(altered) if item.place == place]])
-        for place in PLACES
-    ]
-    early, middle, late = by_place
-    return DetailAccuracy(early, middle, late, altered)
+        limit = encoder.context_length - SPECIAL_TOKENS
+        closer[torch.tensor([item.token > limit for item in altered], dtype=torch.bool)] = 0
+    by_place = {}
+    for place in PLACES:
+        found = closer[[i for i, item in enumerate(altered) if item.place == place]]
+        by_place[place] = PlaceAccuracy(
+            texts=len(found),
+            ties=int((found == 0).sum()),
+            accuracy=(found > 0).double().mean().item() if len(found) else None,
+        )
+    return DetailAccuracy(**by_place, altered=altered)
 
 
 def alter_details(texts: Sequence[str], *, n: int, seed: int) -> tuple[AlteredText, ...]:
-    """Up to `n` texts per place, each with one attribute word replaced by another of its kind.
+    """Alter up to `n` texts per place, replacing one attribute word by another of its kind.
 
     Colours, numbers, sizes, materials, patterns and left/right (`ALTERNATIVES`). Where several
     words of a text stand at a place one is drawn, and its replacement is one that the text does
@@ -162,7 +171,7 @@ def alter_details(texts: Sequence[str], *, n: int, seed: int) -> tuple[AlteredTe
 
 
 def _words_by_place(text: str) -> dict[str, list[tuple[re.Match[str], int]]]:
-    """The attribute words of `text` with the numbers of their tokens, counted from 1."""
+    """Return the attribute words of `text` with the numbers of their tokens, counted from 1."""
     words: dict[str, list[tuple[re.Match[str], int]]] = {place: [] for place in PLACES}
     found = list(_WORD.finditer(text))
     if not found:
@@ -184,22 +193,3 @@ def _replacement(text: str, word: re.Match[str], dice: random.Random) -> str:
     if word.group().isupper():
         return chosen.upper()
     return chosen.capitalize() if word.group()[0].isupper() else chosen
-
-
-def _closer(
-    images: torch.Tensor, owners: torch.Tensor, true: torch.Tensor, false: torch.Tensor
-) -> torch.Tensor:
-    """Cosine of image owners[i] with true[i] minus that with false[i], float64, on the CPU."""
-    own = UnitRows.of(images, "image embeddings").rows(owners.to(images.device))
-    whole = slice(None)
-    right = UnitRows.of(true.to(images.device), "text embeddings").rows(whole)
-    wrong = UnitRows.of(false.to(images.device), "text embeddings").rows(whole)
-    return ((own * right).sum(1) - (own * wrong).sum(1)).cpu()
-
-
-def _accuracy(closer: torch.Tensor) -> PlaceAccuracy:
-    return PlaceAccuracy(
-        texts=len(closer),
-        ties=int((closer == 0).sum()),
-        accuracy=(closer > 0).double().mean().item() if len(closer) else None,
-    )

@@ -1,8 +1,8 @@
-"""Which sentences a model reads: recall without one, in another order, with the first alone."""
+"""Probes of sentences: recall without one, in another order, with the first alone."""
 
 import random
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -38,7 +38,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class SentenceProbes:
-    """What each sentence is worth to recall at `k`.
+    """Worth of each sentence to recall at `k`.
 
     Texts of fewer than two sentences, `texts_of_one_sentence`, are whole in every probe.
     `without_nth[p]` lacks sentence p + 1 of each text that has it. `without_at[b]` lacks one
@@ -114,7 +114,7 @@ def sentence_probes(
     cache: EmbeddingCache | None = None,
     on_progress: OnProgress = SILENT,
 ) -> SentenceProbes:
-    """Recall of the same pool with sentences taken out, shuffled, or cut to the first.
+    """Measure recall of the same pool with sentences taken out, shuffled, or cut to the first.
 
     Arguments as in `recall_by_length`. `nth`: how many first places are tried one by one, as far
     as there are texts that long; `bins`: of relative position. `text_embeddings` [M, D] spare
@@ -127,24 +127,26 @@ def sentence_probes(
     positions = tuple(b / (bins - 1) for b in range(bins))
     variants = [
         {},
-        _variant(sentences, _first),
+        _variant(sentences, lambda own: own[:1]),
         *(_variant(sentences, partial(_without, place=p)) for p in range(min(nth, longest))),
-        *(_variant(sentences, partial(_without_at, position=at)) for at in positions),
-        *(_variant(sentences, _shuffler(seed)) for seed in seeds),
+        *(_variant(sentences, partial(_without, position=at)) for at in positions),
+        *(_variant(sentences, partial(_shuffled, random.Random(seed))) for seed in seeds),
     ]
-    changed = _changed_embeddings(encoder, variants, cache, on_progress)
+    embed = partial(embed_texts, encoder, cache=cache, on_progress=on_progress)
+    changed = list(dict.fromkeys(text for variant in variants for text in variant.values()))
+    row_of: dict[str, torch.Tensor] = {}
+    if changed:
+        rows = embed(changed, stage="texts with sentences changed").cpu()
+        row_of = dict(zip(changed, rows, strict=True))
     if text_embeddings is None:
-        text_embeddings = embed_texts(
-            encoder, texts, stage="texts", cache=cache, on_progress=on_progress
-        )
-    embeddings = [_pool(text_embeddings, variant, changed) for variant in variants]
-    recalls = [
-        retrieval_recall(image_embeddings, rows, image_of_text, ks=(k,)) for rows in embeddings
-    ]
-    probes = [
-        _probe(recall, recalls[0], variant, k)
-        for recall, variant in zip(recalls, variants, strict=True)
-    ]
+        text_embeddings = embed(texts, stage="texts")
+    probes: list[Probe] = []
+    first = None
+    for variant in variants:
+        pool = _with_changes(text_embeddings, variant, row_of)
+        recall = retrieval_recall(image_embeddings, pool, image_of_text, ks=(k,))
+        first = first or recall
+        probes.append(_probe(recall, first, variant, k))
     whole, only_first, *others = probes
     shuffled, others = others[-len(seeds) :], others[: -len(seeds)]
     return SentenceProbes(
@@ -162,65 +164,41 @@ def sentence_probes(
     )
 
 
-Variant = dict[int, str]
-"""The texts that a probe changes, by their place in the pool."""
+_Variant = dict[int, str]
+"""Texts that a probe changes, by their place in the pool."""
 
 
-def _variant(sentences: Sequence[list[str]], change: Callable[[list[str]], list[str]]) -> Variant:
+def _variant(sentences: Sequence[list[str]], change: Callable[[list[str]], list[str]]) -> _Variant:
     changed = {i: change(own) for i, own in enumerate(sentences) if len(own) > 1}
     return {i: " ".join(kept) for i, kept in changed.items() if kept != sentences[i]}
 
 
-def _first(own: list[str]) -> list[str]:
-    return own[:1]
-
-
-def _without(own: list[str], place: int) -> list[str]:
+def _without(own: list[str], place: int = 0, position: float | None = None) -> list[str]:
+    """Leave out the sentence at a place, or nearest to a relative position from 0 to 1."""
+    if position is not None:
+        place = int(position * (len(own) - 1) + 0.5)
     return own[:place] + own[place + 1 :]
 
 
-def _without_at(own: list[str], position: float) -> list[str]:
-    return _without(own, int(position * (len(own) - 1) + 0.5))
+def _shuffled(generator: random.Random, own: list[str]) -> list[str]:
+    order = list(range(len(own)))
+    while order == sorted(order):  # the order as it was would measure nothing
+        generator.shuffle(order)
+    return [own[i] for i in order]
 
 
-def _shuffler(seed: int) -> Callable[[list[str]], list[str]]:
-    dice = random.Random(seed)
-
-    def shuffle(own: list[str]) -> list[str]:
-        order = list(range(len(own)))
-        while order == sorted(order):  # an order that is none would say nothing
-            dice.shuffle(order)
-        return [own[i] for i in order]
-
-    return shuffle
-
-
-def _changed_embeddings(
-    encoder: Encoder,
-    variants: Sequence[Variant],
-    cache: EmbeddingCache | None,
-    on_progress: OnProgress,
-) -> dict[str, torch.Tensor]:
-    """One row for every text of the variants, each embedded once."""
-    wanted = list(dict.fromkeys(text for variant in variants for text in variant.values()))
-    if not wanted:
-        return {}
-    rows = embed_texts(
-        encoder, wanted, stage="texts with sentences changed", cache=cache, on_progress=on_progress
-    )
-    return dict(zip(wanted, rows.cpu(), strict=True))
-
-
-def _pool(whole: torch.Tensor, variant: Variant, changed: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Embeddings of the whole pool, [M, D], with those of `variant` in their places."""
+def _with_changes(
+    whole: torch.Tensor, variant: _Variant, row_of: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
+    """Return embeddings of the whole pool, [M, D], with those of `variant` in their places."""
     if not variant:
         return whole
     pool = whole.clone()
-    pool[list(variant)] = torch.stack([changed[text] for text in variant.values()]).to(pool)
+    pool[list(variant)] = torch.stack([row_of[text] for text in variant.values()]).to(pool)
     return pool
 
 
-def _probe(recall: RetrievalResult, whole: RetrievalResult, changed: Variant, k: int) -> Probe:
+def _probe(recall: RetrievalResult, whole: RetrievalResult, changed: _Variant, k: int) -> Probe:
     def among_changed(result: RetrievalResult) -> float | None:
         ranks = result.ranks.text_to_image[list(changed)]
         return (ranks <= k).double().mean().item() if changed else None

@@ -1,4 +1,4 @@
-"""How far apart texts, images and the two of them lie: what stands behind a recall."""
+"""Separation of embeddings: distances of texts, of images, and between the two."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from longclip.text.sentences import split_sentences
 from longclip.text.tokenizer import clip_tokenizer
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
-FIRST_TOKENS = 20
+_FIRST_TOKENS = 20
 
 _PAIRS_PER_BLOCK = 8192
 
@@ -102,7 +102,7 @@ def separation(
     tokens = clip_tokenizer().encode(texts)
     return Separation(
         text_text=sharing([0] * len(texts)),
-        same_first_tokens=sharing([tuple(ids[1:-1][:FIRST_TOKENS]) for ids in tokens]),
+        same_first_tokens=sharing([tuple(ids[1:-1][:_FIRST_TOKENS]) for ids in tokens]),
         same_first_sentence=sharing([tuple(split_sentences(text)[:1]) for text in texts]),
         image_image=between(images, torch.zeros(len(images), dtype=torch.int64)),
         true_pairs=true_pairs,
@@ -113,13 +113,13 @@ def separation(
 
 
 def _numbered(things: Sequence[Hashable]) -> torch.Tensor:
-    """int64 [N]: equal things get equal numbers."""
+    """Number things so that equal ones get equal numbers: int64 [N]."""
     numbers: dict[Hashable, int] = {}
     return torch.tensor([numbers.setdefault(thing, len(numbers)) for thing in things])
 
 
 def _pairs(groups: torch.Tensor, limit: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pairs of different rows of one group: all where they are at most `limit`, else a sample."""
+    """Return pairs of different rows of one group: all of at most `limit`, else a sample."""
     order = groups.argsort(stable=True)
     sizes = torch.bincount(groups)
     pairs_of = sizes * (sizes - 1) // 2
@@ -141,7 +141,7 @@ def _pairs(groups: torch.Tensor, limit: int, seed: int) -> tuple[torch.Tensor, t
 def _cosines(
     unit_a: torch.Tensor, a: torch.Tensor, unit_b: torch.Tensor, b: torch.Tensor
 ) -> torch.Tensor:
-    """Cosine of row a[i] of one with row b[i] of the other, float64, on the CPU."""
+    """Return the cosine of row a[i] of one with row b[i] of the other, float64, on the CPU."""
     blocks = zip(torch.split(a, _PAIRS_PER_BLOCK), torch.split(b, _PAIRS_PER_BLOCK), strict=True)
     parts = [torch.linalg.vecdot(unit_a[one], unit_b[other]) for one, other in blocks]
     return torch.cat(parts).double().cpu()
