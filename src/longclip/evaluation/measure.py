@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from longclip.data.collection import Captions, Collection, LabelSet
+from longclip.data.captions import Captions
+from longclip.data.collection import Collection, LabelSet
 from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.config import EvaluateConfig
