@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -373,7 +374,9 @@ def test_published_shapes_are_inferred(
     )
     with torch.device("meta"):
         tensors = longclip.CLIP(config).state_dict()
-    found = CLIPConfig.from_json(infer_config(to_huggingface(from_huggingface(tensors))[0], "gelu"))
+    found = CLIPConfig.from_json(
+        infer_config(Path("x"), to_huggingface(from_huggingface(tensors))[0], "gelu")
+    )
     assert found == config
 
 
@@ -383,4 +386,22 @@ def test_architectures_are_what_their_shapes_say(name: str) -> None:
     assert config.vision
     with torch.device("meta"):
         tensors = longclip.CLIP(config).state_dict()
-    assert CLIPConfig.from_json(infer_config(tensors, config.vision.hidden_act)) == config
+    assert (
+        CLIPConfig.from_json(infer_config(Path("x"), tensors, config.vision.hidden_act)) == config
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "problem"),
+    [
+        ("text_model.x", (2,), "there is no text_model.embeddings.token_embedding.weight"),
+        ("text_model.embeddings.token_embedding.weight", (2,), r"\[2\], expected 2 dimensions"),
+    ],
+)
+def test_a_tensor_without_which_there_is_no_shape_is_named_with_its_file(
+    tmp_path: Path, name: str, shape: tuple[int, ...], problem: str
+) -> None:
+    path = tmp_path / "bare.safetensors"
+    save_file({name: torch.zeros(shape)}, path)
+    with pytest.raises(CheckpointError, match=rf"^{re.escape(str(path))}: .*{problem}"):
+        open_checkpoint(path)

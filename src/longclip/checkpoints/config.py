@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from longclip.errors import CheckpointError
+from longclip.spec import POSITION_TABLE
 from longclip.util.files import write_text
 
 
@@ -38,31 +39,30 @@ def write_json(path: Path, values: object) -> None:
 
 _TEXT, _VISION = "text_model", "vision_model"
 
-# Attention heads cannot be read from shapes. They are 64 wide in every CLIP but for the image
-# towers of ViT-H, ViT-g and ViT-bigG, which are known by their width.
+# Attention heads cannot be read from shapes: one matrix makes the queries of all of them. They are
+# 64 wide in every CLIP but for the image towers of ViT-H, ViT-g and ViT-bigG, which are known by
+# their width (OpenCLIP's configurations).
 _HEAD_WIDTH = 64
 _VISION_HEAD_WIDTHS = {1280: 80, 1408: 88, 1664: 104}
 
 
-def infer_config(tensors: Mapping[str, Tensor], activation: str) -> dict[str, Any]:
+def infer_config(path: Path, tensors: Mapping[str, Tensor], activation: str) -> dict[str, Any]:
     """Return the config.json of tensors that have Hugging Face's names.
 
     A tower without the other gets the configuration of a model of its own.
 
     Args:
+        path: where the tensors come from, for messages.
         tensors: by name.
         activation: quick_gelu or gelu, which no shape shows.
 
     Raises:
-        CheckpointError: if a tensor that decides the shape is missing or has a strange shape.
+        CheckpointError: if a tensor that decides the shape is missing or has a strange shape; names
+            the path.
     """
-    towers: dict[str, dict[str, Any]] = {}
-    if any(name.startswith(_TEXT) for name in tensors):
-        towers["text"] = _text(tensors) | {"hidden_act": activation}
-    if any(name.startswith(_VISION) for name in tensors):
-        towers["vision"] = _vision(tensors) | {"hidden_act": activation}
+    towers = _infer_towers(path, tensors, activation)
     if not towers:
-        raise CheckpointError("there is no tower of a CLIP in it")
+        raise CheckpointError(f"{path}: there is no tower of a CLIP in it")
     joint: dict[str, Any] = {}
     for name in ("text_projection.weight", "visual_projection.weight"):
         if name in tensors:
@@ -73,58 +73,60 @@ def infer_config(tensors: Mapping[str, Tensor], activation: str) -> dict[str, An
         sections = {f"{name}_config": section for name, section in towers.items()}
         return {"model_type": "clip", **joint, **sections}
     ((name, section),) = towers.items()
-    projected = "WithProjection" if joint else ""
-    architecture = f"CLIP{name.capitalize()}Model{projected}"
-    return {
-        "model_type": f"clip_{name}_model",
-        "architectures": [architecture],
-        **section,
-        **joint,
-    }
+    architecture = f"CLIP{name.capitalize()}Model{'WithProjection' if joint else ''}"
+    return {"model_type": f"clip_{name}_model", "architectures": [architecture], **section, **joint}
 
 
-def _text(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    vocabulary, width = _shape(tensors, f"{_TEXT}.embeddings.token_embedding.weight", 2)
-    positions, _ = _shape(tensors, f"{_TEXT}.embeddings.position_embedding.weight", 2)
-    return _tower(tensors, _TEXT, width, max(1, width // _HEAD_WIDTH)) | {
-        "vocab_size": vocabulary,
-        "max_position_embeddings": positions,
-        "bos_token_id": vocabulary - 2,
-        "eos_token_id": vocabulary - 1,
-        "pad_token_id": vocabulary - 1,
-    }
+def _infer_towers(
+    path: Path, tensors: Mapping[str, Tensor], activation: str
+) -> dict[str, dict[str, Any]]:
+    """Return the sections of a config.json by their names, text and vision."""
 
+    def shape(name: str, dimensions: int) -> tuple[int, ...]:
+        if name not in tensors:
+            raise CheckpointError(
+                f"{path}: there is no {name}, without which no CLIP tower can be made"
+            )
+        sizes = tuple(tensors[name].shape)
+        if len(sizes) != dimensions:
+            raise CheckpointError(
+                f"{path}: {name} is {list(sizes)}, expected {dimensions} dimensions"
+            )
+        return sizes
 
-def _vision(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    width, _, patch, _ = _shape(tensors, f"{_VISION}.embeddings.patch_embedding.weight", 4)
-    positions, _ = _shape(tensors, f"{_VISION}.embeddings.position_embedding.weight", 2)
-    grid = isqrt(positions - 1)
-    if grid**2 + 1 != positions:
-        raise CheckpointError(
-            f"the image tower has {positions} positions, which is not a square grid and a class "
-            "token; only square ViT image towers can be read"
-        )
-    heads = max(1, width // _VISION_HEAD_WIDTHS.get(width, _HEAD_WIDTH))
-    size = {"patch_size": patch, "image_size": patch * grid}
-    return _tower(tensors, _VISION, width, heads) | size
+    def tower(prefix: str, width: int, heads: int) -> dict[str, Any]:
+        inner, _ = shape(f"{prefix}.encoder.layers.0.mlp.fc1.weight", 2)
+        start = f"{prefix}.encoder.layers."
+        return {
+            "hidden_size": width,
+            "intermediate_size": inner,
+            "num_hidden_layers": len({n.split(".")[3] for n in tensors if n.startswith(start)}),
+            "num_attention_heads": max(1, heads),
+            "hidden_act": activation,
+        }
 
-
-def _tower(tensors: Mapping[str, Tensor], tower: str, width: int, heads: int) -> dict[str, Any]:
-    layers = {name.split(".")[3] for name in tensors if name.startswith(f"{tower}.encoder.layers.")}
-    inner, _ = _shape(tensors, f"{tower}.encoder.layers.0.mlp.fc1.weight", 2)
-    return {
-        "hidden_size": width,
-        "intermediate_size": inner,
-        "num_hidden_layers": len(layers),
-        "num_attention_heads": heads,
-    }
-
-
-def _shape(tensors: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[int, ...]:
-    """Return the shape of a tensor that must be there and have that many dimensions."""
-    if name not in tensors:
-        raise CheckpointError(f"there is no {name}, without which no CLIP tower can be made")
-    shape = tuple(tensors[name].shape)
-    if len(shape) != dimensions:
-        raise CheckpointError(f"{name} is {list(shape)}, expected {dimensions} dimensions")
-    return shape
+    towers: dict[str, dict[str, Any]] = {}
+    if any(name.startswith(_TEXT) for name in tensors):
+        vocabulary, width = shape(f"{_TEXT}.embeddings.token_embedding.weight", 2)
+        positions, _ = shape(POSITION_TABLE, 2)
+        towers["text"] = tower(_TEXT, width, width // _HEAD_WIDTH) | {
+            "vocab_size": vocabulary,
+            "max_position_embeddings": positions,
+            # CLIP's vocabulary ends with its two special tokens.
+            "bos_token_id": vocabulary - 2,
+            "eos_token_id": vocabulary - 1,
+            "pad_token_id": vocabulary - 1,
+        }
+    if any(name.startswith(_VISION) for name in tensors):
+        width, _, patch, _ = shape(f"{_VISION}.embeddings.patch_embedding.weight", 4)
+        positions, _ = shape(f"{_VISION}.embeddings.position_embedding.weight", 2)
+        grid = isqrt(positions - 1)
+        if grid**2 + 1 != positions:
+            raise CheckpointError(
+                f"{path}: the image tower has {positions} positions, which is not a square grid "
+                "and a class token; only square ViT image towers can be read"
+            )
+        heads = width // _VISION_HEAD_WIDTHS.get(width, _HEAD_WIDTH)
+        towers["vision"] = tower(_VISION, width, heads)
+        towers["vision"] |= {"patch_size": patch, "image_size": patch * grid}
+    return towers

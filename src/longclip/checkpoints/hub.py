@@ -10,9 +10,13 @@ from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.formats import openclip
 from longclip.errors import CheckpointError
 
+README = "README.md"
+"""File of a model directory that holds its card."""
+
+_MAX_CARD_BYTES = 1_000_000
 # No other folder than a pipeline's encoders: `runs/paper/model` is a path, be it mistyped.
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(/(text_encoder|image_encoder)(_\d)?)?")
-_SMALL_FILES = (hf.CONFIG, hf.PREPROCESSOR, openclip.CONFIG, "README.md")
+_SMALL_FILES = (hf.CONFIG, hf.PREPROCESSOR, openclip.CONFIG, README)
 _CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 # Sets of weights, of which the first that is there is fetched.
 _LAYOUTS = (
@@ -100,7 +104,9 @@ def hub_answers(repository: str, revision: str | None = None) -> Iterator[None]:
     except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError) as error:
         raise HubUnreachable(str(error).partition("\n")[0]) from error
     except Exception as error:
-        if isinstance(error, ValueError) or not _is_network_error(error):
+        # No answer came: the hub's library lets the errors of either of its HTTP clients through.
+        of_client = isinstance(error, OSError) or type(error).__module__.startswith("httpx")
+        if isinstance(error, ValueError) or not of_client:
             raise
         raise HubUnreachable(str(error).partition("\n")[0]) from error
 
@@ -124,11 +130,6 @@ def _cached(name: str, revision: str | None, error: HubUnreachable) -> Path:
         ) from None
 
 
-def _is_network_error(error: Exception) -> bool:
-    """Return whether no answer came, by the errors of either HTTP client of the hub's library."""
-    return isinstance(error, OSError) or type(error).__module__.startswith("httpx")
-
-
 def directly_in(folder: str, files: Sequence[str]) -> list[str]:
     """Return the names of the files in a folder of a repository, without those further down."""
     names = [file.removeprefix(folder) for file in files if file.startswith(folder)]
@@ -146,8 +147,13 @@ def files_to_fetch(name: str, files: Sequence[str]) -> list[str]:
         if weights in files:
             # The other layout's configuration would claim the directory.
             foreign = hf.CONFIG if weights.startswith("open_clip") else openclip.CONFIG
-            shards = _shards_of(weights, files) if weights.endswith(".index.json") else []
-            return [*(file for file in small if file != foreign), weights, *shards]
+            wanted = [*(file for file in small if file != foreign), weights]
+            if weights.endswith(".index.json"):
+                # By the names that all programs give shards; reading notices what is missing.
+                stem, _, suffix = weights.removesuffix(".index.json").rpartition(".")
+                shard = re.compile(rf"{re.escape(stem)}-\d+-of-\d+\.{suffix}")
+                wanted += filter(shard.fullmatch, files)
+            return wanted
     checkpoints = [file for file in files if file.endswith(_CHECKPOINT_SUFFIXES)]
     if len(checkpoints) == 1:
         return [*small, *checkpoints]
@@ -162,17 +168,6 @@ def files_to_fetch(name: str, files: Sequence[str]) -> list[str]:
     )
 
 
-def _shards_of(index: str, files: Sequence[str]) -> list[str]:
-    """Return shards by the names that all programs give them; reading notices what is missing."""
-    stem, _, suffix = index.removesuffix(".index.json").rpartition(".")
-    shard = re.compile(rf"{re.escape(stem)}-\d+-of-\d+\.{suffix}")
-    return [file for file in files if shard.fullmatch(file)]
-
-
-README = "README.md"
-_MAX_CARD_BYTES = 1_000_000
-
-
 @dataclass(frozen=True)
 class Card:
     """Content of a model's page on the hub.
@@ -180,7 +175,7 @@ class Card:
     Attributes:
         title: its heading.
         facts: rows of its table.
-        library: that loads the model: transformers or open_clip.
+        library: name of the one that loads the model, transformers or open_clip.
         introduction: a paragraph under the heading.
         notes: a list under the table.
         sections: further Markdown, by heading.

@@ -114,8 +114,10 @@ def write_safetensors(
         begin, end = end, end + stored_size(tensor, dtype)
         shape = list(tensor.shape)
         header[name] = {"dtype": _DTYPES[stored], "shape": shape, "data_offsets": [begin, end]}
+    # In the order given. The library's own writer sorts by dtype, so that every tensor is aligned;
+    # those of one dtype, as a model's are, always are.
     text = json.dumps(header, separators=(",", ":")).encode()
-    # Programs that map the file want its tensors aligned.
+    # Spaces are allowed behind the header; programs that map the file want its tensors aligned.
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
@@ -161,30 +163,41 @@ def read_torch_file(path: Path) -> dict[str, Any]:
             and tensors; nothing of it has been run then.
     """
     try:
-        if zipfile.is_zipfile(path):
+        zipped = zipfile.is_zipfile(path)
+        if zipped:
             with zipfile.ZipFile(path) as archive:
-                return _read_zip(path, archive)
-        content = _read_weights_only(path, mmap=False)
+                entries = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
+                # A few kilobytes could unpack to gigabytes. TorchScript's source code is packed
+                # too, but it is not read.
+                packed = [
+                    name
+                    for name, entry in entries.items()
+                    if entry.compress_type and not name.startswith("code/")
+                ]
+                if packed:
+                    raise CheckpointError(
+                        f"{path} has compressed entries ({packed[0]} …), which torch never writes: "
+                        "it is not a checkpoint, or one that was packed again; unpack it first"
+                    )
+                if "constants.pkl" in entries:
+                    return _read_torchscript(path, archive)
+        # A mapped file costs no memory until a tensor is used; only the zip format can be mapped.
+        content = _load_weights_only(path, mmap=zipped)
     except (OSError, zipfile.BadZipFile, struct.error) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); fetch it again") from None
-    return _as_dictionary(path, content)
-
-
-def _read_zip(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
-    entries = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
-    # A few kilobytes could unpack to gigabytes. TorchScript's source code is packed, and not read.
-    packed = [n for n, e in entries.items() if e.compress_type and not n.startswith("code/")]
-    if packed:
+    if not isinstance(content, Mapping):
         raise CheckpointError(
-            f"{path} has compressed entries ({packed[0]} …), which torch never writes: it is not "
-            "a checkpoint, or one that was packed again; unpack it first"
+            f"{path} holds a {type(content).__name__}, expected a state dict of names and tensors"
         )
-    if "constants.pkl" in entries:
-        return _read_torchscript(path, archive)
-    return _as_dictionary(path, _read_weights_only(path, mmap=True))
+    return {str(key): value for key, value in content.items()}
 
 
-def _read_weights_only(path: Path, *, mmap: bool) -> Any:
+def _load_weights_only(path: Path, *, mmap: bool) -> Any:
+    """Return what torch's restricted reader finds in a file.
+
+    Raises:
+        CheckpointError: if the file is broken, or holds more than tensors; names what.
+    """
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
@@ -201,12 +214,16 @@ def _read_weights_only(path: Path, *, mmap: bool) -> Any:
         ) from None
 
 
-def _as_dictionary(path: Path, content: Any) -> dict[str, Any]:
-    if not isinstance(content, Mapping):
-        raise CheckpointError(
-            f"{path} holds a {type(content).__name__}, expected a state dict of names and tensors"
-        )
-    return {str(key): value for key, value in content.items()}
+_STORAGE_DTYPES = {
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "DoubleStorage": torch.float64,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "BoolStorage": torch.bool,
+    "ByteStorage": torch.uint8,
+}
 
 
 class _Object:
@@ -231,11 +248,13 @@ class _TensorUnpickler(pickle.Unpickler):
         if module.startswith("__torch__"):
             return _Object
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _tensor
+            return self._rebuild_tensor
         if (module, name) == ("collections", "OrderedDict"):
             return dict
         if module == "torch" and name.endswith("Storage"):
-            return _dtype(name)
+            if name not in _STORAGE_DTYPES:
+                raise pickle.UnpicklingError(f"it holds a torch.{name}")
+            return _STORAGE_DTYPES[name]
         # Lists and dictionaries of numbers, which TorchScript marks with their types.
         if module == "torch.jit._pickle" and name.startswith(("build_", "restore_type_tag")):
             return lambda value, *_: value
@@ -247,27 +266,16 @@ class _TensorUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it holds a {kind!r}")
         return dtype, self._storages(str(key))
 
-
-def _dtype(storage: str) -> torch.dtype:
-    names = {"Float": "float32", "Half": "float16", "BFloat16": "bfloat16", "Double": "float64"}
-    names |= {"Long": "int64", "Int": "int32", "Bool": "bool", "Byte": "uint8"}
-    name = storage.removesuffix("Storage")
-    if name not in names:
-        raise pickle.UnpicklingError(f"it holds a torch.{storage}")
-    dtype = getattr(torch, names[name])
-    assert isinstance(dtype, torch.dtype)
-    return dtype
-
-
-def _tensor(
-    saved: tuple[torch.dtype, torch.UntypedStorage],
-    offset: int,
-    size: tuple[int, ...],
-    stride: tuple[int, ...],
-    *_: object,
-) -> Tensor:
-    dtype, storage = saved
-    return torch.empty(0, dtype=dtype).set_(storage, offset, size, stride)
+    @staticmethod
+    def _rebuild_tensor(
+        saved: tuple[torch.dtype, torch.UntypedStorage],
+        offset: int,
+        size: tuple[int, ...],
+        stride: tuple[int, ...],
+        *_: object,
+    ) -> Tensor:
+        dtype, storage = saved
+        return torch.empty(0, dtype=dtype).set_(storage, offset, size, stride)
 
 
 def _read_torchscript(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
@@ -276,13 +284,19 @@ def _read_torchscript(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
     if "data.pkl" not in entries or entries["data.pkl"].file_size > _MAX_PICKLE_BYTES:
         raise CheckpointError(f"{path} is a TorchScript archive without a readable data.pkl")
     size = path.stat().st_size
+    # One mapping of the whole file, of which every tensor is a view: nothing is copied or unpacked.
     whole = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
 
     def storage(key: str) -> torch.UntypedStorage:
         entry = entries.get(f"data/{key}")
         if entry is None:
             raise pickle.UnpicklingError(f"its part data/{key} is missing")
-        start = _start_of(path, entry)
+        # Its bytes begin behind a header of their own, whose name and extra field may be longer or
+        # shorter than those in the archive's list: torch pads them, so that tensors are aligned.
+        with path.open("rb") as file:
+            file.seek(entry.header_offset + _LOCAL_HEADER_BYTES - 4)
+            name_bytes, extra_bytes = struct.unpack("<HH", file.read(4))
+        start = entry.header_offset + _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
         if start + entry.file_size > size:
             raise pickle.UnpicklingError(f"its part data/{key} is cut off")
         part: torch.UntypedStorage = whole[start : start + entry.file_size]
@@ -297,14 +311,6 @@ def _read_torchscript(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
             f"the TorchScript archive {path} cannot be read for its tensors ({error})"
         ) from None
     return found
-
-
-def _start_of(path: Path, entry: zipfile.ZipInfo) -> int:
-    """Return where the bytes of an uncompressed entry begin: behind its local header."""
-    with path.open("rb") as file:
-        file.seek(entry.header_offset + _LOCAL_HEADER_BYTES - 4)
-        name, extra = struct.unpack("<HH", file.read(4))
-    return entry.header_offset + _LOCAL_HEADER_BYTES + int(name) + int(extra)
 
 
 def _collect(value: object, name: str, found: dict[str, Any]) -> None:

@@ -71,9 +71,15 @@ def write_checkpoint(
         FileExistsError: if the destination is a directory that holds something else.
     """
     destination = Path(destination)
-    refuse_what_is_lost(checkpoint, target)
+    _refuse_loss(checkpoint, target)
     if target in ("openai", "comfyui"):
-        _check_file(destination, target)
+        if destination.is_dir():
+            raise FileExistsError(f"{destination} is a directory, and --to {target} writes a file")
+        if destination.exists() and not (is_safetensors(destination) or is_zipfile(destination)):
+            raise FileExistsError(
+                f"{destination} exists and is no checkpoint, so it is not overwritten; name a new "
+                "file"
+            )
     if target in ("hf-text", "comfyui"):
         checkpoint = lone_tower(checkpoint, "text")
     if target in ("hf", "hf-text"):
@@ -81,22 +87,18 @@ def write_checkpoint(
             destination, checkpoint.tensors, checkpoint.config, checkpoint.preprocess, storing
         )
     elif target == "openclip":
-        _write_openclip(destination, checkpoint, storing)
+        renamed = openai.from_huggingface(checkpoint.tensors)
+        config = openclip.write_config(checkpoint.config, checkpoint.preprocess or {})
+        with atomic_directory(destination, marker=(openclip.WEIGHTS,)) as new:
+            write_safetensors(new / openclip.WEIGHTS, renamed, storing.dtype, storing.on_bytes)
+            write_json(new / openclip.CONFIG, config)
+            if storing.card:
+                (new / README).write_text(storing.card, encoding="utf-8")
     elif target == "openai":
         _write_openai(destination, checkpoint, storing)
     else:
         with atomic_path(destination) as new:
             write_safetensors(new, checkpoint.tensors, storing.dtype, storing.on_bytes)
-
-
-def _check_file(destination: Path, target: ExportTarget) -> None:
-    """Refuse to write over anything but a checkpoint."""
-    if destination.is_dir():
-        raise FileExistsError(f"{destination} is a directory, and --to {target} writes a file")
-    if destination.exists() and not (is_safetensors(destination) or is_zipfile(destination)):
-        raise FileExistsError(
-            f"{destination} exists and is no checkpoint, so it is not overwritten; name a new file"
-        )
 
 
 def write_huggingface(
@@ -125,45 +127,25 @@ def write_huggingface(
     text = config if "max_position_embeddings" in config else config.get("text_config")
     # A directory with config.json alone may be a training run, which must not be replaced.
     with atomic_directory(directory, marker=(hf.WEIGHTS, hf.INDEX)) as new:
-        _write_shards(new, tensors, storing)
+        shards = list(in_shards(tensors, storing.dtype, storing.shard_bytes))
+        weight_map: dict[str, str] = {}
+        for number, shard in enumerate(shards, 1):
+            name = f"model-{number:05}-of-{len(shards):05}.safetensors"
+            name = hf.WEIGHTS if len(shards) == 1 else name
+            write_safetensors(new / name, shard, storing.dtype, storing.on_bytes)
+            weight_map |= dict.fromkeys(shard, name)
+        if len(shards) > 1:
+            size = sum(stored_size(tensor, storing.dtype) for tensor in tensors.values())
+            index = {"metadata": {"total_size": size}, "weight_map": weight_map}
+            write_json(new / hf.INDEX, index)
         write_json(new / hf.CONFIG, {**config, "dtype": hf.dtype_name(stored)})
         if preprocess is not None:
             write_json(new / hf.PREPROCESSOR, preprocess)
         if text:
             write_tokenizer_files(new, int(text["max_position_embeddings"]))
             write_sentence_transformers_files(new, config, tensors, storing.dtype)
-        _write_card(new, storing)
-
-
-def _write_shards(directory: Path, tensors: Mapping[str, torch.Tensor], storing: Storing) -> None:
-    shards = list(in_shards(tensors, storing.dtype, storing.shard_bytes))
-    if len(shards) == 1:
-        write_safetensors(directory / hf.WEIGHTS, shards[0], storing.dtype, storing.on_bytes)
-        return
-    weight_map: dict[str, str] = {}
-    for number, shard in enumerate(shards, 1):
-        name = f"model-{number:05}-of-{len(shards):05}.safetensors"
-        write_safetensors(directory / name, shard, storing.dtype, storing.on_bytes)
-        weight_map |= dict.fromkeys(shard, name)
-    size = sum(stored_size(tensor, storing.dtype) for tensor in tensors.values())
-    index = {"metadata": {"total_size": size}, "weight_map": weight_map}
-    write_json(directory / hf.INDEX, index)
-
-
-def _write_openclip(directory: Path, checkpoint: Checkpoint, storing: Storing) -> None:
-    tensors = openai.from_huggingface(checkpoint.tensors)
-    with atomic_directory(directory, marker=(openclip.WEIGHTS,)) as new:
-        write_safetensors(new / openclip.WEIGHTS, tensors, storing.dtype, storing.on_bytes)
-        write_json(
-            new / openclip.CONFIG,
-            openclip.write_config(checkpoint.config, checkpoint.preprocess or {}),
-        )
-        _write_card(new, storing)
-
-
-def _write_card(directory: Path, storing: Storing) -> None:
-    if storing.card:
-        (directory / README).write_text(storing.card, encoding="utf-8")
+        if storing.card:
+            (new / README).write_text(storing.card, encoding="utf-8")
 
 
 def _write_openai(path: Path, checkpoint: Checkpoint, storing: Storing) -> None:
@@ -194,7 +176,7 @@ class _Counted:
         return self._file.write(data)
 
 
-def refuse_what_is_lost(checkpoint: Checkpoint, target: ExportTarget) -> None:
+def _refuse_loss(checkpoint: Checkpoint, target: ExportTarget) -> None:
     """Refuse a checkpoint that would mean something else in the other layout.
 
     Raises:
@@ -211,48 +193,38 @@ def refuse_what_is_lost(checkpoint: Checkpoint, target: ExportTarget) -> None:
         raise CheckpointError(f"{source} has no text tower to write with --to {target}")
     if target == "openai":
         for section in _SECTIONS:
-            _check_openai(source, section, config[section])
+            tower = config[section]
+            if _activation(tower) != "quick_gelu":
+                raise CheckpointError(
+                    f"{source} computes {_activation(tower)} and OpenAI's code knows quick_gelu "
+                    "alone; write it with --to openclip"
+                )
+            _check_heads(source, section, tower, "OpenAI's code", "openclip")
+            width, inner = tower["hidden_size"], tower["intermediate_size"]
+            if inner != 4 * width:
+                raise CheckpointError(
+                    f"{source} has layers {inner} wide inside for a width of {width} ({section}), "
+                    "and OpenAI's code takes four times the width; write it with --to openclip"
+                )
     elif target == "openclip":
-        _check_openclip(source, config)
+        if len({_activation(config[section]) for section in _SECTIONS}) > 1:
+            raise CheckpointError(
+                f"{source} has quick_gelu in one tower and gelu in the other, and OpenCLIP one for "
+                "both; write it with --to hf"
+            )
     elif target == "comfyui":
-        _check_comfyui(source, config.get("text_config", config))
-
-
-def _check_openai(source: Path, section: str, tower: Mapping[str, Any]) -> None:
-    if _activation(tower) != "quick_gelu":
-        raise CheckpointError(
-            f"{source} computes {_activation(tower)} and OpenAI's code knows quick_gelu alone; "
-            "write it with --to openclip"
-        )
-    _check_heads(source, section, tower, "OpenAI's code", "openclip")
-    width, inner = tower["hidden_size"], tower["intermediate_size"]
-    if inner != 4 * width:
-        raise CheckpointError(
-            f"{source} has layers {inner} wide inside for a width of {width} ({section}), and "
-            "OpenAI's code takes four times the width; write it with --to openclip"
-        )
-
-
-def _check_openclip(source: Path, config: Mapping[str, Any]) -> None:
-    if len({_activation(config[section]) for section in _SECTIONS}) > 1:
-        raise CheckpointError(
-            f"{source} has quick_gelu in one tower and gelu in the other, and OpenCLIP one for "
-            "both; write it with --to hf"
-        )
-
-
-def _check_comfyui(source: Path, tower: Mapping[str, Any]) -> None:
-    """Refuse another activation than ComfyUI's, which follows from the depth of a text tower."""
-    layers = tower["num_hidden_layers"]
-    kind = "CLIP-G" if layers > 30 else "CLIP-H" if layers > 22 else "CLIP-L"
-    expected = "quick_gelu" if kind == "CLIP-L" else "gelu"
-    if _activation(tower) != expected:
-        raise CheckpointError(
-            f"{source} computes {_activation(tower)}, and ComfyUI takes {layers} layers for a "
-            f"{kind}, which computes {expected}; write it with --to hf-text for programs that "
-            "read config.json"
-        )
-    _check_heads(source, "text_config", tower, "ComfyUI", "hf-text")
+        # ComfyUI takes a text tower's activation from its depth.
+        tower = config.get("text_config", config)
+        layers = tower["num_hidden_layers"]
+        kind = "CLIP-G" if layers > 30 else "CLIP-H" if layers > 22 else "CLIP-L"
+        expected = "quick_gelu" if kind == "CLIP-L" else "gelu"
+        if _activation(tower) != expected:
+            raise CheckpointError(
+                f"{source} computes {_activation(tower)}, and ComfyUI takes {layers} layers for a "
+                f"{kind}, which computes {expected}; write it with --to hf-text for programs that "
+                "read config.json"
+            )
+        _check_heads(source, "text_config", tower, "ComfyUI", "hf-text")
 
 
 def _check_heads(

@@ -55,7 +55,7 @@ def open(source: Source) -> Checkpoint:
     if heads:
         notes.append(f"{heads} tensors of training heads are left out")
     found = openai.rename(source.path, tensors)
-    config = infer_config(found, "quick_gelu")
+    config = infer_config(source.path, found, "quick_gelu")
     size = config["vision_config"]["image_size"]
     preprocess = {
         "image_mean": IMAGENET_MEAN,

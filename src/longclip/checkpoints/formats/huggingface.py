@@ -11,7 +11,6 @@ from longclip.checkpoints.config import infer_config, read_json
 from longclip.checkpoints.formats import openclip
 from longclip.checkpoints.tensor_files import read_safetensors, read_torch_file
 from longclip.errors import CheckpointError
-from longclip.spec import Activation
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -24,7 +23,7 @@ VARIANTS = "model.*.safetensors"
 _TOWERS = ("text_model.", "vision_model.")
 _POSITION_IDS = ".embeddings.position_ids"
 # ComfyUI takes a text tower of more layers for OpenCLIP's CLIP-H or CLIP-G, which compute GELU.
-_MOST_LAYERS_OF_CLIP_L = 22
+_MAX_CLIP_L_LAYERS = 22
 
 
 def recognise(source: Source) -> bool:
@@ -49,8 +48,14 @@ def open(source: Source) -> Checkpoint:
     path = source.path
     if not path.is_dir():
         tensors = _without_position_ids(source.tensors)
-        activation, notes = source.settle_activation(_likely_activation(source))
-        config = infer_config(tensors, activation)
+        # A lone text tower is what ComfyUI reads, which takes the activation from the depth.
+        lone = not any(name.startswith("vision_model.") for name in tensors)
+        start = "text_model.encoder.layers."
+        layers = {name.split(".")[3] for name in tensors if name.startswith(start)}
+        is_clip_l = lone and 0 < len(layers) <= _MAX_CLIP_L_LAYERS
+        guess = "quick_gelu" if is_clip_l else source.usual_activation
+        activation, notes = source.settle_activation(guess)
+        config = infer_config(path, tensors, activation)
         return Checkpoint(path, (path,), "Hugging Face", config, tensors, notes=notes)
     if source.has_file(CONFIG):
         source.refuse_activation()
@@ -58,37 +63,20 @@ def open(source: Source) -> Checkpoint:
     tensors = _without_position_ids(read_weights(path))
     kind = config.get("model_type")
     if kind in ("clip_text_model", "clip_vision_model"):
-        tensors = _with_tower_prefix(tensors, f"{kind.split('_')[1]}_model.")
+        prefix = f"{kind.split('_')[1]}_model."
+        if not any(name.startswith(prefix) for name in tensors):
+            # transformers 5 leaves the prefix out of lone towers, 4 looks for it.
+            tensors = {
+                name if "projection." in name and "encoder." not in name else prefix + name: tensor
+                for name, tensor in tensors.items()
+            }
     preprocess = read_json(path / PREPROCESSOR) if source.has_file(PREPROCESSOR) else None
     return Checkpoint(path, weight_files(path), "Hugging Face", config, tensors, preprocess)
 
 
-def _likely_activation(source: Source) -> Activation:
-    """A text tower alone is what ComfyUI reads, which takes the activation from the depth."""
-    lone = not any(name.startswith("vision_model.") for name in source.tensors)
-    layers = {
-        name.split(".")[3]
-        for name in source.tensors
-        if name.startswith("text_model.encoder.layers.")
-    }
-    if lone and 0 < len(layers) <= _MOST_LAYERS_OF_CLIP_L:
-        return "quick_gelu"
-    return source.usual_activation
-
-
 def _without_position_ids(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Older versions of transformers saved the numbers 0, 1, 2 … beside the position table."""
+    """Leave out the numbers 0, 1, 2 …, which older versions of transformers saved as tensors."""
     return {name: t for name, t in tensors.items() if not f".{name}".endswith(_POSITION_IDS)}
-
-
-def _with_tower_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Restore the prefix that transformers 5 leaves out of lone towers and 4 looks for."""
-    if any(name.startswith(prefix) for name in tensors):
-        return tensors
-    return {
-        name if "projection." in name and "encoder." not in name else prefix + name: tensor
-        for name, tensor in tensors.items()
-    }
 
 
 def weight_files(directory: Path) -> tuple[Path, ...]:

@@ -1,7 +1,9 @@
 """Long-CLIP's own checkpoints: OpenAI's names and two position tables.
 
-Rows 0 to 19 are read from `positional_embedding`, which training left alone, the others from
-`positional_embedding_res`, which it moved.
+The published code adds both tables to the tokens, each multiplied by a mask that is no part of the
+checkpoint: rows 0 to 19 count from `positional_embedding`, which training left alone, the others
+from `positional_embedding_res`, which it moved. Both are stored whole and either fits a model, so a
+conversion that takes the first alone loses what training did, and nothing shows it.
 """
 
 import torch
@@ -40,6 +42,6 @@ def open(source: Source) -> Checkpoint:
     del tensors[TRAINED]
     tensors[FROZEN] = torch.cat([frozen[:KEEP], trained[KEEP:]])
     found = openai.rename(path, tensors)
-    config = infer_config(found, source.activation or "quick_gelu")
+    config = infer_config(path, found, source.activation or "quick_gelu")
     notes = (f"rows from {KEEP} on are those of {TRAINED}",)
     return Checkpoint(path, (path,), "Long-CLIP", config, found, notes=notes, extras=extras)

@@ -69,7 +69,7 @@ def open(source: Source) -> Checkpoint:
         CheckpointError: if its image tower is no ViT, or it has tensors of no CLIP.
     """
     tensors = rename(source.path, plain_names(source.path, source.tensors))
-    config = infer_config(tensors, source.activation or "quick_gelu")
+    config = infer_config(source.path, tensors, source.activation or "quick_gelu")
     return Checkpoint(source.path, (source.path,), "OpenAI", config, tensors)
 
 

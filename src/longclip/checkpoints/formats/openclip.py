@@ -37,7 +37,7 @@ def open(source: Source) -> Checkpoint:
     if not path.is_dir():
         tensors = openai.rename(path, openai.plain_names(path, source.tensors))
         activation, notes = source.settle_activation(source.usual_activation)
-        config = infer_config(tensors, activation)
+        config = infer_config(path, tensors, activation)
         return Checkpoint(path, (path,), "OpenCLIP", config, tensors, notes=notes)
     source.refuse_activation()
     config, preprocess = read_config(path)
