@@ -22,6 +22,7 @@ import torch
 import longclip
 from longclip.data import join, open_collection
 from longclip.evaluation import evaluate
+from longclip.image import Preprocess
 from longclip.training import PixelStore, TrainConfig, train
 from longclip.training.recipes import clip, direct, paper
 from longclip.util.files import write_text
@@ -106,7 +107,7 @@ def run(data: Path, out: Path) -> None:
         if not (config.out / "model").exists():
             if store is None:
                 collection = join([open_collection(path) for path in config.data])
-                preprocess = longclip.text.Preprocess(image_size=112)
+                preprocess = Preprocess(image_size=112)
                 store = PixelStore(collection, preprocess, config.cache_gb)
             with progress_display() as progress:
                 train(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import longclip
+from longclip.image import Preprocess
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.convert import convert
 from tests.helpers.models import small_clip
@@ -53,7 +54,7 @@ def test_other_heads_inner_widths_and_pixels(tmp_path: Path) -> None:
         projection_dim=24,
     )
     ours = longclip.stretch(small_clip(config))
-    ours.preprocess = longclip.text.Preprocess(32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    ours.preprocess = Preprocess(32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
     longclip.save(ours, tmp_path / "hf")
     convert(tmp_path / "hf", tmp_path / "openclip", "openclip")
     library = open_clip()

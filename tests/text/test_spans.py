@@ -2,10 +2,11 @@
 
 import re
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from longclip.text.spans import word_spans
+from longclip.text.spans import longest_fit, word_spans
 from longclip.text.tokenizer import clip_tokenizer
 
 _MOJIBAKE = "\u00c3  la carte "
@@ -42,9 +43,9 @@ def longest_prefix(text: str, tokens: int) -> tuple[int, int]:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.sampled_from(_PIECES), max_size=12),
+    st.lists(st.sampled_from(_PIECES), max_size=40),
     st.sampled_from(["", " ", "  "]),
-    st.integers(1, 14),
+    st.integers(1, 30),
 )
 @example([_MOJIBAKE] * 40, "", 75)
 @example(["&amp"] * 9, " ", 5)
@@ -52,3 +53,19 @@ def test_the_cut_is_that_of_growing_prefixes(pieces: list[str], space: str, toke
     text = space.join(pieces)
     spans = word_spans(text)
     assert (spans.read_end(tokens), spans.unread_start(tokens)) == longest_prefix(text, tokens)
+
+
+@given(st.lists(st.integers(0, 9), max_size=60), st.integers(0, 300))
+def test_counts_that_only_grow_need_no_look_at_all(steps: list[int], tokens: int) -> None:
+    counts = [sum(steps[:n]) for n in range(1, len(steps) + 1)]
+    slow = max((n for n, count in enumerate(counts, 1) if count <= tokens), default=0)
+    assert longest_fit(lambda n: counts[n - 1], len(counts), tokens) == slow
+
+
+def test_a_long_prompt_is_not_tokenized_word_by_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    spans = word_spans(_MOJIBAKE + "A boat by the lighthouse. " * 4000)
+    assert len(spans.ends) > 20_000
+    encode, calls = clip_tokenizer().encode, []
+    monkeypatch.setattr(clip_tokenizer(), "encode", lambda t: calls.append(len(t)) or encode(t))
+    assert spans.read_end(246) == len(_MOJIBAKE) + 26 * 40 + len("A boat by")
+    assert sum(calls) < 40

@@ -80,8 +80,9 @@ class Window:
         if self.count <= context_length:
             return len(self.text)
         ends = [match.end() for match in _WORD.finditer(self.text)]
-        counts = [self.tokens_before(end) for end in ends]
-        return [0, *ends][longest_fit(counts, context_length - SPECIAL_TOKENS)]
+        room = context_length - SPECIAL_TOKENS
+        fitting = longest_fit(lambda n: self.tokens_before(ends[n - 1]), len(ends), room)
+        return [0, *ends][fitting]
 
     def sentences(self) -> list[Sentence]:
         """Split it into its sentences, in their order."""

@@ -1,4 +1,4 @@
-"""Image files of every kind to plain 8-bit RGB, or to an error that says what is wrong."""
+"""Decoding of image files of every kind to plain 8-bit RGB, or to an error naming the fault."""
 
 import importlib
 import io
@@ -9,18 +9,19 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from longclip.errors import ImageError, MissingDecoderError, RetryableImageError
+from longclip.spec import MAX_PIXELS
 
-MAX_PIXELS = 100_000_000
-HEIC_HEAD = 256
-"""Bytes of a file that tell whether it is HEIC; the list of brands is never longer."""
+_HEIC_HEAD_BYTES = 256
+"""Length of what is read of a file to find its brands, whose list is never longer."""
 
 _HEIC_BRANDS = frozenset(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 )
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
-ORIENTATION_TAG = 0x0112
-# How to turn a picture upright, by the value of its EXIF orientation; 1 is upright.
-UPRIGHT = {
+
+_ORIENTATION_TAG = 0x0112
+# Turns that put a picture upright, by the value of its EXIF orientation; 1 is upright.
+_TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -44,48 +45,38 @@ def is_heic(head: bytes) -> bool:
     return bool(brands & _HEIC_BRANDS) and not brands & _AVIF_BRANDS
 
 
-def _open_heic(file: BinaryIO) -> Image.Image:
-    """Open a HEIC file as `PIL.Image.open` does: no pixel is decoded yet.
-
-    The plugin is not registered with Pillow: for other code in this process nothing changes, and
-    it is not asked for AVIF, which it takes for its own but may not be able to decode.
-
-    Raises:
-        ModuleNotFoundError: if pillow-heif is not installed.
-        OSError: if the file is damaged.
-    """
-    heif: Any = importlib.import_module("pillow_heif")
-    try:
-        image: Image.Image = heif.HeifImageFile(file)
-    except SyntaxError as error:  # what Pillow has its plugins raise
-        raise OSError(str(error)) from error
-    return image
-
-
 def open_image(file: BinaryIO) -> Image.Image:
-    """As `PIL.Image.open`, and HEIC where pillow-heif is installed: no pixel is decoded yet.
+    """Open a file as `PIL.Image.open` does, HEIC too where pillow-heif is installed.
+
+    No pixel is decoded yet. The plugin is not registered with Pillow: for other code in this
+    process nothing changes, and it is not asked for AVIF, which it takes for its own but may not be
+    able to decode.
 
     Raises:
         MissingDecoderError: if it is HEIC and pillow-heif is not installed.
         OSError: if it is no image, or its header is damaged.
         PIL.Image.DecompressionBombError: if it claims to be very large.
     """
-    head = file.read(HEIC_HEAD)
+    head = file.read(_HEIC_HEAD_BYTES)
     file.seek(0)
     if not is_heic(head):
         return Image.open(file)
     try:
-        return _open_heic(file)
+        heif: Any = importlib.import_module("pillow_heif")
+        opened: Image.Image = heif.HeifImageFile(file)
     except ModuleNotFoundError:
         raise MissingDecoderError(
             "HEIC takes a plugin of Pillow: pip install pillow-heif, or convert it to JPEG"
         ) from None
+    except SyntaxError as error:  # what Pillow has its plugins raise
+        raise OSError(str(error)) from error
+    return opened
 
 
 def decode_image(
     source: str | Path | bytes | Image.Image, *, max_pixels: int = MAX_PIXELS
 ) -> Image.Image:
-    """The picture in mode RGB, upright, without metadata.
+    """Return the picture in mode RGB, upright, without metadata.
 
     EXIF orientation is applied; transparency is put on white, as viewers show it; 16 bits are
     scaled to 8; of an animation the first frame is taken. The width and height that the file claims
@@ -155,7 +146,10 @@ def _upright_rgb(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     except Exception as error:  # as above: an image that was opened elsewhere comes in here
         raise _broken(name, error) from error
     rgb = _to_rgb(image, name)
-    turn = UPRIGHT.get(_orientation(image))
+    try:
+        turn = _TURNS.get(int(image.getexif().get(_ORIENTATION_TAG, 1)))
+    except Exception:  # a picture with broken metadata is still a picture
+        turn = None
     if turn is not None:
         rgb = rgb.transpose(turn)
     if rgb.info:  # else it would be turned again when it is decoded again
@@ -170,18 +164,18 @@ def _broken(name: str, error: Exception) -> ImageError:
     )
 
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ORIENTATION_TAG, 1))
-    except Exception:  # a picture with broken metadata is still a picture
-        return 1
-
-
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):  # Pillow's own conversion would clip at 255
-        image = _scaled_to_8_bits(image, name)
+        # Mode I is 32 bits wide, but what files put into it are 16-bit values.
+        values = np.asarray(image).astype(np.int32)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise ImageError(
+                f"{name}: pixel values from {values.min()} to {values.max()} do not fit into 16 "
+                "bits; convert it to 8 or 16 bits"
+            )
+        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if image.mode == "F":
         raise ImageError(
             f"{name}: floating-point pixels have no defined white; convert it to 8 or 16 bits"
@@ -191,14 +185,3 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         picture.alpha_composite(image.convert("RGBA"))
         return picture.convert("RGB")
     return image.convert("RGB")
-
-
-def _scaled_to_8_bits(image: Image.Image, name: str) -> Image.Image:
-    # Mode I is 32 bits wide, but what files put into it are 16-bit values.
-    values = np.asarray(image).astype(np.int32)
-    if values.min() < 0 or values.max() > 0xFFFF:
-        raise ImageError(
-            f"{name}: pixel values from {values.min()} to {values.max()} do not fit into 16 bits; "
-            "convert it to 8 or 16 bits"
-        )
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))

@@ -47,7 +47,7 @@ class Preprocess:
             raise UsageError(f"std is {self.std}; every value must be above 0")
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
-        """The centre of the picture, uint8 [image_size, image_size, 3].
+        """Return the centre of the picture, uint8 [image_size, image_size, 3].
 
         The short side is resized to `image_size` with Pillow's bicubic filter. Pictures that are
         not plain RGB go through `decode_image` first.
@@ -56,7 +56,9 @@ class Preprocess:
             ImageError: if the picture cannot be used, or is a thousand times longer than wide.
         """
         image = decode_image(image)
-        width, height = self._resized(*image.size)
+        # torchvision's arithmetic: the long side is cut to whole pixels, not rounded.
+        short = min(image.size)
+        width, height = (int(self.image_size * side / short) for side in image.size)
         if width * height > MAX_RESIZED_PIXELS:
             raise ImageError(
                 f"an image of {image.width} x {image.height} pixels is too narrow for a square "
@@ -69,12 +71,12 @@ class Preprocess:
         return np.asarray(image.crop((left, top, left + self.image_size, top + self.image_size)))
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
-        """What the image tower takes, for one picture: float32 [3, image_size, image_size]."""
+        """Return the image tower's input for one picture: float32 [3, image_size, image_size]."""
         pixels_HWC = torch.from_numpy(self.pixels(image).copy())
         return self.normalize(pixels_HWC.permute(2, 0, 1)[None])[0]
 
     def normalize(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
-        """Uint8 [N, 3, H, W] to float32 [N, 3, H, W] on the same device: (x / 255 − mean) / std."""
+        """Normalize uint8 [N, 3, H, W] to float32 on the same device: (x / 255 − mean) / std."""
         if pixels_NCHW.dtype != torch.uint8 or pixels_NCHW.ndim != 4 or pixels_NCHW.shape[1] != 3:
             raise UsageError(
                 f"normalize takes uint8 [N, 3, H, W], not {pixels_NCHW.dtype} "
@@ -87,7 +89,7 @@ class Preprocess:
         return pixels_NCHW.float().div_(255).sub_(mean_C11).div_(std_C11).contiguous()
 
     def to_json(self) -> dict[str, Any]:
-        """The content of Hugging Face's preprocessor_config.json."""
+        """Return the content of Hugging Face's preprocessor_config.json."""
         return {
             "crop_size": {"height": self.image_size, "width": self.image_size},
             "do_center_crop": True,
@@ -105,7 +107,7 @@ class Preprocess:
 
     @classmethod
     def from_json(cls, config: Mapping[str, Any]) -> "Preprocess":
-        """From the content of a preprocessor_config.json; what is missing is CLIP's default.
+        """Read the content of a preprocessor_config.json; what is missing is CLIP's default.
 
         Raises:
             ValueError: if it asks for anything but resize, centre crop and normalization of a
@@ -136,9 +138,3 @@ class Preprocess:
                     f"needs {needed}"
                 )
         return preprocess
-
-    def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """Torchvision's size arithmetic: the long side is cut to whole pixels, not rounded."""
-        if width <= height:
-            return self.image_size, int(self.image_size * height / width)
-        return int(self.image_size * width / height), self.image_size

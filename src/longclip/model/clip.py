@@ -239,7 +239,7 @@ class CLIP(nn.Module):
             float32 [N, D], in the order of `images`.
 
         Raises:
-            longclip.text.ImageError: if a picture cannot be read; it names the file.
+            longclip.errors.ImageError: if a picture cannot be read; it names the file.
         """
         if isinstance(images, Image.Image | str | Path):
             images = [images]

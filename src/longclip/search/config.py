@@ -19,6 +19,7 @@ from longclip.options import (
     option,
 )
 from longclip.search.query import DEFAULT_COUNT
+from longclip.spec import MAX_PIXELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class IndexConfig:
         False,
     )
     keep_deleted: bool = option("Do not forget images that are gone.", False)
-    max_pixels: int = option("Largest width times height of an image.", 100_000_000, least=1)
+    max_pixels: int = option("Largest width times height of an image.", MAX_PIXELS, least=1)
     thumbnail: int = option(
         "Longest side of the small pictures that are kept, in pixels.", 256, least=1
     )

@@ -14,6 +14,7 @@ DETACHED_MARKS = TERMINALS + '"”’»›)]}'
 
 
 def _words(line: str) -> frozenset[str]:
+    """Return the words of a line: as a literal, one on each line, they would fill screens."""
     return frozenset(line.split())
 
 
@@ -52,36 +53,30 @@ PARAGRAPH_BREAK = re.compile(r"\n\s*\n")
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences of `text`, with their punctuation.
+    """Return the sentences of `text`, with their punctuation.
 
     A blank line ends a sentence in any case; other line breaks are spaces. Joined with spaces, the
     sentences are the text again with its whitespace collapsed. A text of whitespace has none.
     """
-    return [
-        sentence
-        for paragraph in PARAGRAPH_BREAK.split(text)
-        for sentence in _split_paragraph(paragraph.split())
-    ]
-
-
-def _split_paragraph(words: list[str]) -> list[str]:
     sentences: list[str] = []
-    sentence: list[str] = []
-    groups = _with_detached_marks(words)
-    for group, following in zip_longest(groups, groups[1:]):
-        is_list_number = not sentence and LIST_NUMBER.fullmatch(group)
-        sentence.append(group)
-        if following is None or (not is_list_number and _ends_sentence(group, following)):
-            sentences.append(" ".join(sentence))
-            sentence = []
+    for paragraph in PARAGRAPH_BREAK.split(text):
+        sentence: list[str] = []
+        groups = _with_detached_marks(paragraph.split())
+        for group, following in zip_longest(groups, groups[1:]):
+            is_list_number = not sentence and LIST_NUMBER.fullmatch(group)
+            sentence.append(group)
+            if following is None or (not is_list_number and _ends_sentence(group, following)):
+                sentences.append(" ".join(sentence))
+                sentence = []
     return sentences
 
 
 def _with_detached_marks(words: list[str]) -> list[str]:
-    """The words, each together with the marks that stand after it on their own: `dog . "`."""
+    """Return the words, each together with marks that stand after it on their own: `dog . "`."""
     groups: list[str] = []
     in_quotes = False
     for word in words:
+        # A quotation mark that stands alone closes where one is open; else it opens the next word.
         belongs_to_last = not word.strip(DETACHED_MARKS) and ('"' not in word or in_quotes)
         if groups and belongs_to_last:
             groups[-1] += " " + word
@@ -92,50 +87,25 @@ def _with_detached_marks(words: list[str]) -> list[str]:
 
 
 def _ends_sentence(group: str, following: str) -> bool:
+    """Return whether a word with its marks ends a sentence, given the word after it."""
     word = group.replace(" ", "")
     core = word.rstrip(CLOSERS)
     if not core.endswith(tuple(TERMINALS)):
         return False
-    is_quoted = core != word
+    first = following.lstrip(OPENERS)[:1]
     is_ellipsis = core.endswith(("..", "…"))
-    if (is_quoted or is_ellipsis) and _is_lower(following):
+    if (core != word or is_ellipsis) and first.islower():
         return False  # 'a sign reading "Stop!" and a tree', "red ... or blue"
-    return is_ellipsis or not _is_abbreviation(core, following)
-
-
-def _is_abbreviation(word: str, following: str) -> bool:
-    """Whether the period at the end of `word` marks an abbreviation within a sentence."""
-    stem = word.lstrip(OPENERS).lower()
-    if not stem.endswith("."):
-        return False
+    stem = core.lstrip(OPENERS).lower()
+    if is_ellipsis or not stem.endswith("."):
+        return True
     stem = stem.removesuffix(".")
-    if stem in ALWAYS_CONTINUES:
-        return True
-    if stem in CONTINUES_WITH_NUMBER and _is_number(following):
-        return True
+    if stem in ALWAYS_CONTINUES or (stem in CONTINUES_WITH_NUMBER and first.isdigit()):
+        return False
     if stem in CONTINUES_WITH_LOWER_CASE:
-        return not _is_upper(following)
+        return first.isupper()
     if stem in CONTINUES_WITH_NAME or INITIALS.fullmatch(stem):
-        return not (_is_upper(following) and _starts_sentences(following))
-    return False
-
-
-def _first(word: str) -> str:
-    return word.lstrip(OPENERS)[:1]
-
-
-def _is_lower(word: str) -> bool:
-    return _first(word).islower()
-
-
-def _is_upper(word: str) -> bool:
-    return _first(word).isupper()
-
-
-def _is_number(word: str) -> bool:
-    return _first(word).isdigit()
-
-
-def _starts_sentences(word: str) -> bool:
-    stem = word.lstrip(OPENERS).rstrip(CLOSERS + TERMINALS + ",;:").lower()
-    return stem.partition("'")[0].partition("’")[0] in SENTENCE_STARTERS
+        next_stem = following.lstrip(OPENERS).rstrip(CLOSERS + TERMINALS + ",;:").lower()
+        next_stem = next_stem.partition("'")[0].partition("’")[0]
+        return first.isupper() and next_stem in SENTENCE_STARTERS
+    return True

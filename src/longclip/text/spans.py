@@ -1,13 +1,17 @@
-"""Where the tokens of a text end: which of its words an encoder reads."""
+"""Ends of tokens in a text: which of its words an encoder reads."""
 
+import bisect
 import functools
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from longclip.spec import SPECIAL_TOKENS
 from longclip.text.tokenizer import clip_tokenizer
+
+_WORDS_AHEAD = 16
+"""Words behind the first that does not fit, of which one may fit again; see `longest_fit`."""
 
 
 @dataclass(frozen=True)
@@ -20,37 +24,58 @@ class WordSpans:
         text: the text.
         starts: the index of each word's first character.
         ends: the index behind its last.
-        tokens: how many tokens `text[:ends[w]]` has.
+        sums: tokens up to each word, where these are the sums of the words' own; None where a
+            repair reaches over a space, and they have to be counted in the text.
     """
 
     text: str
     starts: tuple[int, ...]
     ends: tuple[int, ...]
-    tokens: tuple[int, ...]
+    sums: tuple[int, ...] | None
+
+    def tokens(self, words: int) -> int:
+        """Return the number of tokens of the first so many words: of `text[:ends[words - 1]]`."""
+        if not words:
+            return 0
+        if self.sums is not None:
+            return self.sums[words - 1]
+        [ids] = clip_tokenizer().encode([self.text[: self.ends[words - 1]]])
+        return len(ids) - SPECIAL_TOKENS
 
     def read_end(self, tokens: int) -> int:
         """Return where the words that fit end: `text[:n]` is the longest part of whole words.
 
         All of the text where all of its words fit.
         """
-        fitting = longest_fit(self.tokens, tokens)
+        fitting = longest_fit(self.tokens, len(self.ends), tokens)
         if fitting == len(self.ends):
             return len(self.text)
         return self.ends[fitting - 1] if fitting else 0
 
     def unread_start(self, tokens: int) -> int:
         """Return where the first word stands that is not read to its end; else the length."""
-        fitting = longest_fit(self.tokens, tokens)
+        fitting = longest_fit(self.tokens, len(self.ends), tokens)
         return self.starts[fitting] if fitting < len(self.starts) else len(self.text)
 
 
-def longest_fit(counts: Sequence[int], tokens: int) -> int:
-    """Return how many parts of a text fit, where up to part i it has `counts[i]` tokens.
+def longest_fit(count: Callable[[int], int], parts: int, tokens: int) -> int:
+    """Return how many leading parts of a text fit: the largest n ≤ parts with count(n) ≤ tokens.
 
-    A part may have fewer tokens together with the next one than alone: cleaning repairs mojibake
-    and entities as soon as they are whole. So the last that fits counts, not the first that fails.
+    Args:
+        count: tokens of the first n parts; called for some n from 1 to `parts`.
+        parts: of the text.
+        tokens: that they may have.
     """
-    return max((parts for parts, n in enumerate(counts, 1) if n <= tokens), default=0)
+    fitting = bisect.bisect_right(range(1, parts + 1), tokens, key=count)
+    # More parts may have fewer tokens. No token of BPE reaches over a space, but cleaning does:
+    # it repairs broken encodings, as soon as they are whole, over the few words that each of them
+    # takes. So the last that fits counts, not the first that fails.
+    ahead = fitting
+    while ahead < min(fitting + _WORDS_AHEAD, parts):
+        ahead += 1
+        if count(ahead) <= tokens:
+            fitting = ahead
+    return fitting
 
 
 def word_spans(text: str) -> WordSpans:
@@ -59,13 +84,15 @@ def word_spans(text: str) -> WordSpans:
     A distinct word is tokenized once per process, so thousands of texts are a matter of seconds.
     """
     words = list(re.finditer(r"\S+", text))
-    starts, ends = tuple(word.start() for word in words), tuple(word.end() for word in words)
     ids = [_word_ids(word.group()) for word in words]
-    if [*itertools.chain.from_iterable(ids)] == clip_tokenizer().encode([text])[0][1:-1]:
-        return WordSpans(text, starts, ends, tuple(itertools.accumulate(map(len, ids))))
     # What the cleaning repairs (mojibake, entities) may reach over a space.
-    encoded = clip_tokenizer().encode([text[:end] for end in ends])
-    return WordSpans(text, starts, ends, tuple(len(ids) - SPECIAL_TOKENS for ids in encoded))
+    adds_up = [*itertools.chain.from_iterable(ids)] == clip_tokenizer().encode([text])[0][1:-1]
+    return WordSpans(
+        text,
+        starts=tuple(word.start() for word in words),
+        ends=tuple(word.end() for word in words),
+        sums=tuple(itertools.accumulate(map(len, ids))) if adds_up else None,
+    )
 
 
 def words_with_ids(

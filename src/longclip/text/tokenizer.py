@@ -48,7 +48,7 @@ class TruncationWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Truncation:
-    """How much of a list of texts does not fit into a context.
+    """Count of the tokens of some texts that do not fit into a context.
 
     Tokens are counted without BOS and EOT, which are always kept.
     """
@@ -79,7 +79,7 @@ class Truncation:
 
 
 class Tokenizer:
-    """Texts to token ids and back.
+    """Converter of texts to token ids and back.
 
     Building one takes a fraction of a second: use `clip_tokenizer()`, which keeps it.
     """
@@ -100,7 +100,7 @@ class Tokenizer:
         return len(self._symbols)
 
     def encode(self, texts: Sequence[str], *, context_length: int | None = None) -> list[list[int]]:
-        """One list of ids per text: BOS, the text, EOT.
+        """Return one list of ids per text: BOS, the text, EOT.
 
         A text that needs more than `context_length` ids is cut and still ends in EOT. Nothing is
         said about it: `tokenize` warns, `truncation` counts.
@@ -110,7 +110,15 @@ class Tokenizer:
         """
         if context_length is not None:
             _check_context_length(context_length)
-        cleaned = [clean_text(text) for text in _checked_texts(texts)]
+        if isinstance(texts, str):
+            raise UsageError("encode takes a list of texts: write encode([text])")
+        for place, text in enumerate(texts := list(texts)):
+            if not isinstance(text, str):
+                raise UsageError(
+                    f"texts[{place}] is {type(text).__name__} ({text!r:.60}), not a string; "
+                    "leave missing captions out, and turn numbers into strings"
+                )
+        cleaned = list(map(clean_text, texts))
         room = None if context_length is None else context_length - SPECIAL_TOKENS
         return [
             [BOS, *encoding.ids[:room], EOT]
@@ -118,7 +126,7 @@ class Tokenizer:
         ]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The cleaned text that `ids` stand for, words and punctuation separated by spaces.
+        """Return the cleaned text that `ids` stand for, words and punctuation separated by spaces.
 
         BOS, EOT and padding are left out; bytes that are not valid UTF-8 become U+FFFD.
         """
@@ -126,7 +134,7 @@ class Tokenizer:
         return b"".join(map(self._bytes, words)).decode("utf-8", errors="replace").strip()
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
-        """One printable string per id; the last piece of a word ends in a space.
+        """Return one printable string per id; the last piece of a word ends in a space.
 
         A character that is split over several ids shows as U+FFFD in each of them.
         """
@@ -145,14 +153,14 @@ class Tokenizer:
 
 @functools.cache
 def clip_tokenizer() -> Tokenizer:
-    """The one tokenizer of this process."""
+    """Return the one tokenizer of this process."""
     return Tokenizer()
 
 
 def tokenize(
     texts: str | Sequence[str], context_length: int = LONG_CONTEXT, *, warn: bool = True
 ) -> "torch.Tensor":
-    """Token ids for a CLIP text tower: int64 [N, longest], padded with EOT (49407).
+    """Return token ids for a CLIP text tower: int64 [N, longest], padded with EOT (49407).
 
     `longest` is the longest text of this call, at most `context_length`. The towers are causal and
     pool at the first EOT, so padding further would only cost time.
@@ -170,8 +178,14 @@ def tokenize(
     encoded = clip_tokenizer().encode([texts] if isinstance(texts, str) else texts)
     if not encoded:
         raise UsageError("there is nothing to tokenize: texts is empty")
-    if warn:
-        _warn_of_truncation(_count_truncation(encoded, context_length))
+    lost = _count_truncation(encoded, context_length)
+    if warn and lost.texts_cut:
+        warnings.warn(
+            f"{lost}; use a model with a longer context (`longclip stretch` makes one from any "
+            "CLIP) or shorter texts",
+            TruncationWarning,
+            stacklevel=2,
+        )
     longest = min(context_length, max(map(len, encoded)))
     ids_NL = torch.full((len(encoded), longest), EOT, dtype=torch.int64)
     for row, ids in zip(ids_NL, encoded, strict=True):
@@ -181,7 +195,7 @@ def tokenize(
 
 
 def truncation(texts: str | Sequence[str], context_length: int = LONG_CONTEXT) -> Truncation:
-    """What `tokenize(texts, context_length)` would cut off.
+    """Count what `tokenize(texts, context_length)` would cut off.
 
     Raises:
         ValueError: as `tokenize`, except that an empty list is fine.
@@ -193,7 +207,7 @@ def truncation(texts: str | Sequence[str], context_length: int = LONG_CONTEXT) -
 
 @functools.cache
 def clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """CLIP's symbols with their ids, and its merges in order of priority. Not to be changed.
+    """Return CLIP's symbols with their ids, and its merges in order of priority. Not to be changed.
 
     The ids count up through the 256 byte symbols, the same at the end of a word, what each merge
     makes, BOS and EOT.
@@ -211,7 +225,7 @@ def clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
 
 
 def bpe_model() -> models.BPE:
-    """CLIP's merges as a model of the `tokenizers` library."""
+    """Return CLIP's merges as a model of the `tokenizers` library."""
     vocabulary, merges = clip_vocabulary()
     return models.BPE(
         vocab=vocabulary,
@@ -223,7 +237,7 @@ def bpe_model() -> models.BPE:
 
 
 def word_splitter(pattern: str) -> pre_tokenizers.Sequence:
-    """Splits a text into the matches of `pattern`, and writes their bytes as printable symbols."""
+    """Split a text into the matches of `pattern`, and writes their bytes as printable symbols."""
     return pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(pattern), behavior="removed", invert=True),
@@ -233,7 +247,7 @@ def word_splitter(pattern: str) -> pre_tokenizers.Sequence:
 
 
 def _byte_symbols() -> dict[int, str]:
-    """A printable character for each byte, in the order of CLIP's ids (GPT-2's scheme).
+    """Return a printable character for each byte, in the order of CLIP's ids (GPT-2's scheme).
 
     Bytes that are printable in Latin-1 stand for themselves and come first; the others are numbered
     from U+0100 on.
@@ -252,32 +266,9 @@ def _count_truncation(encoded: list[list[int]], context_length: int) -> Truncati
     )
 
 
-def _warn_of_truncation(lost: Truncation) -> None:
-    if lost.texts_cut:
-        warnings.warn(
-            f"{lost}; use a model with a longer context (`longclip stretch` makes one from any "
-            "CLIP) or shorter texts",
-            TruncationWarning,
-            stacklevel=3,
-        )
-
-
 def _check_context_length(context_length: int) -> None:
     if context_length < 3:
         raise UsageError(
             f"context_length is {context_length}; it must be at least 3 (BOS, one token, EOT), "
             f"{STOCK_CONTEXT} for a stock CLIP, {LONG_CONTEXT} for a stretched one"
         )
-
-
-def _checked_texts(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str):
-        raise UsageError("encode takes a list of texts: write encode([text])")
-    texts = list(texts)
-    for place, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise UsageError(
-                f"texts[{place}] is {type(text).__name__} ({text!r:.60}), not a string; "
-                "leave missing captions out, and turn numbers into strings"
-            )
-    return texts

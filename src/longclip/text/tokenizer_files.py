@@ -4,7 +4,6 @@ import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Regex, decoders, normalizers, processors
 from tokenizers import Tokenizer as RustTokenizer
@@ -20,7 +19,7 @@ STOCK_PATTERN = (
 
 
 def tokenizer_json() -> str:
-    """The content of `tokenizer.json`.
+    """Return the content of `tokenizer.json`.
 
     It has no ftfy and no HTML unescaping, which the format cannot express: on mojibake and
     entities its ids differ from `tokenize`'s, as those of every Hugging Face CLIP do.
@@ -42,7 +41,7 @@ def tokenizer_json() -> str:
 
 
 def write_tokenizer_files(directory: str | Path, context_length: int) -> None:
-    """Writes what `transformers.AutoTokenizer.from_pretrained(directory)` needs.
+    """Write what `transformers.AutoTokenizer.from_pretrained(directory)` needs.
 
     tokenizer.json, tokenizer_config.json, special_tokens_map.json, vocab.json and merges.txt, with
     `model_max_length` set to `context_length` and <|endoftext|> as the padding token. The directory
@@ -50,18 +49,34 @@ def write_tokenizer_files(directory: str | Path, context_length: int) -> None:
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
+    special = {
+        "bos_token": BOS_TOKEN,
+        "eos_token": EOT_TOKEN,
+        "pad_token": EOT_TOKEN,
+        "unk_token": EOT_TOKEN,
+    }
+    config = {
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": context_length,
+        "add_prefix_space": False,
+        "clean_up_tokenization_spaces": False,
+        "do_lower_case": True,
+        "errors": "replace",
+        **special,
+    }
     contents = {
         **_vocabulary_files(),
-        "tokenizer_config.json": _json(_tokenizer_config(context_length)),
-        "special_tokens_map.json": _json(_special_tokens()),
+        "tokenizer_config.json": json.dumps(config, indent=2) + "\n",
+        "special_tokens_map.json": json.dumps(special, indent=2) + "\n",
     }
     for name, content in contents.items():
+        # newline: on Windows the merges would else end in a carriage return, which is a character.
         (directory / name).write_text(content, encoding="utf-8", newline="\n")
 
 
 @functools.cache
 def _vocabulary_files() -> Mapping[str, str]:
-    """The large ones, which are the same for every model; a third of a second to make."""
+    """Return the large files, which are the same for every model; a third of a second to make."""
     vocabulary, merges = clip_vocabulary()
     merge_lines = ["#version: 0.2", *(" ".join(merge) for merge in merges)]
     return {
@@ -69,28 +84,3 @@ def _vocabulary_files() -> Mapping[str, str]:
         "vocab.json": json.dumps(vocabulary, ensure_ascii=False),
         "merges.txt": "\n".join(merge_lines) + "\n",
     }
-
-
-def _tokenizer_config(context_length: int) -> dict[str, Any]:
-    return {
-        "tokenizer_class": "CLIPTokenizer",
-        "model_max_length": context_length,
-        "add_prefix_space": False,
-        "clean_up_tokenization_spaces": False,
-        "do_lower_case": True,
-        "errors": "replace",
-        **_special_tokens(),
-    }
-
-
-def _special_tokens() -> dict[str, str]:
-    return {
-        "bos_token": BOS_TOKEN,
-        "eos_token": EOT_TOKEN,
-        "pad_token": EOT_TOKEN,
-        "unk_token": EOT_TOKEN,
-    }
-
-
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, indent=2) + "\n"

@@ -28,7 +28,7 @@ _SYSTEM_FONTS = (
 
 
 def font_for(texts: Iterable[str], size: int) -> Font:
-    """A font of `size` pixels that has the characters of `texts`, as far as there is one."""
+    """Return a font of `size` pixels with the characters of `texts`, as far as there is one."""
     used = set("".join(texts)) - set("\n\r\t")
     for name in () if used <= _BUNDLED_CHARACTERS else _SYSTEM_FONTS:
         try:
@@ -39,7 +39,7 @@ def font_for(texts: Iterable[str], size: int) -> Font:
 
 
 def drawable(text: str, font: Font) -> str:
-    """The text without what the font would show as boxes; spaces stay as they are."""
+    """Return the text without what the font would show as boxes; spaces stay as they are."""
     if not isinstance(font, ImageFont.FreeTypeFont) or font.getname()[0] != _BUNDLED:
         return "".join(c for c in text if c.isprintable())
     letters = unicodedata.normalize("NFD", text.translate(_DASHES))

@@ -13,7 +13,7 @@ from longclip.errors import UsageError
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place when the block ends without an error."""
+    """Yield a temporary file that takes the place of `path` if the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -30,7 +30,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def check_writable(path: str | Path) -> None:
-    """Say before a long job, not after it, that its result could not be written.
+    """Refuse before a long job, not after it, a path where its result could not be written.
 
     Raises:
         ValueError: if `path` is a directory, or no file can be made where it is to lie.
@@ -53,7 +53,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 @contextmanager
 def atomic_directory(path: str | Path, *, marker: str | tuple[str, ...]) -> Iterator[Path]:
-    """A temporary directory that takes the place of `path` when the block ends without an error.
+    """Yield a new directory, to take the place of `path` when the block ends without an error.
 
     An existing `path` is replaced only where it is empty or holds the file `marker`, or one of
     several, which shows that it is a directory of the kind about to be written; anything else
@@ -61,7 +61,8 @@ def atomic_directory(path: str | Path, *, marker: str | tuple[str, ...]) -> Iter
     """
     path = Path(path)
     markers = (marker,) if isinstance(marker, str) else marker
-    if path.exists() and not _replaceable(path, markers):
+    known = any((path / name).is_file() for name in markers)
+    if path.exists() and not (path.is_dir() and (known or not any(path.iterdir()))):
         raise FileExistsError(
             f"{path} exists and holds no {' or '.join(markers)}, so it is not overwritten; "
             "name a new directory or remove this one"
@@ -72,6 +73,8 @@ def atomic_directory(path: str | Path, *, marker: str | tuple[str, ...]) -> Iter
         new = work / "new"
         new.mkdir()
         yield new
+        # A directory cannot be replaced in one step, only a file can: the old one steps aside, and
+        # comes back if the new one cannot take its place.
         old = work / "old"
         if path.exists():
             path.rename(old)
@@ -85,20 +88,15 @@ def atomic_directory(path: str | Path, *, marker: str | tuple[str, ...]) -> Iter
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _replaceable(path: Path, markers: tuple[str, ...]) -> bool:
-    known = any((path / marker).is_file() for marker in markers)
-    return path.is_dir() and (known or not any(path.iterdir()))
-
-
 def current_umask() -> int:
-    """The permission bits new files do not get."""
-    mask = os.umask(0)
+    """Return the permission bits that new files do not get."""
+    mask = os.umask(0)  # there is no way to read it but to set it
     os.umask(mask)
     return mask
 
 
 def cache_home() -> Path:
-    """Where the platform keeps caches; `XDG_CACHE_HOME` goes before it everywhere."""
+    """Return where the platform keeps caches; `XDG_CACHE_HOME` goes before it everywhere."""
     home = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(home):  # the specification has relative ones ignored
         return Path(home)

@@ -1,4 +1,4 @@
-"""Which device a model runs on, and which numbers it computes with."""
+"""Choice of the device that a model runs on and of the numbers that it computes with."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

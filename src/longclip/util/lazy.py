@@ -10,9 +10,11 @@ from typing import Any
 def export_lazily(package: str, *own: str) -> None:
     """Give a package its `__getattr__` and `__dir__` (PEP 562) and its `__all__`.
 
-    What it exports is what its `__init__.py` imports under `if TYPE_CHECKING:`, each as
+    Its exports are what its `__init__.py` imports under `if TYPE_CHECKING:`, each as
     `from longclip.package.module import Name as Name`: stated there alone, public for a type
-    checker, and read from the source here.
+    checker, and read from the source here. So the source has to be there, as it is in a wheel, an
+    editable install and a zip file, but not where only `.pyc` files are shipped, as PyInstaller
+    does: importing the package then raises OSError.
 
     Args:
         package: its `__name__`.

@@ -30,8 +30,7 @@ def _ignore(stage: str, done: int, total: int, note: str = "") -> None:
 
 
 SILENT: OnProgress = _ignore
-"""Default of every `on_progress`: nobody wants to know."""
-
+"""Default of every `on_progress`: nothing is shown."""
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_WORTH_A_LINE = 2.0
@@ -39,7 +38,7 @@ _SECONDS_WORTH_A_LINE = 2.0
 
 @contextmanager
 def progress_display(console: Console | None = None) -> Iterator[OnProgress]:
-    """A display to be handed over as `on_progress`; without a `console`, on standard error."""
+    """Yield a display for `on_progress`; without a `console`, on standard error."""
     console = console or Console(stderr=True)
     if console.is_terminal:
         with Progress(

@@ -1,4 +1,4 @@
-"""Work done by threads ahead of who needs it, handed over in order."""
+"""Work of threads, done ahead of its use and handed over in order."""
 
 import os
 from collections import deque
@@ -13,12 +13,12 @@ Out = TypeVar("Out")
 def in_order(
     call: Callable[[In], Out], items: Iterable[In], *, ahead: int, workers: int | None, most: int
 ) -> Generator[Out]:
-    """`call` of every item, in their order; the next `ahead` are ready while one is used.
+    """Yield `call` of every item, in their order; the next `ahead` are ready while one is used.
 
     Args:
         call: run in threads, several at a time.
-        items: what it is given.
-        ahead: how many results may wait.
+        items: its arguments.
+        ahead: number of results that may wait.
         workers: threads; one per processor, at most `most`, where None.
         most: see `workers`.
 

@@ -180,7 +180,7 @@ def _words_by_place(text: str) -> dict[str, list[tuple[re.Match[str], int]]]:
     for match in found:
         # Quotes and brackets before the attribute belong to its word and are ignored here.
         word = bisect.bisect_right(counted.ends, match.start())
-        token = (counted.tokens[word - 1] if word else 0) + 1
+        token = counted.tokens(word) + 1
         limits = (_EARLY_TOKENS, STOCK_CONTEXT - SPECIAL_TOKENS)
         words[PLACES[bisect.bisect_left(limits, token)]].append((match, token))
     return words
