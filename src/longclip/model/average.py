@@ -43,13 +43,24 @@ def average(tuned: CLIP, original: CLIP, share: float) -> CLIP:
         raise UsageError(f"the share of the original is {share}, must be from 0 to 1")
     _check_same_shape(tuned, original)
     if original.config.text and original.context_length < tuned.context_length:
-        original = _stretched_like(original, tuned)
+        # The number of kept rows that brings the original's table closest to the tuned one.
+        length = tuned.context_length
+        ours, theirs = (
+            model.text_model.embeddings.position_embedding.weight.detach().cpu().float()
+            for model in (tuned, original)
+        )
+        distances = [
+            float((stretch_table(theirs, length, keep=keep) - ours).norm())
+            for keep in range(len(theirs) - 1)
+        ]
+        original = stretch(original, length, keep=distances.index(min(distances)))
     mixed = copy.deepcopy(tuned)
-    theirs = original.state_dict()
+    weights = original.state_dict()
     with torch.no_grad():
         for name, weight in mixed.state_dict().items():
+            # In half precision the two products would each be rounded before they are added.
             exact = torch.promote_types(weight.dtype, torch.float32)
-            other = theirs[name].to(weight.device, exact)
+            other = weights[name].to(weight.device, exact)
             weight.copy_((1 - share) * weight.to(exact) + share * other)
     return mixed
 
@@ -92,17 +103,3 @@ def _shape(model: CLIP) -> dict[str, Any]:
         "text_projection_bias": config.text_projection_bias,
         "preprocessing": model.preprocess if config.vision else None,
     }
-
-
-def _stretched_like(original: CLIP, tuned: CLIP) -> CLIP:
-    """Stretch the original with the number of kept rows that comes closest to the tuned table."""
-    length = tuned.context_length
-    ours, theirs = (
-        model.text_model.embeddings.position_embedding.weight.detach().cpu().float()
-        for model in (tuned, original)
-    )
-
-    def distance(keep: int) -> float:
-        return float((stretch_table(theirs, length, keep=keep) - ours).norm())
-
-    return stretch(original, length, keep=min(range(len(theirs) - 1), key=distance))

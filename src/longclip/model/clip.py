@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from longclip.errors import UsageError
 from longclip.image.decode import decode_image
 from longclip.image.preprocess import Preprocess
-from longclip.model.config import CLIPConfig, TextConfig, VisionConfig
+from longclip.model.config import CLIPConfig, TextConfig
 from longclip.model.packing import VarlenAttention, pack, varlen_attention
 from longclip.model.transformer import TextTower, VisionTower, end_positions, micro_batches
 from longclip.text.tokenizer import tokenize
@@ -68,6 +68,7 @@ class CLIP(nn.Module):
             bias = config.text_projection_bias
             self.text_projection = _projection(config.text.hidden_size, joint, bias=bias)
         if config.whole:
+            # The logarithm of the inverse temperature: exp keeps it positive whatever a step does.
             self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value))
 
     @property
@@ -87,12 +88,6 @@ class CLIP(nn.Module):
         if self.config.text is None:
             raise UsageError("this model is an image tower alone; load a CLIP with a text tower")
         return self.config.text
-
-    @property
-    def _vision_config(self) -> VisionConfig:
-        if self.config.vision is None:
-            raise UsageError("this model is a text tower alone; load a CLIP with an image tower")
-        return self.config.vision
 
     @property
     def device(self) -> torch.device:
@@ -132,14 +127,12 @@ class CLIP(nn.Module):
             budget = LARGE_TOKEN_BUDGET
         else:
             budget = TOKEN_BUDGET if torch.is_grad_enabled() else SMALL_TOKEN_BUDGET
-        if attention := self._packed_attention():
+        config = self._text_config
+        head_width = config.hidden_size // config.num_attention_heads
+        weight = self.text_model.embeddings.token_embedding.weight
+        if attention := varlen_attention(weight, head_width):
             return self._packed_features(ids, ends, budget, attention)
         return self._padded_features(ids.to(self.device), ends.to(self.device), budget)
-
-    def _packed_attention(self) -> VarlenAttention | None:
-        config = self._text_config
-        weight = self.text_model.embeddings.token_embedding.weight
-        return varlen_attention(weight, config.hidden_size // config.num_attention_heads)
 
     def _padded_features(self, ids: Tensor, ends: Tensor, budget: int) -> Tensor:
         """Embed texts [N, L] that end at int64 [N], in micro-batches sorted by length → [N, D]."""
@@ -147,7 +140,8 @@ class CLIP(nn.Module):
         embeddings = self.text_model.embeddings
         words, ids = embeddings.used_words(ids) if torch.is_grad_enabled() else (None, ids)
         features = []
-        # Each micro-batch is cut to its longest text: its last one, since they are sorted.
+        # Each micro-batch is cut to its longest text: its last one, since they are sorted. That is
+        # exact: attention is causal, so no token behind a text's end reaches what is read there.
         for batch in batches:
             x_BLD = embeddings(ids[batch, : int(ends[batch[-1]]) + 1], words)
             features.append(self.text_projection(self.text_model.read(x_BLD, ends[batch])))
@@ -183,7 +177,9 @@ class CLIP(nn.Module):
         Raises:
             ValueError: if the pixels do not have the model's image size.
         """
-        size = self._vision_config.image_size
+        if self.config.vision is None:
+            raise UsageError("this model is a text tower alone; load a CLIP with an image tower")
+        size = self.config.vision.image_size
         if pixels.ndim != 4 or pixels.shape[1:] != (3, size, size):
             raise UsageError(
                 f"pixels have shape {list(pixels.shape)}, this model takes [N, 3, {size}, {size}]; "
@@ -216,7 +212,17 @@ class CLIP(nn.Module):
         """
         if len(texts) == 0:
             return torch.empty(0, self.embedding_dim, device=self.device)
-        ids = self._as_ids(texts)
+        if isinstance(texts, Tensor):
+            ids = texts
+        elif isinstance(texts, str) or all(isinstance(text, str) for text in texts):
+            ids = tokenize(texts, context_length=self.context_length)  # type: ignore[arg-type]
+        elif any(isinstance(text, str) for text in texts):
+            raise UsageError("texts mixes strings and token ids; pass one kind")
+        else:
+            self._check_length(max(map(len, texts)))
+            pad = self._text_config.eos_token_id
+            rows = [torch.tensor(text, dtype=torch.int64) for text in texts]
+            ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
         features = self.text_features(ids, token_budget=token_budget).float()
         return F.normalize(features, dim=-1) if normalize else features
 
@@ -277,18 +283,6 @@ class CLIP(nn.Module):
         pixels_NHWC = pixels_NHWC.to(self.device, non_blocking=True)
         pixels = self.preprocess.normalize(pixels_NHWC.permute(0, 3, 1, 2))
         return self.encode_image(pixels, normalize=normalize, batch_size=batch_size)
-
-    def _as_ids(self, texts: str | Sequence[str] | Sequence[Sequence[int]] | Tensor) -> Tensor:
-        if isinstance(texts, Tensor):
-            return texts
-        if isinstance(texts, str) or all(isinstance(text, str) for text in texts):
-            return tokenize(texts, context_length=self.context_length)  # type: ignore[arg-type]
-        if any(isinstance(text, str) for text in texts):
-            raise UsageError("texts mixes strings and token ids; pass one kind")
-        self._check_length(max(map(len, texts)))
-        pad = self._text_config.eos_token_id
-        rows = [torch.tensor(text, dtype=torch.int64) for text in texts]
-        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
 
     def _check_length(self, longest: int) -> None:
         if longest > self.context_length:

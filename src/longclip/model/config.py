@@ -108,7 +108,7 @@ class CLIPConfig:
 
     @property
     def whole(self) -> bool:
-        """True where both towers are there."""
+        """Return whether both towers are there."""
         return self.text is not None and self.vision is not None
 
     @classmethod
@@ -141,12 +141,23 @@ class CLIPConfig:
         `max_length` repeats the context length because transformers 4 would otherwise report its
         text-generation default of 20, which some servers take for the input limit.
         """
-        sections = {"text_config": self._text_json(), "vision_config": self._vision_json()}
+        towers: dict[str, dict[str, Any]] = {}
+        for kind, tower in (("text", self.text), ("vision", self.vision)):
+            if tower:
+                towers[f"{kind}_config"] = {
+                    "model_type": f"clip_{kind}_model",
+                    # Every tower's has the number, also one that ends before a projection.
+                    "projection_dim": self.projection_dim or tower.hidden_size,
+                    **({"num_channels": 3} if kind == "vision" else {}),
+                    **asdict(tower),
+                }
+        if self.text:
+            towers["text_config"]["max_length"] = self.text.max_position_embeddings
         if not self.whole:
-            (section,) = filter(None, sections.values())
-            tower = "Text" if self.text else "Vision"
+            (section,) = towers.values()
+            tower_name = "Text" if self.text else "Vision"
             projected = "" if self.projection_dim is None else "WithProjection"
-            return {"architectures": [f"CLIP{tower}Model{projected}"], **section}
+            return {"architectures": [f"CLIP{tower_name}Model{projected}"], **section}
         assert self.text
         return {
             "architectures": ["CLIPModel"],
@@ -155,32 +166,8 @@ class CLIPConfig:
             "logit_scale_init_value": self.logit_scale_init_value,
             **({"text_projection_bias": True} if self.text_projection_bias else {}),
             "max_length": self.text.max_position_embeddings,
-            **sections,
+            **towers,
         }
-
-    def _text_json(self) -> dict[str, Any] | None:
-        if self.text is None:
-            return None
-        return {
-            "model_type": "clip_text_model",
-            **self._projection_json(self.text),
-            **asdict(self.text),
-            "max_length": self.text.max_position_embeddings,
-        }
-
-    def _vision_json(self) -> dict[str, Any] | None:
-        if self.vision is None:
-            return None
-        return {
-            "model_type": "clip_vision_model",
-            **self._projection_json(self.vision),
-            "num_channels": 3,
-            **asdict(self.vision),
-        }
-
-    def _projection_json(self, tower: TowerConfig) -> dict[str, Any]:
-        # Every tower's configuration has the number, one that ends before a projection too.
-        return {"projection_dim": self.projection_dim or tower.hidden_size}
 
 
 def _sections(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

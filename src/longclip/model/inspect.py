@@ -52,7 +52,13 @@ def compare(one: Checkpoint, other: Checkpoint) -> list[Difference]:
 
     There are none between two formats of the same model.
     """
-    found = _computed_otherwise(one, other)
+    sections, others = _sections(one), _sections(other)
+    found = [
+        Difference(f"{tower} tower, {name}", float("inf"), f"{values[0]} and {values[1]}")
+        for tower in sections.keys() & others.keys()
+        for name, default in _BESIDE_TENSORS.items()
+        if len(set(values := [part[tower].get(name, default) for part in (sections, others)])) > 1
+    ]
     for name in sorted(one.tensors.keys() | other.tensors.keys()):
         mine, yours = one.tensors.get(name), other.tensors.get(name)
         if mine is None or yours is None:
@@ -66,19 +72,8 @@ def compare(one: Checkpoint, other: Checkpoint) -> list[Difference]:
     return found
 
 
-def _computed_otherwise(one: Checkpoint, other: Checkpoint) -> list[Difference]:
-    """Return the differences in settings of the towers that both have."""
-    mine, yours = _sections(one), _sections(other)
-    return [
-        Difference(f"{tower} tower, {name}", float("inf"), f"{values[0]} and {values[1]}")
-        for tower in mine.keys() & yours.keys()
-        for name, default in _BESIDE_TENSORS.items()
-        if len(set(values := [part[tower].get(name, default) for part in (mine, yours)])) > 1
-    ]
-
-
 def lost_rows(original: Checkpoint, converted: Checkpoint) -> str | None:
-    """Say whether a converted Long-CLIP has the frozen table where the trained rows belong.
+    """Describe a converted Long-CLIP's position rows: trained, or the frozen table in their place.
 
     Several public conversions have.
 

@@ -96,23 +96,16 @@ def pack(
     positions -= starts[:-1].repeat_interleave(lengths, output_size=len(positions))
     # Moved once, not per micro-batch: each copy may wait for all that the device has still to do.
     positions, starts = positions.to(device), starts.to(device, torch.int32)
-    token = 0
-    for texts in _runs(sizes, token_budget):
-        part = slice(token, token + sum(sizes[texts]))
-        here = starts[texts.start : texts.stop + 1] - token
-        yield part, PackedTexts(positions[part], here, max(sizes[texts]), attention)
-        token = part.stop
-
-
-def _runs(sizes: list[int], token_budget: int) -> Iterator[slice]:
-    """Yield slices of consecutive texts whose tokens fit into the budget."""
-    start = tokens = 0
-    for text, size in enumerate(sizes):
-        if text > start and tokens + size > token_budget:
-            yield slice(start, text)
-            start, tokens = text, 0
-        tokens += size
-    yield slice(start, len(sizes))
+    text = token = 0  # the first of the micro-batch
+    while text < len(sizes):
+        end, tokens = text + 1, sizes[text]
+        while end < len(sizes) and tokens + sizes[end] <= token_budget:
+            tokens += sizes[end]
+            end += 1
+        part = slice(token, token + tokens)
+        here = starts[text : end + 1] - token
+        yield part, PackedTexts(positions[part], here, max(sizes[text:end]), attention)
+        text, token = end, part.stop
 
 
 def varlen_attention(weight: Tensor, head_width: int) -> VarlenAttention | None:

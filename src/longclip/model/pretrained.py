@@ -59,6 +59,7 @@ def load(
         UsageError: if there is no such device or no room on it.
     """
     checkpoint, model = open_checked(source, tower, activation, revision)
+    # Assigned, not copied: the weights stay views of the mapped file until a cast or a move.
     model.load_state_dict(checkpoint.tensors, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
@@ -78,7 +79,17 @@ def open_checked(
     Raises:
         CheckpointError: as `load`.
     """
-    checkpoint = open_checkpoint(_resolve(source, revision), activation)
+    path = Path(source)
+    if source in BUNDLED:
+        path = Path(str(resources.files("longclip") / "models" / str(source)))
+    elif not path.exists():
+        if not (isinstance(source, str) and is_hub_id(source)):
+            raise CheckpointError(
+                f"no model {str(source)!r}: it is neither a directory, nor a file, nor owner/model "
+                f"on the hub, nor a bundled model ({', '.join(BUNDLED)})"
+            )
+        path = fetch(source, revision)
+    checkpoint = open_checkpoint(path, activation)
     if tower:
         checkpoint = lone_tower(checkpoint, tower)
     model = _empty_model(checkpoint)
@@ -126,23 +137,11 @@ def save(
     )
 
 
-def _resolve(source: str | Path, revision: str | None) -> Path:
-    """Return the path of a bundled model, a local one, or one fetched from the hub."""
-    if source in BUNDLED:
-        return Path(str(resources.files("longclip") / "models" / str(source)))
-    path = Path(source)
-    if path.exists():
-        return path
-    if isinstance(source, str) and is_hub_id(source):
-        return fetch(source, revision)
-    raise CheckpointError(
-        f"no model {str(source)!r}: it is neither a directory, nor a file, nor owner/model on the "
-        f"hub, nor a bundled model ({', '.join(BUNDLED)})"
-    )
-
-
 def _empty_model(checkpoint: Checkpoint) -> CLIP:
-    """Return the network that the configuration describes, without memory for its weights."""
+    """Return the network that the configuration describes, without memory for its weights.
+
+    Its preprocessing is the checkpoint's, OpenAI's where that says none.
+    """
     try:
         config = CLIPConfig.from_json(checkpoint.config)
         with torch.device("meta"), _NoInitialisation():
@@ -151,8 +150,17 @@ def _empty_model(checkpoint: Checkpoint) -> CLIP:
         config_file = checkpoint.path / hf.CONFIG
         at_fault = config_file if config_file.is_file() else checkpoint.path
         raise CheckpointError(f"{at_fault}: {error}") from error
-    if config.vision:
-        model.preprocess = _preprocess(checkpoint, config.vision.image_size)
+    if config.vision and checkpoint.preprocess is not None:
+        path, size = checkpoint.path / hf.PREPROCESSOR, config.vision.image_size
+        try:
+            model.preprocess = Preprocess.from_json(checkpoint.preprocess)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} is not CLIP's preprocessing: {error}") from error
+        if model.preprocess.image_size != size:
+            raise CheckpointError(
+                f"{path} makes pictures of {model.preprocess.image_size} pixels, "
+                f"{hf.CONFIG} says {size}; correct the one that is wrong"
+            )
     return model
 
 
@@ -173,23 +181,6 @@ class _NoInitialisation(TorchFunctionMode):
         if getattr(func, "__module__", "") == "torch.nn.init":
             return kwargs["tensor"] if kwargs else args[0]
         return func(*args, **(kwargs or {}))
-
-
-def _preprocess(checkpoint: Checkpoint, image_size: int) -> Preprocess:
-    """Return the checkpoint's preprocessing, OpenAI's where it says none."""
-    if checkpoint.preprocess is None:
-        return Preprocess(image_size=image_size)
-    path = checkpoint.path / hf.PREPROCESSOR
-    try:
-        preprocess = Preprocess.from_json(checkpoint.preprocess)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is not CLIP's preprocessing: {error}") from error
-    if preprocess.image_size != image_size:
-        raise CheckpointError(
-            f"{path} makes pictures of {preprocess.image_size} pixels, "
-            f"{hf.CONFIG} says {image_size}; correct the one that is wrong"
-        )
-    return preprocess
 
 
 def _check_tensors(checkpoint: Checkpoint, expected: dict[str, Tensor]) -> None:

@@ -78,21 +78,6 @@ def stretch_table(
         ValueError: as `stretch`.
     """
     old = table.shape[0]
-    ratio = _checked_ratio(old, length, keep, ratio)
-    places = torch.arange(length, dtype=torch.float64)
-    places[keep:] = keep + (places[keep:] - keep) / ratio
-    below = places.floor().clamp(max=old - 2).long()
-    share = (places - below).to(table.device)[:, None]
-    exact = table.to(torch.promote_types(table.dtype, torch.float32))
-    below = below.to(table.device)
-    first, second = exact[below], exact[below + 1]
-    stretched = (first + share.to(exact.dtype) * (second - first)).to(table.dtype)
-    stretched[:keep] = table[:keep]
-    return stretched
-
-
-def _checked_ratio(old: int, length: int, keep: int, ratio: float | None) -> float:
-    """Return the ratio to stretch with; raises UsageError where the numbers do not fit."""
     if length <= old:
         raise UsageError(
             f"context_length {length} is not longer than the model's {old}; "
@@ -111,7 +96,18 @@ def _checked_ratio(old: int, length: int, keep: int, ratio: float | None) -> flo
             f"ratio {ratio} reads far beyond the old table; for {old} → {length} positions with "
             f"keep {keep} it must be at least {natural:.4g}"
         )
-    return ratio
+    places = torch.arange(length, dtype=torch.float64)
+    places[keep:] = keep + (places[keep:] - keep) / ratio
+    # The last rows lie behind the old table's end, by less than a row: there the last two old rows
+    # are the ones below and above too, with a share over 1, which continues the line through them.
+    below = places.floor().clamp(max=old - 2).long()
+    share = (places - below).to(table.device)[:, None]
+    exact = table.to(torch.promote_types(table.dtype, torch.float32))
+    below = below.to(table.device)
+    first, second = exact[below], exact[below + 1]
+    stretched = (first + share.to(exact.dtype) * (second - first)).to(table.dtype)
+    stretched[:keep] = table[:keep]
+    return stretched
 
 
 @dataclass(frozen=True)
@@ -155,6 +151,7 @@ def find_stretch(table: Tensor) -> StretchFinding:
     spread = float((rows - rows.mean(dim=0)).norm()) or 1.0
     left = {}
     for keep in range(STOCK_CONTEXT - 1):
+        # The stretched identity is the matrix A itself, one column per old row.
         matrix = stretch_table(torch.eye(STOCK_CONTEXT, dtype=torch.float64), len(rows), keep=keep)
         basis = torch.linalg.qr(matrix).Q
         left[keep] = float((rows - basis @ (basis.T @ rows)).norm()) / spread

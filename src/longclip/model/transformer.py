@@ -27,6 +27,7 @@ def quick_gelu(x: Tensor) -> Tensor:
     Where no gradient needs x it is overwritten: this is the widest tensor of the network, and
     three more of its size cost up to a sixth of the time, mostly in fresh memory.
     """
+    # x·σ(1.702 x) = silu(1.702 x) / 1.702, and silu is one fused kernel.
     if x.requires_grad:
         return F.silu(1.702 * x) * (1 / 1.702)
     return F.silu(x.mul_(1.702), inplace=True).mul_(1 / 1.702)
@@ -282,6 +283,7 @@ def end_positions(ids: Tensor, eos_token_id: int) -> Tensor:
             f"text {row} has no end-of-text token ({eos_token_id}); "
             "make ids with longclip.tokenize, which keeps it when it cuts a text"
         )
+    # argmax is the first of equal ones, on CPU and CUDA alike: a padded text ends where it says.
     return is_end.int().argmax(dim=1)
 
 
@@ -338,7 +340,8 @@ class VisionEmbeddings(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Embed pixels, [B, 3, H, W] → [B, 1 + patches, D]."""
         batch = pixels.shape[0]
-        # Patches do not overlap, so the convolution is one matrix product, which is faster.
+        # Patches do not overlap, so the convolution is one matrix product, which is faster. The
+        # permutation puts a patch's numbers in the order of the flattened kernel: channel, y, x.
         patches = (
             pixels.view(batch, 3, self.grid, self.patch, self.grid, self.patch)
             .permute(0, 2, 4, 1, 3, 5)
@@ -355,6 +358,7 @@ class VisionTower(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.embeddings = VisionEmbeddings(config)
+        # Spelt so by OpenAI's conversion to Hugging Face, and now in every checkpoint.
         self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.encoder = Encoder(config)
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
