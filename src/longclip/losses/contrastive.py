@@ -103,6 +103,7 @@ def _logits(
 ) -> Tensor:
     matched = similarity(features, candidates.features)
     if margin:
+        # Texts stand for images in both directions, so that the matrix is the same both ways round.
         hardness = similarity(meanings, candidates.meanings)
         matched = matched + margin * hardness.scatter_(1, positives, 0)
     return scale * matched
@@ -130,6 +131,7 @@ def _cross_entropy(
         return F.cross_entropy(
             logits, positives[:, 0], label_smoothing=smoothing, reduction=reduction
         )
+    # cross_entropy takes several positives only as a dense target, as large as the logits again.
     log_probabilities = logits.log_softmax(dim=1)
     on_target = log_probabilities.gather(1, positives).mean(dim=1)
     losses = -((1 - smoothing) * on_target + smoothing * log_probabilities.mean(dim=1))
@@ -171,20 +173,15 @@ def sigmoid_loss(
     """
     k = texts_per_image(image_features, text_features)
     images = at_least_float32(image_features)
-    block = partial(
-        _sigmoid_block,
-        texts=text_features.to(images.dtype),
-        scale=logit_scale.to(images.dtype),
-        bias=logit_bias.to(images.dtype),
-    )
+    texts = text_features.to(images.dtype)
+    scale, bias = (value.to(images.dtype) for value in (logit_scale, logit_bias))
+
+    def block(images: Tensor, own: Tensor) -> Tensor:
+        logits = scale * similarity(images, texts) + bias
+        signs = torch.full_like(logits, -1).scatter_(1, own, 1)
+        # logsigmoid: a pair far on the wrong side has σ = 0 in float32 and a loss all the same.
+        return -F.logsigmoid(signs * logits).sum()
+
     own = own_texts(len(images), k, images.device)
     mine = counted_rows(rows, len(images))
     return sum_over_chunks(block, (images, own), mine, chunk) / len(text_features)
-
-
-def _sigmoid_block(
-    images: Tensor, own: Tensor, *, texts: Tensor, scale: Tensor, bias: Tensor
-) -> Tensor:
-    logits = scale * similarity(images, texts) + bias
-    signs = torch.full_like(logits, -1).scatter_(1, own, 1)
-    return -F.logsigmoid(signs * logits).sum()

@@ -64,6 +64,10 @@ def distillation(
     seen_texts = teacher_text_features.detach().to(dtype)
     scale, seen_scale = logit_scale.to(dtype), teacher_scale.detach().to(dtype)
 
+    def block(ours: Tensor, seen: Tensor, candidates: Tensor, seen_candidates: Tensor) -> Tensor:
+        target = seen_scale * similarity(seen, seen_candidates)
+        return _divergence(scale * similarity(ours, candidates), target)
+
     if rows is None and not chunk:
         logits = scale * similarity(images, texts)
         target = seen_scale * similarity(seen_images, seen_texts)
@@ -73,25 +77,11 @@ def distillation(
 
     mine = counted_rows(rows, len(images))
     my_texts = slice(mine.start * k, mine.stop * k)
-    block = partial(_block_loss, scale=scale, seen_scale=seen_scale)
     over_texts = partial(block, candidates=texts, seen_candidates=seen_texts)
     over_images = partial(block, candidates=images, seen_candidates=seen_images)
     to_text = sum_over_chunks(over_texts, (images, seen_images), mine, chunk)
     to_image = sum_over_chunks(over_images, (texts, seen_texts), my_texts, chunk)
     return (to_text / len(images) + to_image / len(texts)) / 2
-
-
-def _block_loss(
-    features: Tensor,
-    seen_features: Tensor,
-    *,
-    candidates: Tensor,
-    seen_candidates: Tensor,
-    scale: Tensor,
-    seen_scale: Tensor,
-) -> Tensor:
-    logits = scale * similarity(features, candidates)
-    return _divergence(logits, seen_scale * similarity(seen_features, seen_candidates))
 
 
 def _divergence(logits: Tensor, target: Tensor) -> Tensor:

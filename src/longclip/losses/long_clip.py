@@ -1,6 +1,7 @@
 """Long-CLIP's training loss: details with the long text, the main thing with the short one."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -76,38 +77,31 @@ def long_clip_loss(
     def prepared(features: Tensor) -> Tensor:
         return F.normalize(at_least_float32(features), dim=-1) if normalize else features
 
+    contrast = partial(
+        info_nce,
+        logit_scale=logit_scale,
+        label_smoothing=label_smoothing,
+        rows=rows,
+        chunk=chunk,
+    )
     images = prepared(image_features)
     parts: dict[str, Tensor] = {}
     terms: list[Tensor] = []
     if long_features is not None:
-        parts["long"] = info_nce(
-            images,
-            prepared(long_features),
-            logit_scale,
-            label_smoothing=label_smoothing,
-            margin=margin,
-            rows=rows,
-            chunk=chunk,
-        )
+        parts["long"] = contrast(images, prepared(long_features), margin=margin)
         terms.append(long_weight * parts["long"])
     if short_features is not None:
         coarse = images
         if components is not None:
+            # Not normalised again, as in the published code.
             coarse = primary_components(images, components, groups=groups)
         short = prepared(short_features)
-        if logit_bias is not None:
+        if logit_bias is None:
+            margin = margin if short_margin is None else short_margin
+            parts["short"] = contrast(coarse, short, margin=margin)
+        else:
             parts["short"] = sigmoid_loss(
                 coarse, short, logit_scale, logit_bias, rows=rows, chunk=chunk
-            )
-        else:
-            parts["short"] = info_nce(
-                coarse,
-                short,
-                logit_scale,
-                label_smoothing=label_smoothing,
-                margin=margin if short_margin is None else short_margin,
-                rows=rows,
-                chunk=chunk,
             )
         terms.append(weight * parts["short"])
     return Loss(sum(terms[1:], start=terms[0]), parts)

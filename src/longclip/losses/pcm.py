@@ -56,17 +56,15 @@ def primary_components(features: Tensor, k: int = COMPONENTS, *, groups: int = 1
         )
         return features
     dtype = torch.promote_types(features.dtype, torch.float32)
-    parts = features.to(dtype).tensor_split(groups)
+    reconstructed = []
     # Autocast would take the covariance in bfloat16.
     with torch.autocast(features.device.type, enabled=False):
-        return torch.cat([_reconstruct(part, k) for part in parts]).to(features.dtype)
-
-
-def _reconstruct(features: Tensor, k: int) -> Tensor:
-    mean = features.mean(dim=0, keepdim=True)
-    rounding = (8 * torch.finfo(features.dtype).eps * mean.detach()).square().sum() * len(features)
-    projected: Tensor = _Projection.apply(features - mean, rounding, k)  # type: ignore[no-untyped-call]
-    return projected + mean
+        for part in features.to(dtype).tensor_split(groups):
+            mean = part.mean(dim=0, keepdim=True)
+            rounding = (8 * torch.finfo(dtype).eps * mean.detach()).square().sum() * len(part)
+            projected: Tensor = _Projection.apply(part - mean, rounding, k)  # type: ignore[no-untyped-call]
+            reconstructed.append(projected + mean)
+        return torch.cat(reconstructed).to(features.dtype)
 
 
 class _Projection(torch.autograd.Function):
@@ -93,7 +91,7 @@ class _Projection(torch.autograd.Function):
         # A choice of values, not a branch: a GPU need not be waited for.
         squares = torch.where(squares.trace() > rounding, squares, torch.zeros_like(squares))
         values, vectors = torch.linalg.eigh(squares)
-        kept = vectors[:, -k:]
+        kept = vectors[:, -k:]  # eigh sorts its values from small to large
         ctx.save_for_backward(centred, values, vectors)
         ctx.k = k
         projected: Tensor = centred @ kept @ kept.T
@@ -106,7 +104,9 @@ class _Projection(torch.autograd.Function):
         dropped, kept = vectors[:, : -ctx.k], vectors[:, -ctx.k :]
         mixed = centred.T @ upstream
         gaps = values[-ctx.k :][None, :] - values[: -ctx.k][:, None]
+        # Gaps within eigh's rounding error are as good as zero; dividing by one amplifies noise.
         negligible = gaps <= torch.finfo(values.dtype).eps * values[-1]
         between = (dropped.T @ (mixed + mixed.T) @ kept) / gaps.masked_fill(negligible, torch.inf)
         gradient = dropped @ between @ kept.T
+        # The first term is the projector held fixed, the second its turning with the batch.
         return upstream @ kept @ kept.T + centred @ (gradient + gradient.T), None, None
