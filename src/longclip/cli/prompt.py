@@ -48,7 +48,6 @@ def prompt_command(
     from rich.console import Console
 
     from longclip.diffusion import prompt_view
-    from longclip.diffusion.prompt_print import print_views
     from longclip.diffusion.text_readers import open_readers
 
     prompt = sys.stdin.read() if text == "-" else text
@@ -62,4 +61,4 @@ def prompt_command(
         found = {title: prompt_view.as_json(view) for title, view in views.items()}
         print(json.dumps(found, ensure_ascii=False))
     else:
-        print_views(list(views.items()), Console(), weights=weights)
+        prompt_view.print_views(list(views.items()), Console(), weights=weights)
