@@ -129,27 +129,21 @@ def _open_url(url: str) -> ImageSource:
         return _open_container(url) or StorageSource(url)
     parts: list[ImageSource] = []
     for name in names:
-        if WILDCARDS & set(name):
-            parts += _parts_matching(name)
-        else:
+        if not WILDCARDS & set(name):
             parts.append(_open_container(name) or StorageSource(name))
+            continue
+        found = matching(name)
+        if any(is_image_name(place) and not is_folder for place, is_folder in found.items()):
+            parts.append(StoragePattern(name))
+        for place, is_folder in found.items():
+            # What `**` matches below a folder is matched itself.
+            if is_folder and "**" not in name:
+                parts.append(StorageSource(place))
+            elif not is_folder and (container := _open_container(place)):
+                parts.append(container)
     if not parts:
         raise SearchError(f"{url} matches nothing; check the pattern, and put it in quotes")
     return JoinedSource(url, parts)
-
-
-def _parts_matching(pattern: str) -> list[ImageSource]:
-    parts: list[ImageSource] = []
-    has_images = False
-    for url, is_folder in matching(pattern).items():
-        if is_folder:
-            # What `**` matches below a folder is matched itself.
-            parts += [] if "**" in pattern else [StorageSource(url)]
-        elif container := _open_container(url):
-            parts.append(container)
-        else:
-            has_images |= is_image_name(url)
-    return [StoragePattern(pattern), *parts] if has_images else parts
 
 
 def _open_pattern(pattern: str, without: str | Path | None) -> ImageSource:
