@@ -171,6 +171,7 @@ class ImageLoader:
         if sha256 in self.broken:
             return replace(self.broken[sha256], uri=task.item.uri)
         key = hash_key(sha256)
+        # Of copies that several threads hold at once, one is decoded; the others take its row.
         with self._lock:
             is_new = key not in self._hashes
             self._hashes.add(key)

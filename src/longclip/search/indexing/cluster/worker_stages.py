@@ -211,6 +211,7 @@ def load_images(batch: Batch, table: Snapshot, decoding: Decoding, side: int) ->
     """Read and decode the images of chunks, but not those whose content is in the database."""
     messages: list[Message] = []
     pixels: list[NDArray[np.uint8]] = []
+    # Ray takes a column of arrays of one shape: rows that are no new image have zeros there.
     no_pixels = np.zeros((side, side, 3), np.uint8)
     with pillow_opens(decoding.max_pixels):
         for each in batch[MESSAGE]:
