@@ -9,8 +9,7 @@ from markupsafe import Markup
 
 _SERIES_COLOURS = 6
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 30, 40
-# Pixels that a tick of each axis takes at least, with its number.
-_X_TICK_PIXELS, _Y_TICK_PIXELS = 62, 42
+_MIN_X_TICK_PIXELS, _MIN_Y_TICK_PIXELS = 62, 42
 # More points than pixels only make the file large.
 _MAX_POINTS = 500
 
@@ -88,10 +87,15 @@ def line_chart(
     xs = [x for curve in curves for x, _ in curve.points]
     ys = [y for curve in curves for _, y in curve.points] + [0.0] * from_zero
     right, bottom = width - _RIGHT, height - _BOTTOM
-    x = _Scale.of(0.0, max(1.0, *xs), _LEFT, right, tick=_X_TICK_PIXELS, whole=False)
-    y = _Scale.of(min(ys), max(ys), bottom, _TOP, tick=_Y_TICK_PIXELS, whole=True)
+    x = _Scale.of(0.0, max(1.0, *xs), _LEFT, right, tick=_MIN_X_TICK_PIXELS, whole=False)
+    y = _Scale.of(min(ys), max(ys), bottom, _TOP, tick=_MIN_Y_TICK_PIXELS, whole=True)
     names = ", ".join(curve.name for curve in curves)
-    lines = "\n".join(_faint(curve, x, y) for curve in curves if curve.raw)
+    lines = "\n".join(
+        f'<polyline points="{_path(_envelope(curve.raw), x, y)}" '
+        f'style="stroke:{colour(curve.series)};stroke-width:1;opacity:.35"/>'
+        for curve in curves
+        if curve.raw
+    )
     lines += "\n".join(_line(curve, x, y, percent) for curve in curves)
     # The plot is an svg in the svg, for nothing is drawn outside of such a one.
     return Markup(f"""<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" \
@@ -177,11 +181,6 @@ def _mark(value: float, label: str, x: _Scale, y: _Scale) -> str:
         f'<line class="mark" x1="{at:.1f}" x2="{at:.1f}" y1="{y.end}" y2="{y.start}"/>'
         f'<text x="{place:.1f}" y="{y.start - 8}" text-anchor="{anchor}">{escape(label)}</text>'
     )
-
-
-def _faint(curve: Curve, x: _Scale, y: _Scale) -> str:
-    style = f"stroke:{colour(curve.series)};stroke-width:1;opacity:.35"
-    return f'<polyline points="{_path(_envelope(curve.raw), x, y)}" style="{style}"/>'
 
 
 def _line(curve: Curve, x: _Scale, y: _Scale, percent: bool) -> str:

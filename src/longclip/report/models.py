@@ -1,7 +1,4 @@
-"""A report of several models on several collections, out of their results.
-
-The tables of a report on what recall hides.
-"""
+"""Report of several models on several collections, out of their results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +9,8 @@ from markupsafe import Markup
 
 from longclip import __version__
 from longclip.evaluation.disagreements import Disagreements, GalleryQuery
-from longclip.evaluation.probes.details import PLACES, DetailAccuracy, PlaceAccuracy
+from longclip.evaluation.probes.details import PLACES
 from longclip.evaluation.probes.lengths import LengthCurve
-from longclip.evaluation.probes.sentence_probes import SentenceProbes
-from longclip.evaluation.probes.separation import Separation
 from longclip.evaluation.results import EvaluationResult, TextProbes
 from longclip.evaluation.tables import CHANCE, Cell, ResultsTable, Row, results_tables
 from longclip.report.chart import Curve, line_chart
@@ -38,7 +33,7 @@ class Confusions:
 
     @property
     def are_drawn(self) -> bool:
-        """Whether there are few enough classes for a matrix."""
+        """Return whether there are few enough classes for a matrix."""
         return len(self.classes) <= _MAX_MATRIX_CLASSES
 
     def shares(self, model: str) -> list[list[float]]:
@@ -62,13 +57,12 @@ class Confusions:
 
 @dataclass(frozen=True)
 class ReportData:
-    """All that a report says, in plain text. What is left empty has no section.
+    """Content of a report, in plain text; a field that is left empty has no section.
 
     `tables` come from `results_tables`. `curves` maps the name of a model, in the order of the
-    tables' rows, to its recall by length, `probes` to what recall hides on the
-    collection `probed`. `confusions` are those of
-    classification tasks. `facts` are settings and provenance by name: seeds, pool
-    sizes, times, versions. `queries_note` says which queries were chosen, and how.
+    tables' rows, to its recall by length, `probes` to what recall hides on the collection
+    `probed`. `confusions` are those of classification tasks. `facts` are settings and provenance
+    by name: seeds, pool sizes, times, versions. `queries_note` tells how queries were chosen.
     """
 
     title: str
@@ -102,8 +96,23 @@ def render_report(data: ReportData) -> str:
             model: dict(zip(curve.tokens, curve.text_to_image, strict=True))
             for model, curve in data.curves.items()
         },
-        probe_tables=probe_tables(data.probes) if data.probes else [],
-        separations={model: _separation(p.separation) for model, p in data.probes.items()},
+        probe_tables=_probe_tables(data.probes) if data.probes else [],
+        separations={
+            model: [
+                *(
+                    cosines.mean if cosines else None
+                    for cosines in (
+                        found.separation.text_text,
+                        found.separation.same_first_sentence,
+                        found.separation.image_image,
+                        found.separation.true_pairs,
+                        found.separation.hardest_rivals,
+                    )
+                ),
+                found.separation.modality_gap,
+            ]
+            for model, found in data.probes.items()
+        },
         paragraphs=paragraphs,
         picture=picture,
     )
@@ -132,29 +141,26 @@ def _length_charts(curves: Mapping[str, LengthCurve]) -> dict[str, Markup]:
     }
 
 
-def _separation(found: Separation) -> list[float | None]:
-    cosines = (
-        found.text_text,
-        found.same_first_sentence,
-        found.image_image,
-        found.true_pairs,
-        found.hardest_rivals,
-    )
-    return [*(cosine.mean if cosine else None for cosine in cosines), found.modality_gap]
-
-
 def model_report(
     results: Sequence[EvaluationResult], gallery: Disagreements | None, command: str
 ) -> ReportData:
-    """What all results say, collection by collection, the models in the order of the results."""
+    """Gather all results, collection by collection, the models in the order of the results."""
     collections = list(dict.fromkeys(result.collection for result in results))
     of_collection = {
         name: {result.name: [result] for result in results if result.collection == name}
         for name in collections
     }
     models = list(dict.fromkeys(result.name for result in results))
-    probed = max(collections, key=lambda name: _texts_probed(of_collection[name]))
-    probes = _probes(of_collection[probed])
+    probes_on: dict[str, dict[str, TextProbes]] = {name: {} for name in collections}
+    for result in results:
+        if result.long and result.long.probes:
+            probes_on[result.collection][result.name] = result.long.probes
+    # The largest pool says most.
+    probed = max(
+        collections,
+        key=lambda name: max((p.lengths.texts for p in probes_on[name].values()), default=0),
+    )
+    probes = probes_on[probed]
     return ReportData(
         title=" · ".join(models),
         summary=f"{_listed(models)} on {_listed(collections)}.",
@@ -163,7 +169,11 @@ def model_report(
         probes=probes,
         probed=probed,
         confusions=tuple(
-            Confusions(f"{name}, {task}", result.classes[task], _confusions(runs, task))
+            Confusions(
+                f"{name}, {task}",
+                result.classes[task],
+                {model: own.zero_shot[task].confusion for model, [own] in runs.items()},
+            )
             for name, runs in of_collection.items()
             for result in next(iter(runs.values()))
             for task in result.zero_shot
@@ -173,22 +183,6 @@ def model_report(
         command=command,
         facts=_facts(results),
     )
-
-
-def _probes(runs: Mapping[str, Sequence[EvaluationResult]]) -> dict[str, TextProbes]:
-    found = {model: result.long and result.long.probes for model, [result] in runs.items()}
-    return {model: probes for model, probes in found.items() if probes}
-
-
-def _texts_probed(runs: Mapping[str, Sequence[EvaluationResult]]) -> int:
-    """The largest pool says most."""
-    return max((probes.lengths.texts for probes in _probes(runs).values()), default=0)
-
-
-def _confusions(
-    runs: Mapping[str, Sequence[EvaluationResult]], task: str
-) -> dict[str, torch.Tensor]:
-    return {model: result.zero_shot[task].confusion for model, [result] in runs.items()}
 
 
 def _gallery_note(gallery: Disagreements, models: Sequence[str]) -> str:
@@ -224,68 +218,43 @@ _PLACES = {
     "middle": "tokens 21 to 75",
     "late": "behind token 75",
 }
+_POSITIONS = {0.0: "first", 0.5: "middle", 1.0: "last"}
 
 
-def probe_tables(probes: Mapping[str, TextProbes]) -> list[ResultsTable]:
-    """Return which sentences count, whether details are read and what is missed, by model."""
-    sentences = {model: found.sentences for model, found in probes.items()}
+def _probe_tables(probes: Mapping[str, TextProbes]) -> list[ResultsTable]:
+    """Return tables of the sentences that count, the details that are read and what is missed."""
+    first = next(iter(probes.values()))
+    recall, sentences, details, removed = f"text → image R@{first.sentences.k}", [], [], []
+    for model, found in probes.items():
+        own = found.sentences
+        variants = (own.whole, own.without_first, own.without_last, own.only_first)
+        cells = [Cell(probe.text_to_image) for probe in variants]
+        shuffled = Cell.of([probe.text_to_image for probe in own.shuffled])
+        sentences.append(Row(model, (*cells, shuffled)))
+        accuracies = [getattr(found.details, place).accuracy for place in PLACES]
+        details.append(Row(model, tuple(None if a is None else Cell(a) for a in accuracies)))
+        removed.append(Row(model, tuple(Cell(probe.text_to_image) for probe in own.without_at)))
     return [
-        _sentences_table(sentences),
-        _details_table({model: found.details for model, found in probes.items()}),
-        _removed_table(sentences),
+        ResultsTable(
+            "Sentences",
+            f"{recall}; {first.sentences.texts:,} texts, "
+            f"{first.sentences.texts_of_one_sentence:,} of them of one sentence, which stay; "
+            f"shuffled {len(first.sentences.seeds)} times",
+            ("whole", "without the first", "without the last", "first alone", "shuffled"),
+            tuple(sentences),
+            ranked=False,
+        ),
+        ResultsTable(
+            "Details",
+            "the true text nearer than the altered one; (n) texts; guessing gives 50",
+            tuple(f"{_PLACES[p]} ({getattr(first.details, p).texts:,})" for p in PLACES),
+            tuple(details),
+        ),
+        ResultsTable(
+            "Which sentence is missed",
+            f"{recall} without the sentence at that place of each text",
+            tuple(_POSITIONS.get(p, f"{100 * p:.0f} % in") for p in first.sentences.positions),
+            tuple(removed),
+            ranked=False,
+        ),
     ]
-
-
-def _sentences_table(probes: Mapping[str, SentenceProbes]) -> ResultsTable:
-    first = next(iter(probes.values()))
-    rows = [
-        Row(
-            model,
-            (
-                Cell(found.whole.text_to_image),
-                Cell(found.without_first.text_to_image),
-                Cell(found.without_last.text_to_image),
-                Cell(found.only_first.text_to_image),
-                Cell.of([probe.text_to_image for probe in found.shuffled]),
-            ),
-        )
-        for model, found in probes.items()
-    ]
-    columns = ("whole", "without the first", "without the last", "first alone", "shuffled")
-    note = (
-        f"text → image R@{first.k}; {first.texts:,} texts, {first.texts_of_one_sentence:,} of "
-        f"them of one sentence, which stay; shuffled {len(first.seeds)} times"
-    )
-    return ResultsTable("Sentences", note, columns, tuple(rows), ranked=False)
-
-
-def _removed_table(probes: Mapping[str, SentenceProbes]) -> ResultsTable:
-    first = next(iter(probes.values()))
-    rows = [
-        Row(model, tuple(Cell(probe.text_to_image) for probe in found.without_at))
-        for model, found in probes.items()
-    ]
-    columns = tuple(_position(position) for position in first.positions)
-    note = f"text → image R@{first.k} without the sentence at that place of each text"
-    return ResultsTable("Which sentence is missed", note, columns, tuple(rows), ranked=False)
-
-
-def _position(position: float) -> str:
-    names = {0.0: "first", 0.5: "middle", 1.0: "last"}
-    return names.get(position, f"{100 * position:.0f} % in")
-
-
-def _details_table(details: Mapping[str, DetailAccuracy]) -> ResultsTable:
-    first = next(iter(details.values()))
-    places: Mapping[str, PlaceAccuracy] = {place: getattr(first, place) for place in PLACES}
-    columns = tuple(f"{_PLACES[place]} ({found.texts:,})" for place, found in places.items())
-    rows = [
-        Row(model, tuple(_accuracy_cell(getattr(found, place)) for place in PLACES))
-        for model, found in details.items()
-    ]
-    note = "the true text nearer than the altered one; (n) texts; guessing gives 50"
-    return ResultsTable("Details", note, columns, tuple(rows))
-
-
-def _accuracy_cell(found: PlaceAccuracy) -> Cell | None:
-    return None if found.accuracy is None else Cell(found.accuracy)

@@ -1,6 +1,6 @@
-"""The gallery of a report: descriptions with what decides in them, and the models' answers.
+"""Rendering of pages from the templates beside this file: no script, one file to send.
 
-Pages from the templates beside this file: no script, no outside resource, one file to send.
+Also the pictures and marked descriptions that a gallery shows.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""The curves of training runs on a page, or in a picture, that needs nothing else."""
+"""Curves of training runs on a page, or in a picture, that needs nothing else."""
 
 import json
 import math
@@ -29,7 +29,7 @@ class _Series:
 
 
 def write_curves(path: Path, runs: Sequence[Run]) -> None:
-    """Losses, learning rates and evaluations of `runs`: an .svg, or else a page.
+    """Draw losses, learning rates and evaluations of `runs`: an .svg, or else a page.
 
     Raises:
         ValueError: if there is nothing to draw yet.
@@ -99,9 +99,19 @@ def _charts(series: Sequence[_Series]) -> list[Markup]:
             return None
         return line_chart(title, x_label, curves, width=_WIDTH, height=_HEIGHT, percent=percent)
 
-    charts = [chart(_title(key), _logged(key, by_pairs, smooth=True)) for key in losses]
+    charts = []
+    for key in losses:
+        part = key.removeprefix("loss").strip("_")
+        title = f"loss, {part} part" if part else "loss"
+        charts.append(chart(title, _logged(key, by_pairs, smooth=True)))
     charts.append(chart("learning rate", _logged("lr", by_pairs, smooth=False)))
-    charts += [chart(name, _evaluated(name, by_pairs), percent=True) for name in metrics_of(runs)]
+    for name in metrics_of(runs):
+
+        def measured(run: Run, index: int, name: str = name) -> Curve:
+            values = [(float(step), 100 * value) for step, value in run.measured(name)]
+            return Curve(run.name, _drawable(run, values, by_pairs), index, dots=True)
+
+        charts.append(chart(name, measured, percent=True))
     drawn = [one for one in charts if one is not None]
     if not drawn:
         raise UsageError("there is nothing to draw: none of the runs has written metrics yet")
@@ -118,22 +128,9 @@ def _logged(key: str, by_pairs: bool, *, smooth: bool) -> Callable[[Run, int], C
     return curve
 
 
-def _evaluated(name: str, by_pairs: bool) -> Callable[[Run, int], Curve | None]:
-    def curve(run: Run, series: int) -> Curve | None:
-        values = [(float(step), 100 * value) for step, value in run.measured(name)]
-        return Curve(run.name, _drawable(run, values, by_pairs), series, dots=True)
-
-    return curve
-
-
 def _drawable(run: Run, values: Points, by_pairs: bool) -> list[tuple[float, float]]:
     factor = run.config["batch_size"] if by_pairs else 1
     return [(factor * step, value) for step, value in values if math.isfinite(value)]
-
-
-def _title(key: str) -> str:
-    part = key.removeprefix("loss").strip("_")
-    return f"loss, {part} part" if part else "loss"
 
 
 def _series(runs: Sequence[Run]) -> list[_Series]:
@@ -141,16 +138,16 @@ def _series(runs: Sequence[Run]) -> list[_Series]:
     for run in runs:
         settings = {k: v for k, v in run.config.items() if k not in ("seed", "out")}
         alike.setdefault(json.dumps(settings, sort_keys=True), []).append(run)
-    return [_Series(_series_name(found), tuple(found)) for found in alike.values()]
-
-
-def _series_name(runs: Sequence[Run]) -> str:
-    """What their names are but for a number at the end, or all of them."""
-    names = [run.name for run in runs]
-    if len(runs) == 1:
-        return names[0]
-    common = {re.sub(r"[-_./]*\d+$", "", name) for name in names}
-    return f"{common.pop()} ({len(runs)} runs)" if len(common) == 1 else ", ".join(names)
+    series = []
+    for found in alike.values():
+        names = [run.name for run in found]
+        # Seeds are often numbers at the end of a name.
+        common = {re.sub(r"[-_./]*\d+$", "", name) for name in names}
+        name = ", ".join(names)
+        if len(found) > 1 and len(common) == 1:
+            name = f"{common.pop()} ({len(found)} runs)"
+        series.append(_Series(name, tuple(found)))
+    return series
 
 
 def _standing(runs: Sequence[Run]) -> dict[str, list[str]]:
@@ -174,9 +171,9 @@ def _legend(series: Sequence[_Series], width: int) -> tuple[list[tuple[int, int,
     """Return where each name stands, in as many lines as they take, and where the rest begins."""
     placed, x, y = [], _GAP, _GAP
     for one in series:
-        room = 30 + 7 * len(one.name)
-        if x > _GAP and x + room > width - _GAP:
+        needed = 30 + 7 * len(one.name)
+        if x > _GAP and x + needed > width - _GAP:
             x, y = _GAP, y + _LEGEND_LINE
         placed.append((x, y, one.name))
-        x += room
+        x += needed
     return placed, y + _LEGEND_LINE

@@ -1,6 +1,6 @@
-"""Runs on disk: how far each is and how it goes, as far as its files tell.
+"""Training runs on disk: names of their files, their progress and their state.
 
-They are read with care: others may be writing them, or have died doing so.
+Files are read with care: others may be writing them, or have died doing so.
 """
 
 import json
@@ -22,13 +22,13 @@ MODEL = "model"
 CHECKPOINTS = "checkpoints"
 CHECKPOINT_PREFIX = "step-"
 
-# What tells the configuration of a run from that of a model or of anything else.
-_OF_A_RUN = {"recipe", "batch_size", "lr"}
+# Settings that the configuration of a run has and that of a model has not.
+_KEYS_OF_A_RUN = {"recipe", "batch_size", "lr"}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured after `step` steps: fractions of 1 by name."""
+    """Results after `step` steps: fractions of 1 by name."""
 
     step: int
     values: Mapping[str, float]
@@ -48,7 +48,7 @@ class Metrics:
     unreadable: int = 0
 
     def add(self, values: Mapping[str, Any]) -> None:
-        """One line; what was there of later steps, and the same of its own, no longer counts."""
+        """Add a line; those of later steps, and of the same one, no longer count."""
         step, measured = int(values["step"]), values.get("evaluation")
         if isinstance(measured, dict):
             self._forget_evaluations(step)
@@ -68,38 +68,33 @@ class Metrics:
             self.evaluations.pop()
 
 
-def run_config(path: Path) -> Mapping[str, Any] | None:
-    """The configuration of the run in a directory; None where there is none."""
+def _run_config(path: Path) -> Mapping[str, Any] | None:
+    """Read the configuration of the run in a directory; None where there is none."""
     try:
         config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return config if isinstance(config, dict) and config.keys() >= _OF_A_RUN else None
+    return config if isinstance(config, dict) and config.keys() >= _KEYS_OF_A_RUN else None
 
 
 def read_metrics(path: Path) -> Metrics:
-    """All there is in a file of metrics; nothing where there is no such file.
+    """Read a file of metrics; nothing where there is no such file.
 
     A run that was resumed does steps again whose lines may still be there: the later ones count.
     """
     found = Metrics()
     content = path.read_bytes().splitlines() if path.exists() else []
     for number, text in enumerate(content):
-        values = _parsed(text)
-        if values is not None:
+        try:
+            values = json.loads(text)
+        except ValueError:
+            values = None
+        known = isinstance(values, dict) and is_number(values.get("step"))
+        if known and math.isfinite(values["step"]):
             found.add(values)
         elif number < len(content) - 1:  # the last one may just be being written
             found.unreadable += 1
     return found
-
-
-def _parsed(text: bytes) -> Mapping[str, Any] | None:
-    try:
-        values = json.loads(text)
-    except ValueError:
-        return None
-    known = isinstance(values, dict) and is_number(values.get("step"))
-    return values if known and math.isfinite(values["step"]) else None
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
@@ -111,8 +106,8 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def modified(path: Path) -> float:
-    """Seconds since the epoch; 0 where there is no such file."""
+def _modified(path: Path) -> float:
+    """Return when a file was modified, in seconds since the epoch; 0 where there is none."""
     try:
         return path.stat().st_mtime
     except OSError:
@@ -120,7 +115,7 @@ def modified(path: Path) -> float:
 
 
 def last_checkpoint(path: Path) -> int | None:
-    """Steps in the last whole checkpoint of a run."""
+    """Return the steps in the last whole checkpoint of a run."""
     try:
         names = os.listdir(path / CHECKPOINTS)
     except OSError:
@@ -134,15 +129,16 @@ SETTING_WIDTH = 24
 
 State = Literal["finished", "running", "stopped"]
 
-_DEEPEST = 4
+_MAX_DEPTH = 4
 # A run that writes nothing for so long has ended, or hangs: several times what lies between its
 # lines, and never less than an evaluation or the writing of a checkpoint may take.
-_PATIENCE_LINES = 5
-_PATIENCE_SECONDS = 180.0
+_MAX_SILENT_LINES = 5
+_MAX_SILENT_SECONDS = 180.0
 # Opening a large collection and compiling come before the first line.
-_PATIENCE_AT_START = 900.0
-_RECENT = 20
-_SAID_OTHERWISE = ("step", "total_steps", "seconds", "pairs_per_second", "data_wait_seconds")
+_MAX_SILENT_SECONDS_AT_START = 900.0
+_RECENT_LINES = 20
+# Tables have rows of their own for these.
+_SHOWN_OTHERWISE = ("step", "total_steps", "seconds", "pairs_per_second", "data_wait_seconds")
 
 
 @dataclass(frozen=True)
@@ -176,33 +172,33 @@ class Run:
 
     @property
     def last(self) -> Mapping[str, float]:
-        """The last line of metrics; empty before the first."""
+        """Return the last line of metrics; empty before the first."""
         return self.lines[-1] if self.lines else {}
 
     @property
     def step(self) -> int:
-        """Steps that are known to be done."""
+        """Return the steps that are known to be done."""
         return int(self.last.get("step", 0))
 
     @property
     def seconds(self) -> float:
-        """Spent in training so far, over all resumptions."""
+        """Return the seconds spent in training so far, over all resumptions."""
         return self.last.get("seconds", 0.0)
 
     @property
     def pairs_per_second(self) -> float | None:
-        """Of a running run lately, of others in all."""
+        """Return the rate of a running run lately, of others in all."""
         return self._per_second("pairs")
 
     @property
     def data_wait(self) -> float | None:
-        """Share of the time in which the device waited for data; None where nothing tells."""
+        """Return the share of time in which the device waited for data; None where unknown."""
         waits = [line["data_wait_seconds"] for line in self.lines if "data_wait_seconds" in line]
         return min(1.0, sum(waits) / self.seconds) if waits and self.seconds > 0 else None
 
     @property
     def seconds_left(self) -> float | None:
-        """Of a running run, at the pace of its last lines."""
+        """Estimate the rest of a running run, at the pace of its last lines."""
         rate = self._per_second("step")
         if self.state != "running" or self.total_steps is None or not rate:
             return None
@@ -210,7 +206,7 @@ class Run:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What somebody who looks at the run should know."""
+        """List what somebody who looks at the run should know."""
         notes = []
         if not math.isfinite(self.last.get("loss", 0.0)):
             notes.append("the loss is no longer a number")
@@ -223,42 +219,51 @@ class Run:
         return tuple(notes)
 
     def measured(self, metric: str) -> list[tuple[int, float]]:
-        """(step, value) of each evaluation that has `metric`."""
+        """Return (step, value) of each evaluation that has `metric`."""
         return [(e.step, e.values[metric]) for e in self.evaluations if metric in e.values]
 
     def best(self, metric: str) -> tuple[int, float] | None:
-        """The highest, and the first of equals."""
+        """Return the highest value with its step, the first of equals."""
         return max(self.measured(metric), key=lambda found: found[1], default=None)
 
-    def _per_second(self, what: str) -> float | None:
-        lines = [line for line in self.lines if what in line and "seconds" in line]
-        first: Mapping[str, float] = {what: 0.0, "seconds": 0.0}
-        if self.state == "running" and len(lines) > _RECENT:
-            first = lines[-_RECENT]
+    def _per_second(self, count: str) -> float | None:
+        lines = [line for line in self.lines if count in line and "seconds" in line]
+        first: Mapping[str, float] = {count: 0.0, "seconds": 0.0}
+        if self.state == "running" and len(lines) > _RECENT_LINES:
+            first = lines[-_RECENT_LINES]
         if not lines or lines[-1]["seconds"] <= first["seconds"]:
             return None
-        return (lines[-1][what] - first[what]) / (lines[-1]["seconds"] - first["seconds"])
+        return (lines[-1][count] - first[count]) / (lines[-1]["seconds"] - first["seconds"])
 
 
 def find_runs(directories: Sequence[Path]) -> list[Run]:
-    """All runs in or below directories, in the order of their names, each once.
+    """Find all runs in or below directories, in the order of their names, each once.
 
     Raises:
         ValueError: if a directory is missing, or holds no run.
     """
     paths: dict[Path, Path] = {}
     for directory in directories:
-        found = list(_run_directories(directory, _DEEPEST))
+        found = list(_run_directories(directory, _MAX_DEPTH))
         if not found:
-            what = "holds no run" if directory.is_dir() else "is no directory"
+            problem = "holds no run" if directory.is_dir() else "is no directory"
             raise UsageError(
-                f"{directory} {what}; name a directory that `longclip train --out` wrote to, or "
+                f"{directory} {problem}; name a directory that `longclip train --out` wrote to, or "
                 "one above it"
             )
         paths |= {path.resolve(): path for path in found}
-    names = _short_names(list(paths))
-    runs = [read_run(path, name=names[real]) for real, path in paths.items()]
-    return sorted(runs, key=lambda run: _in_order(run.name))
+    # A run is called by the part of its path below what all have in common.
+    common = Path(os.path.commonpath([path.parent for path in paths]))
+    runs = [
+        read_run(path, name=real.relative_to(common).as_posix()) for real, path in paths.items()
+    ]
+
+    def numbers_by_value(run: Run) -> list[tuple[bool, int, str]]:
+        """Sort run-9 before run-10."""
+        parts = re.split(r"(\d+)", run.name)
+        return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+
+    return sorted(runs, key=numbers_by_value)
 
 
 def read_run(path: Path, *, name: str = "", now: float | None = None) -> Run:
@@ -267,18 +272,23 @@ def read_run(path: Path, *, name: str = "", now: float | None = None) -> Run:
     Raises:
         ValueError: if there is none.
     """
-    config = run_config(path)
+    config = _run_config(path)
     if config is None:
         raise UsageError(f"{path} holds no run: there is no {CONFIG} of one")
     metrics = read_metrics(path / METRICS)
-    total = _total_steps(config, metrics.lines)
-    done = int(metrics.lines[-1]["step"]) if metrics.lines else 0
+    last: Mapping[str, float] = metrics.lines[-1] if metrics.lines else {}
+    steps = last.get("total_steps") or config.get("steps")
+    total = int(steps) if isinstance(steps, int | float) and steps > 0 else None
+    done = int(last.get("step", 0))
     at_the_end = metrics.final or (total is not None and done >= total)
-    silent = (time.time() if now is None else now) - _last_written(path)
+    # A directory that was cleared for another run keeps the old model until that one ends.
+    model = _modified(path / MODEL / CONFIG)
+    written = max(_modified(path / name) for name in (CONFIG, METRICS, CHECKPOINTS))
+    silent = (time.time() if now is None else now) - written
     state: State = "stopped"
-    if _has_its_model(path, at_the_end):
+    if model > 0 and (at_the_end or model >= _modified(path / METRICS)):
         state = "finished"
-    elif silent <= _patience(metrics.lines):
+    elif silent <= _max_silence(metrics.lines):
         state = "running"
     return Run(
         path=path,
@@ -297,7 +307,7 @@ def read_run(path: Path, *, name: str = "", now: float | None = None) -> Run:
 def differing_settings(
     runs: Sequence[Run], *, leave_out: Container[str] = ("out",)
 ) -> dict[str, list[Any]]:
-    """The settings in which runs differ, each with its value in every run.
+    """Return the settings in which runs differ, each with its value in every run.
 
     A setting that a run of an older version does not have yet is None there, which alone makes no
     difference.
@@ -307,25 +317,25 @@ def differing_settings(
     return {
         key: own
         for key, own in values.items()
-        if any(value != other for value, other in pairwise(_known(own)))
+        if any(value != other for value, other in pairwise(v for v in own if v is not None))
     }
 
 
 def metrics_of(runs: Sequence[Run]) -> list[str]:
-    """Names of all that was measured, those of most runs first, then in the order of the runs."""
+    """Name all that was measured, those of most runs first, then in the order of the runs."""
     names = [name for run in runs for e in run.evaluations[-1:] for name in e.values]
     return sorted(dict.fromkeys(names), key=lambda name: -names.count(name))
 
 
 def last_metrics(runs: Sequence[Run]) -> list[str]:
-    """What the last lines of runs say, losses first, but for what tables say otherwise."""
-    keys = dict.fromkeys(key for run in runs for key in run.last if key not in _SAID_OTHERWISE)
+    """Name the metrics of the last lines of runs, losses first, without those shown otherwise."""
+    keys = dict.fromkeys(key for run in runs for key in run.last if key not in _SHOWN_OTHERWISE)
     losses = sorted(key for key in keys if key.startswith("loss"))
     return [*losses, *(key for key in keys if key not in losses)]
 
 
 def setting_text(value: Any) -> str:
-    """A setting as tables show it: not too long, and of a path the end, which says most."""
+    """Write a setting for tables: not too long, and of a path the end, which says most."""
     if value is None or value in ("", []):
         return "–"
     if isinstance(value, bool):
@@ -335,7 +345,7 @@ def setting_text(value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """As people say it: 42 s, 3 min, 2 h 05, 3 d 04 h."""
+    """Write seconds for people: 42 s, 3 min, 2 h 05, 3 d 04 h."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -345,12 +355,8 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02}" if hours < 24 else f"{hours // 24} d {hours % 24:02} h"
 
 
-def _known(values: Sequence[Any]) -> list[Any]:
-    return [value for value in values if value is not None]
-
-
 def _run_directories(directory: Path, depth: int) -> Iterator[Path]:
-    if run_config(directory) is not None:
+    if _run_config(directory) is not None:
         yield directory
         return
     try:
@@ -363,37 +369,10 @@ def _run_directories(directory: Path, depth: int) -> Iterator[Path]:
             yield from _run_directories(child, depth - 1)
 
 
-def _total_steps(config: Mapping[str, Any], lines: Sequence[Mapping[str, float]]) -> int | None:
-    told = lines[-1].get("total_steps") if lines else None
-    steps = told or config.get("steps")
-    return int(steps) if isinstance(steps, int | float) and steps > 0 else None
-
-
-def _has_its_model(path: Path, at_the_end: bool) -> bool:
-    """A directory that was cleared for another run keeps the old model until that one ends."""
-    model = modified(path / MODEL / CONFIG)
-    return model > 0 and (at_the_end or model >= modified(path / METRICS))
-
-
-def _patience(lines: Sequence[Mapping[str, float]]) -> float:
+def _max_silence(lines: Sequence[Mapping[str, float]]) -> float:
+    """Return for how many seconds a running run may have written nothing."""
     if not lines:
-        return _PATIENCE_AT_START
-    recent = [line["seconds"] for line in lines[-_RECENT:] if "seconds" in line]
+        return _MAX_SILENT_SECONDS_AT_START
+    recent = [line["seconds"] for line in lines[-_RECENT_LINES:] if "seconds" in line]
     between = (recent[-1] - recent[0]) / (len(recent) - 1) if len(recent) > 1 else sum(recent)
-    return max(_PATIENCE_SECONDS, _PATIENCE_LINES * between)
-
-
-def _last_written(path: Path) -> float:
-    return max(modified(path / name) for name in (CONFIG, METRICS, CHECKPOINTS))
-
-
-def _short_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """What tells them apart: the part of each path below what all have in common."""
-    common = Path(os.path.commonpath([path.parent for path in paths]))
-    return {path: path.relative_to(common).as_posix() for path in paths}
-
-
-def _in_order(name: str) -> list[tuple[bool, int, str]]:
-    """Numbers in names by their value: run-9 before run-10."""
-    parts = re.split(r"(\d+)", name)
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+    return max(_MAX_SILENT_SECONDS, _MAX_SILENT_LINES * between)

@@ -1,4 +1,4 @@
-"""Runs as tables on a terminal, and as JSON."""
+"""Tables of runs on a terminal, and runs as JSON."""
 
 import json
 import math
@@ -23,18 +23,22 @@ from longclip.runs.run_files import (
 )
 
 _STATE_STYLE = {"finished": "", "running": "green", "stopped": "yellow"}
-# In a pipe nobody turns lines over; what reads it wants a run on a line.
+# A program that reads a pipe wants a run on a line, however long.
 _PIPE_WIDTH = 200
 
 
 def print_runs(runs: Sequence[Run], metric: str | None = None) -> None:
-    """A line per run, then what is to be known about single ones.
+    """Print a line per run, then notes on single ones.
 
     Raises:
         ValueError: if no run has measured `metric`.
     """
     measured = metrics_of(runs)
-    shown = _chosen(measured, metric)
+    shown = metric if metric is not None else next(iter(measured), None)
+    if shown is not None and shown not in measured:
+        near = get_close_matches(shown, measured, n=1) or measured
+        known = f"there is {', '.join(map(repr, near))}" if near else "they were not evaluated"
+        raise UsageError(f"--metric {shown!r}: none of these runs has measured it; {known}")
     going = any(run.state == "running" for run in runs)
     console = _console()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
@@ -54,12 +58,12 @@ def print_runs(runs: Sequence[Run], metric: str | None = None) -> None:
             console.print(f"{run.name}: {note}", markup=False, highlight=False, soft_wrap=True)
     others = [name for name in measured if name != shown]
     if others:
-        said = f"also measured (--metric): {'; '.join(others)}"
-        console.print(said, markup=False, highlight=False, soft_wrap=True)
+        line = f"also measured (--metric): {'; '.join(others)}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_comparison(runs: Sequence[Run]) -> None:
-    """The settings that differ, and the last metrics, runs side by side."""
+    """Print the settings that differ and the last metrics, runs side by side."""
     console = _console()
     rows = list(_comparison(runs))
     label_width = max((len(label) for label, _ in rows), default=0)
@@ -80,35 +84,34 @@ def print_comparison(runs: Sequence[Run]) -> None:
 
 
 def as_json(runs: Sequence[Run]) -> str:
-    """A list of runs with all settings, last metrics and evaluations; what is no number is null."""
-    return json.dumps([_finite(_run_json(run)) for run in runs], indent=2)
-
-
-def _run_json(run: Run) -> dict[str, Any]:
-    measured = metrics_of([run])
-    return {
-        "name": run.name,
-        "path": str(run.path),
-        "state": run.state,
-        "notes": list(run.notes),
-        "step": run.step,
-        "total_steps": run.total_steps,
-        "checkpoint": run.checkpoint,
-        "seconds": run.seconds,
-        "seconds_left": run.seconds_left,
-        "silent_seconds": run.silent_seconds,
-        "pairs_per_second": run.pairs_per_second,
-        "data_wait": run.data_wait,
-        "last": dict(run.last),
-        "evaluation": {
-            name: {
-                "last": dict(zip(("step", "value"), run.measured(name)[-1], strict=True)),
-                "best": dict(zip(("step", "value"), run.best(name) or (), strict=True)),
-            }
-            for name in measured
-        },
-        "config": dict(run.config),
-    }
+    """Write runs with all settings, last metrics and evaluations; NaN and infinities as null."""
+    listed = []
+    for run in runs:
+        values = {
+            "name": run.name,
+            "path": str(run.path),
+            "state": run.state,
+            "notes": list(run.notes),
+            "step": run.step,
+            "total_steps": run.total_steps,
+            "checkpoint": run.checkpoint,
+            "seconds": run.seconds,
+            "seconds_left": run.seconds_left,
+            "silent_seconds": run.silent_seconds,
+            "pairs_per_second": run.pairs_per_second,
+            "data_wait": run.data_wait,
+            "last": dict(run.last),
+            "evaluation": {
+                name: {
+                    "last": dict(zip(("step", "value"), run.measured(name)[-1], strict=True)),
+                    "best": dict(zip(("step", "value"), run.best(name) or (), strict=True)),
+                }
+                for name in metrics_of([run])
+            },
+            "config": dict(run.config),
+        }
+        listed.append(_finite(values))
+    return json.dumps(listed, indent=2)
 
 
 def _finite(value: Any) -> Any:
@@ -117,16 +120,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _chosen(measured: Sequence[str], metric: str | None) -> str | None:
-    if metric is None:
-        return measured[0] if measured else None
-    if metric in measured:
-        return metric
-    near = get_close_matches(metric, measured, n=1) or measured
-    said = f"there is {', '.join(map(repr, near))}" if near else "they were not evaluated"
-    raise UsageError(f"--metric {metric!r}: none of these runs has measured it; {said}")
 
 
 def _row(run: Run, metric: str | None, going: bool) -> list[str]:
@@ -150,7 +143,7 @@ def _row(run: Run, metric: str | None, going: bool) -> list[str]:
 
 
 def _evaluation_cell(run: Run, metric: str) -> str:
-    """The last value, and the best one with its step where that was earlier."""
+    """Write the last value, and the best one with its step where that was earlier."""
     measured, best = run.measured(metric), run.best(metric)
     if not measured or best is None:
         return "–"
@@ -160,7 +153,7 @@ def _evaluation_cell(run: Run, metric: str) -> str:
 
 
 def _comparison(runs: Sequence[Run]) -> Iterator[tuple[str, list[str]]]:
-    """Label and a cell per run; a label without cells is a heading."""
+    """Give labels with a cell per run; a label without cells is a heading."""
     settings = differing_settings(runs)
     yield ("settings that differ" if settings else "no settings differ"), []
     for key, values in settings.items():
@@ -190,11 +183,11 @@ def _number(value: float | None) -> str:
 def _blocks(
     runs: Sequence[Run], rows: Sequence[tuple[str, list[str]]], width: int
 ) -> Iterator[tuple[int, int]]:
-    """Ranges of runs that fit side by side, at least one each."""
-    widths = [
-        min(SETTING_WIDTH, max(len(run.name), *(_longest(c[i]) for _, c in rows if c))) + 2
-        for i, run in enumerate(runs)
-    ]
+    """Give ranges of runs that fit side by side, at least one each."""
+    widths = []
+    for i, run in enumerate(runs):
+        lines = [line for _, cells in rows if cells for line in cells[i].split("\n")]
+        widths.append(min(SETTING_WIDTH, max(map(len, [run.name, *lines]))) + 2)
     start, used = 0, 0
     for i, own in enumerate(widths):
         if i > start and used + own > width:
@@ -202,10 +195,6 @@ def _blocks(
             start, used = i, 0
         used += own
     yield start, len(runs)
-
-
-def _longest(cell: str) -> int:
-    return max(map(len, cell.split("\n")))
 
 
 def _console() -> Console:
