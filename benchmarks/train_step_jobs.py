@@ -13,7 +13,7 @@ from longclip.model.stretch import stretch
 from longclip.model.transformer import TextEmbeddings
 from longclip.training.data import Batch
 from longclip.training.distributed import World
-from longclip.training.memory import keep_freed_memory, peak_memory
+from longclip.training.process import keep_freed_memory, peak_memory
 from longclip.training.recipes import paper
 from longclip.training.step import Stepper
 from train_step_pairs import make_batch, pictures, shape

@@ -25,7 +25,7 @@ from longclip.model import CLIP
 from longclip.report import ReportData, write_report
 from longclip.training import PixelStore, TrainConfig, train
 from longclip.training.recipes import direct, paper
-from longclip.training.run_state import RunDirectory
+from longclip.training.run_directory import RunDirectory
 from longclip.util.files import write_text
 from longclip.util.terminal import OnProgress
 

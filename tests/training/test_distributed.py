@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file
 
 from longclip.training import TrainConfig, train
-from longclip.training.checkpoint import own_share, whole_checkpoints
 from longclip.training.distributed import World
+from longclip.training.run_checkpoint import own_share, whole_checkpoints
 from tests.helpers.training import tiny_config, write_photos
 
 # All runs of a test in one go: starting the processes takes far longer than the runs.
@@ -208,7 +208,7 @@ def test_a_signal_to_torchrun_leaves_a_checkpoint(photos: Path, tmp_path: Path) 
         time.sleep(0.02)
     child.send_signal(signal.SIGTERM)
     _, errors = child.communicate()
-    assert b"told to stop after step" in errors
+    assert b"stopped by a signal after step" in errors
     assert len(whole_checkpoints(config.out / "checkpoints")) == 1
     # A mistake that the first process finds is told, not the others' trouble with its end.
     again = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)

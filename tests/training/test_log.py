@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from longclip.training.log import Watchers
+from longclip.training.log import Trackers
 from tests.helpers.runs import line, measured
 
 CONFIG = {"recipe": "paper", "lr": 1e-4, "data": ["scenes"], "out": Path("runs/x")}
@@ -45,19 +45,19 @@ def fake(monkeypatch: pytest.MonkeyPatch, fails: str = "") -> FakeLibrary:
 
 
 def test_nothing_is_asked_for(tmp_path: Path) -> None:
-    watchers = Watchers(tmp_path, CONFIG)
-    watchers.log(10, line(10))
-    watchers.close()
+    trackers = Trackers(tmp_path, CONFIG)
+    trackers.log(10, line(10))
+    trackers.close()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = fake(monkeypatch)
-    watchers = Watchers(tmp_path, CONFIG, wandb="team/project")
+    trackers = Trackers(tmp_path, CONFIG, wandb="team/project")
     assert library.inits == [], "a run that fails at once leaves nothing there"
-    watchers.log(10, {"step": 10, "loss": 2.0, "note": "x", "flag": True, "bad": 0})
-    watchers.log(10, measured(10, 0.5) | {"final": True})
-    watchers.close()
+    trackers.log(10, {"step": 10, "loss": 2.0, "note": "x", "flag": True, "bad": 0})
+    trackers.log(10, measured(10, 0.5) | {"final": True})
+    trackers.close()
     assert library.logs == [
         (10, {"train/loss": 2.0, "train/bad": 0}),
         (10, {"evaluation/val long T2I R@1": 0.5}),
@@ -74,30 +74,30 @@ def test_a_resumed_run_goes_on_in_the_same_one(
 ) -> None:
     library = fake(monkeypatch)
     for failed in (True, False):
-        watchers = Watchers(tmp_path, CONFIG, wandb="project")
-        watchers.log(10, line(10))
-        watchers.close(failed=failed)
+        trackers = Trackers(tmp_path, CONFIG, wandb="project")
+        trackers.log(10, line(10))
+        trackers.close(failed=failed)
     first, second = library.inits
     assert first["id"] == second["id"]
     assert (first["entity"], second["resume"]) == (None, "allow")
     assert library.ends == [1, 0]
     (tmp_path / "other").mkdir()
-    other = Watchers(tmp_path / "other", CONFIG, wandb="project")
+    other = Trackers(tmp_path / "other", CONFIG, wandb="project")
     other.log(10, line(10))
     assert library.inits[-1]["id"] != first["id"]
 
 
 @pytest.mark.parametrize("where", ["init", "log", "finish"])
-def test_a_watcher_that_fails_is_left_out_with_one_warning(
+def test_a_tracker_that_fails_is_left_out_with_one_warning(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = fake(monkeypatch, fails=where)
-    watchers = Watchers(tmp_path, CONFIG, wandb="project")
+    trackers = Trackers(tmp_path, CONFIG, wandb="project")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        watchers.log(10, line(10))
-        watchers.log(20, line(20))
-        watchers.close()
+        trackers.log(10, line(10))
+        trackers.log(20, line(20))
+        trackers.close()
     [warning] = caught
     assert str(warning.message) == (
         "Weights & Biases fails (no route to host); the run goes on without it, "
@@ -111,11 +111,11 @@ def test_one_that_fails_takes_no_other_with_it(
 ) -> None:
     pytest.importorskip("tensorboard")
     fake(monkeypatch, fails="log")
-    watchers = Watchers(tmp_path, CONFIG, tensorboard=True, wandb="project")
+    trackers = Trackers(tmp_path, CONFIG, tensorboard=True, wandb="project")
     with pytest.warns(UserWarning, match="Biases fails"):
-        watchers.log(10, line(10))
-    watchers.log(20, line(20))
-    watchers.close()
+        trackers.log(10, line(10))
+    trackers.log(20, line(20))
+    trackers.close()
     assert [step for step, _ in scalars(tmp_path, "train/loss")] == [10, 20]
 
 
@@ -135,7 +135,7 @@ def test_a_missing_package_is_said_before_the_run(
 ) -> None:
     monkeypatch.setitem(sys.modules, hidden, None)
     with pytest.raises(ValueError, match=rf"--{package} needs .*pip install {package}, or leave"):
-        Watchers(tmp_path, CONFIG, **option)
+        Trackers(tmp_path, CONFIG, **option)
 
 
 def scalars(run: Path, name: str) -> list[tuple[int, float]]:
@@ -150,11 +150,11 @@ def test_tensorboard_reads_what_is_written(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        watchers = Watchers(tmp_path, CONFIG, tensorboard=True)
+        trackers = Trackers(tmp_path, CONFIG, tensorboard=True)
         for step in (10, 20, 30):
-            watchers.log(step, line(step, loss=float(step)))
-        watchers.log(30, measured(30, 0.5))
-        watchers.close()
+            trackers.log(step, line(step, loss=float(step)))
+        trackers.log(30, measured(30, 0.5))
+        trackers.close()
     assert scalars(tmp_path, "train/loss") == [(10, 10.0), (20, 20.0), (30, 30.0)]
     assert scalars(tmp_path, "evaluation/val long T2I R@1") == [(30, 0.5)]
 
@@ -162,8 +162,8 @@ def test_tensorboard_reads_what_is_written(tmp_path: Path) -> None:
 def test_tensorboard_hides_steps_that_are_done_again(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     for first, value in ((10, 1.0), (20, 2.0)):
-        watchers = Watchers(tmp_path, CONFIG, tensorboard=True)
+        trackers = Trackers(tmp_path, CONFIG, tensorboard=True)
         for step in range(first, 31, 10):
-            watchers.log(step, line(step, loss=value))
-        watchers.close()
+            trackers.log(step, line(step, loss=value))
+        trackers.close()
     assert scalars(tmp_path, "train/loss") == [(10, 1.0), (20, 2.0), (30, 2.0)]

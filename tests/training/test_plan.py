@@ -1,7 +1,6 @@
 """The order of batches."""
 
 from collections import Counter
-from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
@@ -9,22 +8,17 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from longclip.data.mixture import Part, PolicyChange
 from longclip.training.plan import WINDOW, Plan, make_plan, shuffled
-
-
-@dataclass(frozen=True)
-class Part:
-    start: int
-    stop: int
-    weight: float | None = 1.0
-    name: str = "photos"
 
 
 def parts_of(sizes: list[int], weights: list[float] | None = None) -> list[Part]:
     ends = list(accumulate(sizes))
     starts = [0, *ends[:-1]]
     given = weights or [None] * len(sizes)
-    return [Part(*bounds) for bounds in zip(starts, ends, given, strict=True)]
+    return [
+        Part("photos", *bounds, PolicyChange()) for bounds in zip(starts, ends, given, strict=True)
+    ]
 
 
 def blocks_of(sizes: list[int]) -> list[range]:

@@ -18,10 +18,9 @@ import torch
 from safetensors.torch import load_file
 
 from longclip.errors import Preempted
-from longclip.training import TrainConfig, train
-from longclip.training import checkpoint as checkpoints_module
-from longclip.training.checkpoint import CheckpointWarning, whole_checkpoints
-from longclip.training.run_state import read_config
+from longclip.training import TrainConfig, run_checkpoint, train
+from longclip.training.run_checkpoint import CheckpointWarning, whole_checkpoints
+from longclip.training.run_directory import read_config
 from tests.helpers.training import tiny_config
 
 _CHILD = """
@@ -133,7 +132,7 @@ def test_the_command_tells_a_scheduler_to_start_it_again(photos: Path, tmp_path:
     child.terminate()
     _, errors = child.communicate()
     assert child.returncode == 75, errors.decode()
-    assert b"told to stop after step" in errors
+    assert b"stopped by a signal after step" in errors
     assert b"Traceback" not in errors
     assert len(steps_saved(config.out)) == 1
 
@@ -171,7 +170,7 @@ def test_kill_while_a_checkpoint_is_written(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(tiny_config(photos, tmp_path / "run"), steps=8, checkpoint_every=4)
-    real_save = checkpoints_module.async_save
+    real_save = run_checkpoint.async_save
 
     def half_a_save(tensors: object, **options: object) -> object:
         future = real_save(tensors, **options)
@@ -180,7 +179,7 @@ def test_kill_while_a_checkpoint_is_written(
             raise KeyboardInterrupt
         return future
 
-    monkeypatch.setattr(checkpoints_module, "async_save", half_a_save)
+    monkeypatch.setattr(run_checkpoint, "async_save", half_a_save)
     with pytest.raises(KeyboardInterrupt):
         train(config)
     monkeypatch.undo()

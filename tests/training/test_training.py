@@ -23,13 +23,21 @@ from longclip.model.convert import convert
 from longclip.model.stretch import stretch_table
 from longclip.spec import EOT
 from longclip.training import RECIPES, TrainConfig, train
-from longclip.training import data as stream_module
-from longclip.training.data import PAD, Pairs, PixelStore, Reading, batches, crop, reading_of
+from longclip.training.data import (
+    PAD,
+    Batch,
+    Pairs,
+    PixelStore,
+    ReadOptions,
+    batches,
+    crop,
+    read_options,
+)
 from longclip.training.forward import Towers
 from longclip.training.optimizer import make_optimizer, set_lr
 from longclip.training.plan import make_plan, plan_of
 from longclip.training.recipes import clip, direct, paper, peak_lr
-from longclip.training.setup import initial_model
+from longclip.training.run_model import initial_model
 from tests.helpers.training import tiny_config, write_photos
 
 
@@ -151,7 +159,7 @@ def test_batches_are_the_same_with_and_without_workers(photos: Path) -> None:
     streams = []
     for workers, cache in ((0, 0.0), (2, 1.0)):
         store = PixelStore(collection, Preprocess(image_size=32), cache)
-        reading = Reading(77, 248, crop_scale=0.7, seed=3, pad_prefix=3)
+        reading = ReadOptions(77, 248, crop_scale=0.7, seed=3, pad_prefix=3)
         pairs = Pairs(store, reading)
         streams.append(list(batches(pairs, plan, first_step=0, workers=workers)))
     for plain, parallel in zip(*streams, strict=True):
@@ -162,16 +170,16 @@ def test_batches_are_the_same_with_and_without_workers(photos: Path) -> None:
 def test_a_batch_is_made_while_the_one_before_it_is_used(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, real = threading.Semaphore(0), stream_module._joined
+    made, concatenate = threading.Semaphore(0), Batch.concatenate
 
-    def counted(parts: list[stream_module.Batch]) -> stream_module.Batch:
+    def counted(parts: list[Batch]) -> Batch:
         made.release()
-        return real(parts)
+        return concatenate(parts)
 
-    monkeypatch.setattr(stream_module, "_joined", counted)
+    monkeypatch.setattr(Batch, "concatenate", counted)
     store = PixelStore(open_collection(photos), Preprocess(image_size=32), 1.0)
     plan = make_plan(items=20, batch_size=5, epochs=1, steps=0, seed=3)
-    stream = batches(Pairs(store, Reading(77, 248)), plan, first_step=0, workers=1)
+    stream = batches(Pairs(store, ReadOptions(77, 248)), plan, first_step=0, workers=1)
     next(stream)
     assert all(made.acquire(timeout=20) for _ in range(2))
     assert not made.acquire(timeout=0.2), "and no more than one: they are large"
@@ -268,14 +276,14 @@ def test_one_tower_alone_is_refused(photos: Path, tmp_path: Path) -> None:
 def test_pads_stand_between_the_begin_and_the_text(photos: Path) -> None:
     store = PixelStore(open_collection(photos), Preprocess(image_size=32), 1.0)
     keys = [(epoch, index) for epoch in range(20) for index in range(20)]
-    batch = Pairs(store, Reading(77, 11, pad_prefix=6))[keys]
+    batch = Pairs(store, ReadOptions(77, 11, pad_prefix=6))[keys]
     counts = (batch.short == PAD).sum(axis=1)
     assert set(counts) == set(range(7)), "any number up to the prefix"
     for padded, plain, count in zip(batch.short, batch.plain, counts, strict=True):
         text = plain[: list(plain).index(EOT) + 1]
         assert list(padded[: len(text) + count]) == [text[0], *[PAD] * count, *text[1:]]
         assert (padded[len(text) + count :] == EOT).all()
-    tight = Pairs(store, Reading(77, 7, pad_prefix=6))[keys]
+    tight = Pairs(store, ReadOptions(77, 7, pad_prefix=6))[keys]
     ends = (tight.short == EOT).argmax(axis=1)
     assert ends.max() == 6, "no text is pushed over the model's length"
     assert tight.short.shape[1] == 7
@@ -373,7 +381,7 @@ def test_a_mixture_decides_weights_and_texts(photos: Path, tmp_path: Path) -> No
     sources = [index // 20 for keys in plan.batches(0) for _, index in keys]
     assert sources.count(1) == pytest.approx(20, abs=1)
     [first, second] = (
-        Pairs(store, reading_of(config, model))[[(0, index)]].short.tolist() for index in (3, 23)
+        Pairs(store, read_options(config, model))[[(0, index)]].short.tolist() for index in (3, 23)
     )
     given = [
         longclip.tokenize(text)[0].tolist() for text in open_collection(photos).captions(3).short
@@ -431,7 +439,7 @@ def test_the_engines_loss_is_the_papers(photos: Path, tmp_path: Path) -> None:
     config = replace(tiny_config(photos, tmp_path / "run"), steps=1, dtype="float32", device="cpu")
     model = initial_model(config)
     store = PixelStore(open_training_data([photos]), model.preprocess, 1.0)
-    pairs = Pairs(store, reading_of(config, model))
+    pairs = Pairs(store, read_options(config, model))
     batch = next(batches(pairs, plan_of(config, store.collection), first_step=0, workers=0))
     pixels = model.preprocess.normalize(torch.from_numpy(batch.pixels))
     with torch.no_grad():

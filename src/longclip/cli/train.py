@@ -48,7 +48,7 @@ def train_command(
 
     from longclip.evaluation.periodic import periodic_evaluation
     from longclip.training.loop import train
-    from longclip.training.run_state import read_config
+    from longclip.training.run_directory import read_config
     from longclip.util.terminal import progress_display
 
     changed = given(options)

@@ -1,4 +1,7 @@
-"""What a training run is made of. No torch here: the command line reads this to print its help."""
+"""Configuration of a training run: each option once, with its help, default and bounds.
+
+No torch here: the command line reads this to print its help.
+"""
 
 from dataclasses import dataclass, fields
 from functools import partial
@@ -28,7 +31,8 @@ _watching = partial(option, group="Watching")
 class TrainConfig:
     """Everything a run depends on; written as `config.json` into its directory.
 
-    The defaults are Table 4 of Long-CLIP's supplement; recipes set what makes them recipes.
+    The defaults are Table 4 of Long-CLIP's supplement (Zhang et al., ECCV 2024); recipes set what
+    makes them recipes. Options marked `resumable` may change when a run is resumed.
     """
 
     recipe: str = option("Name of the recipe this configuration started from.", "custom")
@@ -211,10 +215,12 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        check_options(self)
-        self._check_together()
+        """Check the options, each by itself and then together.
 
-    def _check_together(self) -> None:
+        Raises:
+            UsageError: naming the option and a value that works.
+        """
+        check_options(self)
         if self.dtype == "float16":
             raise UsageError(
                 "--dtype float16 overflows in training without scaled losses; take bfloat16"
@@ -245,14 +251,14 @@ class TrainConfig:
 
     @property
     def reads_short(self) -> bool:
-        """Whether short texts are embedded at all."""
+        """Return whether short texts are embedded at all."""
         return self.texts == "short" or self.pcm or self.distill_weight > 0
 
 
-def resumable(name: str) -> bool:
-    """Return whether a resume may change an option, which changes no result but by rounding."""
-    return any(one.name == name and one.metadata["resumable"] for one in fields(TrainConfig))
+def resumable_options() -> set[str]:
+    """Return the options that a resume may change: they change no result but by rounding."""
+    return {one.name for one in fields(TrainConfig) if one.metadata["resumable"]}
 
 
-RENAMED = {"precision": "dtype"}
-"""Options of configurations that earlier versions wrote, and their names now."""
+RENAMED_OPTIONS = {"precision": "dtype"}
+"""Names of options in configurations that earlier versions wrote, and their names now."""

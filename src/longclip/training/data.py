@@ -1,11 +1,12 @@
-"""From a plan and a collection to batches of pixels and token ids, prepared in other processes."""
+"""Batches of pixels and token ids, read from a collection in a plan's order by worker processes."""
 
 import mmap
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from longclip.data import Captions, Collection, Columns
+from longclip.data import Collection, Columns
 from longclip.data.captions import DEFAULT_POLICY, TextPolicy, sample_texts
 from longclip.data.open import open_training_data
 from longclip.data.shard_cache import ShardCache
@@ -26,47 +27,56 @@ from longclip.spec import EOT, STOCK_CONTEXT
 from longclip.text.tokenizer import clip_tokenizer
 from longclip.training.config import TrainConfig
 from longclip.training.distributed import World
-from longclip.training.plan import Plan
-from longclip.training.signals import heed_parent_alone
+from longclip.training.plan import Key, Plan
+from longclip.training.process import ignore_stop_signals
 
 PAD = 0
 """OpenAI's padding token; another end of text in front would end the text there."""
 
-
-class MissingText(ValueError):
-    """An item that nothing can be learned from."""
+MAX_PAIRS_AT_ONCE = 64
+"""Pairs that a worker prepares in one go: a step of thousands is shared by all workers."""
 
 
 class PixelStore:
-    """The pictures of a collection at model size, decoded once where memory allows.
+    """Pictures of a collection at model size, decoded once where memory allows.
 
     The memory is shared with forked worker processes: what one decodes all can use.
+
+    Args:
+        collection: of the pictures.
+        preprocess: what they are scaled and cropped by.
+        cache_gb: memory for them; where all would not fit, each is decoded when it is wanted.
     """
 
     def __init__(self, collection: Collection, preprocess: Preprocess, cache_gb: float) -> None:
         self.collection = collection
         self.preprocess = preprocess
-        shape = (len(collection), 3, preprocess.image_size, preprocess.image_size)
+        count, side = len(collection), preprocess.image_size
         self._pixels: NDArray[np.uint8] | None = None
-        if (size := int(np.prod(shape))) <= cache_gb * 1e9:
-            self._pixels = np.frombuffer(mmap.mmap(-1, max(size, 1)), np.uint8)[:size].reshape(
-                shape
-            )
-            self._known = np.frombuffer(mmap.mmap(-1, max(shape[0], 1)), np.bool_)
+        if (size := count * 3 * side * side) <= cache_gb * 1e9:
+            # Anonymous maps, which a fork shares; numpy's own memory it would copy when written to.
+            # The kernel gives pages as they are first written. A map must not be empty.
+            pixels = np.frombuffer(mmap.mmap(-1, max(size, 1)), np.uint8)[:size]
+            self._pixels = pixels.reshape(count, 3, side, side)
+            self._known = np.frombuffer(mmap.mmap(-1, max(count, 1)), np.bool_)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        """uint8 [3, H, W]; raises ImageError where the picture cannot be read."""
-        if self._pixels is None:
-            return self._decode(index)
-        if not self._known[index]:
-            self._pixels[index] = self._decode(index)
-            self._known[index] = True
-        pixels: NDArray[np.uint8] = self._pixels[index]
-        return pixels
+        """Return the pixels of an item, uint8 [3, H, W].
 
-    def _decode(self, index: int) -> NDArray[np.uint8]:
+        Raises:
+            ImageError: if the picture cannot be read.
+        """
+        if self._pixels is not None and self._known[index]:
+            known: NDArray[np.uint8] = self._pixels[index]
+            return known
         pixels = self.preprocess.pixels(self.collection.image(index))
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        decoded = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        if self._pixels is not None:
+            # No lock: two workers that decode the same picture write the same bytes, and none
+            # takes them for known before they are all there.
+            self._pixels[index] = decoded
+            self._known[index] = True
+        return decoded
 
 
 @dataclass(frozen=True)
@@ -93,10 +103,26 @@ class Batch:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    @staticmethod
+    def concatenate(parts: "Sequence[Batch]") -> "Batch":
+        """Return the pairs of all parts, at least one, as one batch."""
+        if len(parts) == 1:
+            return parts[0]
+        # A part of bad items alone has pixels of no size.
+        pixels = [part.pixels for part in parts if len(part)]
+        return Batch(
+            pixels=np.concatenate(pixels) if pixels else parts[0].pixels,
+            short=_padded([row for part in parts for row in part.short]),
+            plain=_padded([row for part in parts for row in part.plain]),
+            long=_padded([row for part in parts for row in part.long]),
+            crops=np.concatenate([part.crops for part in parts]),
+            bad=tuple(line for part in parts for line in part.bad),
+        )
+
 
 @dataclass(frozen=True)
-class Reading:
-    """How pairs are read.
+class ReadOptions:
+    """Options of how pairs are read.
 
     Attributes:
         short: tokens that a short text may have.
@@ -116,133 +142,106 @@ class Reading:
 
 
 class Pairs(Dataset[Batch]):
-    """Batches by their (epoch, index) keys; what each holds depends on those and the seed."""
+    """Batches by their (epoch, index) keys.
 
-    def __init__(self, store: PixelStore, reading: Reading) -> None:
+    Args:
+        store: of the pictures, and of the collection that has the texts.
+        options: of reading.
+    """
+
+    def __init__(self, store: PixelStore, options: ReadOptions) -> None:
         self.store = store
-        self.reading = reading
+        self.options = options
 
-    def __getitem__(self, keys: list[tuple[int, int]]) -> Batch:
-        reading = self.reading
+    def __getitem__(self, keys: list[Key]) -> Batch:
+        """Read the pairs of these keys; those that cannot be used are listed in `bad`."""
+        options, collection = self.options, self.store.collection
         pixels, texts, crops, pads, bad = [], [], [], [], []
         for epoch, index in keys:
-            random = np.random.default_rng((reading.seed, 1, epoch, index))
+            # A generator for each pair: its texts and its crop depend on the seed and its key alone
+            # and not on the worker that reads it, its neighbours, or the step a run resumes from.
+            random = np.random.default_rng((options.seed, 1, epoch, index))
             try:
-                captions = self._captions(index)
+                captions = collection.captions(index)
+                if not captions.short and not captions.long:
+                    bad.append(f"{collection.name}, item {index}: no caption")
+                    continue
                 pixels.append(self.store[index])
-            except (ImageError, MissingText) as error:
+            except ImageError as error:
                 bad.append(str(error))
                 continue
-            policy = self.store.collection.policy_of(index, reading.policy)
+            policy = collection.policy_of(index, options.policy)
             texts.append(sample_texts(captions, random, policy))
-            crops.append(_crop(random, reading.crop_scale))
-            if reading.pad_prefix:
-                pads += random.integers(0, reading.pad_prefix + 1, len(texts[-1].short)).tolist()
-        plain = _ids([text for pair in texts for text in pair.short], reading.short)
+            scale = random.uniform(options.crop_scale, 1.0)
+            x, y = random.uniform(-1, 1), random.uniform(-1, 1)
+            crops.append((scale, (1.0 - scale) * x, (1.0 - scale) * y))
+            if options.pad_prefix:
+                pads += random.integers(0, options.pad_prefix + 1, len(texts[-1].short)).tolist()
+        encode = clip_tokenizer().encode
+        short = [text for pair in texts for text in pair.short]
+        plain = _padded(encode(short, context_length=options.short))
         return Batch(
             pixels=np.stack(pixels) if pixels else np.empty((0, 3, 0, 0), np.uint8),
-            short=_with_pads(plain, pads, reading.long) if pads else plain,
+            short=_with_pads(plain, pads, options.long) if pads else plain,
             plain=plain,
-            long=_ids([pair.long for pair in texts], reading.long),
+            long=_padded(encode([pair.long for pair in texts], context_length=options.long)),
             crops=np.array(crops, np.float32).reshape(-1, 3),
             bad=tuple(bad),
         )
-
-    def _captions(self, index: int) -> Captions:
-        captions = self.store.collection.captions(index)
-        if not captions.short and not captions.long:
-            raise MissingText(f"{self.store.collection.name}, item {index}: no caption")
-        return captions
-
-
-LOADED_AT_ONCE = 64
-"""Pairs that a worker prepares in one go: a step of thousands is shared by all workers."""
 
 
 def batches(
     pairs: Pairs, plan: Plan, *, first_step: int, workers: int, world: World | None = None
 ) -> Iterator[Batch]:
-    """A process's share of all batches of the plan from `first_step` on, in order."""
+    """Yield this process's share of all batches of the plan from `first_step` on, in order.
+
+    Args:
+        pairs: of the data.
+        plan: of the run.
+        first_step: steps done before.
+        workers: processes that read; with 0, or where there is no fork, this one reads.
+        world: the processes that share a batch; None for this one alone.
+    """
     # Workers must share the pixel store, which only a fork does.
-    parallel = workers if "fork" in multiprocessing.get_all_start_methods() else 0
+    workers = workers if "fork" in multiprocessing.get_all_start_methods() else 0
     share = world.share(plan.batch_size) if world else slice(0, plan.batch_size)
-    parts = max(1, -(-(share.stop - share.start) // LOADED_AT_ONCE))
+    # Workers take turns. With whole steps for turns the first one would be waited for while the
+    # others read far ahead, each with a step in memory; in pieces all read the next step together.
+    pieces = max(1, -(-(share.stop - share.start) // MAX_PAIRS_AT_ONCE))
+    keys = (
+        mine[i * len(mine) // pieces : (i + 1) * len(mine) // pieces]
+        for mine in (step_keys[share] for step_keys in plan.batches(first_step))
+        for i in range(pieces)
+    )
     loader = DataLoader(
         pairs,
-        sampler=_parts(plan, first_step, share, parts),  # type: ignore[arg-type,unused-ignore]
+        sampler=keys,  # type: ignore[arg-type,unused-ignore]
         batch_size=None,
-        # Arrays go through a pipe; torch's own conversion would need room in /dev/shm.
-        collate_fn=_as_is,  # type: ignore[arg-type]
-        num_workers=parallel,
+        # Arrays go through a pipe; torch's own conversion would need room in /dev/shm, of which
+        # containers have 64 MB.
+        collate_fn=lambda batch: batch,
+        num_workers=workers,
         # About one step ahead, and not more than memory has room for.
-        prefetch_factor=min(32, max(2, -(-parts // parallel) + 1)) if parallel else None,
-        multiprocessing_context="fork" if parallel else None,
-        worker_init_fn=heed_parent_alone if parallel else None,
+        prefetch_factor=min(32, max(2, -(-pieces // workers) + 1)) if workers else None,
+        multiprocessing_context="fork" if workers else None,
+        worker_init_fn=ignore_stop_signals if workers else None,
     )
-    whole = _whole(loader, parts)
-    yield from _ahead(whole) if parallel else whole
-
-
-def _whole(loaded: Iterable[Batch], parts: int) -> Iterator[Batch]:
-    """Steps of so many pieces each."""
-    pieces = iter(loaded)
-    for first in pieces:
-        yield _joined([first, *(next(pieces) for _ in range(parts - 1))])
-
-
-def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same, each made while the one before it is used.
-
-    What workers have prepared is a gigabyte for a step of thousands: taking it out of their pipes
-    and putting it together takes seconds.
-    """
+    read = iter(loader)
+    steps = (Batch.concatenate([first, *islice(read, pieces - 1)]) for first in read)
+    if not workers:
+        yield from steps
+        return
+    # What workers have prepared is a gigabyte for a step of thousands: taking it out of their pipes
+    # and putting it together takes seconds. A thread does so while the step before is used.
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, batches, None)
+        coming = thread.submit(next, steps, None)
         while (batch := coming.result()) is not None:
-            coming = thread.submit(next, batches, None)
+            coming = thread.submit(next, steps, None)
             yield batch
 
 
-def _parts(
-    plan: Plan, first_step: int, share: slice, parts: int
-) -> Iterator[list[tuple[int, int]]]:
-    """The keys of each step's share, in pieces."""
-    for keys in plan.batches(first_step):
-        mine = keys[share]
-        for i in range(parts):
-            yield mine[i * len(mine) // parts : (i + 1) * len(mine) // parts]
-
-
-def _joined(parts: list[Batch]) -> Batch:
-    if len(parts) == 1:
-        return parts[0]
-    whole = [part.pixels for part in parts if len(part)]
-    return Batch(
-        pixels=np.concatenate(whole) if whole else parts[0].pixels,
-        short=_stacked([part.short for part in parts]),
-        plain=_stacked([part.plain for part in parts]),
-        long=_stacked([part.long for part in parts]),
-        crops=np.concatenate([part.crops for part in parts]),
-        bad=tuple(line for part in parts for line in part.bad),
-    )
-
-
-def _stacked(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    rows, longest = sum(map(len, parts)), max(part.shape[1] for part in parts)
-    ids = np.full((rows, longest), EOT, np.int64)
-    start = 0
-    for part in parts:
-        ids[start : start + len(part), : part.shape[1]] = part
-        start += len(part)
-    return ids
-
-
-def _as_is(batch: Batch) -> Batch:
-    return batch
-
-
-def _ids(texts: list[str], limit: int) -> NDArray[np.int64]:
-    rows = clip_tokenizer().encode(texts, context_length=limit)
+def _padded(rows: "Sequence[Sequence[int] | NDArray[np.int64]]") -> NDArray[np.int64]:
+    """Return token ids as one array [rows, longest], padded with end-of-text tokens."""
     ids = np.full((len(rows), max(map(len, rows), default=0)), EOT, np.int64)
     for row, tokens in zip(ids, rows, strict=True):
         row[: len(tokens)] = tokens
@@ -261,14 +260,16 @@ def _with_pads(plain: NDArray[np.int64], pads: list[int], limit: int) -> NDArray
     return ids
 
 
-def _crop(random: np.random.Generator, smallest: float) -> tuple[float, float, float]:
-    scale = random.uniform(smallest, 1.0)
-    room = 1.0 - scale
-    return scale, room * random.uniform(-1, 1), room * random.uniform(-1, 1)
-
-
 def crop(pixels: Tensor, crops: Tensor) -> Tensor:
-    """Cut each picture and bring it back to size; float [B, 3, H, W], crops float [B, 3]."""
+    """Cut each picture and bring it back to size, bilinearly.
+
+    Args:
+        pixels: float [B, 3, H, W].
+        crops: float [B, 3], see `Batch`.
+
+    Returns:
+        [B, 3, H, W] in the dtype of `pixels`.
+    """
     scale, x, y = crops.to(pixels.dtype).unbind(dim=1)
     zero = torch.zeros_like(scale)
     matrix = torch.stack([torch.stack([scale, zero, x], 1), torch.stack([zero, scale, y], 1)], 1)
@@ -277,7 +278,11 @@ def crop(pixels: Tensor, crops: Tensor) -> Tensor:
 
 
 def open_store(config: TrainConfig, model: CLIP, world: World) -> PixelStore:
-    """Open the data of a run; the processes of one machine share the memory for pictures."""
+    """Open the data of a run; the processes of one machine share the memory for pictures.
+
+    Raises:
+        ValueError: if the data cannot be opened.
+    """
     if not world.first:
         # Shards are scanned and tables converted once; the others find them done.
         world.wait()
@@ -295,19 +300,18 @@ def open_store(config: TrainConfig, model: CLIP, world: World) -> PixelStore:
             ),
         )
     finally:
+        # Also where that failed: the others then fail by themselves, and do not wait for ever.
         if world.first:
             world.wait()
-    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return PixelStore(collection, model.preprocess, config.cache_gb / beside)
+    processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return PixelStore(collection, model.preprocess, config.cache_gb / processes_here)
 
 
-def reading_of(config: TrainConfig, model: CLIP) -> Reading:
-    """Return how a run reads pairs.
-
-    Short texts alone are as long as every CLIP reads them, beside long ones as long as those.
-    """
+def read_options(config: TrainConfig, model: CLIP) -> ReadOptions:
+    """Return how a run reads pairs."""
     length = model.context_length
-    return Reading(
+    return ReadOptions(
+        # Short texts alone are as long as every CLIP reads them, beside long ones as long as those.
         short=length if config.texts == "long" else min(STOCK_CONTEXT, length),
         long=length,
         policy=TextPolicy(config.short_texts, config.join_short, config.positives),

@@ -1,4 +1,4 @@
-"""The processes of a run, one plainly or as many as torchrun started, and what they exchange."""
+"""Processes of a run, one plainly or as many as torchrun started, and what they exchange."""
 
 import os
 import time
@@ -19,7 +19,7 @@ from longclip.util.hardware import pick_device
 
 # Only one process evaluates and writes models; the others wait for it that long. A process that
 # dies is noticed by torchrun at once, whatever this is.
-_TIMEOUT = timedelta(hours=2)
+_COLLECTIVE_TIMEOUT = timedelta(hours=2)
 _SECONDS_TO_LET_GO = 0.2
 
 
@@ -39,19 +39,19 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes files and tells how it goes."""
+        """Return whether this is the process that writes files and reports progress."""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """The rows of a batch of `count` that this process takes; all processes' cover it."""
+        """Return the rows of a batch of `count` that this process takes; all have their own."""
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
     def mesh(self) -> DeviceMesh:
-        """All processes in one row."""
+        """Return all processes as a mesh of one dimension."""
         return init_device_mesh(self.device.type, (self.size,))
 
     def gather_numbers(self, *numbers: int) -> list[list[int]]:
-        """What each process has for these numbers, by rank."""
+        """Return the numbers that each process gives, by rank; all give as many."""
         if self.size == 1:
             return [list(numbers)]
         mine = torch.tensor(numbers, dtype=torch.int64, device=self.device)
@@ -60,7 +60,7 @@ class World:
         return [each.tolist() for each in all_of_them]
 
     def gather_objects(self, mine: Any) -> list[Any]:
-        """A small picklable object from each process of this run, by rank."""
+        """Return the small picklable object that each process gives, by rank."""
         if self.size == 1:
             return [mine]
         found: list[Any] = [None] * self.size
@@ -68,7 +68,7 @@ class World:
         return found
 
     def sum(self, value: Tensor) -> Tensor:
-        """The sum over all processes."""
+        """Return the sum over all processes, in each of them."""
         if self.size == 1:
             return value
         total = value.clone()
@@ -76,7 +76,7 @@ class World:
         return total
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes have called this."""
         if self.size > 1:
             dist.barrier()
 
@@ -90,24 +90,34 @@ def world(device: str) -> Iterator[World]:
             each process of a machine.
 
     Raises:
-        ValueError: if there is no such device.
+        ValueError: if there is no such device, or not one for each process.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    chosen = _device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+    chosen = torch.device(pick_device(device))
+    if chosen.type == "cuda" and chosen.index is None:
+        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        if torch.cuda.is_available() and local_rank >= torch.cuda.device_count():
+            raise UsageError(
+                f"process {local_rank} of this machine has no GPU: there are "
+                f"{torch.cuda.device_count()}; start as many with --nproc-per-node"
+            )
+        chosen = torch.device("cuda", local_rank)
     if ":" in device and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
         raise UsageError(
             f"--device {device} would be that of all processes; leave out the number, and each "
             "takes its own"
         )
     if chosen.type == "cuda" and torch.cuda.is_available():
+        # Barriers and gathered objects go over the current device, whatever that of our tensors.
         torch.cuda.set_device(chosen)
-    if size == 1 or dist.is_initialized():
-        rank, size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        yield World(rank, size, chosen)
+    if dist.is_initialized():  # by a caller, who also takes it down
+        yield World(dist.get_rank(), dist.get_world_size(), chosen)
+        return
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield World(0, 1, chosen)
         return
     # Checkpoints are written from host memory, so the host needs a backend too.
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=_TIMEOUT)
+    dist.init_process_group(backend, timeout=_COLLECTIVE_TIMEOUT)
     try:
         yield World(dist.get_rank(), dist.get_world_size(), chosen)
     finally:
@@ -117,23 +127,10 @@ def world(device: str) -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def _device(name: str, *, local_rank: int) -> torch.device:
-    device = torch.device(pick_device(name))
-    if device.type == "cuda" and device.index is None:
-        if torch.cuda.is_available() and local_rank >= torch.cuda.device_count():
-            raise UsageError(
-                f"process {local_rank} of this machine has no GPU: there are "
-                f"{torch.cuda.device_count()}; start as many with --nproc-per-node"
-            )
-        return torch.device("cuda", local_rank)
-    return device
-
-
 def gather(features: Tensor, counts: Sequence[int], world: World) -> Tensor:
-    """The rows of all processes, in order of rank.
+    """Return the rows of all processes, in order of rank.
 
-    Each process computes a share of the loss from all rows, so a row's gradient is the sum of what
-    it gets in all of them.
+    The gradient of a row is the sum of what it gets in all processes.
 
     Args:
         features: [rows of this process, D].
@@ -150,11 +147,20 @@ def gather(features: Tensor, counts: Sequence[int], world: World) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
+    """Gather of rows; its transpose is a sum over processes.
+
+    Process p computes a share L_p of the loss L = Σ_p L_p from all rows. A row f enters every
+    share, so ∂L/∂f = Σ_p ∂L_p/∂f: the sum, and no mean, of what its copies get in all processes.
+    It is the gradient of the whole loss already. Data parallelism will divide the weights'
+    gradient by the number of processes, for which `GradientCache.backward` makes up.
+    """
+
     @staticmethod
     def forward(ctx: Any, features: Tensor, counts: tuple[int, ...], world: World) -> Tensor:
         ctx.counts, ctx.world = counts, world
-        longest = max(counts)
-        mine = features.new_zeros(longest, *features.shape[1:])
+        # An all-gather wants the same shape everywhere, but a process that had to leave out an
+        # unreadable picture has fewer rows.
+        mine = features.new_zeros(max(counts), *features.shape[1:])
         mine[: len(features)] = features
         parts = [torch.empty_like(mine) for _ in counts]
         dist.all_gather(parts, mine)
@@ -163,6 +169,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+        # A reduce-scatter would send half as much, but it too wants the same shape everywhere.
         total = upstream.contiguous().clone()
         dist.all_reduce(total)
         start = sum(ctx.counts[: ctx.world.rank])

@@ -1,4 +1,4 @@
-"""The towers' part of a step: features of a batch, and later their gradients into the weights.
+"""Forward and backward pass of the towers: features of a batch, and their gradients into weights.
 
 With micro-batches this is gradient caching (Gao et al. 2021, "Scaling deep contrastive learning
 batch size under memory limited setup"): a contrastive loss sees features only, so they are made
@@ -15,11 +15,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import (
-    FSDPModule,
-    fully_shard,
-    register_fsdp_forward_method,
-)
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 
 from longclip.model import CLIP
@@ -40,7 +36,7 @@ LOCKSTEP_PARTS = 4
 
 
 class Towers(nn.Module):
-    """The parameters of a run: a CLIP, and for sigmoid losses a bias that no stock CLIP has.
+    """Parameters of a run: a CLIP, and for sigmoid losses a bias that no stock CLIP has.
 
     Args:
         clip: both towers.
@@ -65,11 +61,10 @@ class Towers(nn.Module):
         return images, texts, clip.logit_scale.exp(), self.logit_bias * 1.0
 
     def _lockstep_text_features(self, ids: Tensor) -> Tensor:
-        """Return what `CLIP.text_features` does, in LOCKSTEP_PARTS calls of the tower.
-
-        Where weights are sharded every layer's call is a collective, so all processes must make the
-        same number of them. `CLIP.text_features` makes as many as its texts' lengths ask for.
-        """
+        """Return what `CLIP.text_features` does, in LOCKSTEP_PARTS calls of the tower."""
+        # Where weights are sharded every layer's call is a collective that brings its weights
+        # together. A process that made one call more than the others would wait in it for ever,
+        # and `CLIP.text_features` makes as many as the lengths of its own texts ask for.
         clip = self.clip
         ids = ids.to(clip.device)
         ends = end_positions(ids, clip.text_model.eos_token_id)
@@ -85,7 +80,13 @@ class Towers(nn.Module):
 
 
 class ParallelTowers:
-    """Towers on one device, replicated (DDP) or sharded (FSDP2)."""
+    """Towers on one device, replicated (DDP) or sharded (FSDP2).
+
+    Args:
+        towers: changed in place where they are sharded.
+        world: the processes; each calls every method that computes, in the same order.
+        parallel: how several processes hold the weights.
+    """
 
     def __init__(self, towers: Towers, world: World, parallel: Parallel) -> None:
         self.towers = towers
@@ -93,7 +94,19 @@ class ParallelTowers:
         self.sharded = world.size > 1 and parallel == "fsdp"
         self._module: nn.Module = towers
         if self.sharded:
-            _shard(towers, world)
+            mesh, clip = world.mesh(), towers.clip
+            # Weights travel in float32 and autocast rounds them, as it does for replicas: sent in
+            # bfloat16 they would make the residual stream bfloat16 too, and sharding another
+            # computation than replicating.
+            for tower in (clip.text_model, clip.vision_model):
+                for layer in tower.encoder.layers:
+                    fully_shard(layer, mesh=mesh)
+                    # A layer's weights are brought together when it is called; the last layer is
+                    # called by these, which read it at single positions only.
+                    for method in ("at", "at_ends"):
+                        register_fsdp_forward_method(layer, method)
+            # A scalar has no rows to divide.
+            fully_shard(towers, mesh=mesh, ignored_params={clip.logit_scale, towers.logit_bias})
         elif world.size > 1:
             self._module = DistributedDataParallel(towers, gradient_as_bucket_view=True)
 
@@ -123,20 +136,6 @@ class ParallelTowers:
         return [
             p for p in (self.towers.clip.logit_scale, self.towers.logit_bias) if p.requires_grad
         ]
-
-
-def _shard(towers: Towers, world: World) -> None:
-    mesh, clip = world.mesh(), towers.clip
-    # Weights travel in float32 and autocast rounds them, as it does for replicas: sent in bfloat16
-    # they would make the residual stream bfloat16 too, and sharding another computation.
-    for tower in (clip.text_model, clip.vision_model):
-        for layer in tower.encoder.layers:
-            fully_shard(layer, mesh=mesh)
-            for pooled in ("at", "at_ends"):
-                register_fsdp_forward_method(layer, pooled)
-    ignored = {clip.logit_scale, towers.logit_bias}
-    fully_shard(towers, mesh=mesh, ignored_params=ignored)
-    assert isinstance(towers, FSDPModule)
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ class _Part:
 
 
 class GradientCache:
-    """One step's pass through the towers and back.
+    """Pass of one step through the towers and back, in parts.
 
     Args:
         towers: the network.
@@ -178,7 +177,6 @@ class GradientCache:
         count: N, this process's pictures, N ≥ 1.
         micro_batch: pictures at once; 0 for all.
         autocast: makes the context that the towers run in.
-        world: the processes, to agree on the number of parts where weights are sharded.
     """
 
     def __init__(
@@ -190,33 +188,36 @@ class GradientCache:
         count: int,
         micro_batch: int,
         autocast: Callable[[], AbstractContextManager[Any]],
-        world: World,
     ) -> None:
         self._towers = towers
         self._pixels = pixels
         self._ids = ids
         self._autocast = autocast
-        self._parts = self._divide(count, micro_batch, world)
-
-    def _divide(self, count: int, micro_batch: int, world: World) -> list[_Part]:
         if not micro_batch:
-            return [_Part(slice(0, count), torch.arange(len(self._ids)))]
-        config = self._towers.towers.clip.config
+            self._parts = [_Part(slice(0, count), torch.arange(len(ids)))]
+            return
+        config = towers.towers.clip.config
         vision, text = config.vision, config.text
         assert vision
         assert text
         # As many tokens of text as patches of pictures.
         tokens = micro_batch * ((vision.image_size // vision.patch_size) ** 2 + 1)
         pictures = _even_slices(count, -(-count // micro_batch))
-        texts = _by_length(self._ids, text.eos_token_id, tokens)
-        if self._towers.sharded:
+        texts = _by_length(ids, text.eos_token_id, tokens)
+        if towers.sharded:
             # Each part is a collective there: all processes must have as many.
-            most = torch.tensor(world.gather_numbers(len(pictures), len(texts))).amax(dim=0)
-            pictures = _even_slices(count, int(most[0]))
-            texts = _halved(texts, int(most[1]))
+            found = torch.tensor(towers.world.gather_numbers(len(pictures), len(texts)))
+            most_pictures, most_texts = found.amax(dim=0).tolist()
+            pictures = _even_slices(count, most_pictures)
+            while len(texts) < most_texts:
+                # Halving the largest keeps every part within the budget.
+                largest = max(range(len(texts)), key=lambda i: len(texts[i]))
+                half = len(texts[largest]) // 2
+                texts[largest : largest + 1] = [texts[largest][:half], texts[largest][half:]]
         parts = max(len(pictures), len(texts))
-        # Aligned at the end: the part that synchronises must have used every weight.
-        return [
+        # Aligned at the end: DDP reduces a gradient as soon as it is ready, in the backward pass of
+        # the last part, which must therefore go through both towers.
+        self._parts = [
             _Part(
                 pictures[i - parts] if parts - i <= len(pictures) else None,
                 texts[i - parts] if parts - i <= len(texts) else None,
@@ -233,7 +234,9 @@ class GradientCache:
             with self._autocast():
                 without_graph = self._towers.forward_without_graph(*self._inputs(part))
             outputs.append(_detached(without_graph, part))
+        # Texts were read from short to long; an argsort of that order is the way back.
         order = torch.cat([p.texts for p in self._parts if p.texts is not None]).argsort()
+        # The loss must end here: its backward pass fills in these and does not enter the towers.
         self._leaves = Features(
             images=torch.cat([o[0] for o in outputs if o[0] is not None]),
             texts=torch.cat([o[1] for o in outputs if o[1] is not None])[order],
@@ -249,35 +252,33 @@ class GradientCache:
 
         What is averaged is each process's share times their number: together, the loss's gradient.
         """
+        leaves, size = self._leaves, self._towers.world.size
         for i, part in enumerate(self._parts):
             last = i == len(self._parts) - 1
             outputs = self._forward(part, last=last) if i else self._kept
-            # Every part has the scalars, and their gradient is whole already: it is counted once.
-            self._backward(outputs, part, scalars=last)
+            wanted = (
+                _rows(leaves.images.grad, part.pictures),
+                _rows(leaves.texts.grad, part.texts),
+                # Every part has the scalars, whose gradient is whole already: it is counted once.
+                leaves.logit_scale.grad if last else None,
+                leaves.logit_bias.grad if last else None,
+            )
+            tensors, gradients = [], []
+            for tensor, gradient in zip(outputs, wanted, strict=True):
+                if tensor is None or not tensor.requires_grad:
+                    continue
+                tensors.append(tensor)
+                if gradient is None or not gradient.numel():
+                    # Zero and not left out: every process must walk the same graph, whose hooks
+                    # are collectives, to stay in step.
+                    gradients.append(torch.zeros_like(tensor))
+                else:
+                    # DDP and FSDP divide sums over processes by their number; these are sums over
+                    # all shares of the loss (see `_Gather`), which must not be divided.
+                    gradients.append((gradient * size).to(tensor.dtype))
+            if tensors:
+                torch.autograd.backward(tensors, gradients)
         del self._kept
-
-    def _backward(self, outputs: Outputs, part: _Part, *, scalars: bool) -> None:
-        leaves, size = self._leaves, self._towers.world.size
-        images, texts, scale, bias = outputs
-        pairs = [
-            (images, _rows(leaves.images.grad, part.pictures)),
-            (texts, _rows(leaves.texts.grad, part.texts)),
-            (scale, leaves.logit_scale.grad if scalars else None),
-            (bias, leaves.logit_bias.grad if scalars else None),
-        ]
-        tensors, gradients = [], []
-        for tensor, gradient in pairs:
-            if tensor is None or not tensor.requires_grad:
-                continue
-            tensors.append(tensor)
-            if gradient is None or not gradient.numel():
-                # Zero and not left out: every process must walk the same graph to stay in step.
-                gradients.append(torch.zeros_like(tensor))
-            else:
-                # Data parallelism averages; the loss is a sum over processes.
-                gradients.append((gradient * size).to(tensor.dtype))
-        if tensors:
-            torch.autograd.backward(tensors, gradients)
 
     def _forward(self, part: _Part, *, last: bool) -> Outputs:
         with self._autocast():
@@ -316,12 +317,10 @@ def _even_slices(count: int, parts: int) -> list[slice]:
 
 
 def _by_length(ids: Tensor, eos_token_id: int, tokens: int) -> list[Tensor]:
-    """Return rows from short texts to long, cut where a part's padded size would pass `tokens`.
-
-    The text tower sorts and cuts what it gets once more. That is about speed and goes by its own
-    budget of padding; this is about memory, and what one part holds decides which gradients are
-    added up first, so neither can stand in for the other.
-    """
+    """Return rows from short texts to long, cut where a part's padded size would pass `tokens`."""
+    # The text tower sorts and cuts what it gets once more (`model.transformer.micro_batches`). That
+    # is about speed and goes by its own budget of padding; this is about memory, and what one part
+    # holds decides which gradients are added up first. So neither can stand in for the other.
     lengths = end_positions(ids, eos_token_id) + 1
     order = lengths.argsort(stable=True)
     sizes: Sequence[int] = lengths[order].tolist()
@@ -333,17 +332,9 @@ def _by_length(ids: Tensor, eos_token_id: int, tokens: int) -> list[Tensor]:
     return [*parts, order[start:]]
 
 
-def _halved(parts: list[Tensor], wanted: int) -> list[Tensor]:
-    """Return the same texts in `wanted` parts by halving the largest."""
-    parts = list(parts)
-    while len(parts) < wanted:
-        largest = max(range(len(parts)), key=lambda i: len(parts[i]))
-        half = len(parts[largest]) // 2
-        parts[largest : largest + 1] = [parts[largest][:half], parts[largest][half:]]
-    return parts
-
-
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
     """Return a context of bfloat16 arithmetic if asked for or "auto" finds hardware for it."""
+    # In a step only the towers run in it. Features are made float32 before they are normalised, and
+    # losses and principal components are computed in that.
     wanted = config.dtype == "bfloat16" or (config.dtype == "auto" and has_fast_bfloat16(device))
     return torch.autocast(device.type, torch.bfloat16) if wanted else nullcontext()

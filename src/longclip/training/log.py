@@ -14,17 +14,19 @@ from typing import Any, Protocol, TypeVar
 from longclip.errors import UsageError
 from longclip.runs.run_files import is_number
 
-TENSORBOARD = "tensorboard"
-WANDB_ID = "wandb-id"
+T = TypeVar("T")
+
+_TENSORBOARD_FOLDER = "tensorboard"
+_WANDB_ID_FILE = "wandb-id"
 
 
-def forget(run: Path) -> None:
-    """Delete what watchers have kept of a run; another may start in its place."""
-    shutil.rmtree(run / TENSORBOARD, ignore_errors=True)
-    (run / WANDB_ID).unlink(missing_ok=True)
+def delete_tracker_files(run: Path) -> None:
+    """Delete what trackers have kept of a run; another may start in its place."""
+    shutil.rmtree(run / _TENSORBOARD_FOLDER, ignore_errors=True)
+    (run / _WANDB_ID_FILE).unlink(missing_ok=True)
 
 
-class _Watcher(Protocol):
+class _Tracker(Protocol):
     name: str
 
     def log(self, step: int, values: Mapping[str, float]) -> None: ...
@@ -32,11 +34,11 @@ class _Watcher(Protocol):
     def close(self, *, failed: bool) -> None: ...
 
 
-class Watchers:
-    """Those who watch a run from outside; none where nothing is asked for.
+class Trackers:
+    """Experiment trackers that a run reports to; none where nothing is asked for.
 
-    Only mistakes of the user stop a run, and before it starts. A watcher that fails later, as
-    a network does, is left out with one warning, and the run goes on.
+    Only mistakes of the user stop a run, and before it starts. A tracker that fails later, as a
+    network does, is left out with one warning, and the run goes on.
 
     Args:
         run: the run's directory. TensorBoard reads `run/tensorboard`; the identity of the W&B run
@@ -47,41 +49,49 @@ class Watchers:
             WANDB_MODE=offline and call `wandb sync` later.
 
     Raises:
-        ValueError: if a package is missing; says what to install.
+        ValueError: if a package is missing; the message says what to install.
     """
 
     def __init__(
         self, run: Path, config: Mapping[str, Any], *, tensorboard: bool = False, wandb: str = ""
     ) -> None:
-        self._watchers: list[_Watcher] = []
+        self._trackers: list[_Tracker] = []
         if tensorboard:
-            self._watchers.append(_TensorBoard(run, config))
+            self._trackers.append(_TensorBoard(run, config))
         if wandb:
-            self._watchers.append(_WeightsAndBiases(run, config, wandb))
+            self._trackers.append(_WeightsAndBiases(run, config, wandb))
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
-        """Tell all of them; `values` is a line of metrics, and what is no number is left out."""
-        numbers = dict(_flat(values))
-        for watcher in tuple(self._watchers):
+        """Log the numbers of a line of metrics to all trackers.
+
+        Those of an evaluation go below `evaluation/`, the others below `train/`.
+        """
+        numbers: dict[str, float] = {}
+        for name, value in values.items():
+            if isinstance(value, Mapping):
+                numbers |= {f"{name}/{inner}": v for inner, v in value.items() if is_number(v)}
+            elif is_number(value) and name != "step":
+                numbers[f"train/{name}"] = value
+        for tracker in tuple(self._trackers):
             try:
-                watcher.log(step, numbers)
+                tracker.log(step, numbers)
             except Exception as error:  # each library fails in its own ways
-                self._leave_out(watcher, error)
+                self._leave_out(tracker, error)
 
     def close(self, *, failed: bool = False) -> None:
         """Write what is not yet written; `failed` where the run has not reached its end."""
-        for watcher in tuple(self._watchers):
+        for tracker in tuple(self._trackers):
             try:
-                watcher.close(failed=failed)
+                tracker.close(failed=failed)
             except Exception as error:
-                self._leave_out(watcher, error)
-        self._watchers.clear()
+                self._leave_out(tracker, error)
+        self._trackers.clear()
 
-    def _leave_out(self, watcher: _Watcher, error: Exception) -> None:
-        self._watchers.remove(watcher)
-        said = str(error).strip() or type(error).__name__
+    def _leave_out(self, tracker: _Tracker, error: Exception) -> None:
+        self._trackers.remove(tracker)
+        reason = str(error).strip() or type(error).__name__
         warnings.warn(
-            f"{watcher.name} fails ({said.splitlines()[0]}); the run goes on without it, "
+            f"{tracker.name} fails ({reason.splitlines()[0]}); the run goes on without it, "
             "and metrics.jsonl has everything",
             stacklevel=3,
         )
@@ -93,15 +103,17 @@ class _TensorBoard:
     def __init__(self, run: Path, config: Mapping[str, Any]) -> None:
         module = _import("torch.utils.tensorboard", option="--tensorboard", install="tensorboard")
         self._make_writer = module.SummaryWriter
-        self._directory = run / TENSORBOARD
+        self._directory = run / _TENSORBOARD_FOLDER
         self._config = config
         self._writer: Any = None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
+        # Opened at the first line and not before: a run that fails at once leaves no trace here.
         if self._writer is None:
             # A resumed run does steps again: what was written of them before is hidden.
             self._writer = self._make_writer(self._directory, purge_step=step)
             text = json.dumps(self._config, indent=4, default=str)
+            # The page shows Markdown, in which an indented text is code.
             self._writer.add_text("config", "    " + text.replace("\n", "\n    "), step)
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
@@ -125,39 +137,24 @@ class _WeightsAndBiases:
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         if self._run is None:
-            self._run = self._start()
+            entity, _, project = self._project.rpartition("/")
+            identity = self._directory / _WANDB_ID_FILE
+            if not identity.exists():
+                identity.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
+            self._run = self._library.init(
+                project=project,
+                entity=entity or None,
+                name=self._directory.name,
+                id=identity.read_text(encoding="utf-8").strip(),
+                resume="allow",
+                dir=str(self._directory),
+                config=dict(self._config),
+            )
         self._run.log(dict(values), step=step)
 
     def close(self, *, failed: bool) -> None:
         if self._run is not None:
             self._run.finish(exit_code=int(failed))
-
-    def _start(self) -> Any:
-        entity, _, project = self._project.rpartition("/")
-        return self._library.init(
-            project=project,
-            entity=entity or None,
-            name=self._directory.name,
-            id=self._identity(),
-            resume="allow",
-            dir=str(self._directory),
-            config=dict(self._config),
-        )
-
-    def _identity(self) -> str:
-        path = self._directory / WANDB_ID
-        if not path.exists():
-            path.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
-        return path.read_text(encoding="utf-8").strip()
-
-
-def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Numbers by name; those of an evaluation below `evaluation/`, the rest below `train/`."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from ((f"{name}/{inner}", v) for inner, v in value.items() if is_number(v))
-        elif is_number(value) and name != "step":
-            yield f"train/{name}", value
 
 
 def _import(module: str, *, option: str, install: str) -> Any:
@@ -170,17 +167,14 @@ def _import(module: str, *, option: str, install: str) -> Any:
         ) from error
 
 
-T = TypeVar("T")
-
-
 @dataclass(frozen=True)
-class Stretch:
-    """A few steps.
+class StepTimes:
+    """Times of some steps in a row.
 
     Attributes:
         pairs: learned from, over all processes.
         seconds: they took.
-        waited: seconds of these that no batch was ready.
+        waited: seconds of these in which no batch was ready.
     """
 
     pairs: int
@@ -189,7 +183,7 @@ class Stretch:
 
     @property
     def pairs_per_second(self) -> float:
-        """0 where nothing has been done."""
+        """Return the pace; 0 where no step was made."""
         return self.pairs / self.seconds if self.seconds else 0.0
 
     def __str__(self) -> str:
@@ -198,39 +192,39 @@ class Stretch:
 
 
 class Clock:
-    """Measures steps; what lies between `pause` and the next step does not count."""
+    """Clock of steps; what lies between `pause` and the next step does not count."""
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
         self._pairs = 0
         self._seconds = self._waited = 0.0
 
-    def next(self, stream: Iterator[T]) -> T:
-        """The next batch; waiting for it is noted."""
+    def wait_for(self, stream: Iterator[T]) -> T:
+        """Return the next item and note how long that took."""
         asked = time.perf_counter()
-        batch = next(stream)
+        item = next(stream)
         self._waited += time.perf_counter() - asked
-        return batch
+        return item
 
-    def step(self, pairs: int) -> float:
-        """A step is done: the seconds it took."""
+    def end_step(self, pairs: int) -> float:
+        """Note that a step of so many pairs is done; return the seconds it took."""
         seconds = self.pause()
         self._pairs += pairs
         self._seconds += seconds
         return seconds
 
     def pause(self) -> float:
-        """Forget the time since the last step."""
+        """Leave the time since the last step out of the next one, and return its seconds."""
         now = time.perf_counter()
         seconds, self._began = now - self._began, now
         return seconds
 
-    def so_far(self) -> Stretch:
-        """The steps since `restart`."""
-        return Stretch(self._pairs, self._seconds, self._waited)
+    def so_far(self) -> StepTimes:
+        """Return the times of the steps since `restart`."""
+        return StepTimes(self._pairs, self._seconds, self._waited)
 
-    def restart(self) -> Stretch:
-        """The steps since the last call of this."""
-        found = self.so_far()
+    def restart(self) -> StepTimes:
+        """Return the times of the steps since the last call of this."""
+        times = self.so_far()
         self._pairs, self._seconds, self._waited = 0, 0.0, 0.0
-        return found
+        return times

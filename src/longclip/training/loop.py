@@ -1,30 +1,36 @@
-"""The training loop."""
+"""Training loop: from a configuration to a trained model."""
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from longclip.errors import Preempted, TrainingError, UsageError
 from longclip.model import CLIP
 from longclip.runs.run_files import MODEL, last_checkpoint
-from longclip.training.checkpoint import RunCheckpoints, training_tensors
 from longclip.training.config import TrainConfig
-from longclip.training.data import Batch, Pairs, PixelStore, batches, open_store, reading_of
+from longclip.training.data import Batch, Pairs, PixelStore, batches, open_store, read_options
 from longclip.training.distributed import World, world
-from longclip.training.export import check_finite, whole_model, write_model
 from longclip.training.forward import autocast
-from longclip.training.log import Clock, Watchers
-from longclip.training.memory import keep_freed_memory, peak_memory
+from longclip.training.log import Clock, Trackers
 from longclip.training.plan import Plan, plan_of
-from longclip.training.run_state import RunDirectory, config_json
-from longclip.training.setup import initial_model, original_model
-from longclip.training.signals import StopRequest, stop_request
+from longclip.training.process import StopRequest, keep_freed_memory, peak_memory, stop_request
+from longclip.training.run_checkpoint import RunCheckpoints, training_tensors
+from longclip.training.run_directory import RunDirectory, config_json
+from longclip.training.run_model import (
+    check_finite,
+    initial_model,
+    original_model,
+    whole_model,
+    write_model,
+)
 from longclip.training.step import Stepper, StepResult
 
 OnStep = Callable[[int, int, str], None]
-"""Called after each step with (steps done, steps in all, a few words on how it goes)."""
+"""Called after each step with (steps done, steps in all, a few words on loss and pace)."""
 
 Evaluate = Callable[[CLIP], dict[str, float]]
 """Measures a model and returns values by name."""
@@ -32,7 +38,15 @@ Evaluate = Callable[[CLIP], dict[str, float]]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The result of a finished run."""
+    """Result of a finished run.
+
+    Attributes:
+        model: directory of the trained model.
+        steps: that were made, before a resume too.
+        seconds: they took.
+        pairs_per_second: on average over all steps.
+        bad: what was wrong with items that were left out.
+    """
 
     model: Path
     steps: int
@@ -76,7 +90,7 @@ def train(
             "train(config, evaluate=periodic_evaluation(config.evaluate))"
         )
     with world(config.device) as processes, stop_request() as stop:
-        run = RunDirectory(config.out)
+        directory = RunDirectory(config.out)
         # The run comes last: a configuration that cannot work must not leave one behind.
         model = initial_model(config, processes.device)
         original = original_model(config).to(processes.device) if config.distill_weight else None
@@ -88,82 +102,93 @@ def train(
                 for problem in store.collection.problems:
                     warnings.warn(problem, stacklevel=2)
         plan = plan_of(config, store.collection)
-        watchers = _watchers(config, processes)
+        trackers = Trackers(
+            config.out,
+            config_json(config),
+            tensorboard=config.tensorboard and processes.first,
+            wandb=config.wandb if processes.first else "",
+        )
         stepper = Stepper(config, model, original, processes)
-        run.begin(config, processes, resume=resume)
-        trainer = _Trainer(config, stepper, plan, run, watchers, evaluate)
+        directory.begin(config, processes, resume=resume)
+        checkpoints = RunCheckpoints(config.out, processes, config.keep_checkpoints)
+        run = _Run(config, processes, stepper, plan, directory, checkpoints, trackers, evaluate)
         if resume:
-            trainer.restore()
-        return trainer.run(Pairs(store, reading_of(config, model)), stop, on_step)
+            run.restore()
+        return run.finish_steps(Pairs(store, read_options(config, model)), stop, on_step)
 
 
-def _watchers(config: TrainConfig, processes: World) -> Watchers:
-    if not processes.first:
-        return Watchers(config.out, {})
-    return Watchers(
-        config.out, config_json(config), tensorboard=config.tensorboard, wandb=config.wandb
-    )
+@dataclass
+class _Run:
+    """State of a run: its step, its time, and the items it has left out."""
 
+    config: TrainConfig
+    world: World
+    stepper: Stepper
+    plan: Plan
+    directory: RunDirectory
+    checkpoints: RunCheckpoints
+    trackers: Trackers
+    evaluate: Evaluate | None
+    clock: Clock = field(default_factory=Clock)
+    step: int = 0
+    saved: int = 0  # step of the last checkpoint
+    seconds: float = 0.0
+    pairs: int = 0
+    # A dictionary for a set: in the order in which items were met, which is to be the same again.
+    bad: dict[str, None] = field(default_factory=dict)
 
-class _Trainer:
-    """The state of a run: its step, its time, and the items it has left out."""
+    def restore(self) -> None:
+        """Continue from the last checkpoint, or from the beginning where there is none."""
+        progress = self.checkpoints.load(self._tensors())
+        if progress is not None:
+            self.step = self.saved = int(progress["step"])
+            self.seconds, self.pairs = float(progress["seconds"]), int(progress["pairs"])
+            self.bad = dict.fromkeys(progress["bad"])
+        if self.world.first:
+            self.directory.cut_metrics(self.step)
+        self.world.wait()
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        stepper: Stepper,
-        plan: Plan,
-        directory: RunDirectory,
-        watchers: Watchers,
-        evaluate: Evaluate | None,
-    ) -> None:
-        self.config = config
-        self.watchers = watchers
-        self.evaluate = evaluate
-        self.stepper = stepper
-        self.world: World = stepper.towers.world
-        self.plan = plan
-        self.directory = directory
-        self.checkpoints = RunCheckpoints(directory.path, self.world, config.keep_checkpoints)
-        self.step = self.saved = 0
-        self.seconds = 0.0
-        self.pairs = 0
-        self.bad: dict[str, None] = {}
-        self.clock = Clock()
-
-    def run(self, pairs: Pairs, stop: StopRequest, on_step: OnStep | None) -> TrainResult:
-        """Take all steps that are left and finish the run."""
+    def finish_steps(self, pairs: Pairs, stop: StopRequest, on_step: OnStep | None) -> TrainResult:
+        """Take all steps that are left, and leave the trained model."""
+        config, total = self.config, self.plan.total_steps
         done = False
         try:
-            self._steps(pairs, stop, on_step)
-            check_finite(self.stepper)
-            result = self._finish()
+            stream = batches(
+                pairs, self.plan, first_step=self.step, workers=config.workers, world=self.world
+            )
+            if self.step == 0:
+                # The point it starts from; and a benchmark that does not open fails now.
+                self._evaluate()
+            while self.step < total:
+                self._stop_or_commit(stop)
+                self._take_step(self.clock.wait_for(stream), on_step)
+                if self.step % config.checkpoint_every == 0 and self.step < total:
+                    self._checkpoint()
+                if config.evaluate_every and self.step % config.evaluate_every == 0:
+                    self._evaluate()
+            # Before the last checkpoint, which must be one to go on from.
+            check_finite(self.stepper.towers)
+            # That one stays, so that resuming a finished run finds nothing left to do.
+            self._checkpoint()
+            self.checkpoints.finish()
+            path, bad = self.directory.path / MODEL, tuple(self.bad)
+            model = write_model(self.stepper.towers, config, path, step=self.step, bad=len(bad))
+            if self.evaluate is not None and model is not None:
+                with autocast(config, model.device):
+                    values = self.evaluate(model)
+                self._write({"step": self.step, "final": True, "evaluation": values})
+            self.world.wait()
             done = True
         except TrainingError:
             # What is being written may be the last that was good; all processes come here.
             self.checkpoints.finish()
             raise
         finally:
-            self.watchers.close(failed=not done)
-        return result
+            self.trackers.close(failed=not done)
+        rate = self.pairs / self.seconds if self.seconds else 0.0
+        return TrainResult(path, self.step, self.seconds, rate, bad)
 
-    def _steps(self, pairs: Pairs, stop: StopRequest, on_step: OnStep | None) -> None:
-        config, total = self.config, self.plan.total_steps
-        stream = batches(
-            pairs, self.plan, first_step=self.step, workers=config.workers, world=self.world
-        )
-        if self.step == 0:
-            # The point it starts from; and a benchmark that does not open fails now.
-            self._evaluate()
-        while self.step < total:
-            self._stop_or_commit(stop)
-            self._one_step(self.clock.next(stream), on_step)
-            if self.step % config.checkpoint_every == 0 and self.step < total:
-                self._checkpoint()
-            if config.evaluate_every and self.step % config.evaluate_every == 0:
-                self._evaluate()
-
-    def _one_step(self, batch: Batch, on_step: OnStep | None) -> None:
+    def _take_step(self, batch: Batch, on_step: OnStep | None) -> None:
         config, total = self.config, self.plan.total_steps
         found = self.world.gather_numbers(len(batch), len(batch.bad))
         counts = [count for count, _ in found]
@@ -177,19 +202,21 @@ class _Trainer:
             )
         self.step += 1
         self.pairs += sum(counts)
-        self.seconds += self.clock.step(sum(counts))
+        self.seconds += self.clock.end_step(sum(counts))
         if on_step and self.world.first and result:
             on_step(self.step, total, f"loss {result.loss:.3f}, {self.clock.so_far()}")
         if measure:
             self._log(result)
 
     def _stop_or_commit(self, stop: StopRequest) -> None:
-        """Put a written checkpoint in its place and end the run where a signal has come.
+        """Put a written checkpoint in its place, and end the run where a signal has come.
 
-        A signal comes to processes between different steps, and a checkpoint is written at another
-        pace in each: they agree here, so that all do the same thing after the same step.
+        Raises:
+            Preempted: with exit code 75 (EX_TEMPFAIL), by which a scheduler knows to start it anew.
         """
-        found = self.world.gather_numbers(int(stop.came), int(self.checkpoints.written))
+        # A signal comes to processes between different steps, and a checkpoint is written at
+        # another pace in each: they agree here, so that all do the same after the same step.
+        found = self.world.gather_numbers(int(stop.received), int(self.checkpoints.written))
         if all(written for _, written in found):
             self.checkpoints.finish()
         if not any(stopped for stopped, _ in found):
@@ -199,11 +226,16 @@ class _Trainer:
         # Where that could not be written, it is an earlier one.
         kept = last_checkpoint(self.directory.path) or 0
         raise Preempted(
-            f"told to stop after step {self.step} of {self.plan.total_steps}; "
+            f"stopped by a signal after step {self.step} of {self.plan.total_steps}; "
             f"{self.directory.path} goes on from step {kept} with --resume"
         )
 
     def _note_bad(self, batch: Batch) -> None:
+        """Note items that had to be left out, in all processes.
+
+        Raises:
+            TrainingError: if these are too many.
+        """
         for lines in self.world.gather_objects(batch.bad):
             self.bad |= dict.fromkeys(lines)
         most = self.config.max_bad_fraction * self.plan.items
@@ -217,6 +249,7 @@ class _Trainer:
             )
 
     def _log(self, result: StepResult | None) -> None:
+        """Write a line of metrics; `result` is None after a step of bad items alone."""
         since = self.clock.restart()
         values: dict[str, Any] = {
             "step": self.step,
@@ -242,13 +275,13 @@ class _Trainer:
     def _write(self, values: dict[str, Any]) -> None:
         if self.world.first:
             self.directory.log(values)
-            self.watchers.log(self.step, values)
+            self.trackers.log(self.step, values)
 
     def _evaluate(self) -> None:
         """Measure in the first process; a model in shards is brought together for it."""
         if self.evaluate is None:
             return
-        model = whole_model(self.stepper, self.config)
+        model = whole_model(self.stepper.towers, self.config)
         if self.world.first:
             assert model is not None
             model = model.to(self.world.device)
@@ -258,6 +291,7 @@ class _Trainer:
         self.clock.pause()  # measuring is no training time
 
     def _checkpoint(self) -> None:
+        """Begin the checkpoint of this step, if there is none yet."""
         if self.step == self.saved:
             return
         progress = {
@@ -267,33 +301,8 @@ class _Trainer:
             "bad": list(self.bad),
             "processes": self.world.size,
         }
-        towers = self.stepper.towers.towers
-        tensors = training_tensors(towers, self.stepper.optimizer)
-        self.checkpoints.save(self.step, tensors, progress)
+        self.checkpoints.save(self.step, self._tensors(), progress)
         self.saved = self.step
 
-    def restore(self) -> None:
-        """Continue from the last checkpoint, or from the beginning where there is none."""
-        towers = self.stepper.towers.towers
-        tensors = training_tensors(towers, self.stepper.optimizer)
-        progress = self.checkpoints.load(tensors)
-        if progress is not None:
-            self.step = self.saved = int(progress["step"])
-            self.seconds, self.pairs = float(progress["seconds"]), int(progress["pairs"])
-            self.bad = dict.fromkeys(progress["bad"])
-        if self.world.first:
-            self.directory.cut_metrics(self.step)
-        self.world.wait()
-
-    def _finish(self) -> TrainResult:
-        # The checkpoint stays, so that resuming a finished run finds nothing left to do.
-        self._checkpoint()
-        self.checkpoints.finish()
-        path = self.directory.path / MODEL
-        model = write_model(self.stepper, self.config, path, step=self.step, bad=len(self.bad))
-        if self.evaluate is not None and model is not None:
-            with autocast(self.config, model.device):
-                self._write({"step": self.step, "final": True, "evaluation": self.evaluate(model)})
-        self.world.wait()
-        rate = self.pairs / self.seconds if self.seconds else 0.0
-        return TrainResult(path, self.step, self.seconds, rate, tuple(self.bad))
+    def _tensors(self) -> dict[str, Tensor]:
+        return training_tensors(self.stepper.towers.towers, self.stepper.optimizer)

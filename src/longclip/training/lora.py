@@ -20,7 +20,7 @@ BOTH: tuple[Tower, ...] = ("text", "image")
 
 
 class LoraLinear(nn.Linear):
-    """A linear layer with a low-rank pair beside it; weight and bias keep their names.
+    """Linear layer with a low-rank pair beside it; weight and bias keep their names.
 
     Args:
         linear: the layer to stand in for; its parameters are shared, not copied.
@@ -29,6 +29,7 @@ class LoraLinear(nn.Linear):
     """
 
     def __init__(self, linear: nn.Linear, rank: int, alpha: float) -> None:
+        # On "meta" no weights are allotted, and none drawn from the generator, to be replaced.
         with torch.device("meta"):
             super().__init__(linear.in_features, linear.out_features, linear.bias is not None)
         self.weight, self.bias = linear.weight, linear.bias
@@ -39,12 +40,13 @@ class LoraLinear(nn.Linear):
         nn.init.kaiming_uniform_(self.lora_a, a=5**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[…, in] → […, out]."""
+        """Map [..., in] to [..., out]."""
+        # Two thin products: B A itself would be as large as W, and its gradient with it.
         return super().forward(x) + F.linear(F.linear(x, self.lora_a), self.scale * self.lora_b)
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
-        """The same as one plain layer, added up in float32 at least."""
+        """Return one plain layer that does the same, added up in float32 at least."""
         with torch.device("meta"):
             linear = nn.Linear(self.in_features, self.out_features, self.bias is not None)
         exact = torch.promote_types(self.weight.dtype, torch.float32)
@@ -75,10 +77,26 @@ def add_lora(model: CLIP, rank: int, alpha: float, *, towers: Collection[Tower] 
     Raises:
         ValueError: if rank or alpha make no sense, or the model has no such tower or pairs already.
     """
+    # All is checked before anything is changed: a model is adapted as asked or stays as it was.
+    chosen = []
     for name in towers:
-        _check(model, name, rank, alpha)
-    for name in towers:
+        config = {"text": model.config.text, "image": model.config.vision}.get(name)
+        if config is None:
+            raise UsageError(
+                f"this model has no {name!r} tower to adapt; towers are 'text', 'image'"
+            )
+        if not 1 <= rank < config.hidden_size:
+            raise UsageError(
+                f"a low rank of {rank} does not suit the {name} tower, {config.hidden_size} wide; "
+                f"take 1 to {config.hidden_size - 1} (4 to 64 are usual)"
+            )
+        if not alpha > 0:
+            raise UsageError(f"alpha is {alpha}, must be above 0 (twice the rank is usual)")
         tower = model.text_model if name == "text" else model.vision_model
+        if any(isinstance(linear, LoraLinear) for *_, linear in _linears(tower)):
+            raise UsageError(f"the {name} tower has low-rank pairs already; merge_lora them first")
+        chosen.append(tower)
+    for tower in chosen:
         tower.requires_grad_(False)
         for parent, child, linear in _linears(tower):
             setattr(parent, child, LoraLinear(linear, rank, alpha))
@@ -99,25 +117,10 @@ def merge_lora(model: CLIP) -> None:
 
 
 def _linears(network: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
-    """Each linear layer of attention and MLPs: what holds it, its name there, and itself."""
+    """Yield the linear layers of attention and MLPs: their parent, their name in it, and itself."""
+    # Lists, since the caller replaces what it is given.
     for parent in list(network.modules()):
         if isinstance(parent, Attention | MLP):
             for name, linear in list(parent.named_children()):
                 assert isinstance(linear, nn.Linear)
                 yield parent, name, linear
-
-
-def _check(model: CLIP, name: Tower, rank: int, alpha: float) -> None:
-    config = {"text": model.config.text, "image": model.config.vision}.get(name)
-    if config is None:
-        raise UsageError(f"this model has no {name!r} tower to adapt; towers are 'text', 'image'")
-    if not 1 <= rank < config.hidden_size:
-        raise UsageError(
-            f"a low rank of {rank} does not suit the {name} tower, {config.hidden_size} wide; "
-            f"take 1 to {config.hidden_size - 1} (4 to 64 are usual)"
-        )
-    if not alpha > 0:
-        raise UsageError(f"alpha is {alpha}, must be above 0 (twice the rank is usual)")
-    tower = model.text_model if name == "text" else model.vision_model
-    if any(isinstance(linear, LoraLinear) for *_, linear in _linears(tower)):
-        raise UsageError(f"the {name} tower has low-rank pairs already; merge_lora them first")

@@ -1,4 +1,4 @@
-"""Which parameters learn how fast, which decay, and which rows do not learn at all."""
+"""AdamW of a run: rates and decay of its parameters, and rows that do not learn at all."""
 
 import math
 from collections.abc import Iterable
@@ -17,24 +17,27 @@ MAX_LOG_SCALE = math.log(100)
 
 
 def make_optimizer(towers: Towers, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW on groups by what decays (matrices) and what has a rate of its own (text, positions).
+    """Make AdamW with groups by what decays (matrices) and what has a rate of its own.
 
-    The text position table takes `position_lr_scale` in place of `text_lr_scale`.
+    The text tower takes `text_lr_scale`, its position table `position_lr_scale` in place of that.
 
     Raises:
         ValueError: if nothing learns.
     """
-    lr = peak_lr(config)
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     embeddings = {id(m.weight) for m in towers.modules() if isinstance(m, nn.Embedding)}
     for name, parameter in towers.named_parameters():
         if not parameter.requires_grad:
             continue
+        # Decay would pull rows of an embedding to zero in every step in which no text has them.
         matrix = parameter.ndim >= 2 and id(parameter) not in embeddings
         decay = config.weight_decay if matrix else 0.0
-        rate = lr * _rate(name.removeprefix("clip."), config)
+        if name == f"clip.{POSITION_TABLE}":
+            scale = config.position_lr_scale
+        else:
+            scale = config.text_lr_scale if name.startswith("clip.text_model.") else 1.0
         # A fused step takes tensors that are all sharded or all whole.
-        key = (rate, decay, isinstance(parameter, DTensor))
+        key = (peak_lr(config) * scale, decay, isinstance(parameter, DTensor))
         groups.setdefault(key, []).append(parameter)
     return torch.optim.AdamW(
         [
@@ -47,14 +50,12 @@ def make_optimizer(towers: Towers, config: TrainConfig) -> torch.optim.AdamW:
     )
 
 
-def _rate(name: str, config: TrainConfig) -> float:
-    if name == POSITION_TABLE:
-        return config.position_lr_scale
-    return config.text_lr_scale if name.startswith("text_model.") else 1.0
-
-
 def set_lr(optimizer: torch.optim.Optimizer, step: int, total: int, warmup: int) -> None:
-    """Linear warm-up over at most a fifth of all steps, then cosine to zero."""
+    """Set the rates of a step, counted from 0.
+
+    They rise linearly over `warmup` steps, at most a fifth of `total`, then fall to zero as a
+    cosine does.
+    """
     warmup = min(warmup, total // 5)
     if step < warmup:
         share = (step + 1) / warmup
@@ -65,10 +66,7 @@ def set_lr(optimizer: torch.optim.Optimizer, step: int, total: int, warmup: int)
 
 
 class FrozenRows:
-    """Keeps the first rows of a table as they are.
-
-    Their gradient is masked. AdamW then leaves them bit for bit: their moments stay zero, and
-    positions are not decayed.
+    """First rows of a table, which the optimiser leaves bit for bit as they are.
 
     Args:
         table: [rows, D], whole or sharded.
@@ -85,14 +83,19 @@ class FrozenRows:
 
     @torch.no_grad()
     def mask_gradient(self) -> None:
-        """To be called before each step of the optimiser."""
+        """Set the rows' gradient to zero; to be called before each step of the optimiser."""
+        # That is enough: AdamW's moments of these rows stay zero, and positions are not decayed.
         if self._table.grad is not None:
             self._table.grad.mul_(self._mask)
 
 
 @torch.no_grad()
 def norm(tensors: Iterable[Tensor]) -> float:
-    """The length of all these as one vector; sharded ones are counted whole, in every process."""
+    """Return the length of all these as one vector, sharded ones counted whole.
+
+    Every process must call this where some are sharded.
+    """
+    # A DTensor's own norm would be a collective for each; this way all shards together are one.
     whole, shards = [], []
     for tensor in tensors:
         if isinstance(tensor, DTensor):
@@ -106,19 +109,3 @@ def norm(tensors: Iterable[Tensor]) -> float:
         torch.distributed.all_reduce(sharded, group=mesh.get_group())
         total = total.to(sharded.device) + sharded
     return float(total.sqrt())
-
-
-@torch.no_grad()
-def clip_gradient(parameters: Iterable[Tensor], length: float, most: float) -> None:
-    """Shorten gradients of this length to `most`."""
-    if length > most:
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad.mul_(most / length)
-
-
-@torch.no_grad()
-def clamp_logit_scale(logit_scale: Tensor) -> None:
-    """Keep the inverse temperature at most 100; one that is frozen stays what it is."""
-    if logit_scale.requires_grad:
-        logit_scale.clamp_(max=MAX_LOG_SCALE)

@@ -1,15 +1,14 @@
-"""The order of items over steps: a pure function of (seed, epoch), so that resuming is exact."""
+"""Order of items over steps: a pure function of (seed, epoch), so that resuming is exact."""
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from longclip.data.collection import Collection
-from longclip.data.mixture import Mixture
+from longclip.data.mixture import Mixture, Part
 from longclip.errors import UsageError
 from longclip.training.config import TrainConfig
 
@@ -23,22 +22,9 @@ CYCLE = 10_000
 """Pairs after which weights are met exactly; they are rounded to one part in so many."""
 
 
-class WeightedPart(Protocol):
-    """A part of the data that batches take a share of, such as `longclip.data.mixture.Part`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def start(self) -> int: ...
-    @property
-    def stop(self) -> int: ...
-    @property
-    def weight(self) -> float | None: ...
-
-
 @dataclass(frozen=True)
 class Plan:
-    """The order of all batches of a run.
+    """Order of all batches of a run.
 
     Without weights a step takes the next items of one shuffled pass over all of them. With weights
     it takes from each source its share: after any number of steps each has given what its weight
@@ -61,7 +47,7 @@ class Plan:
     total_steps: int
     seed: int
     blocks: tuple[range, ...] = ()
-    sources: tuple[WeightedPart, ...] = ()
+    sources: tuple[Part, ...] = ()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -70,30 +56,33 @@ class Plan:
 
     def batches(self, first_step: int) -> Iterator[list[Key]]:
         """Yield the keys of each step from `first_step` on."""
-        return self._mixed(first_step) if self.sources else self._plain(first_step)
-
-    def _plain(self, first_step: int) -> Iterator[list[Key]]:
-        epoch, offset = divmod(first_step, self.steps_per_epoch)
-        step = first_step
-        while step < self.total_steps:
-            order = shuffled(range(self.items), self.blocks, (self.seed, epoch))
-            for batch in range(offset, self.steps_per_epoch):
-                if step == self.total_steps:
-                    return
-                start = batch * self.batch_size
-                yield [(epoch, int(i)) for i in order[start : start + self.batch_size]]
-                step += 1
-            epoch, offset = epoch + 1, 0
-
-    def _mixed(self, first_step: int) -> Iterator[list[Key]]:
-        streams = self._streams()
+        # Every order comes from a generator of its own, named by the seed, a digit for its purpose,
+        # and the pass or step, and none from one that runs along: a run that is resumed at step n,
+        # with any number of processes, goes on as if it had made the steps before.
+        if self.sources:
+            streams = self.streams()
+            for step in range(first_step, self.total_steps):
+                keys = [key for stream in streams for key in stream.keys(step)]
+                # A process, or a part of the batch with a PCA of its own, takes a slice of the
+                # rows, which should have some of all sources.
+                rows = np.random.default_rng((self.seed, 3, step)).permutation(len(keys))
+                yield [keys[row] for row in rows]
+            return
+        pass_drawn, order = -1, np.empty(0, np.int64)
         for step in range(first_step, self.total_steps):
-            keys = [key for stream in streams for key in stream.keys(step)]
-            # A process, or a part of the batch with a PCA of its own, takes a slice of the rows.
-            rows = np.random.default_rng((self.seed, 3, step)).permutation(len(keys))
-            yield [keys[row] for row in rows]
+            epoch, batch = divmod(step, self.steps_per_epoch)
+            if epoch != pass_drawn:
+                order = shuffled(range(self.items), self.blocks, (self.seed, epoch))
+                pass_drawn = epoch
+            start = batch * self.batch_size
+            yield [(epoch, int(i)) for i in order[start : start + self.batch_size]]
 
-    def _streams(self) -> "list[_Stream]":
+    def streams(self) -> "list[_Stream]":
+        """Return what each source gives to the steps.
+
+        Raises:
+            UsageError: if a source has fewer items than its share of a batch.
+        """
         turns = _turns([source.weight or 0.0 for source in self.sources])
         return [
             _Stream(self, source, number, turns == number)
@@ -102,7 +91,7 @@ class Plan:
 
 
 class _Stream:
-    """The items that one source gives to each step.
+    """Items that one source gives to each step.
 
     Args:
         plan: of the run.
@@ -111,9 +100,7 @@ class _Stream:
         turns: bool [CYCLE], which pairs of a cycle are from this source.
     """
 
-    def __init__(
-        self, plan: Plan, source: WeightedPart, number: int, turns: NDArray[np.bool_]
-    ) -> None:
+    def __init__(self, plan: Plan, source: Part, number: int, turns: NDArray[np.bool_]) -> None:
         self._batch_size = plan.batch_size
         self._seed = (plan.seed, 2, number)
         self._items = range(source.start, source.stop)
@@ -121,10 +108,11 @@ class _Stream:
         self._order: tuple[int, NDArray[np.int64]] | None = None
         # Of the first i pairs of a cycle, so many are from here.
         self._given_in_cycle = np.concatenate([[0], np.cumsum(turns)])
-        # A pass takes as many whole steps as are sure not to need more items than there are:
-        # an item that came twice in a batch would be its own negative.
+        # A pass takes as many whole steps as are sure not to need more items than there are: an
+        # item that came twice in a batch would be its own negative. At either end of the pass the
+        # source can be ahead of or behind its share by as many pairs as `_turns` says.
         weight = turns.mean()
-        sure = len(self._items) - 2 * _most_ahead(weight, len(plan.sources))
+        sure = len(self._items) - 2 * (0.5 + weight * len(plan.sources) / 2)
         self._steps_per_pass = math.floor(sure / (weight * plan.batch_size))
         if self._steps_per_pass < 1:
             raise UsageError(
@@ -134,10 +122,12 @@ class _Stream:
             )
 
     def keys(self, step: int) -> list[Key]:
+        """Return the keys of this source in a step."""
         number, inner = divmod(step, self._steps_per_pass)
         before = self._given(step - inner)
-        order = self._of_pass(number)
-        chosen = order[self._given(step) - before : self._given(step + 1) - before]
+        if self._order is None or self._order[0] != number:
+            self._order = (number, shuffled(self._items, self._blocks, (*self._seed, number)))
+        chosen = self._order[1][self._given(step) - before : self._given(step + 1) - before]
         return [(number, int(index)) for index in chosen]
 
     def _given(self, step: int) -> int:
@@ -145,19 +135,13 @@ class _Stream:
         cycles, pairs = divmod(step * self._batch_size, CYCLE)
         return cycles * int(self._given_in_cycle[-1]) + int(self._given_in_cycle[pairs])
 
-    def _of_pass(self, number: int) -> NDArray[np.int64]:
-        if self._order is None or self._order[0] != number:
-            self._order = (number, shuffled(self._items, self._blocks, (*self._seed, number)))
-        return self._order[1]
-
 
 def _turns(weights: Sequence[float]) -> NDArray[np.int64]:
-    """Return the source of each pair of a cycle, int64 [CYCLE]; each as evenly as can be.
-
-    The pairs of a source stand in the middles of equal parts of the cycle, and so take their turns.
-    Until a point x of it (from 0 to 1) a source with n pairs has had n · x to within a half. With
-    K sources these are K / 2 pairs more or fewer than x says, and `_most_ahead` follows.
-    """
+    """Return the source of each pair of a cycle, int64 [CYCLE]; each as evenly as can be."""
+    # The pairs of a source stand in the middles of equal parts of the cycle, and so take their
+    # turns. Until a point x of it (from 0 to 1) a source with n pairs has had n · x to within a
+    # half. With K sources all have had K / 2 pairs more or fewer than x says, of which a source
+    # with the share w has w · K / 2: so it is never further from its share than 1/2 + w · K / 2.
     shares = np.asarray(weights) / sum(weights)
     counts = np.maximum(1, np.rint(shares * CYCLE).astype(np.int64))
     counts[counts.argmax()] += CYCLE - counts.sum()
@@ -168,23 +152,21 @@ def _turns(weights: Sequence[float]) -> NDArray[np.int64]:
     return turns
 
 
-def _most_ahead(weight: float, sources: int) -> float:
-    """Return how many pairs a source can be ahead of, or behind, its share."""
-    return 0.5 + weight * sources / 2
-
-
 def shuffled(items: range, blocks: Sequence[range], seed: tuple[int, ...]) -> NDArray[np.int64]:
     """Return one pass's items in random order, int64; of few blocks at a time where there are some.
 
-    The blocks are put in random order. Block b of them is met from (WINDOW − 1) / 2 blocks before
-    its own place until as many after it, anywhere in between, so that one block after the other
-    comes and goes; fetching a new one goes on beside the reading of others.
-
-    Blocks, where given, must make up all of `items`.
+    Args:
+        items: of the pass.
+        blocks: what is read together, such as shards; must make up all of `items`, or be empty.
+        seed: numbers that name the order.
     """
     random = np.random.default_rng(seed)
     if not blocks:
         return random.permutation(len(items)) + items.start
+    # The blocks are put in random order. Items of the one at place b come anywhere from (WINDOW −
+    # 1) / 2 places before it until as many after it. So one block after the other comes and goes,
+    # and fetching a new one goes on beside the reading of others: were all blocks wanted from the
+    # start, or all of one and then all of the next, the run would wait for each.
     assert sum(map(len, blocks)) == len(items), "blocks do not make up the items"
     turns = [blocks[i] for i in random.permutation(len(blocks))]
     place = np.repeat(np.arange(len(turns)), [len(block) for block in turns])
@@ -203,7 +185,7 @@ def make_plan(
     steps: int,
     seed: int,
     blocks: Sequence[range] = (),
-    sources: Sequence[WeightedPart] = (),
+    sources: Sequence[Part] = (),
 ) -> Plan:
     """Plan a run by steps, or where they are 0 by epochs.
 
@@ -238,11 +220,12 @@ def make_plan(
     total = steps or max(1, math.ceil(epochs * (items // batch_size)))
     plan = Plan(items, batch_size, total, seed, _within(blocks, range(items)), weighted)
     if weighted:
-        plan._streams()  # a source that is too small fails now, not at its turn
+        plan.streams()  # a source that is too small fails now, not at its turn
     return plan
 
 
 def _within(blocks: Sequence[range], items: range) -> tuple[range, ...]:
+    """Return what of the blocks lies within `items`."""
     cut = (range(max(b.start, items.start), min(b.stop, items.stop)) for b in blocks)
     return tuple(block for block in cut if block)
 

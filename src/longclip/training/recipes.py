@@ -1,12 +1,12 @@
-"""Recipes: named configurations, each a function that says what makes it one."""
+"""Recipes: named configurations, each a function with only what makes it one."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 from longclip.training.config import TrainConfig
 
-REFERENCE_BATCH = 1024
-REFERENCE_LR = 1e-4
+_TABLE_4_BATCH = 1024
+_TABLE_4_LR = 1e-4
 
 
 def clip() -> TrainConfig:
@@ -25,17 +25,17 @@ def clip() -> TrainConfig:
 
 
 def direct() -> TrainConfig:
-    """The paper's baseline: interpolate all positions, fine-tune on long captions only."""
+    """Interpolate all positions, fine-tune on long captions only: the paper's baseline."""
     return replace(_table_4(), recipe="direct", stretch="linear")
 
 
 def paper() -> TrainConfig:
-    """Long-CLIP: knowledge-preserved stretching and primary component matching."""
+    """Train Long-CLIP: knowledge-preserved stretching and primary component matching."""
     return replace(_table_4(), recipe="paper", stretch="knowledge-preserved", pcm=True)
 
 
 def reference() -> TrainConfig:
-    """Long-CLIP as its published code trains it, where that differs from the paper.
+    """Train Long-CLIP as its published code does, where that differs from the paper.
 
     The rate is 1e-6 (the authors call Table 4's a misprint), eight GPUs hold 256 pairs each with a
     principal component analysis of their own, and the temperature starts from CLIP's final 1/100.
@@ -53,7 +53,7 @@ def reference() -> TrainConfig:
 
 
 def debias() -> TrainConfig:
-    """DeBias-CLIP (CVPR 2026): short texts are what follows a description's opening summary."""
+    """Train DeBias-CLIP (CVPR 2026): short texts come from behind a text's opening summary."""
     return replace(
         paper(),
         recipe="debias",
@@ -66,16 +66,16 @@ def debias() -> TrainConfig:
 
 
 def best() -> TrainConfig:
-    """What did best in our own comparison (docs/results.md), chosen on splits kept for choosing.
+    """Train what did best in our own comparison (docs/results.md), on splits kept for choosing.
 
-    `paper` with two things more: long texts that are alike repel each other, and a quarter of the
-    weights' change is taken back at the end (WiSE-FT, Wortsman et al. 2022).
+    This is `paper` with two things more: long texts that are alike repel each other, and a quarter
+    of the weights' change is taken back at the end (WiSE-FT, Wortsman et al. 2022).
     """
     return replace(paper(), recipe="best", margin=0.25, wise_ft=0.25)
 
 
 def _table_4() -> TrainConfig:
-    """Supplement Table 4, with the label smoothing of the published code.
+    """Return the settings of the supplement's Table 4, with the published code's label smoothing.
 
     That code also sets the temperature to CLIP's final 1/100, where OpenAI's models already are;
     a model with another one keeps it here.
@@ -94,5 +94,5 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
 
 
 def peak_lr(config: TrainConfig) -> float:
-    """The learning rate: as given, or Table 4's scaled linearly with the batch size."""
-    return config.lr or REFERENCE_LR * config.batch_size / REFERENCE_BATCH
+    """Return the peak learning rate: as given, or Table 4's scaled linearly with the batch size."""
+    return config.lr or _TABLE_4_LR * config.batch_size / _TABLE_4_BATCH

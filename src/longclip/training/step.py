@@ -1,6 +1,6 @@
 """One step: a batch through the towers, the loss of the whole batch, and back into the weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -20,15 +20,16 @@ from longclip.training.data import Batch, crop
 from longclip.training.distributed import World, gather
 from longclip.training.forward import Features, GradientCache, ParallelTowers, Towers, autocast
 from longclip.training.optimizer import (
+    MAX_LOG_SCALE,
     FrozenRows,
-    clamp_logit_scale,
-    clip_gradient,
     make_optimizer,
     norm,
     set_lr,
 )
-from longclip.training.setup import choose_what_learns, position_table
-from longclip.training.teacher import Teacher, TeacherFeatures
+from longclip.training.run_model import choose_what_learns, position_table
+
+MAX_TEACHER_IMAGES = 64
+"""Images that a teacher reads at once."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ class Stepper:
         model: where it starts; parameters that are not to learn are frozen here.
         original: the model to distil from, or None.
         world: the processes; each holds a Stepper.
+
+    Raises:
+        ValueError: if nothing learns, or the model is too narrow for low-rank changes.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Stepper:
         model.activation_checkpointing(config.activation_checkpointing)
         towers = Towers(model, lockstep=world.size > 1 and config.parallel == "fsdp")
         towers.logit_bias.requires_grad_(config.short_loss == "sigmoid")
+        # In this order: sharding replaces the parameters that the optimiser is to hold.
         self.towers = ParallelTowers(towers, world, config.parallel)
         self.optimizer = make_optimizer(towers, config)
         self._autocast = partial(autocast, config, world.device)
@@ -96,32 +101,48 @@ class Stepper:
             if scalar.grad is not None:
                 scalar.grad = self._world.sum(scalar.grad) / self._world.size
         gradient, update = self._update(measure)
-        names = list(loss.parts)
+        # All values in one collective and one copy from the device, each of which is a wait.
         summed = self._world.sum(torch.stack([loss.total, *loss.parts.values()]).detach())
-        values = summed.tolist()
-        return StepResult(values[0], dict(zip(names, values[1:], strict=True)), gradient, update)
+        total_loss, *parts = summed.tolist()
+        return StepResult(total_loss, dict(zip(loss.parts, parts, strict=True)), gradient, update)
 
     def _gradients(self, batch: Batch, counts: list[int], step: int) -> Loss:
+        """Fill in the gradients of all weights, and return this process's share of the loss."""
         config = self._config
+        # A process whose pairs are all unusable must join the others' collectives all the same.
         blank = not len(batch)
         if blank:
             batch = _blank(self.model, config)
         pixels = partial(self._pixels, batch)
+        texts = [batch.short] if config.reads_short else []
+        if config.texts == "long":
+            texts.append(batch.long)
+        # Short and long texts go through the tower together, padded to one length.
+        longest = max(ids.shape[1] for ids in texts)
+        padded = [
+            np.pad(ids, ((0, 0), (0, longest - ids.shape[1])), constant_values=EOT) for ids in texts
+        ]
         cache = GradientCache(
             self.towers,
             pixels,
-            self._ids(batch),
+            # Ids stay on the host, where it is worked out how they are cut and packed.
+            torch.from_numpy(np.concatenate(padded)),
             count=len(batch),
             micro_batch=config.micro_batch,
             autocast=self._autocast,
-            world=self._world,
         )
         features = cache.features()
         if blank:
             # None of its rows reach the loss, so that its gradient is zero.
             features = replace(features, images=features.images[:0], texts=features.texts[:0])
         whole = gather_features(features, config, counts, self._world)
-        _check_finite(step, whole.images, whole.short, whole.long)
+        # A principal component analysis of what is no number would fail with less to say.
+        read = [f for f in (whole.images, whole.short, whole.long) if f is not None]
+        if not bool(torch.stack([f.detach().isfinite().all() for f in read]).all()):
+            raise TrainingError(
+                f"embeddings are no longer finite at step {step + 1}: training has diverged; "
+                "start again with a lower --lr"
+            )
         taught = None
         if self._teacher is not None:
             with self._autocast():
@@ -140,22 +161,27 @@ class Stepper:
         cache.backward()
         return loss
 
+    @torch.no_grad()
     def _update(self, measure: bool) -> tuple[float | None, float | None]:
+        """Make the optimiser's step; return the norms of gradient and update where measured."""
         learned = [p for group in self.optimizer.param_groups for p in group["params"]]
         if self._frozen_rows:
             self._frozen_rows.mask_gradient()
         gradient = update = None
         limit = self._config.clip_gradient
+        # Norms are waited for and the update's needs a copy of all weights: not in every step.
         if measure or limit:
             gradient = norm(p.grad for p in learned if p.grad is not None)
-        if limit:
-            assert gradient is not None
-            clip_gradient(learned, gradient, limit)
-        before = [p.detach().clone() for p in learned] if measure else None
+        if limit and gradient is not None and gradient > limit:
+            for parameter in learned:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(limit / gradient)
+        before = [p.clone() for p in learned] if measure else None
         self.optimizer.step()
-        clamp_logit_scale(self.model.logit_scale)
+        if self.model.logit_scale.requires_grad:  # one that is frozen stays what it is
+            self.model.logit_scale.clamp_(max=MAX_LOG_SCALE)
         if before is not None:
-            update = norm(old.sub_(new.detach()) for old, new in zip(before, learned, strict=True))
+            update = norm(old.sub_(new) for old, new in zip(before, learned, strict=True))
         return gradient, update
 
     def _pixels(self, batch: Batch, rows: slice) -> Tensor:
@@ -166,31 +192,15 @@ class Stepper:
             pixels = crop(pixels, _on(batch.crops[rows], device))
         return pixels
 
-    def _ids(self, batch: Batch) -> Tensor:
-        """Return short and long texts in one int64 tensor: the tower reads them together."""
-        texts = []
-        if self._config.reads_short:
-            texts.append(batch.short)
-        if self._config.texts == "long":
-            texts.append(batch.long)
-        longest = max(ids.shape[1] for ids in texts)
-        padded = [
-            np.pad(ids, ((0, 0), (0, longest - ids.shape[1])), constant_values=EOT) for ids in texts
-        ]
-        # Ids stay on the host, where it is worked out how they are cut and packed.
-        return torch.from_numpy(np.concatenate(padded))
-
 
 def _on(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Return the array on the device; a GPU need not be waited for."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def _blank(model: CLIP, config: TrainConfig) -> Batch:
-    """Return a black picture without words.
-
-    A process whose pairs are all unusable computes it to join the others' collectives.
-    """
+    """Return a black picture without words."""
     size = model.preprocess.image_size
     words = np.array([[BOS, EOT]], np.int64)
     return Batch(
@@ -203,45 +213,90 @@ def _blank(model: CLIP, config: TrainConfig) -> Batch:
     )
 
 
-def _check_finite(step: int, *features: Tensor | None) -> None:
-    # A principal component analysis of what is no number would fail with less to say.
-    finite = [f.detach().isfinite().all() for f in features if f is not None]
-    if not bool(torch.stack(finite).all()):
-        raise TrainingError(
-            f"embeddings are no longer finite at step {step + 1}: training has diverged; "
-            "start again with a lower --lr"
-        )
-
-
 @dataclass(frozen=True)
 class BatchFeatures:
-    """Normalised float32 features of the whole batch of B pairs; None for texts that are not read.
+    """Normalised float32 features of the whole batch of B pairs, by the student or its teacher.
 
     Attributes:
         images: [B, D].
-        short: [B·K, D], K texts for each image in turn.
-        long: [B, D].
         logit_scale: scalar, the inverse temperature.
-        logit_bias: scalar.
+        short: [B·K, D], K texts for each image in turn; None where none are read.
+        long: [B, D], likewise.
+        logit_bias: scalar; None for the teacher, whose own loss is not wanted.
     """
 
     images: Tensor
-    short: Tensor | None
-    long: Tensor | None
     logit_scale: Tensor
-    logit_bias: Tensor
+    short: Tensor | None
+    long: Tensor | None = None
+    logit_bias: Tensor | None = None
+
+
+class Teacher:
+    """Frozen original, whose short-text similarities are kept while long texts are learned.
+
+    Args:
+        model: with as many tokens as it has; texts are cut to that.
+        world: the processes.
+    """
+
+    def __init__(self, model: CLIP, world: World) -> None:
+        self._model = model.eval().requires_grad_(False)
+        self._world = world
+
+    @torch.no_grad()
+    def features(
+        self,
+        pixels: Callable[[slice], Tensor],
+        ids: Tensor,
+        counts: Sequence[int],
+        *,
+        positives: int,
+        blank: bool,
+    ) -> BatchFeatures:
+        """Return features of the whole batch, from this process's pictures and short texts.
+
+        Args:
+            pixels: returns normalised pixels [n, 3, H, W] of a slice of this process's pictures.
+            ids: int64 [N·K, L].
+            counts: N of each process.
+            positives: K.
+            blank: this process has no pairs, and `pixels` and `ids` mean nothing.
+        """
+        model, mine = self._model, counts[self._world.rank]
+        if blank:
+            images = texts = torch.zeros(0, model.embedding_dim, device=model.device)
+        else:
+            starts = range(0, mine, MAX_TEACHER_IMAGES)
+            parts = [slice(i, min(i + MAX_TEACHER_IMAGES, mine)) for i in starts]
+            images = torch.cat([model.image_features(pixels(part)) for part in parts])
+            if ids.shape[1] > model.context_length:
+                # Cut texts end in an end of text again, with which every row ends or is padded.
+                ids = torch.cat([ids[:, : model.context_length - 1], ids[:, -1:]], dim=1)
+            texts = model.text_features(ids)
+        text_counts = [count * positives for count in counts]
+        return BatchFeatures(
+            images=gather(F.normalize(images.float(), dim=-1), counts, self._world),
+            short=gather(F.normalize(texts.float(), dim=-1), text_counts, self._world),
+            logit_scale=model.logit_scale.exp(),
+        )
 
 
 def gather_features(
     features: Features, config: TrainConfig, counts: Sequence[int], world: World
 ) -> BatchFeatures:
-    """Gather features; texts are this process's short ones, then its long ones.
+    """Gather the features of all processes.
 
-    They are normalised before they travel: a row's gradient is then summed over processes first and
-    goes through the normalisation once.
+    Args:
+        features: of this process; texts are its short ones, then its long ones.
+        config: of the run.
+        counts: the pairs of all processes.
+        world: the processes.
     """
     mine = counts[world.rank]
     short_rows = mine * config.positives if config.reads_short else 0
+    # Normalised before they travel: a row's gradient is then summed over processes first and goes
+    # through the normalisation once.
     texts = F.normalize(features.texts.float(), dim=-1)
     short, long = texts[:short_rows], texts[short_rows:]
     short_counts = [count * config.positives for count in counts]
@@ -255,7 +310,7 @@ def gather_features(
 
 
 def loss_share(
-    batch: BatchFeatures, config: TrainConfig, rows: slice | None, taught: TeacherFeatures | None
+    batch: BatchFeatures, config: TrainConfig, rows: slice | None, taught: BatchFeatures | None
 ) -> Loss:
     """Return the loss of `rows` of the batch (None: all); all processes' shares add up to it."""
     # Distillation too reads short texts; without PCM they are not matched beside long ones.
@@ -282,6 +337,7 @@ def loss_share(
     if taught is None:
         return loss
     assert batch.short is not None
+    assert taught.short is not None
     distilled = distillation(
         batch.images,
         batch.short,

@@ -1,4 +1,4 @@
-"""A run on disk: its configuration and its metrics."""
+"""The directory of a run: its configuration, its metrics, and leave to begin or go on in it."""
 
 import dataclasses
 import json
@@ -9,17 +9,34 @@ from typing import Any
 from longclip import __version__
 from longclip.errors import UsageError
 from longclip.runs.run_files import CHECKPOINTS, CONFIG, METRICS
-from longclip.training.config import RENAMED, TrainConfig, resumable
+from longclip.training.config import RENAMED_OPTIONS, TrainConfig, resumable_options
 from longclip.training.distributed import World
-from longclip.training.log import forget
+from longclip.training.log import delete_tracker_files
 from longclip.util.files import write_text
 
 
 class RunDirectory:
-    """The files of one run."""
+    """Files of one run, written by its first process.
+
+    Args:
+        path: the directory, which need not exist.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def begin(self, config: TrainConfig, world: World, *, resume: bool) -> None:
+        """Call `check` or `start` in the first process, and raise its error in all of them."""
+        error: Exception | None = None
+        if world.first:
+            try:
+                self.check(config) if resume else self.start(config)
+            except (ValueError, OSError) as caught:
+                error = caught
+        # Raised in the first alone it would leave the others waiting in their next collective.
+        for found in world.gather_objects(error):
+            if found is not None:
+                raise found
 
     def start(self, config: TrainConfig) -> None:
         """Write the resolved configuration of a new run.
@@ -34,42 +51,20 @@ class RunDirectory:
         write_text(self.path / CONFIG, json.dumps(config_json(config), indent=2) + "\n")
         (self.path / METRICS).write_text("")
 
-    def clear(self) -> None:
-        """Forget the run, so that another may start here; its model stays until that one ends."""
-        for name in (CONFIG, METRICS):
-            (self.path / name).unlink(missing_ok=True)
-        shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
-        forget(self.path)
-
-    def begin(self, config: TrainConfig, world: World, *, resume: bool) -> None:
-        """`check` or `start`, in the first process; its errors are raised in all of them."""
-        error: Exception | None = None
-        if world.first:
-            try:
-                self.check(config) if resume else self.start(config)
-            except (ValueError, OSError) as caught:
-                error = caught
-        for found in world.gather_objects(error):
-            if found is not None:
-                raise found
-
     def check(self, config: TrainConfig) -> None:
-        """See that the run here may go on with this configuration.
+        """Check that the run here may go on with this configuration.
 
         Raises:
             ValueError: if there is none, or it was started with another configuration.
         """
-        try:
-            started = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UsageError(f"{self.path} holds no run to resume; leave out --resume") from None
-        # What an earlier version did not know it did as the default says.
-        started = config_json(TrainConfig()) | _renamed(started)
+        # An option that an earlier version did not know had what is now its default.
+        started = config_json(TrainConfig()) | _written_config(self.path)
         asked = config_json(config)
+        free = resumable_options() | {"longclip"}
         changed = [
             f"{key} was {started.get(key)!r}, now {asked[key]!r}"
             for key in asked
-            if not (resumable(key) or key == "longclip") and started.get(key) != asked[key]
+            if key not in free and started.get(key) != asked[key]
         ]
         if changed:
             raise UsageError(
@@ -77,27 +72,32 @@ class RunDirectory:
                 "resume with the same ones or start a new run"
             )
 
+    def clear(self) -> None:
+        """Delete the run, so that another may start here; its model stays until that one ends."""
+        for name in (CONFIG, METRICS):
+            (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
+        delete_tracker_files(self.path)
+
     def log(self, values: dict[str, Any]) -> None:
         """Append one line of metrics."""
         with (self.path / METRICS).open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(values) + "\n")
 
     def cut_metrics(self, step: int) -> None:
-        """Drop what was logged after the checkpoint; those steps are done again."""
-        path = self.path / METRICS
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        write_text(path, "".join(f"{line}\n" for line in lines if _step_of(line) <= step))
-
-
-def _step_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (json.JSONDecodeError, KeyError):
-        return float("inf")
+        """Drop what was logged after the checkpoint of this step; later steps are done again."""
+        path, kept = self.path / METRICS, ""
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            try:
+                if float(json.loads(line)["step"]) <= step:
+                    kept += f"{line}\n"
+            except (json.JSONDecodeError, KeyError):
+                continue  # the process was killed while it wrote this
+        write_text(path, kept)
 
 
 def config_json(config: TrainConfig) -> dict[str, Any]:
-    """The configuration as it goes into config.json."""
+    """Return the configuration as it goes into config.json."""
     values = dataclasses.asdict(config)
     return {
         "longclip": __version__,
@@ -109,17 +109,13 @@ def config_json(config: TrainConfig) -> dict[str, Any]:
 
 
 def read_config(run: Path) -> TrainConfig:
-    """The configuration that a run was started with.
+    """Return the configuration that a run was started with.
 
     Raises:
         ValueError: if there is no run, or another version wrote it whose options are not known.
     """
-    try:
-        values = json.loads((run / CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{run} holds no run to resume; leave out --resume") from None
+    values = _written_config(run)
     version = values.pop("longclip", "another version")
-    values = _renamed(values)
     kinds = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     unknown = values.keys() - kinds.keys()
     if unknown:
@@ -127,11 +123,19 @@ def read_config(run: Path) -> TrainConfig:
             f"{run / CONFIG}, written by longclip {version}, has options that longclip "
             f"{__version__} does not know: {', '.join(sorted(unknown))}; resume with that version"
         )
+    # JSON has lists for tuples and texts for paths.
     values |= {name: tuple(v) for name, v in values.items() if isinstance(kinds[name], tuple)}
     values["out"] = run
     values["images"] = tuple(map(Path, values.get("images", ())))
     return TrainConfig(**values)
 
 
-def _renamed(values: dict[str, Any]) -> dict[str, Any]:
-    return {RENAMED.get(name, name): value for name, value in values.items()}
+def _written_config(run: Path) -> dict[str, Any]:
+    """Return what config.json holds, under the names that options have now."""
+    try:
+        values = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{run} holds no run to resume; leave out --resume") from None
+    except ValueError as error:
+        raise UsageError(f"{run / CONFIG} is no configuration: {error}") from error
+    return {RENAMED_OPTIONS.get(name, name): value for name, value in values.items()}

@@ -1,8 +1,8 @@
-"""Checkpoints of a run: written in the background, whole or not at all, for any number of
-processes to go on from.
+"""Checkpoints of a run: written in the background, whole or not at all.
 
-They are safetensors files made by torch's distributed checkpoint, each process writing its own
-share, and a JSON file with everything that is no tensor: nothing in them can run when it is read.
+Any number of processes can go on from one. They are safetensors files made by torch's
+distributed checkpoint, each process writing its own share, and a JSON file with everything that is
+no tensor: nothing in them can run when it is read.
 """
 
 import json
@@ -30,17 +30,19 @@ from longclip.runs.run_files import CHECKPOINT_PREFIX, CHECKPOINTS
 from longclip.training.distributed import World
 from longclip.util.files import write_text
 
-STATE = "state.json"
-# torch's own, which holds what went wrong in each process, is no Exception.
+_STATE_FILE = "state.json"
+# torch's own, which holds what went wrong in each process, is a BaseException.
 _FAILURES = (Exception, CheckpointException)
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint could not be written; the one before it is still there."""
+    """Warning that a checkpoint could not be written; the one before it is still there."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Pending:
+    """A checkpoint that is being written."""
+
     step: int
     work: Path
     future: Future[Any]
@@ -48,7 +50,7 @@ class _Pending:
 
 
 class RunCheckpoints:
-    """The checkpoints of one run, the last `keep` of them.
+    """Checkpoints of one run, the last `keep` of them.
 
     Args:
         run: the run's directory.
@@ -61,10 +63,10 @@ class RunCheckpoints:
         self._world = world
         self._keep = keep
         self._pending: _Pending | None = None
-        # No news where there is one process; and said from the writing thread, so that a local
-        # filter would not reach it.
+        # No news where there is one process. It comes from the writing thread, which a filter
+        # around the call would not reach.
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
-        # Writing goes on beside training, so it must not share its channel.
+        # Writing goes on beside training, and its collectives must not mix with those of steps.
         self._group = dist.new_group(backend="gloo") if world.size > 1 else None
 
     def save(self, step: int, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
@@ -97,40 +99,42 @@ class RunCheckpoints:
 
     @property
     def written(self) -> bool:
-        """Whether one has been written by this process and waits for `finish`."""
+        """Return whether this process has written its share of one, which waits for `finish`."""
         return self._pending is not None and self._pending.future.done()
 
     def finish(self) -> None:
-        """Wait for the checkpoint under way and put it in its place."""
+        """Wait for the checkpoint under way and put it in its place; warn where that failed."""
         if self._pending is None:
             return
         pending, self._pending = self._pending, None
+        # The order makes a checkpoint whole or none: tensors, then `state.json`, then, once all
+        # processes have said that their tensors are there, the folder's own name. A process that is
+        # killed in between leaves a folder with a dot, which nothing takes for a checkpoint and the
+        # next resume deletes; older checkpoints go only when the new one stands.
         error: BaseException | None = None
         try:
             pending.future.result()
             if self._world.first:
-                write_text(pending.work / STATE, json.dumps(pending.progress) + "\n")
+                write_text(pending.work / _STATE_FILE, json.dumps(pending.progress) + "\n")
         except _FAILURES as caught:
             error = caught
         if self._failed_anywhere(error):
             self._give_up(pending.step, pending.work, error)
             return
         if self._world.first:
-            self._put_in_place(pending)
+            final = self.directory / f"{CHECKPOINT_PREFIX}{pending.step:08d}"
+            shutil.rmtree(final, ignore_errors=True)  # of a run that does this step again
+            pending.work.rename(final)
+            for old in whole_checkpoints(self.directory)[: -self._keep]:
+                shutil.rmtree(old, ignore_errors=True)
         self._world.wait()
 
     def _failed_anywhere(self, error: BaseException | None) -> bool:
+        """Return whether any process has an error, so that all give up together or none."""
         return any(failed for [failed] in self._world.gather_numbers(int(error is not None)))
 
-    def _put_in_place(self, pending: _Pending) -> None:
-        final = self.directory / f"{CHECKPOINT_PREFIX}{pending.step:08d}"
-        shutil.rmtree(final, ignore_errors=True)
-        pending.work.rename(final)
-        for old in whole_checkpoints(self.directory)[: -self._keep]:
-            shutil.rmtree(old, ignore_errors=True)
-
     def _give_up(self, step: int, work: Path, error: BaseException | None) -> None:
-        """Training is worth more than one checkpoint: say it and go on with the last one."""
+        """Warn and go on with the checkpoint before: training is worth more than one of them."""
         if self._world.first:
             shutil.rmtree(work, ignore_errors=True)
         if error is not None:
@@ -144,7 +148,13 @@ class RunCheckpoints:
             )
 
     def load(self, tensors: dict[str, Tensor]) -> dict[str, Any] | None:
-        """Fill `tensors` in place from the last whole checkpoint; what `save` got as progress.
+        """Fill `tensors` in place from the last whole checkpoint.
+
+        Args:
+            tensors: weights and moments by name, see `training_tensors`; sharded in any way.
+
+        Returns:
+            What `save` got as progress; None where there is no checkpoint.
 
         Raises:
             ValueError: if its files do not fit.
@@ -156,8 +166,9 @@ class RunCheckpoints:
         found = whole_checkpoints(self.directory)
         if not found:
             return None
-        progress: dict[str, Any] = json.loads((found[-1] / STATE).read_text(encoding="utf-8"))
         try:
+            state = (found[-1] / _STATE_FILE).read_text(encoding="utf-8")
+            progress: dict[str, Any] = json.loads(state)
             load(
                 tensors,
                 storage_reader=HuggingFaceStorageReader(str(found[-1])),
@@ -172,18 +183,16 @@ class RunCheckpoints:
 
 
 def whole_checkpoints(directory: Path) -> list[Path]:
-    """The finished ones, oldest first; what is still being written has another name."""
+    """Return the finished checkpoints, oldest first; one under way has another name."""
     return sorted(
-        path for path in directory.glob(f"{CHECKPOINT_PREFIX}*") if (path / STATE).is_file()
+        path for path in directory.glob(f"{CHECKPOINT_PREFIX}*") if (path / _STATE_FILE).is_file()
     )
 
 
 def own_share(tensors: dict[str, Tensor], world: World) -> dict[str, Tensor]:
-    """What a process copies and writes: its shards, and about as much as others of what all hold.
-
-    Copies are in host memory: a machine with eight GPUs would else hold a replicated model and its
-    moments eight times.
-    """
+    """Return what a process writes: its shards, and about as much as others of what all hold."""
+    # The copies that are written lie in host memory: a machine with eight GPUs would else hold a
+    # replicated model and its moments eight times.
     alike = {name: value for name, value in tensors.items() if not isinstance(value, DTensor)}
     total, before = sum(value.nbytes for value in alike.values()), 0
     mine = {name: value for name, value in tensors.items() if name not in alike}
@@ -195,9 +204,13 @@ def own_share(tensors: dict[str, Tensor], world: World) -> dict[str, Tensor]:
 
 
 def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """All that learning has made, by name; the tensors themselves, to be saved or filled.
+    """Return all that learning has made, by name: the tensors themselves, to be saved or filled.
 
     An optimiser that has made no step yet gets its moments here, so that they can be filled.
+
+    Args:
+        model: whose parameters are named `model.NAME`.
+        optimizer: AdamW, whose state is named `optimizer.NAME.step`, `.exp_avg`, `.exp_avg_sq`.
     """
     names = {parameter: name for name, parameter in model.named_parameters()}
     tensors: dict[str, Tensor] = {
@@ -206,22 +219,17 @@ def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             state = optimizer.state[parameter]
-            if not state:
-                _start(state, parameter)
+            if not state:  # as fused AdamW makes it in its first step
+                state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+                state["exp_avg"] = torch.zeros_like(parameter)
+                state["exp_avg_sq"] = torch.zeros_like(parameter)
             for key in ("step", "exp_avg", "exp_avg_sq"):
                 tensors[f"optimizer.{names[parameter]}.{key}"] = state[key]
     return tensors
 
 
-def _start(state: dict[str, Tensor], parameter: Tensor) -> None:
-    """AdamW's state before its first step, as fused AdamW makes it."""
-    state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
-    state["exp_avg"] = torch.zeros_like(parameter)
-    state["exp_avg_sq"] = torch.zeros_like(parameter)
-
-
 def _reason(error: BaseException) -> str:
-    """The first thing that went wrong, in a line."""
+    """Return the first thing that went wrong, in a line."""
     if isinstance(error, CheckpointException):
         error = next(iter(error.failures.values()))[0]
     while error.__cause__ is not None:

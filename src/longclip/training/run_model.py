@@ -1,0 +1,185 @@
+"""The model of a run: what it starts from, which of its weights learn, and what is left of it."""
+
+import copy
+from dataclasses import fields
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from longclip import __version__
+from longclip.checkpoints.hub import Card, source_name
+from longclip.errors import TrainingError, UsageError
+from longclip.model import CLIP, load, save
+from longclip.model.average import average
+from longclip.model.config import architecture
+from longclip.model.pretrained import place
+from longclip.model.stretch import stretch
+from longclip.spec import POSITION_TABLE, Tower
+from longclip.training.config import TrainConfig
+from longclip.training.forward import ParallelTowers
+from longclip.training.lora import add_lora, merge_lora
+from longclip.training.recipes import peak_lr
+
+_LEARNED = {
+    "image": ("vision_model.", "visual_projection.", "logit_scale"),
+    "text": ("text_model.", "text_projection.", "logit_scale"),
+    "positions": (POSITION_TABLE,),
+}
+
+_NO_SETTINGS = {"recipe", "model", "scratch", "data", "images"}
+"""Options that a card does not list: it names them above its settings, or they are paths."""
+
+
+def original_model(config: TrainConfig) -> CLIP:
+    """Load the model that a run starts from, unchanged, or draw random weights; on the CPU.
+
+    Raises:
+        ValueError: if it cannot be loaded or is one tower alone.
+    """
+    torch.manual_seed(config.seed)
+    model = CLIP(architecture(config.scratch)) if config.scratch else load(config.model)
+    if not model.config.whole:
+        raise UsageError(
+            f"{config.model} is one tower of a CLIP alone; training matches images with texts and "
+            "takes both"
+        )
+    return model
+
+
+def initial_model(config: TrainConfig, device: torch.device | str = "cpu") -> CLIP:
+    """Load that model, stretch it as the run wants it, and place it on its device.
+
+    Raises:
+        ValueError: if it cannot be loaded, stretched so, or placed there.
+    """
+    model = original_model(config)
+    if config.stretch != "none":
+        model = stretch(model, config.context_length, config.keep, config.stretch)
+    if config.logit_scale:
+        with torch.no_grad():
+            model.logit_scale.fill_(torch.tensor(config.logit_scale).log())
+    return place(model, device)
+
+
+def choose_what_learns(model: CLIP, config: TrainConfig) -> None:
+    """Freeze all that `config.learn` leaves out, and weights that low-rank changes stand in for.
+
+    Raises:
+        ValueError: if the towers are too narrow for `config.lora_rank`.
+    """
+    if config.learn != "all":
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith(_LEARNED[config.learn]))
+    if config.lora_rank:
+        assert config.learn != "positions"
+        # Beside low-rank changes only text positions and the temperature learn.
+        learned = [p for p in (model.logit_scale, position_table(model)) if p.requires_grad]
+        model.requires_grad_(False)
+        # In this order the matrices are drawn from the generator: another is another run.
+        both: tuple[Tower, ...] = ("image", "text")
+        towers = both if config.learn == "all" else (config.learn,)
+        add_lora(model, config.lora_rank, config.lora_alpha, towers=towers)
+        for parameter in learned:
+            parameter.requires_grad_()
+    if config.compile:
+        # Layer by layer and not whole towers: alike layers share what is compiled of one.
+        for tower in (model.text_model, model.vision_model):
+            for layer in tower.encoder.layers:
+                layer.compile(dynamic=True)
+
+
+def position_table(model: CLIP) -> torch.nn.Parameter:
+    """Return the text position embeddings, [context length, width]."""
+    return cast(torch.nn.Parameter, model.text_model.embeddings.position_embedding.weight)
+
+
+@torch.no_grad()
+def whole_model(parallel: ParallelTowers, config: TrainConfig) -> CLIP | None:
+    """Return the model in one piece, to be read and not changed.
+
+    Where weights are sharded they are brought together in the first process, in host memory; the
+    others get None, and must call this too.
+    """
+    model = parallel.towers.clip
+    if not parallel.sharded:
+        return model
+    weights: dict[str, Tensor] = {}
+    for name, value in model.state_dict().items():
+        # One after the other: on the GPUs there is room for one whole tensor, not for all. Every
+        # process takes part in bringing it together, and only the first one keeps it.
+        whole = value.full_tensor() if isinstance(value, DTensor) else value
+        if parallel.world.first:
+            weights[name] = whole.cpu()
+    if not parallel.world.first:
+        return None
+    gathered = CLIP(model.config, model.preprocess)
+    choose_what_learns(gathered, config)  # low-rank pairs are parameters with names of their own
+    gathered.load_state_dict(weights)
+    return gathered
+
+
+def check_finite(parallel: ParallelTowers) -> None:
+    """Check that the last steps did not end in weights that are no numbers.
+
+    Raises:
+        TrainingError: if they did; in all processes.
+    """
+    finite = [
+        (p.to_local() if isinstance(p, DTensor) else p).isfinite().all()
+        for p in parallel.towers.clip.parameters()
+    ]
+    broken = int(not bool(torch.stack(finite).all()))
+    if any(found for [found] in parallel.world.gather_numbers(broken)):
+        raise TrainingError(
+            "the weights are no longer finite: training has diverged at its end; start again with "
+            "a lower --lr"
+        )
+
+
+def write_model(
+    parallel: ParallelTowers, config: TrainConfig, path: Path, *, step: int, bad: int
+) -> CLIP | None:
+    """Save the model of a finished run and return it, in the first process; None in all others.
+
+    Low-rank changes are merged and, where the run asks for it, weights are averaged with the
+    stretched original (WiSE-FT, Wortsman et al. 2022): a stock CLIP in any case.
+    """
+    model = whole_model(parallel, config)
+    if model is None or not parallel.world.first:
+        return None
+    if config.lora_rank:
+        model = copy.deepcopy(model)
+        merge_lora(model)
+    if config.wise_ft:
+        device = model.device  # it is going to be measured, which takes long on a CPU
+        model = average(model.cpu(), initial_model(config), config.wise_ft).to(device)
+    save(model.eval(), path, card=_card(config, steps=step, bad=bad))
+    return model
+
+
+def _card(config: TrainConfig, *, steps: int, bad: int) -> str:
+    """Return Markdown for the README.md of a run's model; `bad` items were left out."""
+    scratch = config.scratch and f"random weights ({source_name(config.scratch)})"
+    facts = {
+        "started from": scratch or source_name(config.model),
+        "recipe": config.recipe,
+        "data": ", ".join(map(source_name, config.data)),
+        "steps × pairs": f"{steps:,} × {config.batch_size:,}",
+        "peak learning rate": f"{peak_lr(config):.3g}",
+        "items left out as unusable": str(bad),
+    }
+    settings = "\n".join(
+        f"- `{option.name}`: {getattr(config, option.name)}"
+        for option in fields(config)
+        if not (option.metadata["resumable"] or option.name in _NO_SETTINGS)
+        and getattr(config, option.name) != option.default
+    )
+    return Card(
+        title=config.out.name or "model",
+        introduction=f"A CLIP trained by longclip {__version__}.",
+        facts=facts,
+        sections={"Settings other than the defaults": settings} if settings else None,
+    ).text()
