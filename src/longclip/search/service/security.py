@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import html
 from collections.abc import Mapping
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
@@ -81,8 +82,11 @@ class Security:
         if self.token is None or scope["path"] in _OPEN_PATHS:
             return
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        bears = scheme.lower() == "bearer" and _same(given.strip(), self.token)
-        if not (bears or _holds_cookie(headers, self.token)):
+        is_allowed = scheme.lower() == "bearer" and _same(given.strip(), self.token)
+        with suppress(CookieError):
+            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            is_allowed |= cookie is not None and _same(cookie.value, _cookie_of(self.token))
+        if not is_allowed:
             raise RequestError(
                 401,
                 "this service wants a token: `Authorization: Bearer TOKEN` (the API key of an "
@@ -139,14 +143,6 @@ def _is_foreign(scope: Scope, headers: Mapping[str, str]) -> bool:
     if origin is not None and _split(origin).netloc != headers.get("host"):
         return True
     return headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
-
-
-def _holds_cookie(headers: Mapping[str, str], token: str) -> bool:
-    try:
-        cookies = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return False
-    return COOKIE in cookies and _same(cookies[COOKIE].value, _cookie_of(token))
 
 
 def _cookie_of(token: str) -> str:

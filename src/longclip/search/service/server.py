@@ -1,11 +1,9 @@
 """The server: it makes the application, with the page in it, listens, and stops in order."""
 
-import asyncio
 import re
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 
@@ -13,7 +11,6 @@ import uvicorn
 from fastapi import FastAPI, Response
 from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.concurrency import run_in_threadpool
 
 from longclip import __version__
 from longclip.search.query.searcher import Searcher
@@ -111,22 +108,13 @@ def create_app(searcher: Searcher, config: ServeConfig | None = None) -> FastAPI
     """
     config = config or ServeConfig()
     service = Service(searcher, config)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        service.batcher.start()
-        watching = asyncio.create_task(service.keep_fresh())
-        try:
-            yield
-        finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
-            await run_in_threadpool(service.batcher.close)
-
     # FastAPI's own pages of documentation load scripts from elsewhere.
     app = FastAPI(
-        title="longclip", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+        title="longclip",
+        version=__version__,
+        lifespan=lambda _: service.running(),
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.service = service
     app.include_router(search_router(service))

@@ -5,7 +5,8 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -78,6 +79,19 @@ class Service:
             "queue_tokens", "Tokens that wait for the model.", lambda: self.batcher.waiting_tokens
         )
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Embed and follow what is indexed; at the end, finish what has been accepted."""
+        self.batcher.start()
+        watching = asyncio.create_task(self._keep_fresh())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+            await run_in_threadpool(self.batcher.close)
+
     async def embed(self, items: Sequence[Input]) -> NDArray[np.float32]:
         """Embed to float32 [len(items), D], of length one; cancelling this takes them out again."""
         return await asyncio.wrap_future(self.batcher.submit(items))
@@ -111,8 +125,8 @@ class Service:
             )
         return self._folders
 
-    async def keep_fresh(self) -> None:
-        """Follow what is indexed while this runs; ends when it is cancelled."""
+    async def _keep_fresh(self) -> None:
+        """Look every few seconds at what has been indexed by others."""
         while True:
             await asyncio.sleep(self.config.refresh)
             try:
