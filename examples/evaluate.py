@@ -1,7 +1,7 @@
 """Measure models, say how sure the numbers are, and write tables and a report, from Python.
 
-Run it cell by cell in an editor that knows `# %%`, or at once; as it stands it takes a minute on two
-processor cores and fetches nothing:
+Run it cell by cell in an editor that knows `# %%`, or at once. As it stands it takes a minute on
+two processor cores and fetches nothing:
 
     python examples/evaluate.py --out runs/example-evaluation
 

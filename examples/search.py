@@ -1,7 +1,7 @@
 """Index images and find them by a paragraph, from Python.
 
-Run it cell by cell in an editor that knows `# %%`, or at once; as it stands it takes half a minute on
-two processor cores and fetches nothing. It needs `pip install "longclip[search]"`:
+Run it cell by cell in an editor that knows `# %%`, or at once. As it stands it takes half a minute
+on two processor cores and fetches nothing; `pip install "longclip[search]"` is needed:
 
     python examples/search.py --out runs/example-search
 

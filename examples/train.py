@@ -1,12 +1,12 @@
 """Lengthen a CLIP and fine-tune it on long captions, from Python.
 
-Run it cell by cell in an editor that knows `# %%`, or at once; as it stands it takes a minute or two
-on two processor cores and fetches nothing:
+Run it cell by cell in an editor that knows `# %%`, or at once. As it stands it takes a minute or
+two on two processor cores and fetches nothing:
 
     python examples/train.py --out runs/example
 
-`--model` is a model directory, a checkpoint file, a name on the hub or `nano`; `--data` and `--test`
-are what `longclip train --data` and `longclip eval --data` take.
+`--model` is a model directory, a checkpoint file, a name on the hub or `nano`; `--data` is
+what `longclip train --data` takes, and `--test` what `longclip eval --data` takes.
 """
 
 # %% What to use
