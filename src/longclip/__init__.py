@@ -1,6 +1,6 @@
-"""Any CLIP in, a stock CLIP with long text out.
+"""Lengthen the text side of a CLIP, fine-tune it, measure it and use it: Long-CLIP.
 
-Importing this package is cheap: torch and everything else heavy is loaded on first use of a name.
+Importing this package is cheap: torch and other heavy libraries are loaded on first use of a name.
 """
 
 from typing import TYPE_CHECKING

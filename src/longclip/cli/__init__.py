@@ -31,7 +31,7 @@ from longclip.cli.tokenize import tokenize_command
 from longclip.cli.train import train_command
 from longclip.errors import LongCLIPError
 
-_HELP = """Give a CLIP long text, and get a stock CLIP back.
+_HELP = """Lengthen the text side of a CLIP, fine-tune it, measure it and use it.
 
 A model is a directory, a checkpoint file, a name on the Hugging Face hub, or `nano`, a small model
 that comes with longclip. Data is a file, a folder, a name on the hub, or `scenes`, drawings that
