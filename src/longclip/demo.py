@@ -29,18 +29,33 @@ from longclip.training.run_directory import RunDirectory
 from longclip.util.files import write_text
 from longclip.util.terminal import OnProgress
 
-TOKENS_KEPT = (5, 10, 20, 30, 40, 50, 60, 75, 90, 105, 120, 135, 150, 170, 190)
-QUERIES = 6
-TRAIN_SPLIT = "train-groups"
-CLIP_NAME, DIRECT_NAME, LONG_NAME = "CLIP (nano)", "direct fine-tuning", "Long-CLIP"
+_TOKENS_KEPT = (5, 10, 20, 30, 40, 50, 60, 75, 90, 105, 120, 135, 150, 170, 190)
+"""Numbers of a text's first tokens at which recall is measured."""
+
+_MAX_GALLERY_QUERIES = 6
+_MAX_CANDIDATES = 64
+"""Texts with the largest margins between the two models, of which the gallery is chosen."""
+
+_PIXEL_CACHE_GB = 2.0
+_TRAIN_SPLIT = "train-groups"
+_CLIP_NAME, _DIRECT_NAME, _LONG_NAME = "CLIP (nano)", "direct fine-tuning", "Long-CLIP"
 
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """How much the demo trains and on what.
+    """Size, data and seed of the demo.
 
     The rates are far above Table 4's: nano is three orders of magnitude smaller than ViT-B/16 and
     learns in a hundred steps what that learns in a thousand.
+
+    Attributes:
+        out: directory of the report, the numbers and the two runs.
+        scenes: number of scenes to train on.
+        test_scenes: number of scenes to measure on, for long and for short texts.
+        steps: optimizer steps of each fine-tuning.
+        batch_size: pairs per step.
+        lr: peak learning rate.
+        seed: of both fine-tunings.
     """
 
     out: Path = Path("runs/demo")
@@ -53,13 +68,13 @@ class DemoConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class Contestant:
+class MeasuredModel:
     """One model and all that was measured on it."""
 
     name: str
-    model: CLIP
     long: EvaluationResult
     short: EvaluationResult
+    answering: Answering
     curve: LengthCurve
     train_seconds: float
 
@@ -72,25 +87,41 @@ def run_demo(config: DemoConfig, on_progress: OnProgress) -> dict[str, object]:
     """
     began = time.perf_counter()
     nano = longclip.load("nano")
-    pairs = ScenesCollection(TRAIN_SPLIT, config.scenes, nano.preprocess.image_size)
-    store = PixelStore(pairs, nano.preprocess, cache_gb=2.0)
-    contestants = [_measure(config, CLIP_NAME, nano, 0.0, on_progress)]
-    for name, recipe in ((DIRECT_NAME, direct()), (LONG_NAME, paper())):
-        settings = _settings(config, recipe)
-        model, seconds = _fine_tune(name, settings, store, on_progress)
-        contestants.append(_measure(config, name, model, seconds, on_progress))
+    pairs = ScenesCollection(_TRAIN_SPLIT, config.scenes, nano.preprocess.image_size)
+    # Both fine-tunings see the same pictures, which are drawn once.
+    store = PixelStore(pairs, nano.preprocess, cache_gb=_PIXEL_CACHE_GB)
+    measured = [_measure(config, _CLIP_NAME, nano, 0.0, on_progress)]
+    for name, recipe in ((_DIRECT_NAME, direct()), (_LONG_NAME, paper())):
+        tuned, seconds = _fine_tune(config, name, recipe, store, on_progress)
+        measured.append(_measure(config, name, tuned, seconds, on_progress))
     seconds = time.perf_counter() - began
-    results = _results(config, contestants, seconds)
+    results = {
+        "longclip": longclip.__version__,
+        "config": {**dataclasses.asdict(config), "out": str(config.out)},
+        "seconds": round(seconds, 1),
+        "models": {
+            one.name: {
+                "train_seconds": round(one.train_seconds, 1),
+                "long": one.long.to_json(),
+                "short": one.short.to_json(),
+                "recall_by_tokens_kept": one.curve.to_json(),
+            }
+            for one in measured
+        },
+    }
     write_text(config.out / "results.json", json.dumps(results, indent=2) + "\n")
-    write_report(config.out / "report.html", _report(config, contestants, seconds))
+    write_report(config.out / "report.html", _report(config, measured, seconds))
     return results
 
 
-def _settings(config: DemoConfig, recipe: TrainConfig) -> TrainConfig:
-    return dataclasses.replace(
+def _fine_tune(
+    config: DemoConfig, name: str, recipe: TrainConfig, store: PixelStore, on_progress: OnProgress
+) -> tuple[CLIP, float]:
+    """Return nano as a recipe fine-tunes it, and the seconds that took."""
+    settings = dataclasses.replace(
         recipe,
         model="nano",
-        data=(f"scenes/{TRAIN_SPLIT}",),
+        data=(f"scenes/{_TRAIN_SPLIT}",),
         out=config.out / recipe.recipe,
         limit=config.scenes,
         steps=config.steps,
@@ -99,12 +130,7 @@ def _settings(config: DemoConfig, recipe: TrainConfig) -> TrainConfig:
         seed=config.seed,
         checkpoint_every=config.steps,
     )
-
-
-def _fine_tune(
-    name: str, settings: TrainConfig, store: PixelStore, on_progress: OnProgress
-) -> tuple[CLIP, float]:
-    # What an earlier demo left here is trained anew.
+    # Training would refuse a directory in which an earlier demo has left a run.
     RunDirectory(settings.out).clear()
     result = train(
         settings,
@@ -116,7 +142,8 @@ def _fine_tune(
 
 def _measure(
     config: DemoConfig, name: str, model: CLIP, train_seconds: float, on_progress: OnProgress
-) -> Contestant:
+) -> MeasuredModel:
+    """Measure a model on long and on short texts, and by the number of tokens that it reads."""
     long, short = (
         evaluate(
             model,
@@ -134,37 +161,21 @@ def _measure(
         answering.images,
         long.long.pool.texts,
         long.long.pool.image_of_text,
-        tokens=TOKENS_KEPT,
+        tokens=_TOKENS_KEPT,
     )
-    return Contestant(name, model, long, short, curve, train_seconds)
+    return MeasuredModel(name, long, short, answering, curve, train_seconds)
 
 
-def _results(
-    config: DemoConfig, contestants: list[Contestant], seconds: float
-) -> dict[str, object]:
-    return {
-        "longclip": longclip.__version__,
-        "config": {**dataclasses.asdict(config), "out": str(config.out)},
-        "seconds": round(seconds, 1),
-        "models": {
-            c.name: {
-                "train_seconds": round(c.train_seconds, 1),
-                "long": c.long.to_json(),
-                "short": c.short.to_json(),
-                "recall_by_tokens_kept": c.curve.to_json(),
-            }
-            for c in contestants
-        },
-    }
-
-
-def _report(config: DemoConfig, contestants: list[Contestant], seconds: float) -> ReportData:
-    base, _, long_clip = contestants
+def _report(config: DemoConfig, measured: list[MeasuredModel], seconds: float) -> ReportData:
+    """Return what the page shows of the three models, in the order of `run_demo`."""
+    base, _, long_clip = measured
     gallery = _gallery(base, long_clip)
     # Long texts are compared on the groups, short ones and classes on scenes that all differ.
     tables = (
-        *results_tables({c.name: [c.long] for c in contestants}),
-        *results_tables({c.name: [dataclasses.replace(c.short, long=None)] for c in contestants}),
+        *results_tables({one.name: [one.long] for one in measured}),
+        *results_tables(
+            {one.name: [dataclasses.replace(one.short, long=None)] for one in measured}
+        ),
     )
     return ReportData(
         title="Long-CLIP on drawn scenes",
@@ -175,7 +186,7 @@ def _report(config: DemoConfig, contestants: list[Contestant], seconds: float) -
             "tells them apart."
         ),
         tables=tables,
-        curves={c.name: c.curve for c in contestants},
+        curves={one.name: one.curve for one in measured},
         queries=gallery,
         queries_note=(
             f"{len(gallery)} descriptions that {base.name} gets wrong and {long_clip.name} right, "
@@ -189,14 +200,14 @@ def _report(config: DemoConfig, contestants: list[Contestant], seconds: float) -
                 f"{config.scenes:,} scenes, seed {config.seed}"
             ),
             "Time": f"{seconds:.0f} s in all; "
-            + ", ".join(f"{c.name} {c.train_seconds:.0f} s" for c in contestants[1:]),
+            + ", ".join(f"{one.name} {one.train_seconds:.0f} s" for one in measured[1:]),
             "Versions": f"longclip {longclip.__version__}, torch {torch.__version__}",
         },
     )
 
 
-def _gallery(base: Contestant, long_clip: Contestant) -> tuple[GalleryQuery, ...]:
-    """Where the base model returns a wrong image and the long one the right one."""
+def _gallery(base: MeasuredModel, long_clip: MeasuredModel) -> tuple[GalleryQuery, ...]:
+    """Return texts of which the base model gets the image wrong and the long one right."""
     pool = base.long.long and base.long.long.pool
     assert pool
     collection = ScenesCollection("test")
@@ -208,17 +219,12 @@ def _gallery(base: Contestant, long_clip: Contestant) -> tuple[GalleryQuery, ...
         return scenes.summarize(scenes.make_scene("test", index))
 
     chosen = disagreements(
-        [_answering(base), _answering(long_clip)],
+        [base.answering, long_clip.answering],
         pool,
         picture,
-        queries=QUERIES,
+        queries=_MAX_GALLERY_QUERIES,
         of_lost=0,
-        candidates=64,
+        candidates=_MAX_CANDIDATES,
         group=summary,
     )
     return chosen.queries
-
-
-def _answering(contestant: Contestant) -> Answering:
-    assert contestant.long.long
-    return Answering.of(contestant.model, contestant.long, contestant.long.long)

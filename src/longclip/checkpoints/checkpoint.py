@@ -118,6 +118,7 @@ class Source:
     @property
     def usual_activation(self) -> Activation:
         """GELU, which OpenCLIP trains with, unless the file's name is that of an OpenAI model."""
+        # Nothing in a file shows it. OpenCLIP's names of OpenAI's weights have one of these words.
         name = self.path.name.lower()
         return "quick_gelu" if "quickgelu" in name or "openai" in name else "gelu"
 

@@ -39,10 +39,12 @@ def write_json(path: Path, values: object) -> None:
 
 _TEXT, _VISION = "text_model", "vision_model"
 
-# Attention heads cannot be read from shapes: one matrix makes the queries of all of them. They are
-# 64 wide in every CLIP but for the image towers of ViT-H, ViT-g and ViT-bigG, which are known by
-# their width (OpenCLIP's configurations).
-_HEAD_WIDTH = 64
+HEAD_WIDTH = 64
+"""Channels of an attention head in nearly every CLIP; OpenAI's code and ComfyUI know no other."""
+
+# Heads cannot be read from shapes: one matrix makes the queries of all of them. They have the usual
+# width but in the image towers of ViT-H, ViT-g and ViT-bigG, which are known by their own width
+# (OpenCLIP's configurations).
 _VISION_HEAD_WIDTHS = {1280: 80, 1408: 88, 1664: 104}
 
 
@@ -109,7 +111,7 @@ def _infer_towers(
     if any(name.startswith(_TEXT) for name in tensors):
         vocabulary, width = shape(f"{_TEXT}.embeddings.token_embedding.weight", 2)
         positions, _ = shape(POSITION_TABLE, 2)
-        towers["text"] = tower(_TEXT, width, width // _HEAD_WIDTH) | {
+        towers["text"] = tower(_TEXT, width, width // HEAD_WIDTH) | {
             "vocab_size": vocabulary,
             "max_position_embeddings": positions,
             # CLIP's vocabulary ends with its two special tokens.
@@ -126,7 +128,7 @@ def _infer_towers(
                 f"{path}: the image tower has {positions} positions, which is not a square grid "
                 "and a class token; only square ViT image towers can be read"
             )
-        heads = width // _VISION_HEAD_WIDTHS.get(width, _HEAD_WIDTH)
+        heads = width // _VISION_HEAD_WIDTHS.get(width, HEAD_WIDTH)
         towers["vision"] = tower(_VISION, width, heads)
         towers["vision"] |= {"patch_size": patch, "image_size": patch * grid}
     return towers

@@ -9,7 +9,7 @@ from zipfile import is_zipfile
 import torch
 
 from longclip.checkpoints.checkpoint import Checkpoint, lone_tower
-from longclip.checkpoints.config import write_json
+from longclip.checkpoints.config import HEAD_WIDTH, write_json
 from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.formats import openai, openclip
 from longclip.checkpoints.formats.declip import BIAS
@@ -28,8 +28,6 @@ from longclip.text.tokenizer_files import write_tokenizer_files
 from longclip.util.files import atomic_directory, atomic_path
 
 _SECTIONS = ("text_config", "vision_config")
-# The code that reads bare weights takes every head to be as wide as in OpenAI's models.
-_HEAD_WIDTH = 64
 
 
 @dataclass(frozen=True)
@@ -216,7 +214,7 @@ def _refuse_loss(checkpoint: Checkpoint, target: ExportTarget) -> None:
         # ComfyUI takes a text tower's activation from its depth.
         tower = config.get("text_config", config)
         layers = tower["num_hidden_layers"]
-        kind = "CLIP-G" if layers > 30 else "CLIP-H" if layers > 22 else "CLIP-L"
+        kind = "CLIP-G" if layers > 30 else "CLIP-H" if layers > hf.MAX_CLIP_L_LAYERS else "CLIP-L"
         expected = "quick_gelu" if kind == "CLIP-L" else "gelu"
         if _activation(tower) != expected:
             raise CheckpointError(
@@ -231,10 +229,10 @@ def _check_heads(
     source: Path, section: str, tower: Mapping[str, Any], program: str, alternative: str
 ) -> None:
     width, heads = tower["hidden_size"], tower["num_attention_heads"]
-    if width != heads * _HEAD_WIDTH:
+    if width != heads * HEAD_WIDTH:
         raise CheckpointError(
             f"{source} has {heads} heads in {width} channels ({section}) and {program} takes heads "
-            f"{_HEAD_WIDTH} wide; write it with --to {alternative}"
+            f"{HEAD_WIDTH} wide; write it with --to {alternative}"
         )
 
 

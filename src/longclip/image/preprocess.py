@@ -19,7 +19,7 @@ from longclip.image.decode import decode_image
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 # A sliver of 1 x 50,000 pixels would be enlarged to gigabytes before its centre is cut out.
-MAX_RESIZED_PIXELS = 50_000_000
+_MAX_RESIZED_PIXELS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Preprocess:
         # torchvision's arithmetic: the long side is cut to whole pixels, not rounded.
         short = min(image.size)
         width, height = (int(self.image_size * side / short) for side in image.size)
-        if width * height > MAX_RESIZED_PIXELS:
+        if width * height > _MAX_RESIZED_PIXELS:
             raise ImageError(
                 f"an image of {image.width} x {image.height} pixels is too narrow for a square "
                 "crop; leave it out"

@@ -32,7 +32,7 @@ TOKEN_BUDGET = 8192
 LARGE_TOKEN_BUDGET = 65536
 """Tokens per text micro-batch on anything else, which small ones would leave idle."""
 
-IMAGE_BATCH = 64
+_IMAGES_PER_BATCH = 64
 """Images per forward pass where the caller does not say."""
 
 
@@ -232,7 +232,7 @@ class CLIP(nn.Module):
         images: Image.Image | str | Path | Sequence[Image.Image | str | Path] | Tensor,
         *,
         normalize: bool = False,
-        batch_size: int = IMAGE_BATCH,
+        batch_size: int = _IMAGES_PER_BATCH,
     ) -> Tensor:
         """Embed images.
 
@@ -262,7 +262,7 @@ class CLIP(nn.Module):
         return F.normalize(stacked, dim=-1) if normalize else stacked
 
     def encode_pixels(
-        self, pixels_NHWC: Tensor, *, normalize: bool = False, batch_size: int = IMAGE_BATCH
+        self, pixels_NHWC: Tensor, *, normalize: bool = False, batch_size: int = _IMAGES_PER_BATCH
     ) -> Tensor:
         """Embed images that are already resized and cropped, as `Preprocess.pixels` leaves them.
 

@@ -17,7 +17,7 @@ from longclip.model.stretch import find_stretch
 from longclip.spec import POSITION_TABLE, Activation, ExportTarget
 from longclip.util.terminal import SILENT, OnProgress
 
-WRITING = "writing, MB"
+_WRITING = "writing, MB"
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,9 @@ def _megabytes(
     def on_bytes(more: int) -> None:
         nonlocal done
         done += more
-        on_progress(WRITING, min(done, total) // MEGABYTE, total // MEGABYTE)
+        on_progress(_WRITING, min(done, total) // MEGABYTE, total // MEGABYTE)
 
-    on_progress(WRITING, 0, total // MEGABYTE)
+    on_progress(_WRITING, 0, total // MEGABYTE)
     return on_bytes
 
 

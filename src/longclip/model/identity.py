@@ -21,7 +21,7 @@ from PIL import Image
 from longclip.model.clip import CLIP
 from longclip.util.terminal import SILENT, OnProgress
 
-HASHING = "hashing, MB"
+_HASHING = "hashing, MB"
 MEGABYTE = 1_000_000
 _CHUNK = 1 << 24
 
@@ -44,13 +44,13 @@ def files_sha256(files: Sequence[Path], on_progress: OnProgress = SILENT) -> str
     """
     digest = hashlib.sha256()
     total, done = sum(file.stat().st_size for file in files), 0
-    on_progress(HASHING, 0, total // MEGABYTE)
+    on_progress(_HASHING, 0, total // MEGABYTE)
     for file in files:
         with file.open("rb") as stream:
             while block := stream.read(_CHUNK):
                 digest.update(block)
                 done += len(block)
-                on_progress(HASHING, done // MEGABYTE, total // MEGABYTE)
+                on_progress(_HASHING, done // MEGABYTE, total // MEGABYTE)
     return digest.hexdigest()
 
 

@@ -287,10 +287,10 @@ def end_positions(ids: Tensor, eos_token_id: int) -> Tensor:
     return is_end.int().argmax(dim=1)
 
 
-MAX_PADDING_SHARE = 1 / 16
+_MAX_PADDING_SHARE = 1 / 16
 """Share of a micro-batch that may be padding."""
 
-MIN_BATCH_TOKENS = 256
+_MIN_BATCH_TOKENS = 256
 """Tokens or padding below which another micro-batch would cost more than it saves."""
 
 
@@ -315,7 +315,7 @@ def micro_batches(lengths: Tensor, token_budget: int) -> Iterator[Tensor]:
     for end, size in enumerate(sizes):
         tokens = (end + 1 - start) * size
         padding = tokens - real - size
-        wasteful = padding > MAX_PADDING_SHARE * tokens and max(real, padding) >= MIN_BATCH_TOKENS
+        wasteful = padding > _MAX_PADDING_SHARE * tokens and max(real, padding) >= _MIN_BATCH_TOKENS
         if end > start and (tokens > token_budget or wasteful):
             yield order[start:end]
             start, real = end, 0

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 BOS_TOKEN = "<|startoftext|>"
 EOT_TOKEN = "<|endoftext|>"
-END_OF_WORD = "</w>"
+_END_OF_WORD = "</w>"
 
 # OpenAI's pattern without its special tokens: whatever stands in a text is text. If a literal
 # <|endoftext|> became the special id, the model would silently ignore everything after it.
 # Case is ignored as in the original, where it still matters after lower-casing: 's matches 'ſ.
-WORD_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_WORD_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def clean_text(text: str) -> str:
@@ -89,7 +89,7 @@ class Tokenizer:
 
     def __init__(self) -> None:
         self._backend = RustTokenizer(bpe_model())
-        self._backend.pre_tokenizer = word_splitter(WORD_PATTERN)
+        self._backend.pre_tokenizer = word_splitter(_WORD_PATTERN)
         vocabulary = self._backend.get_vocab()
         self._symbols = sorted(vocabulary, key=vocabulary.__getitem__)
         self._byte_of = {symbol: byte for byte, symbol in _byte_symbols().items()}
@@ -146,7 +146,7 @@ class Tokenizer:
         symbol = self._symbols[id]
         if id in (BOS, EOT):
             return symbol.encode()
-        stem = symbol.removesuffix(END_OF_WORD)
+        stem = symbol.removesuffix(_END_OF_WORD)
         space = b" " if stem != symbol else b""
         return bytes(self._byte_of[char] for char in stem) + space
 
@@ -217,7 +217,7 @@ def clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     # The first line is a version; the file holds more merges than CLIP's vocabulary uses.
     merges = [(left, right) for left, right in map(str.split, lines[1 : 48894 + 1])]
     symbols = list(_byte_symbols().values())
-    symbols += [symbol + END_OF_WORD for symbol in symbols]
+    symbols += [symbol + _END_OF_WORD for symbol in symbols]
     symbols += [left + right for left, right in merges]
     symbols += [BOS_TOKEN, EOT_TOKEN]
     assert len(set(symbols)) == EOT + 1
@@ -232,7 +232,7 @@ def bpe_model() -> models.BPE:
         merges=merges,
         unk_token=EOT_TOKEN,
         continuing_subword_prefix="",
-        end_of_word_suffix=END_OF_WORD,
+        end_of_word_suffix=_END_OF_WORD,
     )
 
 

@@ -13,7 +13,7 @@ from longclip.text.tokenizer import BOS_TOKEN, EOT_TOKEN, bpe_model, clip_vocabu
 
 # Hugging Face's own pattern. Unlike ours it reads a literal <|endoftext|> as the special token:
 # the files describe the tokenizer that everybody's CLIPTokenizer is, not a better one.
-STOCK_PATTERN = (
+_STOCK_PATTERN = (
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 )
 
@@ -28,7 +28,7 @@ def tokenizer_json() -> str:
     stock.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
-    stock.pre_tokenizer = word_splitter(STOCK_PATTERN)
+    stock.pre_tokenizer = word_splitter(_STOCK_PATTERN)
     stock.post_processor = processors.RobertaProcessing(
         (EOT_TOKEN, EOT),
         (BOS_TOKEN, BOS),

@@ -23,7 +23,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        os.chmod(temporary, 0o666 & ~current_umask())
+        os.chmod(temporary, 0o666 & ~_current_umask())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -88,7 +88,7 @@ def atomic_directory(path: str | Path, *, marker: str | tuple[str, ...]) -> Iter
         shutil.rmtree(work, ignore_errors=True)
 
 
-def current_umask() -> int:
+def _current_umask() -> int:
     """Return the permission bits that new files do not get."""
     mask = os.umask(0)  # there is no way to read it but to set it
     os.umask(mask)

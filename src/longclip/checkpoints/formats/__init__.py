@@ -12,7 +12,7 @@ from longclip.checkpoints.formats import declip, huggingface, longclip, openai, 
 from longclip.errors import CheckpointError
 from longclip.spec import Activation
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt")
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt")
 """Endings of files that are taken for weights in a directory of no known layout."""
 
 
@@ -49,7 +49,7 @@ def open_checkpoint(path: Path, activation: Activation | None = None) -> Checkpo
         if model_format.recognise(source):
             return model_format.open(source)
     # A file is always recognised, so this is a directory in no layout of ours.
-    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+    files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
     if len(files) == 1:
         return open_checkpoint(files[0], activation)
     if files:
@@ -57,5 +57,5 @@ def open_checkpoint(path: Path, activation: Activation | None = None) -> Checkpo
         raise CheckpointError(f"{path} holds several weight files ({names}); name one of them")
     raise CheckpointError(
         f"{path} holds no weights: neither {huggingface.WEIGHTS} nor any other "
-        f"{', '.join(SUFFIXES)} file; fetch the model again"
+        f"{', '.join(_SUFFIXES)} file; fetch the model again"
     )

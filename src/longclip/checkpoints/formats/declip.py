@@ -13,17 +13,18 @@ from longclip.checkpoints.config import infer_config
 from longclip.checkpoints.formats import openai
 from longclip.errors import CheckpointError
 
-MASK = 49_406
-VOCABULARY = 49_409
+_MASK = 49_406
+_VOCABULARY = 49_409
 _TEXT = "encode_text."
 
 # Heads and memories of losses, which only training used.
 _HEADS = ("projector", "predictor", "text_label_predictor", "nn_replacer", "queue", "mlm", "ssl")
 
-IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-
+_IMAGENET_MEAN, _IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 BIAS = "text_projection.bias"
+"""Name of the tensor that DeCLIP has and a stock CLIP has no place for."""
+
 _WEIGHT, _NORM = "text_projection.weight", "text_model.final_layer_norm.bias"
 # Share of the bias that may be left: rounding to float32 leaves less.
 _TOLERANCE = 1e-5
@@ -48,8 +49,9 @@ def open(source: Source) -> Checkpoint:
             continue
         if short == "text_projection.weight":
             short, tensor = "text_projection", tensor.T
-        elif short == "token_embedding.weight" and len(tensor) == VOCABULARY:
-            tensor = torch.cat([tensor[:MASK], tensor[MASK + 1 :]])
+        elif short == "token_embedding.weight" and len(tensor) == _VOCABULARY:
+            # The rows behind the mask's move up by one, to where CLIP's ids of begin and end point.
+            tensor = torch.cat([tensor[:_MASK], tensor[_MASK + 1 :]])
         tensors[short] = tensor.reshape(()) if short == "logit_scale" else tensor
     notes = ["the mask token's row was taken out of the vocabulary, which is CLIP's own then"]
     if heads:
@@ -58,8 +60,8 @@ def open(source: Source) -> Checkpoint:
     config = infer_config(source.path, found, "quick_gelu")
     size = config["vision_config"]["image_size"]
     preprocess = {
-        "image_mean": IMAGENET_MEAN,
-        "image_std": IMAGENET_STD,
+        "image_mean": _IMAGENET_MEAN,
+        "image_std": _IMAGENET_STD,
         "size": size,
         "crop_size": size,
     }
@@ -80,6 +82,8 @@ def fold_bias(checkpoint: Checkpoint) -> Checkpoint:
     if BIAS not in checkpoint.tensors:
         return checkpoint
     bias, weight = (checkpoint.tensors[name].double() for name in (BIAS, _WEIGHT))
+    # By singular values (gelsd): the projection may be of lower rank, and of all shifts that serve
+    # this gives the smallest.
     shift = torch.linalg.lstsq(weight, bias[:, None], driver="gelsd").solution[:, 0]
     left = float((weight @ shift - bias).norm() / bias.norm().clamp(min=1e-30))
     if left > _TOLERANCE:

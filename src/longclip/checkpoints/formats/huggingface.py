@@ -17,13 +17,14 @@ PREPROCESSOR = "preprocessor_config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED = "pytorch_model.bin"
-VARIANTS = "model.*.safetensors"
+_VARIANTS = "model.*.safetensors"
 """Diffusion pipelines may hold model.fp16.safetensors alone."""
+
+MAX_CLIP_L_LAYERS = 22
+"""Layers beyond which ComfyUI takes a text tower for CLIP-H or CLIP-G, which compute GELU."""
 
 _TOWERS = ("text_model.", "vision_model.")
 _POSITION_IDS = ".embeddings.position_ids"
-# ComfyUI takes a text tower of more layers for OpenCLIP's CLIP-H or CLIP-G, which compute GELU.
-_MAX_CLIP_L_LAYERS = 22
 
 
 def recognise(source: Source) -> bool:
@@ -52,7 +53,7 @@ def open(source: Source) -> Checkpoint:
         lone = not any(name.startswith("vision_model.") for name in tensors)
         start = "text_model.encoder.layers."
         layers = {name.split(".")[3] for name in tensors if name.startswith(start)}
-        is_clip_l = lone and 0 < len(layers) <= _MAX_CLIP_L_LAYERS
+        is_clip_l = lone and 0 < len(layers) <= MAX_CLIP_L_LAYERS
         guess = "quick_gelu" if is_clip_l else source.usual_activation
         activation, notes = source.settle_activation(guess)
         config = infer_config(path, tensors, activation)
@@ -91,7 +92,7 @@ def weight_files(directory: Path) -> tuple[Path, ...]:
             return (directory / name,)
         if (directory / f"{name}.index.json").is_file():
             return _shards(directory / f"{name}.index.json")
-    variants = sorted(directory.glob(VARIANTS))
+    variants = sorted(directory.glob(_VARIANTS))
     if len(variants) > 1:
         names = ", ".join(file.name for file in variants)
         raise CheckpointError(f"{directory} holds several variants ({names}); name one of them")

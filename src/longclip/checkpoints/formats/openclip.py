@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from longclip.checkpoints.checkpoint import Checkpoint, Source
-from longclip.checkpoints.config import infer_config, read_json
+from longclip.checkpoints.config import HEAD_WIDTH, infer_config, read_json
 from longclip.checkpoints.formats import openai
 from longclip.checkpoints.tensor_files import read_tensors
 from longclip.errors import CheckpointError
@@ -97,7 +97,7 @@ def _config(model: Mapping[str, Any]) -> dict[str, Any]:
             "hidden_size": vision["width"],
             "intermediate_size": round(vision["width"] * vision.get("mlp_ratio", 4)),
             "num_hidden_layers": vision["layers"],
-            "num_attention_heads": vision["width"] // vision.get("head_width", 64),
+            "num_attention_heads": vision["width"] // vision.get("head_width", HEAD_WIDTH),
             "hidden_act": activation,
             "image_size": vision["image_size"],
             "patch_size": vision["patch_size"],
