@@ -89,7 +89,7 @@ print(json.dumps([loaded, time.perf_counter() - start]))
 
 
 def fresh(program: str, *arguments: str | Path) -> list[float] | float:
-    """What a program prints as JSON, in a process of its own."""
+    """Return what a program prints as JSON, in a process of its own."""
     command = [sys.executable, "-c", program, *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -134,7 +134,7 @@ def weights(path: Path) -> int:
 
 
 def conversions(architecture: str, dtype: str, out: Path) -> list[tuple[str, int, float]]:
-    """Each conversion, the size of its source, and its peak memory over that size."""
+    """Yield each conversion, the size of its source, and its peak memory over that size."""
     from longclip.checkpoints import open_checkpoint
     from longclip.model.config import ARCHITECTURES
     from longclip.model.inspect import compare

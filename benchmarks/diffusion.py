@@ -1,4 +1,4 @@
-"""What 248 tokens cost beside 77 in Stable Diffusion: arithmetic, time and memory of one image.
+"""Costs of 248 tokens beside 77 in Stable Diffusion: arithmetic, time and memory of one image.
 
     python benchmarks/diffusion.py
     python benchmarks/diffusion.py --only sd1 --rounds 3

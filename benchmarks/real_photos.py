@@ -138,7 +138,7 @@ def measure(model: Path, result: Path, data: Path) -> None:
 
 
 def table(out: Path) -> str:
-    """All numbers in Markdown, mean ± standard deviation over seeds, in percent."""
+    """Return all numbers in Markdown, mean ± standard deviation over seeds, in percent."""
     lines = ["| model | " + " | ".join(COLUMNS) + " | training |"]
     lines.append("|---|" + "---:|" * (len(COLUMNS) + 1))
     for name in ("base", *CELLS):

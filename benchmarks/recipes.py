@@ -1,4 +1,4 @@
-"""What each change to the recipe does, on drawn scenes and real photos (docs/results.md).
+"""Effects of each change to the recipe, on drawn scenes and real photos (docs/results.md).
 
 Every row is the `paper` recipe with one switch more; three seeds each. Dev splits are for choosing
 (`best` was chosen on them), test splits for telling. What is done already is not done again:
@@ -138,7 +138,7 @@ def runs(setting: Setting) -> list[tuple[str, TrainConfig]]:
 
 
 def folder(out: Path, setting: Setting, name: str, seed: int) -> Path:
-    """Where a run lies."""
+    """Return the folder of a run."""
     plain = "".join(c if c.isalnum() else "-" for c in name)
     return out / setting.name / f"{plain}-{seed}"
 
@@ -182,7 +182,7 @@ def measure(setting: Setting, model: Path, result: Path) -> None:
 
 
 def do(setting: Setting, parallel: int) -> None:
-    """All runs of one setting, a few processes side by side with one set of decoded pictures."""
+    """Make all runs of one setting, several processes side by side sharing decoded pictures."""
     preprocess = longclip.load(setting.start.model).preprocess
     store = PixelStore(open_training_data(setting.start.data), preprocess, 4.0)
     context = multiprocessing.get_context("fork")

@@ -43,7 +43,7 @@ Recalls = dict[str, float]
 
 
 class Identity:
-    """What comes in is the embedding already."""
+    """Module whose input is the embedding already."""
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
         """The images."""
@@ -134,7 +134,7 @@ def compare(pool: Pool, rounds: int) -> dict[str, Any]:
 
 
 def retrieval_task(width: int) -> Callable[[], object]:
-    """All of Flickr30k."""
+    """Return the task of ranking as many embeddings as Flickr30k has."""
     pool = random_pool(31_014, 5, width, noise=8)
     return lambda: ours(pool)
 
@@ -155,7 +155,7 @@ def peak_megabytes() -> float:
 
 
 def measure_memory(task: str, width: int) -> dict[str, float]:
-    """Of one task, in this process: memory with its embeddings, and what comes on top."""
+    """Measure one task in this process: memory with its embeddings, and what comes on top."""
     run = TASKS[task](width)
     before = peak_megabytes()
     began = time.perf_counter()

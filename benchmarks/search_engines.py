@@ -121,7 +121,7 @@ def _open_ours(exact: bool) -> Callable[[Path], Ask]:
 
 
 def _open_searcher(place: Path) -> Ask:
-    """All that a search does once its texts are embedded: a description of three sentences."""
+    """Return a whole search for a description of three sentences but for embedding its texts."""
     from longclip.search import Query, QueryVectors, Searcher, Store
 
     store = Store.open(str(place))

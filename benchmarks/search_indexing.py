@@ -53,7 +53,7 @@ def compare(a: argparse.Namespace) -> None:
             options = {"folder": str(folder), "model": str(place), "out": str(out)}
             found[name].append(ask("index", name=name, **options))
     check(found)
-    tell(found, len(files))
+    print_results(found, len(files))
 
 
 def check(found: dict[str, list[dict[str, Any]]]) -> None:
@@ -73,7 +73,7 @@ def check(found: dict[str, list[dict[str, Any]]]) -> None:
             raise SystemExit(f"{name} computes something else; its times would mean nothing")
 
 
-def tell(found: dict[str, list[dict[str, Any]]], count: int) -> None:
+def print_results(found: dict[str, list[dict[str, Any]]], count: int) -> None:
     """Print the table; `ours ÷ this` is of the first row's images per second."""
     speeds = {
         name: count / statistics.median(result["seconds"] for result in results)

@@ -1,4 +1,4 @@
-"""What the parts of the search benchmark share: processes, what they take, models, tables."""
+"""Parts that the search benchmarks share: processes, what they take, models, tables."""
 
 import json
 import resource
@@ -76,7 +76,7 @@ def memory(field: str = "VmHWM") -> int:
 
 
 def processor_seconds() -> float:
-    """Of this process and of those that it has waited for."""
+    """Return the seconds of this process and of those that it has waited for."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)
 

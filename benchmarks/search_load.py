@@ -44,10 +44,10 @@ def compare(a: argparse.Namespace) -> None:
         heads = ("answers/s", "p50, ms", "p95, ms", "p99, ms", "answered", "429")
         table(("clients", *heads, "anything else"), rows)
     with _serving(place, options) as (address, process):
-        told = ask("stop", address=address, process=process.pid)
+        found = ask("stop", address=address, process=process.pid)
     print(
-        f"stopped when {told['accepted']} of {_UNDER_WAY} searches had been accepted: "
-        f"{told['answered']} answered, {told['refused']} × 429{_others(told['others'])}"
+        f"stopped when {found['accepted']} of {_UNDER_WAY} searches had been accepted: "
+        f"{found['answered']} answered, {found['refused']} × 429{_others(found['others'])}"
     )
 
 
@@ -158,7 +158,7 @@ async def _ask_until(
 
 
 async def _ask(client: Any, route: str, body: dict[str, Any], tally: _Tally) -> float | None:
-    """None when it was answered in full; else seconds to wait before the next try."""
+    """Return None when it was answered in full; else seconds to wait before the next try."""
     try:
         answer = await client.post(f"/v1/{route}", json=body)
     except Exception as error:  # whatever it is, it counts as a request that got no answer

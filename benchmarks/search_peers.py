@@ -1,4 +1,4 @@
-"""How clip-retrieval embeds a folder and makes its index, transcribed.
+"""Transcription of how clip-retrieval embeds a folder and makes its index.
 
 From clip-retrieval 2.45 (`clip_inference`: reader, mapper, runner, writer; `clip_index`), all_clip
 1.3 (its open_clip models) and autofaiss 2.18 (`build_index`), all MIT, with their defaults: batches
@@ -99,7 +99,7 @@ def build_index(vectors: NDArray[np.float16], place: Path) -> str:
 
 
 def open_index(place: Path) -> Any:
-    """As it was written, as widely searched as was found best."""
+    """Open an index as it was written, as widely searched as was found best."""
     import faiss
 
     index: Any = faiss.read_index(str(place))

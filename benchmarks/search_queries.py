@@ -27,11 +27,11 @@ def compare(a: argparse.Namespace) -> None:
         for _ in range(a.rounds):
             for name in names:
                 found[name].append(ask("ask", name=name, folder=str(folder)))
-        tell(folder, count, built, found)
+        print_results(folder, count, built, found)
 
 
 def _built(name: str, folder: Path, exact_below: int) -> dict[str, Any]:
-    """What making it took, now or when it was made."""
+    """Return what making it took, now or when it was made."""
     report = folder / f"{ENGINES[name].made}.built.json"
     if not report.exists():
         print(f"making {report.name.removesuffix('.built.json')} in {folder}")
@@ -43,7 +43,7 @@ def _built(name: str, folder: Path, exact_below: int) -> dict[str, Any]:
     return built
 
 
-def tell(
+def print_results(
     folder: Path,
     count: int,
     built: dict[str, dict[str, Any]],

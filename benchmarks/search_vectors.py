@@ -23,7 +23,7 @@ _SLACK = 5e-5
 
 
 class Mixture:
-    """Where vectors come from: clusters that differ most along few directions, and noise."""
+    """Source of vectors: clusters that differ most along few directions, and noise."""
 
     def __init__(self, count: int) -> None:
         random = np.random.default_rng((count, 0))

@@ -77,8 +77,10 @@ def check(job: Job) -> None:
         apart = {"loss": _apart(ours["loss"], theirs["loss"])}
         if name == "published":
             apart["gradient norm"] = _apart(ours["gradient"], theirs["gradient"])
-        told = ", ".join(f"{what} {value:.1e} apart" for what, value in apart.items())
-        print(f"first step, {name}: loss {theirs['loss']:.5f}, ours {ours['loss']:.5f}; {told}")
+        differences = ", ".join(f"{what} {value:.1e} apart" for what, value in apart.items())
+        print(
+            f"first step, {name}: loss {theirs['loss']:.5f}, ours {ours['loss']:.5f}; {differences}"
+        )
         if max(apart.values()) > SAME_LOSS:
             raise SystemExit(f"{name} computes something else; its times would mean nothing")
 
@@ -111,7 +113,7 @@ def ask(job: Job) -> dict[str, Any]:
     return answer
 
 
-def tell(jobs: list[Job], found: dict[Job, dict[str, Any]], peak_tflops: float) -> None:
+def print_results(jobs: list[Job], found: dict[Job, dict[str, Any]], peak_tflops: float) -> None:
     """Print a table of one architecture, depth and batch size; the first job is ours."""
     ours, first = found[jobs[0]], jobs[0]
     config = shape(first.architecture, first.depth)
@@ -178,7 +180,7 @@ def steps(a: argparse.Namespace, job: Job, peak_tflops: float) -> None:
         ]
         found = compare([each for table in tables for each in table], a.rounds)
         for table in tables:
-            tell(table, found, peak_tflops)
+            print_results(table, found, peak_tflops)
         if len(tables) == 2:
             tell_full_depth(tables[0], tables[1], found)
 
@@ -202,10 +204,10 @@ def memory(a: argparse.Namespace, job: Job) -> None:
 
 
 def tricks(a: argparse.Namespace, job: Job) -> None:
-    """What our step takes without each of three things that a CPU wants."""
+    """Measure what our step takes without each of three things that a CPU wants."""
     for batch_size in a.batch_size:
         jobs = [replace(job, batch_size=batch_size, trick=trick) for trick in ("", *TRICKS)]
-        tell(jobs, compare(jobs, a.rounds), 0.0)
+        print_results(jobs, compare(jobs, a.rounds), 0.0)
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ LOGIT_SCALE = 100.0
 
 @dataclass(frozen=True)
 class Job:
-    """What one process measures.
+    """Measurement of one process.
 
     Attributes:
         contestant: longclip, published or transformers, the latter two also ", plain attention".
@@ -60,7 +60,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What a table calls it."""
+        """Return its name in a table."""
         return f"{self.contestant}, {self.trick}" if self.trick else self.contestant
 
 
@@ -137,7 +137,7 @@ class OurStep:
         self._stepper = Stepper(config, model, None, World(0, 1, model.device))
 
     def prepare(self, batch: Batch) -> Batch:
-        """As the data loader gives it."""
+        """Return the batch as the data loader gives it."""
         return batch
 
     def take(self, batch: Batch) -> float:

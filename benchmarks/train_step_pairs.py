@@ -1,4 +1,4 @@
-"""What the training-step benchmark trains on, and how much arithmetic that is.
+"""Pairs that the training-step benchmark trains on, and how much arithmetic they take.
 
 Captions of the lengths that ShareGPT4V's have, made of random tokens; no data set is read. The mean
 is what is published (Zhang et al. 2024: about 144 words), the rest is assumed: lengths spread
@@ -75,11 +75,12 @@ def _ids(lengths: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.
 
 
 def needed_flops(config: CLIPConfig, texts: NDArray[np.int64], images: int) -> float:
-    """What the forward pass of these cannot do without: two per multiplication and addition.
+    """Return the operations that the forward pass of these cannot do without.
 
-    Real tokens only; of causal attention the half that is seen; of each tower's last layer only
-    what the embedding is read from (keys and values everywhere, the rest at one position). Matrix
-    products and attention alone are counted, as is usual; the loss is less than a thousandth.
+    A multiplication with its addition counts as two. Real tokens only; of causal attention the
+    half that is seen; of each tower's last layer only what the embedding is read from (keys and
+    values everywhere, the rest at one position). Matrix products and attention alone are counted,
+    as is usual; the loss is less than a thousandth.
 
     Args:
         config: of both towers.
@@ -111,7 +112,7 @@ def padded_flops(config: CLIPConfig, texts: int, images: int) -> float:
 
 
 def step_flops(config: CLIPConfig, count: int, seed: int) -> float:
-    """What a step with these pairs needs: a backward pass takes twice a forward pass.
+    """Return the arithmetic of a step with these pairs: a backward pass takes twice a forward pass.
 
     What is computed twice to save memory counts once, so a step that recomputes all of it cannot
     use more than three quarters of the hardware by this measure.

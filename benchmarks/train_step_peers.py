@@ -190,7 +190,7 @@ class PublishedStep:
         self._normalize = model.preprocess.normalize
 
     def prepare(self, batch: Batch) -> Prepared:
-        """On the device, in the shape the step wants; not timed."""
+        """Return pairs on the device, in the shape the step wants; not timed."""
         return (
             self._normalize(torch.from_numpy(batch.pixels).to(self._device)),
             _padded(batch.long, 0).to(self._device),
@@ -232,7 +232,7 @@ class TransformersStep:
         self._normalize = model.preprocess.normalize
 
     def prepare(self, batch: Batch) -> Prepared:
-        """As of `PublishedStep`."""
+        """Prepare pairs as `PublishedStep` does."""
         return (
             self._normalize(torch.from_numpy(batch.pixels).to(self._device)),
             _padded(batch.long, EOT).to(self._device),
