@@ -1,4 +1,4 @@
-"""What is said before anything is fetched, and the fetching, from a stand-in for the hub."""
+"""Announcement of what would be fetched, and the fetching, from a stand-in for the hub."""
 
 import json
 import os
@@ -29,7 +29,7 @@ main()
 
 
 def longclip(cache: Path, endpoint: str, *words: object) -> tuple[str, str]:
-    """What a fresh process prints; the hub's library reads its environment when imported."""
+    """Return what a fresh process prints; the hub's library reads its environment when imported."""
     environment = os.environ | {
         "HF_ENDPOINT": endpoint,
         "HF_HOME": str(cache),

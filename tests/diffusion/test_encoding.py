@@ -53,7 +53,7 @@ def long_pipeline(family: Family) -> Any:
 def diffusers_own(
     own: Any, monkeypatch: pytest.MonkeyPatch, guidance: bool = True, **options: Any
 ) -> Conditioning:
-    """What the pipeline's encode_prompt makes of the same options."""
+    """Return what the pipeline's encode_prompt makes of the same options."""
     first = getattr(own, "text_encoder", None)
     if first is not None and not hasattr(first, "text_model"):
         # diffusers' clip_skip wants the attribute that transformers 5 took away. Past torch, which
@@ -83,7 +83,7 @@ def same(left: Tensor | None, right: Tensor | None) -> bool:
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What diffusers and transformers log; they keep it from the root logger."""
+    """Catch what diffusers and transformers log; they keep it from the root logger."""
     for library in ("diffusers", "transformers"):
         monkeypatch.setattr(logging.getLogger(library), "propagate", True)
     # What was said once would not be said again.
@@ -386,7 +386,7 @@ def weights_of(own: Any, before: str, weighted: str, weight: float) -> Tensor:
 
 
 def halves(own: Any, embeds: Tensor) -> tuple[Tensor, ...]:
-    """What each encoder contributed."""
+    """Split the states by the encoder that contributed them."""
     widths = [getattr(own, slot.name).config.hidden_size for slot in text_slots(own)]
     return embeds.split(widths, dim=-1)
 

@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def pictures(
     script: str, family: str, out: Path, monkeypatch: pytest.MonkeyPatch, *more: object
 ) -> dict[str, Image.Image]:
-    """What a script leaves, by name."""
+    """Run a script and return the pictures that it leaves, by name."""
     words = [script, "--model", saved_pipeline(family), "--out", out, "--size", 16, "--steps", 2]
     monkeypatch.setattr("sys.argv", [str(word) for word in (*words, *more)])
     runpy.run_path(str(EXAMPLES / script))

@@ -32,7 +32,7 @@ def opened(family: Any) -> Any:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each pipeline is opened once."""
+    """Open each pipeline only once."""
 
     def open_once(model: str, **_: Any) -> Any:
         pipeline = opened(Path(model).name)

@@ -1,4 +1,4 @@
-"""What pictures say of themselves, and how two stand side by side."""
+"""Text chunks of pictures, and two pictures side by side."""
 
 from pathlib import Path
 

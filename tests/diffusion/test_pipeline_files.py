@@ -1,4 +1,4 @@
-"""Which files are fetched, on listings like those of the public repositories."""
+"""Choice of files to fetch, on listings like those of the public repositories."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What of a prompt is read, against counting tokens one text at a time."""
+"""The part of a prompt that is read, against counting tokens one text at a time."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What an applied pipeline makes of prompts: diffusers' own work, and what is too long."""
+"""Prompts of an applied pipeline: diffusers' own work, and those that are too long."""
 
 import logging
 import warnings

@@ -10,7 +10,7 @@ from longclip.diffusion.emphasis import Piece, parse_prompt
 
 
 def pieces(prompt: str) -> list[tuple[str, float]]:
-    """Of a prompt without BREAK."""
+    """Return the pieces of a prompt without BREAK."""
     (section,) = parse_prompt(prompt)
     return [(piece.text, piece.weight) for piece in section]
 
@@ -131,7 +131,7 @@ class Node:
         return f"{self.opens}{inner}{self.closes}"
 
     def weights(self, outer: float = 1) -> list[float]:
-        """Of every letter, by going through all brackets around it."""
+        """Return the weight of every letter, by going through all brackets around it."""
         own = outer * self.factor
         return [
             weight

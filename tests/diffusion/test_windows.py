@@ -36,7 +36,7 @@ def split(prompt: str, tokenizer: object = TOKENIZER) -> list[Word]:
 
 
 def windows(prompt: str, room: int) -> list[str]:
-    """What the windows say."""
+    """Return the texts of the windows."""
     return [
         as_text(TOKENIZER, [token.id for token in window])
         for window in cut_windows(split(prompt), room)

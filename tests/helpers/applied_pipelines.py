@@ -1,4 +1,4 @@
-"""What the tests of `apply` share: quick tiny pipelines, long prompts, and what comes of them."""
+"""Helpers of the tests of `apply`: quick tiny pipelines, long prompts, and their embeddings."""
 
 import functools
 from typing import Any
@@ -32,7 +32,7 @@ def clips(family: Family) -> dict[str, Any]:
 
 @torch.no_grad()
 def embeds(pipeline: Any, prompt: Any = LONG, **more: Any) -> tuple[Tensor, ...]:
-    """What the U-Net is given: embeddings and negatives, in SDXL also pooled ones."""
+    """Return what the U-Net is given: embeddings and negatives, in SDXL also pooled ones."""
     more = {"num_images_per_prompt": 1, "do_classifier_free_guidance": True} | more
     return pipeline.encode_prompt(prompt=prompt, device="cpu", **more)
 

@@ -241,7 +241,7 @@ def _windows(
     """Return a prompt's windows, without start and end; add to `cuts` what was cut off."""
     tokenizer = getattr(pipeline, slot.tokenizer)
     limit = tokenizer.model_max_length
-    room = limit - SPECIAL_TOKENS
+    capacity = limit - SPECIAL_TOKENS
 
     def spell_out(piece: str) -> str:
         # Pipelines without textual inversion have no such method.
@@ -254,13 +254,13 @@ def _windows(
     for section in parse_prompt(text) if weights else unweighted(text):
         words = split_words(tokenizer, section, spell_out)
         if overflow == "chunk":
-            windows += cut_windows(words, room)
+            windows += cut_windows(words, capacity)
             continue
         # As diffusers does, to the token.
         tokens = tokens_of(words)
-        windows.append(tokens[:room])
-        if len(tokens) > room:
-            lost = as_text(tokenizer, [token.id for token in tokens[room:]])
+        windows.append(tokens[:capacity])
+        if len(tokens) > capacity:
+            lost = as_text(tokenizer, [token.id for token in tokens[capacity:]])
             cuts.append(Cut(len(tokens) + SPECIAL_TOKENS, limit, lost))
     return windows
 

@@ -61,7 +61,7 @@ def choose(files: Iterable[str], index: Mapping[str, Any], *, half: bool) -> Cho
     chosen, variant = [INDEX], None
     pickled: list[str] = []
     missing: list[str] = []
-    # What begins with "_" tells of the pipeline itself; a component that is switched off is null.
+    # Names with "_" in front describe the pipeline itself; components switched off are null.
     folders = [
         name
         for name, value in index.items()

@@ -88,8 +88,8 @@ class Window:
         if self.count <= context_length:
             return len(self.text)
         ends = [match.end() for match in _WORD.finditer(self.text)]
-        room = context_length - SPECIAL_TOKENS
-        fitting = longest_fit(lambda n: self.tokens_before(ends[n - 1]), len(ends), room)
+        capacity = context_length - SPECIAL_TOKENS
+        fitting = longest_fit(lambda n: self.tokens_before(ends[n - 1]), len(ends), capacity)
         return [0, *ends][fitting]
 
     def sentences(self) -> list[Sentence]:

@@ -22,7 +22,7 @@ class TextReader:
     """Tokenizer of one text encoder, with the length that the encoder reads.
 
     Attributes:
-        name: of the encoder or its tokenizer, to tell several apart.
+        name: of the encoder or its tokenizer; several readers of a pipeline differ in it.
         context_length: tokens it reads, begin and end included.
         encode: the ids of a text, without begin and end.
         pieces: one printable string per id; the last piece of a word ends in a space.
@@ -167,7 +167,7 @@ def _context_length(source: str) -> int:
 def _hub_context_length(model: str, revision: str | None) -> int:
     """Return how many tokens a model on the hub reads, by its configuration where it has one.
 
-    A checkpoint without a configuration must lie on this machine, since its weights have to tell.
+    A checkpoint without one must lie on this machine: its weights alone show the length.
     """
     from longclip.checkpoints.config import read_json
     from longclip.diffusion.pipeline_files import require_here

@@ -145,21 +145,21 @@ def split_words(tokenizer: Any, section: Section, convert: Callable[[str], str])
     return words
 
 
-def cut_windows(words: Sequence[Word], room: int) -> list[Tokens]:
-    """Return windows of at most `room` tokens each, in order; without words one empty window.
+def cut_windows(words: Sequence[Word], capacity: int) -> list[Tokens]:
+    """Return windows of at most `capacity` tokens each, in order; without words one empty window.
 
     A window ends with the last word that fits, or up to 20 tokens before it, where a sentence ends;
     if none ends there, where a comma is. Only a word longer than a window is cut.
     """
     left = [
-        word if len(word.tokens) <= room else Word(word.text, word.tokens[start : start + room])
+        Word(word.text, word.tokens[start : start + capacity])
         for word in words
-        for start in range(0, max(len(word.tokens), 1), room)
+        for start in range(0, max(len(word.tokens), 1), capacity)
     ]
     windows: list[Tokens] = []
     while left:
         ends = accumulate(len(word.tokens) for word in left)
-        count = sum(1 for _ in takewhile(lambda end: end <= room, ends))
+        count = sum(1 for _ in takewhile(lambda end: end <= capacity, ends))
         if count < len(left):
             count = _natural_end(left[:count])
         windows.append(tokens_of(left[:count]))
