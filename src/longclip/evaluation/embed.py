@@ -64,7 +64,7 @@ def embed_images(
     cache: EmbeddingCache | None = None,
     on_progress: OnProgress = SILENT,
 ) -> ImageEmbeddings:
-    """Embed every image that can be read.
+    """Embed every image that can be read, on the device where embeddings are to be ranked.
 
     Args:
         encoder: the model; its `fingerprint` is what embeddings are kept under.
@@ -76,9 +76,6 @@ def embed_images(
             at most 16, where None.
         cache: where embeddings are looked for and kept; images found there are not decoded.
         on_progress: called after every batch.
-
-    Returns:
-        Embeddings on the device where they are to be ranked.
 
     Raises:
         ValueError: where more than `max_bad_fraction` of the images cannot be read: what is

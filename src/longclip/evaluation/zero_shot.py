@@ -32,7 +32,7 @@ def zero_shot_classifier(
 
     Each template holds one `{}` for the class name. A class is the mean over its prompts. The
     paper's supplement says mean, then normalise; we normalise each prompt first, as OpenAI's
-    notebook and the Long-CLIP scripts do, so that every prompt has the same say.
+    notebook and the Long-CLIP scripts do, so that every prompt has the same weight.
     """
     if not class_names or not templates:
         raise UsageError("a zero-shot classifier needs at least one class and one template")

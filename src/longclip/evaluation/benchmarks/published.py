@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 
-PAPER = "Zhang et al., Long-CLIP, ECCV 2024 (arXiv 2403.15378)"
+_PAPER = "Zhang et al., Long-CLIP, ECCV 2024 (arXiv 2403.15378)"
 _URBAN1K = "the Long-CLIP authors, for Urban-1k"
 _LOTLIP = "Wu et al., LoTLIP, NeurIPS 2024 (arXiv 2410.05249), authors' repository"
 _DEBIAS = "DeBias-CLIP, CVPR 2026"
 
-I2T_1 = "image_to_text R@1"
-T2I_1 = "text_to_image R@1"
-T2I_5 = "text_to_image R@5"
-TOP_1 = "top1"
+_I2T_1 = "image_to_text R@1"
+_T2I_1 = "text_to_image R@1"
+_T2I_5 = "text_to_image R@5"
+_TOP_1 = "top1"
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class PublishedNumbers:
 
 def _retrieval(source: str, rows: dict[str, tuple[float, float]]) -> dict[str, PublishedNumbers]:
     return {
-        model: PublishedNumbers({I2T_1: to_text, T2I_1: to_image}, source)
+        model: PublishedNumbers({_I2T_1: to_text, _T2I_1: to_image}, source)
         for model, (to_text, to_image) in rows.items()
     }
 
@@ -39,7 +39,7 @@ _KPS, _PCM = "Long-CLIP B/16, stretching only", "Long-CLIP B/16, PCM only"
 
 PUBLISHED: dict[str, dict[str, PublishedNumbers]] = {
     "sharegpt4v-1k": _retrieval(
-        PAPER,
+        _PAPER,
         {
             _CLIP_B: (78.2, 79.6),
             _DIRECT_B: (94.1, 93.6),
@@ -51,7 +51,7 @@ PUBLISHED: dict[str, dict[str, PublishedNumbers]] = {
         },
     ),
     "urban200": _retrieval(
-        PAPER,
+        _PAPER,
         {
             _CLIP_B: (46.5, 46.0),
             _DIRECT_B: (78.5, 78.0),
@@ -75,7 +75,7 @@ PUBLISHED: dict[str, dict[str, PublishedNumbers]] = {
         },
     )
     | _retrieval(_DEBIAS, {"DeBias-CLIP B/16": (93.1, 93.0)}),
-    "docci": _one(T2I_1, _DEBIAS, {_LONG_B: 71.4, "DeBias-CLIP B/16": 80.8}),
+    "docci": _one(_T2I_1, _DEBIAS, {_LONG_B: 71.4, "DeBias-CLIP B/16": 80.8}),
     "dci": _retrieval(
         _LOTLIP,
         {
@@ -95,18 +95,18 @@ PUBLISHED: dict[str, dict[str, PublishedNumbers]] = {
         },
     ),
     "coco-5k": {
-        _CLIP_B: PublishedNumbers({I2T_1: 51.8, T2I_1: 32.7}, PAPER),
-        _DIRECT_B: PublishedNumbers({I2T_1: 37.4, T2I_1: 21.8, T2I_5: 43.4}, PAPER),
-        _LONG_B: PublishedNumbers({I2T_1: 57.6, T2I_1: 40.4, T2I_5: 65.8}, PAPER),
-        _CLIP_L: PublishedNumbers({I2T_1: 56.1, T2I_1: 35.4}, PAPER),
-        _LONG_L: PublishedNumbers({I2T_1: 62.8, T2I_1: 46.3}, PAPER),
-        _KPS: PublishedNumbers({T2I_5: 64.3}, PAPER),
-        "DeCLIP B/32": PublishedNumbers({"image_to_text R@5": 60.5, T2I_5: 45.8}, PAPER),
-        "Long-DeCLIP B/32": PublishedNumbers({"image_to_text R@5": 61.1, T2I_5: 50.7}, PAPER),
-        "DeBias-CLIP B/16": PublishedNumbers({I2T_1: 61.3, T2I_1: 43.0}, _DEBIAS),
+        _CLIP_B: PublishedNumbers({_I2T_1: 51.8, _T2I_1: 32.7}, _PAPER),
+        _DIRECT_B: PublishedNumbers({_I2T_1: 37.4, _T2I_1: 21.8, _T2I_5: 43.4}, _PAPER),
+        _LONG_B: PublishedNumbers({_I2T_1: 57.6, _T2I_1: 40.4, _T2I_5: 65.8}, _PAPER),
+        _CLIP_L: PublishedNumbers({_I2T_1: 56.1, _T2I_1: 35.4}, _PAPER),
+        _LONG_L: PublishedNumbers({_I2T_1: 62.8, _T2I_1: 46.3}, _PAPER),
+        _KPS: PublishedNumbers({_T2I_5: 64.3}, _PAPER),
+        "DeCLIP B/32": PublishedNumbers({"image_to_text R@5": 60.5, _T2I_5: 45.8}, _PAPER),
+        "Long-DeCLIP B/32": PublishedNumbers({"image_to_text R@5": 61.1, _T2I_5: 50.7}, _PAPER),
+        "DeBias-CLIP B/16": PublishedNumbers({_I2T_1: 61.3, _T2I_1: 43.0}, _DEBIAS),
     },
     "flickr30k-all": _retrieval(
-        PAPER,
+        _PAPER,
         {
             _CLIP_B: (44.1, 24.7),
             _DIRECT_B: (25.7, 17.9),
@@ -117,8 +117,8 @@ PUBLISHED: dict[str, dict[str, PublishedNumbers]] = {
     )
     | _retrieval(_DEBIAS, {"DeBias-CLIP B/16": (56.6, 36.6)}),
     "imagenet": _one(
-        TOP_1,
-        PAPER,
+        _TOP_1,
+        _PAPER,
         {
             _CLIP_B: 68.4,
             _DIRECT_B: 55.1,
@@ -130,23 +130,23 @@ PUBLISHED: dict[str, dict[str, PublishedNumbers]] = {
         },
     ),
     "imagenet-o": _one(
-        TOP_1,
-        PAPER,
+        _TOP_1,
+        _PAPER,
         {_CLIP_B: 42.2, _DIRECT_B: 31.7, _LONG_B: 42.7, _CLIP_L: 31.9, _LONG_L: 33.7},
     ),
     "imagenet-v2": _one(
-        TOP_1,
-        PAPER,
+        _TOP_1,
+        _PAPER,
         {_CLIP_B: 61.9, _DIRECT_B: 44.8, _LONG_B: 61.2, _CLIP_L: 69.9, _LONG_L: 67.9},
     ),
     "cifar10": _one(
-        TOP_1,
-        PAPER,
+        _TOP_1,
+        _PAPER,
         {_CLIP_B: 90.8, _DIRECT_B: 83.9, _LONG_B: 90.7, _CLIP_L: 95.5, _LONG_L: 95.3},
     ),
     "cifar100": _one(
-        TOP_1,
-        PAPER,
+        _TOP_1,
+        _PAPER,
         {_CLIP_B: 67.3, _DIRECT_B: 59.2, _LONG_B: 69.3, _CLIP_L: 76.8, _LONG_L: 78.5},
     ),
 }

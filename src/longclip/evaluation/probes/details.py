@@ -43,7 +43,7 @@ ALTERNATIVES: dict[str, tuple[str, ...]] = {
 _WORD = re.compile(rf"(?<![\w-])(?:{'|'.join(ALTERNATIVES)})(?![\w-])", re.IGNORECASE)
 
 PLACES = ("early", "middle", "late")
-# CLIP tokens before a detail of the next place: what CLIP attends to, and what it has room for.
+# Early are the CLIP tokens that CLIP attends to; late ones are beyond its context.
 _EARLY_TOKENS = 20
 
 

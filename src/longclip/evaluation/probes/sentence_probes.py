@@ -123,12 +123,12 @@ def sentence_probes(
     if bins < 2 or nth < 1 or not seeds:
         raise UsageError(f"needs bins >= 2, nth >= 1 and seeds, not {bins}, {nth}, {tuple(seeds)}")
     sentences = [split_sentences(text) for text in texts]
-    longest = max(map(len, sentences), default=0)
+    places = min(nth, max(map(len, sentences), default=0))
     positions = tuple(b / (bins - 1) for b in range(bins))
     variants = [
         {},
         _variant(sentences, lambda own: own[:1]),
-        *(_variant(sentences, partial(_without, place=p)) for p in range(min(nth, longest))),
+        *(_variant(sentences, partial(_without, place=p)) for p in range(places)),
         *(_variant(sentences, partial(_without, position=at)) for at in positions),
         *(_variant(sentences, partial(_shuffled, random.Random(seed))) for seed in seeds),
     ]
@@ -140,25 +140,20 @@ def sentence_probes(
         row_of = dict(zip(changed, rows, strict=True))
     if text_embeddings is None:
         text_embeddings = embed(texts, stage="texts")
-    probes: list[Probe] = []
-    first = None
-    for variant in variants:
-        pool = _with_changes(text_embeddings, variant, row_of)
-        recall = retrieval_recall(image_embeddings, pool, image_of_text, ks=(k,))
-        first = first or recall
-        probes.append(_probe(recall, first, variant, k))
-    whole, only_first, *others = probes
-    shuffled, others = others[-len(seeds) :], others[: -len(seeds)]
+    pools = (_with_changes(text_embeddings, variant, row_of) for variant in variants)
+    recalls = [retrieval_recall(image_embeddings, p, image_of_text, ks=(k,)) for p in pools]
+    probes = [_probe(r, recalls[0], v, k) for r, v in zip(recalls, variants, strict=True)]
+    without, shuffled = probes[2 : -len(seeds)], probes[-len(seeds) :]
     return SentenceProbes(
         k=k,
         images=len(image_embeddings),
         texts=len(texts),
         texts_of_one_sentence=sum(len(own) < 2 for own in sentences),
-        whole=whole,
-        without_nth=tuple(others[:-bins]),
+        whole=probes[0],
+        without_nth=tuple(without[:-bins]),
         positions=positions,
-        without_at=tuple(others[-bins:]),
-        only_first=only_first,
+        without_at=tuple(without[-bins:]),
+        only_first=probes[1],
         seeds=tuple(seeds),
         shuffled=tuple(shuffled),
     )
