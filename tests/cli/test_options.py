@@ -55,6 +55,30 @@ def test_help_and_defaults_are_those_of_the_dataclass(command: str) -> None:
             assert by_field[name].field_info.default == field.default
 
 
+@pytest.mark.parametrize(
+    ("command", "first", "inherited"),
+    [
+        ("eval", "--data", "--batch-size"),
+        ("index", "--db", "--batch-size"),
+        ("serve", "--db", "--host"),
+    ],
+)
+def test_own_options_come_before_inherited_ones(command: str, first: str, inherited: str) -> None:
+    names = [name for name in arguments(command) if name.startswith("--")]
+    assert names[0] == first
+    assert names.index("--device") < names.index(inherited)
+
+
+def test_train_shows_its_options_in_panels() -> None:
+    panels: dict[str, list[str]] = {}
+    for name, argument in arguments("train").items():
+        [group] = argument.parameter.group or ("Parameters",)
+        panels.setdefault(getattr(group, "name", group), []).append(name)
+    assert [*panels][1:] == ["Data", "Texts", "Method", "Optimisation", "Running", "Watching"]
+    main = {"--recipe", "--model", "--scratch", "--out", "--resume", "--json"}
+    assert set(panels["Parameters"]) == main
+
+
 @pytest.mark.parametrize("command", WITH_MODEL)
 def test_every_command_that_runs_a_model_takes_the_same_words(command: str) -> None:
     found = arguments(command)
