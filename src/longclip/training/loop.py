@@ -144,6 +144,7 @@ class _Run:
             self.step = self.saved = int(progress["step"])
             self.seconds, self.pairs = float(progress["seconds"]), int(progress["pairs"])
             self.bad = dict.fromkeys(progress["bad"])
+        # Steps after the checkpoint are made again, and their lines written again.
         if self.world.first:
             self.directory.cut_metrics(self.step)
         self.world.wait()
@@ -190,12 +191,15 @@ class _Run:
 
     def _take_step(self, batch: Batch, on_step: OnStep | None) -> None:
         config, total = self.config, self.plan.total_steps
+        # How many pairs each process has is known only now that their pictures are read; all must
+        # know it, to find their rows among those of the whole batch.
         found = self.world.gather_numbers(len(batch), len(batch.bad))
         counts = [count for count, _ in found]
         if any(bad for _, bad in found):
             self._note_bad(batch)
         measure = (self.step + 1) % config.log_every == 0 or self.step + 1 == total
         result = None
+        # A step of bad items alone counts too, so that step n has the same items in every run.
         if sum(counts):
             result = self.stepper.train_step(
                 batch, counts, step=self.step, total=total, measure=measure
@@ -236,6 +240,7 @@ class _Run:
         Raises:
             TrainingError: if these are too many.
         """
+        # All processes know all of them, and so fail together where there are too many.
         for lines in self.world.gather_objects(batch.bad):
             self.bad |= dict.fromkeys(lines)
         most = self.config.max_bad_fraction * self.plan.items

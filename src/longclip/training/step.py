@@ -97,6 +97,7 @@ class Stepper:
         set_lr(self.optimizer, step, total, self._config.warmup_steps)
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._gradients(batch, counts, step)
+        # FSDP reduces the gradients of what it shards only.
         for scalar in self.towers.unsharded_scalars():
             if scalar.grad is not None:
                 scalar.grad = self._world.sum(scalar.grad) / self._world.size
