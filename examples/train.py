@@ -24,8 +24,8 @@ parser.add_argument("--model", default="nano")
 parser.add_argument("--data", default="scenes/train-groups")
 parser.add_argument("--test", default="scenes/val")
 parser.add_argument("--out", type=Path, default=Path("runs/example"))
-parser.add_argument("--steps", type=int, default=24)
-parser.add_argument("--batch-size", type=int, default=64)
+parser.add_argument("--steps", type=int, default=16)
+parser.add_argument("--batch-size", type=int, default=48)
 # For nano; leave it out for a large CLIP, and the recipe's own rate is used.
 parser.add_argument("--lr", type=float, default=5e-4)
 # A notebook has arguments of its own.
