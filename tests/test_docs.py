@@ -54,8 +54,8 @@ def test_the_tree_of_the_architecture_page_is_that_of_the_package() -> None:
     package = ROOT / "src" / "longclip"
     named = set(re.findall(r"^  (\w[\w/.]*?)/?  ", tree, re.M))
     there = {path.name for path in package.iterdir() if not path.name.startswith("_")}
-    # `objectives` is an alias, and the model is named with its folder.
-    assert named == {*there, "models/nano"} - {"models", "objectives", "py.typed"}
+    # The model is named with its folder.
+    assert named == {*there, "models/nano"} - {"models", "py.typed"}
     folder = package
     for line in tree.splitlines():
         if top := re.match(r"  (\w+)/ ", line):
