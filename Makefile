@@ -29,7 +29,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 setup: $(VENV)/installed-dev  ## make .venv with everything in it
 
-demo: $(VENV)/installed  ## the main job on the embedded scenes: stretch, fine-tune, measure, report
+demo: $(VENV)/installed  ## stretch, fine-tune and measure a small CLIP on drawn scenes (five minutes)
 	$(BIN)/longclip demo --out runs/demo
 
 test: $(VENV)/installed-dev  ## all tests but the slow ones

@@ -1,4 +1,4 @@
-"""The main job on the embedded scenes: stretch, fine-tune, measure, report."""
+"""`longclip demo`: stretch, fine-tune and measure nano on drawn scenes, and write a report."""
 
 import dataclasses
 import json

@@ -49,7 +49,8 @@ Examples:
     longclip average runs/paper/model nano runs/averaged --share 0.5
     longclip runs --plot runs/curves.html
     longclip eval runs/paper/model --data scenes/test --results runs/paper/eval.json
-    longclip compare runs/paper/eval.json nano.json
+    longclip eval nano --data scenes/test --results runs/nano.json
+    longclip compare runs/nano.json runs/paper/eval.json
     longclip benchmarks urban1k
     longclip convert runs/paper/model runs/paper-openclip --to openclip
     longclip inspect runs/paper/model

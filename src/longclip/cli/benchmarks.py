@@ -50,13 +50,13 @@ def benchmarks_command(
         print(json.dumps(found if name is None else found[0], ensure_ascii=False))
     elif name is None:
         for benchmark in chosen:
-            size = "size ?" if benchmark.gigabytes is None else benchmark.size
+            size = "size not known" if benchmark.gigabytes is None else benchmark.size
             print(f"{benchmark.name:<19}{benchmark.task:<11}{_counts(benchmark)}, {size}")
             get = benchmark.get.partition(". ")[0].removesuffix(".")
             for label, text in (
                 ("source", benchmark.source),
                 ("licence", benchmark.licence),
-                ("get", get + (", or --download" if benchmark.hub else "")),
+                ("get", get + (", or `longclip eval --download`" if benchmark.hub else "")),
             ):
                 print(_paragraph(f"{label + ':':<9}{text}", width, indent=4))
             print()
@@ -87,12 +87,13 @@ def _print_description(benchmark: "Benchmark", width: int) -> None:
         ("size", benchmark.size),
         ("get", benchmark.get),
         ("download", hub),
-        ("folder", " or ".join(benchmark.folders) + ", below the root of all data sets"),
+        ("folder", " or ".join(benchmark.folders) + ", in the folder that --root names"),
         ("layout", benchmark.layout),
+        ("measure", f"longclip eval MODEL --data {benchmark.name} --root FOLDER"),
     ):
         print(_paragraph(f"{label:<10}{text}", width, hanging=10))
     for model, numbers in PUBLISHED.get(benchmark.name, {}).items():
-        values = ", ".join(f"{metric} {value:g}" for metric, value in numbers.metrics.items())
+        values = ", ".join(f"{metric} {value:.1f}" for metric, value in numbers.metrics.items())
         print(_paragraph(f"published {model}: {values} ({numbers.source})", width, hanging=10))
 
 

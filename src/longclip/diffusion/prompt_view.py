@@ -253,8 +253,8 @@ def _print_syntax(view: PromptView, console: Console, *, weights: bool) -> None:
     print_line(
         console,
         Text(
-            "`longclip generate --weights` reads it like this; without, brackets and BREAK are "
-            "text (--no-weights shows it)"
+            "Read like this by `longclip generate --weights`; without --weights, brackets and "
+            "BREAK are plain text, which `longclip prompt --no-weights` shows."
         ),
     )
 

@@ -344,6 +344,9 @@ def print_results(results: Sequence[EvaluationResult]) -> None:
                 print(f"{result.name}: {cut} long texts were cut to {result.context_length} tokens")
         for bad in found[0].bad_images:
             print(f"left out: {bad.reason}")
+    star = "; * differs from the first model by more than chance"
+    several = len({result.name for result in results}) > 1
+    print(f"percent; below each number its 95 % interval{star if several else ''}")
 
 
 def _cell_text(cell: Cell | None) -> str:

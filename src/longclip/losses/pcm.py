@@ -48,9 +48,9 @@ def primary_components(features: Tensor, k: int = COMPONENTS, *, groups: int = 1
         raise UsageError(f"a batch of {rows} does not split into {groups} groups")
     if rows // groups <= k + 1:
         warnings.warn(
-            f"{rows // groups} rows have at most {rows // groups - 1} principal directions, so "
-            f"keeping {k} changes nothing; use a batch of more than {k + 1} per group or a "
-            "smaller k",
+            f"primary component matching changes nothing: {rows // groups} images have at most "
+            f"{rows // groups - 1} principal components, and {k} are kept; take {k + 2} images or "
+            "more per group, or keep fewer components",
             IdentityWarning,
             stacklevel=2,
         )

@@ -136,7 +136,7 @@ class StretchFinding:
         what = f"{self.original} rows, {how}, ratio {self.ratio:.4g}"
         if self.kind == "trained":
             return f"stretched from {what}, then trained (moved by {self.deviation:.1%})"
-        return f"stretched from {what}; rows as stretching made them, not trained since"
+        return f"stretched from {what}; rows as stretching made them, hardly trained or not at all"
 
 
 def find_stretch(table: Tensor) -> StretchFinding:

@@ -150,6 +150,7 @@ def test_more_like_one_and_filters(client: httpx2.Client, store: Store) -> None:
         ({"image": "data:image/png;base64,####"}, "not valid base64"),
         ({"image": "data:image/png;base64,aGFsbG8="}, "not an image that Pillow can read"),
         ({"text": "a", "where": "thumbnail = 5\x00"}, "the filter"),
+        ({"text": "a", "count": 3}, "count: no such field"),
     ],
 )
 def test_what_cannot_be_answered_is_400_and_says_why(

@@ -96,7 +96,9 @@ def add_error_handlers(app: FastAPI) -> None:
         place = ".".join(str(part) for part in first["loc"] if part != "body")
         if len(place) > _MAX_FIELD_NAME_CHARACTERS:
             place = f"{place[:_MAX_FIELD_NAME_CHARACTERS]}…"
-        message = f"{place}: {first['msg']}" if place else first["msg"]
+        unknown = first["type"] == "extra_forbidden"
+        reason = "no such field; /openapi.json lists them" if unknown else first["msg"]
+        message = f"{place}: {reason}" if place else reason
         return RequestError(400, message, param=place or None).response
 
     async def bad_input(_: Request, error: Exception) -> JSONResponse:
