@@ -158,7 +158,7 @@ def _model_and_cluster(
         name = "nano"
         print(
             "note: without --model this is nano, which knows drawings such as scenes/test; for "
-            "photos name a CLIP of yours or of the hub: --model openai/clip-vit-base-patch16",
+            "photos name a CLIP of yours or of the hub: --model BeichenZhang/LongCLIP-L",
             file=sys.stderr,
         )
     else:
