@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from longclip.data import Captions, Collection, json_files
-from longclip.data.layouts import classification, descriptions, parquet, short_captions
+from longclip.data.layouts import benchmark_table as parquet
+from longclip.data.layouts import classification, descriptions, short_captions
 from longclip.errors import DataError, ImageError
 from tests.helpers.table_files import write_jsonl, write_parquet, write_png
 

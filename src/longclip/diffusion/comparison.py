@@ -8,13 +8,13 @@ from PIL import Image, ImageDraw
 
 from longclip.util.drawing import GREY, INK, PAPER, Colour, Font, drawable, font_for, wrapped
 
-ReadBy = Literal["both", "right", "none"]
+Readers = Literal["both", "right", "none"]
 """Sides that read a word; the left one never reads more than the right one."""
 
 _FRAME: Colour = (226, 226, 222)
 # Ink of words and the ground behind it. They differ in lightness, too, for the colour-blind.
-_INK_BY: dict[ReadBy, Colour] = {"both": INK, "right": (166, 58, 0), "none": (150, 152, 156)}
-_GROUND_BY: dict[ReadBy, Colour] = {
+_INK_BY: dict[Readers, Colour] = {"both": INK, "right": (166, 58, 0), "none": (150, 152, 156)}
+_GROUND_BY: dict[Readers, Colour] = {
     "both": PAPER,
     "right": (255, 232, 208),
     "none": (238, 238, 236),
@@ -54,7 +54,7 @@ class _Word:
     """A word, or a part of one that other sides read than its rest; then it is not `spaced`."""
 
     text: str
-    read_by: ReadBy
+    read_by: Readers
     spaced: bool
 
 
@@ -125,7 +125,7 @@ def _words(texts: Sequence[str], left: Sequence[int], right: Sequence[int]) -> l
     """Return the words of a prompt, cut where either side ends to read it."""
     words = []
     for text, first, second in zip(texts, left, right, strict=True):
-        parts: tuple[tuple[str, ReadBy], ...] = (
+        parts: tuple[tuple[str, Readers], ...] = (
             (text[:first], "both"),
             (text[first : max(first, second)], "right"),
             (text[max(first, second) :], "none"),
@@ -180,7 +180,7 @@ def _draw_line(
 ) -> None:
     x, y = float(at[0]), at[1]
     space = scale.body.getlength(" ")
-    before: ReadBy = "both"
+    before: Readers = "both"
     placed = []
     # All grounds before all words: a letter may reach over the edge of its neighbour's ground.
     for index, word in enumerate(line):
@@ -201,7 +201,7 @@ def _draw_legend(
     draw: ImageDraw.ImageDraw, left: Side, right: Side, at: tuple[int, int], scale: _Scale
 ) -> None:
     x, y = float(at[0]), at[1]
-    words: dict[ReadBy, str] = {"both": "read by both"}
+    words: dict[Readers, str] = {"both": "read by both"}
     if left.tokens_read < right.tokens_read:
         words["right"] = "cut off on the left, read on the right"
     if right.tokens_read < right.tokens:

@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from longclip.spec import POSITION_TABLE
 from longclip.training.config import TrainConfig
 from longclip.training.forward import Towers
-from longclip.training.recipes import peak_lr
+from longclip.training.schedule import peak_lr
 
 MAX_LOG_SCALE = math.log(100)
 """CLIP keeps its inverse temperature below 100 (Radford et al. 2021, section 2.5)."""
@@ -48,21 +48,6 @@ def make_optimizer(towers: Towers, config: TrainConfig) -> torch.optim.AdamW:
         eps=config.eps,
         fused=True,
     )
-
-
-def set_lr(optimizer: torch.optim.Optimizer, step: int, total: int, warmup: int) -> None:
-    """Set the rates of a step, counted from 0.
-
-    They rise linearly over `warmup` steps, at most a fifth of `total`, then fall to zero as a
-    cosine does.
-    """
-    warmup = min(warmup, total // 5)
-    if step < warmup:
-        share = (step + 1) / warmup
-    else:
-        share = 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * share
 
 
 class FrozenRows:

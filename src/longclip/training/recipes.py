@@ -5,9 +5,6 @@ from dataclasses import replace
 
 from longclip.training.config import TrainConfig
 
-_TABLE_4_BATCH = 1024
-_TABLE_4_LR = 1e-4
-
 
 def clip() -> TrainConfig:
     """Pre-train a base CLIP on short captions (Radford et al. 2021), as `nano` was made."""
@@ -91,8 +88,3 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "debias": debias,
     "best": best,
 }
-
-
-def peak_lr(config: TrainConfig) -> float:
-    """Return the peak learning rate: as given, or Table 4's scaled linearly with the batch size."""
-    return config.lr or _TABLE_4_LR * config.batch_size / _TABLE_4_BATCH

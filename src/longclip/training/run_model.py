@@ -21,7 +21,7 @@ from longclip.spec import POSITION_TABLE, Tower
 from longclip.training.config import TrainConfig
 from longclip.training.forward import ParallelTowers
 from longclip.training.lora import add_lora, merge_lora
-from longclip.training.recipes import peak_lr
+from longclip.training.schedule import peak_lr
 
 _LEARNED = {
     "image": ("vision_model.", "visual_projection.", "logit_scale"),

@@ -24,9 +24,9 @@ from longclip.training.optimizer import (
     FrozenRows,
     make_optimizer,
     norm,
-    set_lr,
 )
 from longclip.training.run_model import choose_what_learns, position_table
+from longclip.training.schedule import set_lr
 
 MAX_TEACHER_IMAGES = 64
 """Images that a teacher reads at once."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from longclip.data.collection import Collection
-from longclip.data.layouts.parquet import TableCollection, parquet_files
+from longclip.data.layouts.benchmark_table import TableCollection, parquet_files
 from longclip.errors import ImageError
 from longclip.spec import Task
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from longclip.data.layouts.benchmark_table import open_long_texts, open_short_texts
 from longclip.data.layouts.descriptions import (
     open_dci,
     open_docci,
@@ -12,7 +13,6 @@ from longclip.data.layouts.descriptions import (
     open_stem_pairs,
 )
 from longclip.data.layouts.file_collection import FileCollection, holding
-from longclip.data.layouts.parquet import open_long_texts, open_short_texts
 from longclip.data.layouts.short_captions import (
     FLICKR8K_FOLDERS,
     FLICKR30K_FOLDERS,

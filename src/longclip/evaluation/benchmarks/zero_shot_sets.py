@@ -5,8 +5,8 @@ from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
+from longclip.data.layouts.benchmark_table import open_labels
 from longclip.data.layouts.classification import open_cifar, open_class_folders
-from longclip.data.layouts.parquet import open_labels
 from longclip.evaluation.benchmarks.benchmark import Benchmark, or_parquet
 
 
