@@ -92,6 +92,22 @@ def test_type_checkers_see_every_public_name(name: str) -> None:
     assert set(package.__all__) - {"__version__"} == set(seen)
 
 
+@pytest.mark.parametrize(
+    ("former", "name", "now"),
+    [
+        ("longclip.objectives", "primary_components", "longclip.losses"),
+        (
+            "longclip.evaluation.during_training",
+            "periodic_evaluation",
+            "longclip.evaluation.periodic",
+        ),
+    ],
+)
+def test_documented_names_of_before_stay(former: str, name: str, now: str) -> None:
+    there, here = (importlib.import_module(module) for module in (former, now))
+    assert getattr(there, name) is getattr(here, name)
+
+
 def modules_after(code: str) -> set[str]:
     """Top-level packages that a fresh interpreter holds after `code`."""
     program = (
