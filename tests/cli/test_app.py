@@ -138,6 +138,32 @@ def test_a_bug_keeps_its_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) ->
         run("tokenize", "hi")
 
 
+@pytest.mark.parametrize(
+    ("setting", "words", "shown"),
+    [
+        (None, ["--debug"], True),
+        ("1", [], True),
+        ("0", [], False),
+        ("", [], False),
+        (None, [], False),
+    ],
+)
+def test_tracebacks_of_messages_for_who_wants_them(
+    setting: str | None,
+    words: list[str],
+    shown: bool,
+    run: Run,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("LONGCLIP_DEBUG", raising=False)
+    if setting is not None:
+        monkeypatch.setenv("LONGCLIP_DEBUG", setting)
+    outcome = run("inspect", "gone", *words)
+    assert outcome.code == 1
+    assert ("Traceback" in outcome.err) is shown
+    assert outcome.err.splitlines()[-1].startswith("longclip: error: no model 'gone'")
+
+
 def test_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     def interrupted() -> None:
         raise KeyboardInterrupt

@@ -99,7 +99,7 @@ def main() -> None:
     and keeps its traceback. `--debug`, or LONGCLIP_DEBUG=1, shows every traceback.
     """
     warnings.showwarning = _show_warning
-    debug = os.environ.get("LONGCLIP_DEBUG", "0") != "0"
+    debug = os.environ.get("LONGCLIP_DEBUG", "") not in ("", "0")
     words = sys.argv[1:]
     end = words.index("--") if "--" in words else len(words)
     if "--debug" in words[:end]:
