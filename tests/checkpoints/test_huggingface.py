@@ -154,6 +154,8 @@ def test_json_round_trip_for_people(tmp_path: Path) -> None:
         (b"", "is not valid JSON"),
         (b'{"a": ', "is not valid JSON"),
         (b"\xff\xfe{}", "is not valid JSON"),
+        (b"9" * 5000, "is not valid JSON"),
+        (b"[" * 100_000, "is not valid JSON"),
         (b"[1]", "holds a list, expected a JSON object"),
         (b"null", "holds a NoneType, expected a JSON object"),
     ],

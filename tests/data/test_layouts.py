@@ -154,6 +154,13 @@ class TestShareGPT4V:
         with pytest.raises(DataError, match=r"json is damaged after row 5 .*download it again"):
             descriptions.open_sharegpt4v(tmp_path, "x", rows=6)
 
+    @pytest.mark.parametrize("value", ["9" * 5000, "[" * 100_000])
+    def test_values_that_python_cannot_hold(self, value: str, tmp_path: Path) -> None:
+        rows = json_files.json_rows(write(tmp_path / "rows.json", "[{}, " + value))
+        assert next(rows) == {}
+        with pytest.raises(DataError, match=r"rows\.json is damaged after row 1"):
+            next(rows)
+
     def test_damage_does_not_cost_the_whole_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

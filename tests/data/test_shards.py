@@ -279,7 +279,13 @@ def test_during_training_a_shard_that_is_none_is_bad_items(
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [("{", r"sizes\.json is damaged JSON"), ("[1]", "is not {")]
+    ("text", "says"),
+    [
+        ("{", r"sizes\.json is damaged JSON"),
+        ("9" * 5000, r"sizes\.json is damaged JSON"),
+        ("[" * 100_000, r"sizes\.json is damaged JSON"),
+        ("[1]", "is not {"),
+    ],
 )
 def test_damaged_sizes(text: str, says: str, tmp_path: Path, cache: ShardCache) -> None:
     two_shards(tmp_path)

@@ -197,6 +197,13 @@ def test_a_bad_picture_names_its_row(tmp_path: Path) -> None:
         collection.image(2)
 
 
+def test_a_null_character_in_a_path(tmp_path: Path) -> None:
+    collection = open_collection(write_jsonl(tmp_path / "t.jsonl", {"image": "a\0b.png"}))
+    for read in (collection.image, collection.image_file):
+        with pytest.raises(ImageError, match=r"row 0: .*null (byte|character)"):
+            read(0)
+
+
 def test_a_value_that_is_no_picture_is_shown_in_short(tmp_path: Path) -> None:
     table = write_parquet(tmp_path / "t.parquet", image=[b"x" * 9999], number=[3])
     with pytest.raises(ImageError, match="row 0: the image of 9999 bytes: not an image") as error:

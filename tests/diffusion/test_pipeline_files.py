@@ -83,6 +83,11 @@ def test_what_diffusers_writes_is_whole(tmp_path: Path) -> None:
     assert (found.variant, found.pickled, found.missing) == (None, (), ())
     with pytest.raises(ValueError, match=r"no model_index.json; .*from_single_file"):
         choose_local(tmp_path, half=False)
-    (tmp_path / "model_index.json").write_text("{")
-    with pytest.raises(ValueError, match=r"model_index.json is not JSON"):
-        choose_local(tmp_path, half=False)
+    for broken in ("{", "[" * 100_000):
+        (tmp_path / "model_index.json").write_text(broken)
+        with pytest.raises(ValueError, match=r"model_index.json is not JSON"):
+            choose_local(tmp_path, half=False)
+    for other in ("[1]", "null", "{}"):
+        (tmp_path / "model_index.json").write_text(other)
+        with pytest.raises(ValueError, match=r"model_index.json is not a pipeline's"):
+            choose_local(tmp_path, half=False)

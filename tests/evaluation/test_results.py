@@ -63,6 +63,7 @@ def test_results_come_back_from_json(tmp_path: Path) -> None:
         (b'{"results": [{}]}', "holds no results .*no 'long'"),
         (b"[1]", "holds no results .*list indices"),
         (b"\xff", "holds no results .*can't decode byte"),
+        (b"[" * 100_000, "holds no results .*recursion"),
     ],
 )
 def test_files_that_hold_something_else(content: bytes | None, says: str, tmp_path: Path) -> None:

@@ -159,6 +159,10 @@ def test_options_of_a_later_version_are_named(photos: Path, tmp_path: Path) -> N
     path.write_text(json.dumps(values | {"telepathy": True, "longclip": "9.0"}))
     with pytest.raises(ValueError, match=r"longclip 9\.0, has options .*: telepathy; resume with"):
         read_config(config.out)
+    for damaged in ("[1]", "{", "[" * 100_000):
+        path.write_text(damaged)
+        with pytest.raises(ValueError, match=r"config\.json is no configuration"):
+            read_config(config.out)
     # What an earlier version did not write is what the defaults are.
     del values["wise_ft"]
     path.write_text(json.dumps(values))

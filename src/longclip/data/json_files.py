@@ -31,7 +31,7 @@ def parse_json(text: str, place: str) -> Any:
     """Return the content of a JSON text from `place`; raise DataError where it is damaged."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError is also a number of 4,301 digits
         raise DataError(f"{place} is damaged JSON ({error}); copy or download it again") from None
 
 
@@ -74,5 +74,7 @@ def json_rows(path: Path) -> Iterator[Any]:
                     ) from None
                 text, at = text[at:] + more, 0
                 continue
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{path} is damaged after row {number} ({error})") from None
             yield row
             number += 1

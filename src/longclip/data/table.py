@@ -113,8 +113,9 @@ class Table(Collection):
             return source
         try:
             return source.read_bytes()
-        except OSError as error:
-            raise ImageError(f"{self.name}, row {index}: {source}: {error.strerror}") from None
+        except (OSError, ValueError) as error:  # ValueError is a path with a null character
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ImageError(f"{self.name}, row {index}: {source}: {reason}") from None
 
     def captions(self, index: int) -> Captions:
         """Return the texts of one row; empty ones are left out."""

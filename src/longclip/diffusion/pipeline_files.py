@@ -96,8 +96,10 @@ def choose_local(directory: Path, *, half: bool) -> Choice:
             f"{directory} is not a diffusers pipeline: it has no {INDEX}; a single checkpoint file "
             "becomes one with from_single_file(…).save_pretrained(…) of its pipeline class"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON: {error}") from None
+    if not isinstance(index, dict) or "_class_name" not in index:
+        raise UsageError(f"{path} is not a pipeline's: it has no _class_name")
     files = [p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()]
     return choose(files, index, half=half)
 

@@ -210,5 +210,5 @@ def read_results(path: Path) -> list[EvaluationResult]:
         raise UsageError(f"there is no file {path}; make one: longclip eval --results") from None
     except KeyError as error:
         raise UsageError(f"{path} holds no results of longclip eval: no {error}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} holds no results of longclip eval: {error}") from None

@@ -104,6 +104,8 @@ def decode_image(
         raise ImageError(
             f"{source}: the file cannot be opened ({error.strerror}); check the path and its rights"
         ) from error
+    except ValueError as error:  # the path holds a null character
+        raise ImageError(f"{source}: this is no path ({error}); check it") from error
 
 
 def _decode_file(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:

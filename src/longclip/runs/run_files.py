@@ -72,7 +72,7 @@ def _run_config(path: Path) -> Mapping[str, Any] | None:
     """Read the configuration of the run in a directory; None where there is none."""
     try:
         config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return config if isinstance(config, dict) and config.keys() >= _KEYS_OF_A_RUN else None
 

@@ -133,9 +133,11 @@ def read_config(run: Path) -> TrainConfig:
 def _written_config(run: Path) -> dict[str, Any]:
     """Return what config.json holds, under the names that options have now."""
     try:
-        values = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads((run / CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{run} holds no run to resume; leave out --resume") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{run / CONFIG} is no configuration: {error}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{run / CONFIG} is no configuration: it holds no JSON object")
     return {RENAMED_OPTIONS.get(name, name): value for name, value in values.items()}
