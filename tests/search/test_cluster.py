@@ -86,7 +86,7 @@ def test_the_same_table_as_without_a_cluster(tmp_path: Path) -> None:
     shard(tmp_path / "part-0.tar", range(100, 107))
     shard(tmp_path / "part-1.tar", range(200, 205))
     images = [{"bytes": jpeg_bytes(300 + i)} for i in range(6)]
-    pq.write_table(pa.table({"image": images, "caption": [f"ImageRow {i}" for i in range(6)]}),
+    pq.write_table(pa.table({"image": images, "caption": [f"Row {i}" for i in range(6)]}),
                    tmp_path / "rows.parquet", row_group_size=2)  # fmt: skip
     sources = (folder, tmp_path / "part-{0..1}.tar", tmp_path / "rows.parquet")
     with_it = run(*sources, db=tmp_path / "with")

@@ -322,7 +322,7 @@ def test_parquet(as_struct: bool, tmp_path: Path) -> None:
     if as_struct:
         images[3] = {"bytes": None, "path": "pictures/p.jpg"}
         images[4] = None
-    texts = [[f"ImageRow {i}.", "More."] for i in range(5)]
+    texts = [[f"Row {i}.", "More."] for i in range(5)]
     table = pa.table({"image": images, "captions": texts, "score": [0.5] * 5})
     pq.write_table(table, tmp_path / "x.parquet", row_group_size=2)
     source = open_image_source(tmp_path / "x.parquet")
@@ -330,7 +330,7 @@ def test_parquet(as_struct: bool, tmp_path: Path) -> None:
     assert [item.uri for item in items] == [f"{tmp_path}/x.parquet::{i}" for i in range(5)]
     assert {item.bytes for item in items} == {None}
     assert [source.read(item) for item in items[:3]] == contents[:3]
-    assert source.caption(items[4]) == "ImageRow 4. More."
+    assert source.caption(items[4]) == "Row 4. More."
     assert read_original(items[1].uri) == contents[1]
     if as_struct:
         assert source.read(items[3]) == jpeg_bytes(7)
