@@ -98,6 +98,8 @@ def decode_image(
     try:
         with Path(source).open("rb") as file:
             return _decode_file(file, str(source), max_pixels)
+    except ImageError:  # a ValueError too, but not the one below
+        raise
     except FileNotFoundError as error:
         raise ImageError(f"{source}: there is no such file; check the path") from error
     except OSError as error:
