@@ -3,6 +3,7 @@
 import importlib.util
 import pickle
 import re
+import unicodedata
 import warnings
 from functools import cache
 from pathlib import Path
@@ -76,7 +77,8 @@ fragments = st.sampled_from(
 # Both sides know Unicode's letters from tables of their own, so code points that this Python does
 # not know yet may be letters to one and not to the other. U+0345 is lost in the reference: its
 # `regex` takes the mark neither for a letter nor for something else.
-characters = st.characters(exclude_categories=["Cn", "Co", "Cs"], exclude_characters="\u0345")
+UNKNOWN = ("Cn", "Co", "Cs")
+characters = st.characters(exclude_categories=UNKNOWN, exclude_characters="\u0345")
 texts = st.lists(st.text(characters, max_size=12) | fragments, max_size=8).map("".join)
 
 
@@ -84,7 +86,9 @@ texts = st.lists(st.text(characters, max_size=12) | fragments, max_size=8).map("
 def test_any_unicode_gives_openais_ids(text: str) -> None:
     # open_clip gives its own spelling of the special tokens a meaning; ours gives none to any.
     text = re.sub("(?i)(start|end)_of_text", "", text)
-    assume("\u0345" not in fix_text(text))  # mojibake may hide it
+    # Mojibake may hide the characters that are left out above.
+    hidden = [c for c in fix_text(text) if c == "\u0345" or unicodedata.category(c) in UNKNOWN]
+    assume(not hidden)
     assert clip_tokenizer().encode([text]) == [reference_ids(text)]
 
 

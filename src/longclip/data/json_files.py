@@ -27,11 +27,14 @@ def read_json(path: Path) -> Any:
     return parse_json(read_text(path), str(path))
 
 
-def parse_json(text: str, place: str) -> Any:
-    """Return the content of a JSON text from `place`; raise DataError where it is damaged."""
+def parse_json(text: str, path: str, line: int | None = None) -> Any:
+    """Return the content of a file or of one of its lines; raise DataError where it is damaged."""
+    place = path if line is None else f"{path}, line {line},"
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError is also a number of 4,301 digits
+        if line is not None and isinstance(error, RecursionError):
+            raise DataError(f"{path}: a row is nested too deeply; mend it") from None
         raise DataError(f"{place} is damaged JSON ({error}); copy or download it again") from None
 
 
@@ -39,7 +42,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a file with one JSON object a line."""
     # splitlines() would also cut at U+2028 and the like, which may stand in a text.
     return [
-        parse_json(line, f"{path}, line {number},")
+        parse_json(line, str(path), number)
         for number, line in enumerate(read_text(path).split("\n"), 1)
         if line.strip()
     ]

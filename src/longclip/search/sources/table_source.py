@@ -128,10 +128,7 @@ class LinesSource:
     def list(self) -> Listing:
         """Return an item for each file; the captions of rows with the same one are joined."""
         about = file_info(self.name)
-        try:
-            rows = read_jsonl(Path(self.name))
-        except RecursionError:
-            raise SearchError(f"{self.name}: a row is nested too deeply; mend it") from None
+        rows = read_jsonl(Path(self.name))
         captions: dict[str, list[str]] = {}
         for row in rows:
             values = row if isinstance(row, dict) else {}
