@@ -1,11 +1,14 @@
 """Files and directories are wholly there or not at all, whatever happens while they are written."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from longclip.util.files import atomic_directory, atomic_path, write_text
+from longclip.util.files import atomic_directory, atomic_path, remove_leftovers, write_text
 
 
 class Crash(Exception):
@@ -123,3 +126,60 @@ def test_what_is_of_another_kind_is_not_replaced(kind: str, tmp_path: Path) -> N
         pytest.fail("the block must not be entered")
     assert kept.read_text() == "work of years"
     assert names(tmp_path) == ["precious"]
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from longclip.util.files import atomic_directory, atomic_path
+target = Path(sys.argv[1])
+if sys.argv[2] == "file":
+    with atomic_path(target) as new:
+        new.write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+rename = Path.rename
+def once(self, new):
+    rename(self, new)
+    os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "renaming":
+    Path.rename = once
+with atomic_directory(target, marker="mark") as new:
+    (new / "mark").write_text("half")
+    if sys.argv[2] == "directory":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def kill_while_writing(target: Path, moment: str) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", _KILLED, str(target), moment]
+    assert subprocess.run(command, env=environment).returncode == -signal.SIGKILL
+    assert any(path.suffix == ".partial" for path in target.parent.iterdir())
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    for _ in range(2):
+        kill_while_writing(tmp_path / "text", "file")
+    with atomic_path(tmp_path / "text") as going_on:
+        write_text(tmp_path / "text", "whole")
+        assert names(tmp_path) == [going_on.name, "text"]
+    kill_while_writing(tmp_path / "made", "directory")
+    write_directory(tmp_path / "made", "whole")
+    assert names(tmp_path) == ["made", "text"]
+
+
+def test_a_directory_that_was_being_replaced_comes_back(tmp_path: Path) -> None:
+    write_directory(tmp_path / "made", "first")
+    kill_while_writing(tmp_path / "made", "renaming")
+    assert not (tmp_path / "made").exists()
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["made"]
+    assert (tmp_path / "made" / "mark").read_text() == "first"
+
+
+def test_files_of_others_are_no_leftovers(tmp_path: Path) -> None:
+    for name in (".text.partial", ".text.12345678", "text.12345678.partial", ".text.1.partial"):
+        (tmp_path / name).touch()
+    before = names(tmp_path)
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == before

@@ -13,16 +13,13 @@ from filelock import FileLock
 
 from longclip.data.storage import TransferError, download
 from longclip.errors import FetchError
-from longclip.util.files import atomic_path, cache_home
+from longclip.util.files import atomic_path, cache_home, remove_leftovers
 
 RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """Pauses before each further attempt to fetch a file."""
 
 _FAILED_SECONDS = 300.0
 """Time in which an address that failed is not tried again: each of its samples would wait anew."""
-
-_ABANDONED_SECONDS = 86_400.0
-"""Age at which a file that is not complete has no writer any more."""
 
 _MAX_TEXT_BYTES = 64 << 20
 
@@ -94,16 +91,12 @@ class ShardCache:
 
     def _make_room(self, size: int) -> None:
         """Remove the shards used longest ago until `size` bytes more are within the limit."""
-        kept, now = [], time.time()
-        for path in (*self.directory.glob("*.tar"), *self.directory.glob(".*.tar.*")):
-            try:
+        remove_leftovers(self.directory)
+        kept = []
+        for path in self.directory.glob("*.tar"):
+            with suppress(FileNotFoundError):  # another process made room
                 about = path.stat()
-            except FileNotFoundError:  # another process made room
-                continue
-            if path.suffix == ".tar":
                 kept.append((about.st_mtime, about.st_size, path))
-            elif now - about.st_mtime > _ABANDONED_SECONDS:  # begun by a process that was killed
-                path.unlink(missing_ok=True)
         used = sum(bytes_ for _, bytes_, _ in kept)
         for _, bytes_, path in sorted(kept):
             if used + size <= self.limit:

@@ -1,14 +1,23 @@
 """Files and directories that are either wholly written or not there at all."""
 
 import os
+import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from longclip.errors import UsageError
+from longclip.util import locks
+
+_SUFFIX = ".partial"
+_PARTIAL = re.compile(rf"\.(?P<name>.+)\.[a-z0-9_]{{8}}{re.escape(_SUFFIX)}", re.DOTALL)
+
+ABANDONED_SECONDS = 86_400.0
+"""Age at which what is not complete has no writer any more, on file systems without locks."""
 
 
 @contextmanager
@@ -16,17 +25,84 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary file that takes the place of `path` if the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    temporary = Path(name)
+    with _partial(path, directory=False) as temporary:
+        try:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            os.chmod(temporary, 0o666 & ~_current_umask())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _partial(path: Path, *, directory: bool) -> Iterator[Path]:
+    """Yield a new file or directory beside `path`, locked while the block runs."""
+    remove_leftovers(path.parent, path.name)
+    prefix = f".{path.name}."
+    while True:
+        if directory:
+            name = tempfile.mkdtemp(_SUFFIX, prefix, path.parent)
+            descriptor = None if sys.platform == "win32" else os.open(name, os.O_RDONLY)
+        else:
+            descriptor, name = tempfile.mkstemp(_SUFFIX, prefix, path.parent)
+        if descriptor is None:
+            break
+        locked = locks.take_lock(descriptor)
+        if locked is None:
+            os.close(descriptor)
+            descriptor = None
+            break
+        # Before it was locked, another process may have taken it for a leftover.
+        with suppress(FileNotFoundError):
+            if locked and os.path.samestat(os.stat(name), os.fstat(descriptor)):
+                break
+        locks.close(descriptor)
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        os.chmod(temporary, 0o666 & ~_current_umask())
-        os.replace(temporary, path)
+        yield Path(name)
     finally:
-        temporary.unlink(missing_ok=True)
+        if descriptor is not None:
+            locks.close(descriptor)
+
+
+def remove_leftovers(directory: Path, name: str | None = None) -> None:
+    """Remove what processes have left in a directory that were killed while they wrote there.
+
+    A directory that was about to be replaced is put back.
+
+    Args:
+        directory: where `atomic_path` and `atomic_directory` have written.
+        name: of the one file or directory to be written; all of them where None.
+    """
+    try:
+        found = [entry for entry in os.scandir(directory) if entry.name.endswith(_SUFFIX)]
+    except OSError:
+        return
+    for entry in found:
+        match = _PARTIAL.fullmatch(entry.name)
+        if match is None or name not in (None, match["name"]):
+            continue
+        with suppress(OSError):  # somebody else's, or gone already
+            folder = entry.is_dir(follow_symlinks=False)
+            descriptor = os.open(entry.path, os.O_RDONLY if folder else os.O_RDWR)
+            try:
+                age = time.time() - os.fstat(descriptor).st_mtime
+                locked = locks.take_lock(descriptor)
+                if locked or (locked is None and age > ABANDONED_SECONDS):
+                    _remove_leftover(Path(entry.path), directory / match["name"])
+            finally:
+                locks.close(descriptor)
+
+
+def _remove_leftover(work: Path, path: Path) -> None:
+    old = work / "old"
+    if old.exists() and not path.exists():  # killed between the two renamings
+        old.rename(path)
+    if work.is_dir():
+        shutil.rmtree(work, ignore_errors=True)
+    else:
+        work.unlink()
 
 
 def check_writable(path: str | Path) -> None:
@@ -68,24 +144,24 @@ def atomic_directory(path: str | Path, *, marker: str | tuple[str, ...]) -> Iter
             "name a new directory or remove this one"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        new = work / "new"
-        new.mkdir()
-        yield new
-        # A directory cannot be replaced in one step, only a file can: the old one steps aside, and
-        # comes back if the new one cannot take its place.
-        old = work / "old"
-        if path.exists():
-            path.rename(old)
+    with _partial(path, directory=True) as work:
         try:
-            new.rename(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+            new = work / "new"
+            new.mkdir()
+            yield new
+            # A directory cannot be replaced in one step, only a file can: the old one steps aside,
+            # and comes back if the new one cannot take its place.
+            old = work / "old"
+            if path.exists():
+                path.rename(old)
+            try:
+                new.rename(path)
+            except OSError:
+                if old.exists():
+                    old.rename(path)
+                raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _current_umask() -> int:
