@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from longclip.data.captions import Captions, TextPolicy
+from longclip.data.fingerprint import MAX_PICTURES_READ, Digest, spread
+from longclip.errors import ImageError
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,23 @@ class Collection(ABC):
         content = self.image_file(index)
         assert content is not None, "a collection without image files defines its own keys"
         return hashlib.sha256(content).hexdigest()
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of what determines the pairs, wherever the data lies.
+
+        All texts go into it, in order; of pictures an even choice (`MAX_PICTURES_READ`), as reading
+        all of them would take as long as an epoch. Times and absolute paths do not.
+        """
+        digest, read = Digest(), set(spread(len(self), MAX_PICTURES_READ))
+        for index in range(len(self)):
+            captions = self.captions(index)
+            digest.add("short", *captions.short, "long", *captions.long)
+            if index in read:
+                try:
+                    digest.add("picture", self.key(index))
+                except ImageError:
+                    digest.add("no picture")
+        return digest.hexdigest()
 
     def captions(self, index: int) -> Captions:
         """Return the texts of one image; none where the images are only labelled."""

@@ -12,6 +12,7 @@ from PIL import Image
 
 from longclip.data.captions import DEFAULT_POLICY, UNCHANGED, Captions, PolicyChange, TextPolicy
 from longclip.data.collection import Collection
+from longclip.data.fingerprint import Digest
 from longclip.data.names import SCENES
 from longclip.data.storage import is_url
 from longclip.data.table import Columns
@@ -61,6 +62,13 @@ class Joined(Collection):
         """Return the key of the part that holds this index."""
         part, inner = self._find(index)
         return part.key(inner)
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the parts' fingerprints and sizes, in their order."""
+        digest = Digest()
+        for part, (start, stop) in zip(self._parts, self._bounds(), strict=True):
+            digest.add(part.fingerprint(), str(stop - start))
+        return digest.hexdigest()
 
     def captions(self, index: int) -> Captions:
         """Return the texts of the part that holds this index."""
@@ -156,6 +164,14 @@ class Mixture(Joined):
                 sources, opened, self._bounds(), strict=True
             )
         )
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the sources' fingerprints, sizes, weights and text policies."""
+        digest = Digest()
+        digest.add(super().fingerprint())
+        for part in self.parts:
+            digest.add(repr(part.weight), repr(part.texts))
+        return digest.hexdigest()
 
     def policy_of(self, index: int, policy: TextPolicy) -> TextPolicy:
         """Return what the source of one item makes of a run's policy."""

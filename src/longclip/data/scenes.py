@@ -7,6 +7,7 @@ from PIL import Image
 from longclip import __version__, scenes
 from longclip.data.captions import Captions
 from longclip.data.collection import Collection, LabelSet
+from longclip.data.fingerprint import Digest
 
 _TEXTS = {"train-tags": scenes.tags, "train-landmarks": scenes.landmark_tags}
 _GROUPS = ("val", "test")
@@ -41,6 +42,12 @@ class ScenesCollection(Collection):
     def key(self, index: int) -> str:
         """Return what determines a picture: split, index, size, and the version that draws it."""
         return f"scenes {__version__} {self.split} {index} {self.image_size}"
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the split, its size, and the version that draws it."""
+        digest = Digest()
+        digest.add("scenes", __version__, self.name, str(len(self)), str(self.image_size))
+        return digest.hexdigest()
 
     def captions(self, index: int) -> Captions:
         """Return the short captions, the summary first, and the description.

@@ -19,6 +19,7 @@ from PIL import Image
 
 from longclip.data.captions import Captions
 from longclip.data.collection import Collection
+from longclip.data.fingerprint import MAX_PICTURES_READ, Digest, spread
 from longclip.data.json_files import parse_json, read_text
 from longclip.data.shard_cache import ShardCache
 from longclip.data.storage import WILDCARDS, beside, is_url, is_web, matching, read_part
@@ -231,6 +232,27 @@ class ShardCollection(Collection):
         elif text:
             long = (text, *long)
         return Captions(short, long)
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the shards' names and sizes, and of what lies where in them.
+
+        Of the samples an even choice is read. Of a shard elsewhere it is the name and the number of
+        samples: what is at an address never changes, and fetching all would take too long.
+        """
+        digest, sizes = Digest(), [len(block) for block in self.blocks()]
+        for number, shard in enumerate(self._shards):
+            digest.add(Path(urlsplit(shard.place).path).name, str(sizes[number]))
+            if not is_url(shard.place):
+                with suppress(DataError):  # a damaged one has no samples, as its number says
+                    digest.add_bytes(self._index(number).places.tobytes())
+        for index in spread(len(self), MAX_PICTURES_READ):
+            if is_url(self._shards[self._find(index)[0]].place):
+                continue
+            try:
+                digest.add(self.key(index), repr(self.captions(index)))
+            except ImageError:
+                digest.add("no picture")
+        return digest.hexdigest()
 
     def _count_samples(self) -> list[int]:
         """Return the number of samples of every shard; note what is damaged or left out.

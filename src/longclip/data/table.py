@@ -1,6 +1,7 @@
 """Tables as collections: Parquet, JSON lines, folders of pictures, saved data sets, the hub's."""
 
 import glob
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from PIL import Image
 
 from longclip.data.captions import Captions
 from longclip.data.collection import Collection, LabelSet
+from longclip.data.fingerprint import MAX_PICTURES_READ, Digest, spread
 from longclip.data.names import ACCEPTED, is_saved
+from longclip.data.picture_column import picture_batches
 from longclip.errors import DataError, ImageError
 from longclip.image.decode import decode_image
 
@@ -123,6 +126,40 @@ class Table(Collection):
         return Captions(
             *(strings(row.get(self._columns[role] or "")) for role in ("short", "long"))
         )
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of all texts and paths, and of an even choice of pictures.
+
+        Of a picture in a file it is the size in bytes, of an embedded one the content. Read in
+        batches: a million rows take seconds.
+        """
+        digest = Digest()
+        for role in ("short", "long"):
+            digest.add(role, str(bool(self._columns[role])))
+        for batch in self._texts.iter(batch_size=1000) if self._texts.column_names else ():
+            for role in ("short", "long"):
+                values = batch.get(self._columns[role] or "", ())
+                digest.add(json.dumps(values, default=str, ensure_ascii=False))
+        for batch in picture_batches(self._rows, self._columns["image"] or ""):
+            digest.add(*(self._relative(path) for path in batch.paths.to_pylist()))
+        for index in spread(len(self), MAX_PICTURES_READ):
+            try:
+                source = self._source(index)
+                if isinstance(source, bytes):
+                    digest.add(self.key(index))
+                else:
+                    digest.add(str(source.stat().st_size))
+            except (ImageError, OSError, ValueError):
+                digest.add("no picture")
+        return digest.hexdigest()
+
+    def _relative(self, path: str | None) -> str:
+        """Return the path of a picture as it is in every copy of the data."""
+        for root in self._roots:
+            inside = os.path.join(os.path.abspath(root), "")
+            if path and path.startswith(inside):
+                return path.removeprefix(inside)
+        return path or ""
 
     def label_sets(self) -> Sequence[LabelSet]:
         """Return the label column, if there is one; classes are in order of their number or name.

@@ -1,12 +1,12 @@
 """Benchmark: a data set with its protocol, the data as opened, and a digest of it."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from longclip.data.collection import Collection
+from longclip.data.fingerprint import Digest
 from longclip.data.layouts.benchmark_table import TableCollection, parquet_files
 from longclip.errors import ImageError
 from longclip.spec import Task
@@ -91,23 +91,16 @@ def data_digest(collection: Collection) -> str:
     Two results with the same digest were measured on the same data, wherever the files lay
     and whatever they were called. Every file is read once; nothing is decoded.
     """
-    digest = hashlib.sha256()
-
-    def add(*parts: str) -> None:
-        for part in parts:
-            content = part.encode("utf-8", "surrogatepass")
-            # The length in front, so that no two different sequences look alike.
-            digest.update(len(content).to_bytes(8, "big") + content)
-
+    digest = Digest()
     for index in range(len(collection)):
         try:
             key = collection.key(index)
         except ImageError:
             key = "unreadable"
         texts = collection.captions(index)
-        add("image", key, "short", *texts.short, "long", *texts.long)
+        digest.add("image", key, "short", *texts.short, "long", *texts.long)
     for labels in collection.label_sets():
-        add("labels", *labels.classes, "templates", *labels.templates)
+        digest.add("labels", *labels.classes, "templates", *labels.templates)
         for target in labels.targets:
-            digest.update(target.to_bytes(8, "big"))
+            digest.add_bytes(target.to_bytes(8, "big"))
     return digest.hexdigest()
