@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from longclip.util.files import atomic_directory, atomic_path, remove_leftovers, write_text
+from longclip.util.files import (
+    atomic_directory,
+    atomic_path,
+    open_regular,
+    read_regular,
+    remove_leftovers,
+    write_text,
+)
 
 
 class Crash(Exception):
@@ -183,3 +190,22 @@ def test_files_of_others_are_no_leftovers(tmp_path: Path) -> None:
     before = names(tmp_path)
     remove_leftovers(tmp_path)
     assert names(tmp_path) == before
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    """A pipe without a writer would be waited for, and a device read without end."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zeros").symlink_to("/dev/zero")
+    for name in ("pipe", "zeros"):
+        with pytest.raises(OSError, match=rf"Not a regular file.*{name}"):
+            read_regular(tmp_path / name)
+    with pytest.raises(IsADirectoryError):
+        open_regular(tmp_path)
+
+
+def test_a_small_file_is_read_whole_and_a_large_one_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    assert read_regular(tmp_path / "link", 5) == b"12345"
+    with pytest.raises(OSError, match=r"Larger than the 4e-06 MB"):
+        read_regular(tmp_path / "a", 4)

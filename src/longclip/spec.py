@@ -17,6 +17,9 @@ STOCK_CONTEXT = 77
 LONG_CONTEXT = 248
 """Number of tokens that a Long-CLIP reads (Zhang et al., 2024, section 3.2): 20 + 4 · (77 − 20)."""
 
+MAX_CONTEXT = 16_384
+"""Greatest number of tokens that a model may read: 66 times Long-CLIP's, our own bound."""
+
 KEEP = 20
 """Number of first positions that stretching keeps (section 3.2); CLIP trained few others well."""
 

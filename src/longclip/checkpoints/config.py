@@ -10,7 +10,7 @@ from torch import Tensor
 
 from longclip.errors import CheckpointError
 from longclip.spec import POSITION_TABLE
-from longclip.util.files import write_text
+from longclip.util.files import read_regular, write_text
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -20,11 +20,13 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: if the file is missing, is not JSON, or is not an object.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_regular(path).decode("utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
             f"{path} is missing: a model directory holds config.json and model.safetensors"
         ) from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # ValueError is also a number of 4,301 digits
         raise CheckpointError(f"{path} is not valid JSON ({error}); fetch it again") from None
     if not isinstance(values, dict):

@@ -4,6 +4,7 @@ The published weights were trained and evaluated on torchvision's transforms of 
 are Pillow's bicubic filter and a little integer arithmetic. Both are repeated here to the pixel.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,8 +44,8 @@ class Preprocess:
             raise UsageError(
                 f"mean {self.mean} and std {self.std} need three values each (R, G, B)"
             )
-        if min(self.std) <= 0:
-            raise UsageError(f"std is {self.std}; every value must be above 0")
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
+            raise UsageError(f"mean {self.mean} and std {self.std} must be finite, and std above 0")
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """Return the centre of the picture, uint8 [image_size, image_size, 3].

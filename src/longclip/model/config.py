@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, ClassVar, Self
 
 from longclip.checkpoints.config import read_json
+from longclip.checkpoints.fields import JOINT, TEXT, VISION, Rule, check_fields
 from longclip.errors import CheckpointError, UsageError
-from longclip.spec import BOS, EOT, STOCK_CONTEXT, Activation
+from longclip.spec import BOS, EOT, STOCK_CONTEXT
 
 # Hugging Face's own conversions of OpenAI's models say eos_token_id 2, a leftover that its code
 # treats as "pool at the largest id"; with CLIP's vocabulary that is the end-of-text id.
@@ -26,21 +27,21 @@ class TowerConfig:
     hidden_act: str = "quick_gelu"
     layer_norm_eps: float = 1e-5
 
+    section: ClassVar[str]
+    rules: ClassVar[Mapping[str, Rule]]
+
     def __post_init__(self) -> None:
+        check_fields(vars(self), self.rules, self.section)
         if self.hidden_size % self.num_attention_heads:
             raise UsageError(
-                f"hidden_size {self.hidden_size} is not divisible by num_attention_heads "
-                f"{self.num_attention_heads}; correct config.json"
-            )
-        if self.hidden_act not in get_args(Activation):
-            raise UsageError(
-                f"hidden_act {self.hidden_act!r} is not one of {', '.join(get_args(Activation))}, "
-                "the activations CLIP models use"
+                f"{self.section}: hidden_size {self.hidden_size} is not divisible by "
+                f"num_attention_heads {self.num_attention_heads}; correct config.json"
             )
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read the known keys of a config.json section; the rest does not change the network."""
+        check_fields(values, cls.rules, cls.section)
         known = {f.name for f in fields(cls)}
         return cls(**{key: value for key, value in values.items() if key in known})
 
@@ -59,12 +60,26 @@ class TextConfig(TowerConfig):
     eos_token_id: int = EOT
     pad_token_id: int = EOT
 
+    section = "text_config"
+    rules = TEXT
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.eos_token_id >= self.vocab_size:
+            raise UsageError(
+                f"text_config: eos_token_id {self.eos_token_id} is outside the vocabulary of "
+                f"{self.vocab_size} tokens (vocab_size), so no text would have an end"
+            )
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read as the base class does, with the legacy end-of-text id put right."""
-        values = dict(values)
+        # Only the end changes what is computed; without the other two there is nothing to check.
+        unset = [name for name in ("bos_token_id", "pad_token_id") if values.get(name) is None]
+        values = {name: value for name, value in values.items() if name not in unset}
+        check_fields(values, cls.rules, cls.section)
         if values.get("eos_token_id", _LEGACY_EOS) == _LEGACY_EOS:
-            eos = int(values.get("vocab_size", cls.vocab_size)) - 1
+            eos = values.get("vocab_size", cls.vocab_size) - 1
             values |= {"bos_token_id": eos - 1, "eos_token_id": eos, "pad_token_id": eos}
         return super().from_json(values)
 
@@ -80,11 +95,15 @@ class VisionConfig(TowerConfig):
     image_size: int = 224
     patch_size: int = 32
 
+    section = "vision_config"
+    rules = VISION
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.image_size % self.patch_size:
             raise UsageError(
-                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
+                f"vision_config: image_size {self.image_size} is not a multiple of patch_size "
+                f"{self.patch_size}"
             )
 
 
@@ -101,6 +120,7 @@ class CLIPConfig:
     """DeCLIP's text projection has a bias; a stock CLIP has no place for one."""
 
     def __post_init__(self) -> None:
+        check_fields(vars(self), JOINT)
         if self.text is None and self.vision is None:
             raise UsageError("config.json describes neither a text tower nor an image tower")
         if self.projection_dim is None and self.whole:
@@ -128,11 +148,9 @@ class CLIPConfig:
         return cls(
             text=None if text is None else TextConfig.from_json(text),
             vision=None if vision is None else VisionConfig.from_json(vision),
-            projection_dim=None if projection_dim is None else int(projection_dim),
-            logit_scale_init_value=float(
-                values.get("logit_scale_init_value", cls.logit_scale_init_value)
-            ),
-            text_projection_bias=bool(values.get("text_projection_bias", False)),
+            projection_dim=projection_dim,
+            logit_scale_init_value=values.get("logit_scale_init_value", cls.logit_scale_init_value),
+            text_projection_bias=values.get("text_projection_bias", False),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from longclip.checkpoints.checkpoint import Checkpoint, lone_tower
+from longclip.checkpoints.fields import PREPROCESSOR, check_fields
 from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.formats import open_checkpoint
 from longclip.checkpoints.hub import fetch, is_hub_id
@@ -153,6 +154,7 @@ def _empty_model(checkpoint: Checkpoint) -> CLIP:
     if config.vision and checkpoint.preprocess is not None:
         path, size = checkpoint.path / hf.PREPROCESSOR, config.vision.image_size
         try:
+            check_fields(checkpoint.preprocess, PREPROCESSOR)
             model.preprocess = Preprocess.from_json(checkpoint.preprocess)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"{path} is not CLIP's preprocessing: {error}") from error

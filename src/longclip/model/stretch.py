@@ -23,7 +23,7 @@ from torch import Tensor
 
 from longclip.errors import UsageError
 from longclip.model.clip import CLIP
-from longclip.spec import KEEP, LONG_CONTEXT, STOCK_CONTEXT, StretchMethod
+from longclip.spec import KEEP, LONG_CONTEXT, MAX_CONTEXT, STOCK_CONTEXT, StretchMethod
 
 # Relative to the spread of the table: float16 rounding stays below the first, and training moves
 # rows by less than the second as long as the table remembers what it was stretched from.
@@ -83,6 +83,11 @@ def stretch_table(
             f"context_length {length} is not longer than the model's {old}; "
             "stretching only lengthens"
         )
+    if length > MAX_CONTEXT:
+        raise UsageError(
+            f"context_length {length} is more than {MAX_CONTEXT}, the greatest that a "
+            "model may have"
+        )
     if not 0 <= keep <= old - 2:
         raise UsageError(
             f"keep {keep} leaves nothing to interpolate in a table of {old} positions; "
@@ -91,7 +96,7 @@ def stretch_table(
     natural = (length - keep) / (old - keep)
     ratio = natural if ratio is None else ratio
     # The natural ratio reads less than one row past the table's end; further out there is no data.
-    if not ratio >= natural:
+    if not natural <= ratio < math.inf:
         raise UsageError(
             f"ratio {ratio} reads far beyond the old table; for {old} → {length} positions with "
             f"keep {keep} it must be at least {natural:.4g}"

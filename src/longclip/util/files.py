@@ -1,14 +1,17 @@
-"""Files and directories that are either wholly written or not there at all."""
+"""Files and directories that are wholly written or not there at all, and what may be read."""
 
+import errno
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from longclip.errors import UsageError
 from longclip.util import locks
@@ -18,6 +21,44 @@ _PARTIAL = re.compile(rf"\.(?P<name>.+)\.[a-z0-9_]{{8}}{re.escape(_SUFFIX)}", re
 
 ABANDONED_SECONDS = 86_400.0
 """Age at which what is not complete has no writer any more, on file systems without locks."""
+
+MAX_SMALL_FILE_BYTES = 64_000_000
+"""Size of the largest configuration, tokenizer or list that is read whole."""
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a regular file, or a link to one, for reading.
+
+    A pipe could be waited for without end, and a device read without end.
+
+    Raises:
+        OSError: if it cannot be opened or is something else; it has the path.
+    """
+    # Without O_NONBLOCK, opening a pipe would wait for somebody to write into it.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "Not a regular file, but a pipe, socket or device", str(path))
+
+
+def read_regular(path: str | Path, most: int = MAX_SMALL_FILE_BYTES) -> bytes:
+    """Return the content of a regular file.
+
+    Raises:
+        OSError: as `open_regular`, and if it has more than `most` bytes.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            message = f"Larger than the {most / 1e6:g} MB that such a file may have"
+            raise OSError(errno.EFBIG, message, str(path))
+        # What /proc calls a file has no size, and may be waited for like a pipe.
+        return file.read(size) if size else b""
 
 
 @contextmanager

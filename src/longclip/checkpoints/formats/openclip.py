@@ -6,6 +6,13 @@ from typing import Any
 
 from longclip.checkpoints.checkpoint import Checkpoint, Source
 from longclip.checkpoints.config import HEAD_WIDTH, infer_config, read_json
+from longclip.checkpoints.fields import (
+    OPENCLIP,
+    OPENCLIP_PREPROCESS,
+    OPENCLIP_TEXT,
+    OPENCLIP_VISION,
+    check_fields,
+)
 from longclip.checkpoints.formats import openai
 from longclip.checkpoints.tensor_files import read_tensors
 from longclip.errors import CheckpointError
@@ -56,10 +63,10 @@ def read_config(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     path = directory / CONFIG
     content = read_json(path)
-    model = content.get("model_cfg", content)
     try:
-        config = _config(model)
+        config = _config(content.get("model_cfg", content))
         pictures = content.get("preprocess_cfg", {})
+        check_fields(pictures, OPENCLIP_PREPROCESS, "preprocess_cfg")
         size = config["vision_config"]["image_size"]
         preprocess: dict[str, Any] = {"crop_size": size, "size": size}
         for ours, theirs in (("image_mean", "mean"), ("image_std", "std")):
@@ -74,6 +81,9 @@ def _config(model: Mapping[str, Any]) -> dict[str, Any]:
     text, vision = dict(model["text_cfg"]), dict(model["vision_cfg"])
     if not isinstance(vision["layers"], int) or "timm_model_name" in vision:
         raise CheckpointError("its image tower is no ViT of CLIP's")
+    check_fields(model, OPENCLIP, "model_cfg")
+    check_fields(text, OPENCLIP_TEXT, "text_cfg")
+    check_fields(vision, OPENCLIP_VISION, "vision_cfg")
     if "hf_model_name" in text:
         raise CheckpointError(f"its text tower is {text['hf_model_name']}")
     activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
