@@ -15,6 +15,7 @@ from longclip.diffusion.conditioning import Conditioning, encode
 from longclip.diffusion.encoders import lengthened
 from longclip.diffusion.pipeline import text_slots
 from longclip.diffusion.windows import PromptCut
+from longclip.errors import EncoderError
 from tests.helpers.pipelines import (
     FAMILIES,
     FIRST_WIDTH,
@@ -496,6 +497,14 @@ def test_the_weightings_differ() -> None:
 def test_mistakes(family: Family, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         encode(pipeline(family), **{"prompt": SHORT, **options})
+
+
+def test_states_that_are_not_finite_name_the_encoder() -> None:
+    own = copy.deepcopy(pipeline("sdxl"))
+    with torch.no_grad():
+        own.text_encoder_2.text_projection.weight[0] = float("nan")
+    with pytest.raises(EncoderError, match=r"pipeline's text_encoder_2 .* not finite"):
+        encode(own, SHORT)
 
 
 def test_one_negative_prompt_for_a_batch() -> None:

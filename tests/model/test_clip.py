@@ -8,6 +8,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 import longclip
+from longclip.errors import EncoderError
 from longclip.model.transformer import micro_batches
 from tests.helpers.models import small_clip
 
@@ -97,6 +98,30 @@ def test_mistakes_are_named() -> None:
         MODEL.encode_text(["a boat", [BOS, EOT]])  # type: ignore[list-item]
     with pytest.raises(ValueError, match=r"\[N, 3, 32, 32\]"):
         MODEL.encode_image(torch.zeros(1, 3, 64, 64))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_embeddings_that_are_not_finite_are_an_error_that_names_the_model(value: float) -> None:
+    broken = small_clip()
+    broken.name = "runs/7/model"
+    with torch.no_grad():
+        broken.text_model.final_layer_norm.weight[0] = value
+        broken.visual_projection.weight[0] = value
+    named = "runs/7/model gives 2 of 2 embeddings that are not finite .*weights are damaged"
+    for normalize in (False, True):
+        with pytest.raises(EncoderError, match=named):
+            broken.encode_text(["a boat", "a dog"], normalize=normalize)
+        with pytest.raises(EncoderError, match=named):
+            broken.encode_image([Image.new("RGB", (40, 40), c) for c in ("red", "blue")])
+
+
+def test_one_text_that_overflows_in_half_precision_is_counted() -> None:
+    model = small_clip()
+    with torch.no_grad():
+        model.text_model.embeddings.token_embedding.weight[320] *= 1e6
+    assert model.encode_text([[BOS, 320, EOT]]).isfinite().all()
+    with pytest.raises(EncoderError, match=r"1 of 2 .*\(first: number 1\).*for float16"):
+        model.half().encode_text([[BOS, 5, EOT], [BOS, 320, EOT]])
 
 
 def test_checkpointing_gives_the_same_gradients() -> None:

@@ -41,13 +41,13 @@ from tests.helpers.models import small_clip
 def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Sizes of the batches that went through the model."""
     sizes: list[int] = []
-    original = index_module.finite_embeddings
+    original = index_module.embed_pixels
 
     def count(model: CLIP, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         sizes.append(len(pixels))
         return original(model, pixels)
 
-    monkeypatch.setattr(index_module, "finite_embeddings", count)
+    monkeypatch.setattr(index_module, "embed_pixels", count)
     return sizes
 
 

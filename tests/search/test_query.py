@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 pytest.importorskip("lancedb")
 
-from longclip.errors import FilterError, SearchError
+from longclip.errors import EncoderError, FilterError, SearchError
 from longclip.model import save
 from longclip.search.database.schema import id_of
 from longclip.search.database.vector_index import ensure_index
@@ -177,6 +178,7 @@ def test_an_empty_database_finds_nothing(tmp_path):
         (Query(" ", without=("",)), "nothing to search for: give a text, a picture"),
         (Query("a", count=0), "count is 0"),
         (Query("a", text_share=1.5), "text_share is 1.5; it goes from 0 to 1"),
+        (Query("a" * 15_000, without=("b" * 5_001,)), "20,001 characters together; .* to 20,000"),
         (Query(like=id_of("gone")), "there is no image .* was it deleted"),
         (Query(like="x", image=Image.new("RGB", (9, 9))), "give one of them"),
     ],
@@ -190,6 +192,14 @@ def test_a_query_that_takes_itself_away(searcher):
     searcher.search(Query("a dog", without=("a dog",) * 3))
     with pytest.raises(SearchError, match="cancel out; change the text"):
         searcher.search(Query("a dog", without=("a dog",) * 4))
+
+
+def test_a_text_tower_that_gives_no_numbers_is_no_empty_answer(searcher):
+    broken = small_clip()
+    with torch.no_grad():
+        broken.text_model.final_layer_norm.weight[0] = float("nan")
+    with pytest.raises(EncoderError, match=r"this model gives .* not finite"):
+        Searcher(searcher.store, broken).search(Query("a boat"))
 
 
 def test_an_answer_is_json(searcher):

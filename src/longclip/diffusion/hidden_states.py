@@ -17,7 +17,7 @@ from torch import Tensor
 
 from longclip.diffusion.pipeline import Slot, is_xl
 from longclip.diffusion.windows import Tokens, framed
-from longclip.errors import UsageError
+from longclip.errors import EncoderError, UsageError
 
 Weighting = Literal["a1111", "no-norm", "comfyui"]
 """Rule of a weight: multiply a token's states and restore their mean, as AUTOMATIC1111's web UI;
@@ -45,6 +45,9 @@ def read_windows(
 
     Returns:
         States [B, windows * T, D], and [B, P] or None if the encoder has no projection.
+
+    Raises:
+        EncoderError: if the encoder gives numbers that are not finite.
     """
     tokenizer = getattr(pipeline, slot.tokenizer)
     states: list[Tensor] = []
@@ -52,6 +55,11 @@ def read_windows(
     for batch in zip(*windows, strict=True):
         padded = [framed(tokenizer, tokens) for tokens in batch]
         hidden, vector = _read(pipeline, slot, padded, clip_skip)
+        if not all(bool(one.isfinite().all()) for one in (hidden, vector) if one is not None):
+            raise EncoderError(
+                f"the pipeline's {slot.name} gives numbers that are not finite: its weights are "
+                f"damaged, or too large for {hidden.dtype}; load another one, or in float32"
+            )
         weights = torch.tensor([[token.weight for token in row] for row in padded])
         if bool((weights != 1).any()):
             empty = None

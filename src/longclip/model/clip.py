@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from longclip.errors import UsageError
+from longclip.errors import EncoderError, UsageError
 from longclip.image.decode import decode_image
 from longclip.image.preprocess import Preprocess
 from longclip.model.config import CLIPConfig, TextConfig
@@ -46,8 +46,12 @@ class CLIP(nn.Module):
     Args:
         config: the shape of the network.
         preprocess: how pictures become pixels; OpenAI's at the config's image size by default.
+
+    Attributes:
+        name: what errors call it: what it was loaded from; empty for one that was made here.
     """
 
+    name: str = ""
     text_model: TextTower
     vision_model: VisionTower
     text_projection: nn.Module
@@ -209,6 +213,7 @@ class CLIP(nn.Module):
 
         Raises:
             ValueError: if given token ids are longer than the context length.
+            EncoderError: if the model gives numbers that are not finite.
         """
         if len(texts) == 0:
             return torch.empty(0, self.embedding_dim, device=self.device)
@@ -223,8 +228,7 @@ class CLIP(nn.Module):
             pad = self._text_config.eos_token_id
             rows = [torch.tensor(text, dtype=torch.int64) for text in texts]
             ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
-        features = self.text_features(ids, token_budget=token_budget).float()
-        return F.normalize(features, dim=-1) if normalize else features
+        return self._embeddings(self.text_features(ids, token_budget=token_budget), normalize)
 
     @torch.no_grad()
     def encode_image(
@@ -246,6 +250,7 @@ class CLIP(nn.Module):
 
         Raises:
             longclip.errors.ImageError: if a picture cannot be read; it names the file.
+            EncoderError: if the model gives numbers that are not finite.
         """
         if isinstance(images, Image.Image | str | Path):
             images = [images]
@@ -258,8 +263,7 @@ class CLIP(nn.Module):
             features.append(self.image_features(batch).float())
         if not features:
             return torch.empty(0, self.embedding_dim, device=self.device)
-        stacked = torch.cat(features)
-        return F.normalize(stacked, dim=-1) if normalize else stacked
+        return self._embeddings(torch.cat(features), normalize)
 
     def encode_pixels(
         self, pixels_NHWC: Tensor, *, normalize: bool = False, batch_size: int = _IMAGES_PER_BATCH
@@ -276,6 +280,7 @@ class CLIP(nn.Module):
 
         Raises:
             ValueError: if the pixels are not uint8 or do not have the model's image size.
+            EncoderError: if the model gives numbers that are not finite.
         """
         if self.device.type == "cuda":
             # Copied while the device still computes; a quarter of the bytes that floats would have.
@@ -283,6 +288,18 @@ class CLIP(nn.Module):
         pixels_NHWC = pixels_NHWC.to(self.device, non_blocking=True)
         pixels = self.preprocess.normalize(pixels_NHWC.permute(0, 3, 1, 2))
         return self.encode_image(pixels, normalize=normalize, batch_size=batch_size)
+
+    def _embeddings(self, features: Tensor, normalize: bool) -> Tensor:
+        """Return features [N, D] as float32; NaN would be the nearest to nothing, or to all."""
+        rows = features.float()
+        if not bool(rows.isfinite().all()):
+            bad = (~rows.isfinite().all(dim=1)).nonzero().flatten().tolist()
+            raise EncoderError(
+                f"{self.name or 'this model'} gives {len(bad)} of {len(rows)} embeddings that are "
+                f"not finite (first: number {bad[0]}): its weights are damaged, or too large for "
+                f"{str(self.dtype).removeprefix('torch.')}; take another checkpoint, or float32"
+            )
+        return F.normalize(rows, dim=-1) if normalize else rows
 
     def _check_length(self, longest: int) -> None:
         if longest > self.context_length:

@@ -62,6 +62,7 @@ def load(
     checkpoint, model = open_checked(source, tower, activation, revision)
     # Assigned, not copied: the weights stay views of the mapped file until a cast or a move.
     model.load_state_dict(checkpoint.tensors, assign=True)
+    model.name = str(source)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return place(model, device, dtype).eval()

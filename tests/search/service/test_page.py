@@ -7,8 +7,9 @@ import pytest
 
 pytest.importorskip("fastapi", reason='the service needs pip install "longclip[search]"')
 
+from longclip.search import query
 from longclip.search.query import sentence_scores
-from longclip.search.service import request_limits, search_api
+from longclip.search.service import search_api
 from longclip.search.service.server import render_page
 
 FILES = resources.files("longclip.search.service") / "page"
@@ -74,7 +75,7 @@ def constant(name: str) -> float:
 
 
 def test_page_and_server_agree_on_bounds_and_words() -> None:
-    assert f'maxlength="{request_limits.MAX_TEXT_CHARACTERS}"' in HTML
+    assert f'maxlength="{query.MAX_TEXT_CHARACTERS}"' in HTML
     assert constant("SATISFIED") == sentence_scores.SATISFIED
     assert constant("UNSATISFIED") == sentence_scores.UNSATISFIED
     states = dict(re.findall(r'(yes|open|no): \[".", "([\w ]+)"\]', SCRIPT))

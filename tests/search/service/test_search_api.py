@@ -1,6 +1,7 @@
 """Searching over HTTP."""
 
 import base64
+import copy
 import re
 import struct
 import zlib
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import torch
 
 import longclip
 from longclip.model import CLIP
@@ -46,6 +48,21 @@ def test_about(client: httpx2.Client, store: Store) -> None:
         "context_length": 77,
         "version": longclip.__version__,
     }
+
+
+def test_a_model_that_gives_no_numbers_is_named(nano: CLIP, store: Store) -> None:
+    broken = copy.deepcopy(nano)
+    with torch.no_grad():
+        broken.text_model.final_layer_norm.weight[0] = float("nan")
+    with serving(Searcher(store, broken)) as served, served.client() as client:
+        for path, body in (
+            ("/v1/search", {"text": "a dog"}),
+            ("/v1/embeddings", {"model": "nano", "input": ["a dog", "a cat"]}),
+        ):
+            answer = client.post(path, json=body)
+            assert answer.status_code == 500
+            assert answer.json()["error"]["code"] == "model_broken"
+            assert "the model nano gives" in answer.json()["error"]["message"]
 
 
 def test_a_search_is_what_the_searcher_finds(client: httpx2.Client, searcher: Searcher) -> None:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from longclip.errors import ImageError, RetryableImageError, SearchError
+from longclip.errors import ImageError, RetryableImageError
 from longclip.image.decode import decode_image
 from longclip.model import CLIP
 from longclip.search.config import IndexConfig
@@ -246,15 +246,13 @@ def load_all(
     return in_order(loader, tasks, ahead=ahead, workers=workers, most=_MAX_WORKERS)
 
 
-def finite_embeddings(model: CLIP, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def embed_pixels(model: CLIP, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Embed uint8 [N, H, W, 3] to float32 [N, D] of length one, in one forward pass.
 
     Raises:
-        SearchError: where the model gives numbers that are not finite.
+        EncoderError: where the model gives numbers that are not finite.
     """
     images = torch.from_numpy(pixels)
     vectors = model.encode_pixels(images, normalize=True, batch_size=len(pixels)).cpu()
-    if not vectors.isfinite().all():
-        raise SearchError("the model gives embeddings that are not finite; is it damaged?")
     rows: NDArray[np.float32] = vectors.numpy()
     return rows

@@ -24,7 +24,7 @@ from longclip.search.indexing.image_loader import (
     Decoding,
     ImageLoader,
     NewImage,
-    finite_embeddings,
+    embed_pixels,
     hash_key,
     load_all,
     pillow_opens,
@@ -265,7 +265,7 @@ class LocalRun:
     def _embed_batch(self) -> None:
         if not self._batch:
             return
-        vectors = finite_embeddings(self._model, np.stack([image.pixels for image in self._batch]))
+        vectors = embed_pixels(self._model, np.stack([image.pixels for image in self._batch]))
         for image, vector in zip(self._batch, vectors, strict=True):
             self._outcomes.add(image.task, ImageRow(image.facts, vector, image.thumbnail))
         self._batch = []

@@ -16,6 +16,7 @@ from longclip.search.config import SearchConfig
 from longclip.search.database.lance import quoted
 from longclip.search.database.reader import Reader
 from longclip.search.database.schema import Facts
+from longclip.search.query import MAX_TEXT_CHARACTERS
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Query:
     """A question to a database of images.
 
     Attributes:
-        text: what is to be seen, of any length.
+        text: what is to be seen; see MAX_TEXT_CHARACTERS.
         without: what is not.
         image: a picture that what is found should resemble.
         like: the id of a stored image, in place of `image`.
@@ -51,6 +52,12 @@ class Query:
         seen = self.image is not None or self.like is not None
         if not (seen or self.text.strip() or any(text.strip() for text in self.without)):
             raise SearchError("there is nothing to search for: give a text, a picture, or both")
+        characters = len(self.text) + sum(map(len, self.without))
+        if characters > MAX_TEXT_CHARACTERS:
+            raise SearchError(
+                f"the texts of the query have {characters:,} characters together; shorten them to "
+                f"{MAX_TEXT_CHARACTERS:,}"
+            )
         if self.count < 1:
             raise SearchError(f"count is {self.count}; ask for one image at least")
         if not 0 <= self.text_share <= 1:

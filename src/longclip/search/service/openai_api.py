@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from longclip.search.query import MAX_TEXT_CHARACTERS
 from longclip.search.query.pieces import unit
 from longclip.search.service.embedder import Embedder, Input, Tokens
 from longclip.search.service.images import decode_data_url, is_data_url
-from longclip.search.service.request_limits import MAX_TEXT_CHARACTERS, RequestError
+from longclip.search.service.request_limits import RequestError
 from longclip.search.service.service import Service
 from longclip.text.tokenizer import clip_tokenizer
 

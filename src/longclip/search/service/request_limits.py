@@ -17,11 +17,8 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from longclip.errors import ImageError, SearchError, UnreadableError
+from longclip.errors import EncoderError, ImageError, SearchError, UnreadableError
 from longclip.search.service.batching import Closed
-
-MAX_TEXT_CHARACTERS = 20_000
-"""Characters of a text, be it searched with or embedded."""
 
 MAX_RETRY_SECONDS = 60
 """The most that a refused client is asked to wait before it comes back."""
@@ -76,8 +73,13 @@ class Busy(RequestError):
         )
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    """Give all errors the same shape; what is not the client's fault goes to the log alone."""
+def add_error_handlers(app: FastAPI, model_name: str) -> None:
+    """Give all errors the same shape; what is not the client's fault goes to the log alone.
+
+    Args:
+        app: where they come from.
+        model_name: what clients know the model by.
+    """
 
     @app.exception_handler(RequestError)
     async def refused(_: Request, error: RequestError) -> JSONResponse:
@@ -106,6 +108,16 @@ def add_error_handlers(app: FastAPI) -> None:
 
     app.add_exception_handler(SearchError, bad_input)
     app.add_exception_handler(ImageError, bad_input)
+
+    @app.exception_handler(EncoderError)
+    async def not_finite(_: Request, error: EncoderError) -> JSONResponse:
+        _log.error("%s", error)
+        return RequestError(
+            500,
+            f"the model {model_name} gives an embedding that is not finite: its weights are "
+            "damaged; whoever runs this service has to put another in its place",
+            code="model_broken",
+        ).response
 
     @app.exception_handler(UnreadableError)
     async def unreadable(_: Request, error: Exception) -> JSONResponse:

@@ -12,13 +12,12 @@ from starlette.concurrency import run_in_threadpool
 from longclip import __version__
 from longclip.errors import UsageError
 from longclip.search.database.schema import ID_PATTERN
-from longclip.search.query import DEFAULT_COUNT
+from longclip.search.query import DEFAULT_COUNT, MAX_TEXT_CHARACTERS
 from longclip.search.query.pieces import count_tokens
 from longclip.search.query.query import Found, Query, combined_filter, naming_as_written
 from longclip.search.query.searcher import QueryVectors, Reading
 from longclip.search.service.embedder import Input
 from longclip.search.service.images import decode_data_url
-from longclip.search.service.request_limits import MAX_TEXT_CHARACTERS
 from longclip.search.service.service import Service
 from longclip.spec import SPECIAL_TOKENS, STOCK_CONTEXT
 from longclip.text.spans import word_spans

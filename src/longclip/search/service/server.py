@@ -143,7 +143,7 @@ def create_app(searcher: Searcher, config: ServeConfig | None = None) -> FastAPI
         text = generate_latest(service.metrics.registry)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
-    add_error_handlers(app)
+    add_error_handlers(app, service.model_name)
     # The last one added sees a request first: refused requests are counted, too, and strangers
     # do not get as far as having their bodies read.
     app.add_middleware(Limits, max_bytes=config.max_bytes, seconds=config.timeout)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from longclip.data.storage import is_url
-from longclip.errors import SearchError
+from longclip.errors import EncoderError, SearchError
 from longclip.model import CLIP
 from longclip.search.config import Cluster
 from longclip.search.database.schema import ImageRow
@@ -124,8 +124,9 @@ class ClusterRun:
                     self._run_pipeline(ray, held_model, work)
                 except ray.exceptions.RayTaskError as error:
                     # A user's mistake that a worker has found is shown without Ray's workings.
-                    if isinstance(error.cause, SearchError):
-                        raise SearchError(str(error.cause).partition(_RAY_SUFFIX)[0]) from error
+                    for kind in (SearchError, EncoderError):
+                        if isinstance(error.cause, kind):
+                            raise kind(str(error.cause).partition(_RAY_SUFFIX)[0]) from error
                     raise
                 finally:
                     self._write()

@@ -24,7 +24,7 @@ from longclip.search.indexing.image_loader import (
     FileContent,
     KnownImage,
     NewImage,
-    finite_embeddings,
+    embed_pixels,
     pillow_opens,
     prepare,
     read,
@@ -255,7 +255,7 @@ class Encode:
         ]
         vectors = np.zeros((len(messages), self._model.embedding_dim), np.float32)
         if new:
-            vectors[new] = finite_embeddings(self._model, batch[PIXELS][new])
+            vectors[new] = embed_pixels(self._model, batch[PIXELS][new])
         return {MESSAGE: messages, VECTOR: vectors}
 
 
