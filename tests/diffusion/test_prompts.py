@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip.diffusion.emphasis import Piece, parse_prompt
+from longclip.errors import UsageError
 
 
 def pieces(prompt: str) -> list[tuple[str, float]]:
@@ -101,6 +102,29 @@ def test_weights_go_on_over_a_break() -> None:
         (Piece("a", 1.5),),
         (Piece("b", 1.5), Piece(" c")),
     )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "weight"),
+    [("(" * 73 + "cat", "1051.15"), ("(cat:-1001)", "-1001"), (f"(cat:{'9' * 400})", "inf")],
+)
+def test_weights_end_at_a_thousand(prompt: str, weight: str) -> None:
+    with pytest.raises(UsageError, match=f"gives 'cat' the weight {weight}; .* take brackets away"):
+        parse_prompt(prompt)
+
+
+def test_brackets_of_any_depth_are_read_while_the_weight_is_within_bounds() -> None:
+    deep = 20_000
+    assert pieces("([" * 60 + "cat" + "])" * 60) == [("cat", pytest.approx(1))]
+    assert pieces("[" * deep + "cat" + "]" * deep) == [("cat", pytest.approx(0))]
+    assert pieces("(" * deep + ")" * deep + "cat") == [("cat", 1)]
+    assert pieces(r"\(" * deep) == [("(" * deep, 1)]
+
+
+@pytest.mark.parametrize("prompt", [" " * 100_000, ":" + "1" * 100_000, "\n" * 100_000 + "BREAK?"])
+def test_long_runs_of_one_character_are_read_once(prompt: str) -> None:
+    """Each way to share out such a run between two parts of a pattern would take minutes."""
+    assert texts(prompt) == ([prompt] if "B" not in prompt else ["", "?"])
 
 
 @given(st.text())

@@ -85,3 +85,8 @@ def test_the_first_sentence() -> None:
     text = "A view of St. Mary's at 5 p.m. in winter. Snow falls."
     assert split_sentences(text)[0] == "A view of St. Mary's at 5 p.m. in winter."
     assert split_sentences("Only one.") == ["Only one."]
+
+
+def test_marks_that_stand_alone_in_any_number_are_one_sentence() -> None:
+    text = " ".join("." * 50_000)
+    assert split_sentences(text) == [text]

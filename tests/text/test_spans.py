@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from longclip.text.spans import longest_fit, word_spans
+from longclip.text.spans import longest_fit, word_spans, words_with_ids
 from longclip.text.tokenizer import clip_tokenizer
 
 _MOJIBAKE = "\u00c3  la carte "
@@ -69,3 +69,17 @@ def test_a_long_prompt_is_not_tokenized_word_by_word(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(clip_tokenizer(), "encode", lambda t: calls.append(len(t)) or encode(t))
     assert spans.read_end(246) == len(_MOJIBAKE) + 26 * 40 + len("A boat by")
     assert sum(calls) < 40
+
+
+def test_words_that_never_have_the_ids_of_the_text_are_encoded_a_few_times() -> None:
+    encoded = 0
+
+    def backwards(text: str) -> list[int]:
+        nonlocal encoded
+        words = text.split()
+        encoded += len(words)
+        return [int(word) for word in reversed(words)]
+
+    text = " ".join(map(str, range(5000)))
+    assert list(words_with_ids(text, backwards)) == [(text, backwards(text))]
+    assert encoded < 5 * 5000

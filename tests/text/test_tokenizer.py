@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import ftfy
 import pytest
 import torch
 from ftfy import fix_text
@@ -207,6 +208,22 @@ def test_context_length_too_small(context_length: int) -> None:
 def test_a_copy_in_another_process_is_the_same() -> None:
     copy = pickle.loads(pickle.dumps(clip_tokenizer()))
     assert copy.encode(TEXTS) == clip_tokenizer().encode(TEXTS)
+
+
+@pytest.mark.parametrize("digits", [4300, 4301, 100_000])
+@pytest.mark.parametrize("start", ["&#", "&amp;#"])
+def test_an_entity_of_more_digits_than_python_reads_is_one_of_no_character(
+    start: str, digits: int
+) -> None:
+    assert clean_text(f"a {start}{'1' * digits}; b") == "a \ufffd b"
+
+
+def test_empty_lines_are_not_repaired_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    fix = ftfy.fix_text
+    monkeypatch.setattr(ftfy, "fix_text", lambda text: seen.append(text) or fix(text))
+    assert clean_text("a" + "\n \n" * 10_000 + " b\n\n") == "a b"
+    assert seen == ["a\n b\n"]
 
 
 def test_cleaning() -> None:

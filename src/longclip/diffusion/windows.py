@@ -130,19 +130,20 @@ def split_words(tokenizer: Any, section: Section, convert: Callable[[str], str])
         for token, id_ in added.items()
         if (name := re.fullmatch(r"(.+)_\d+", token)) and name[1] in added
     }
-    words: list[Word] = []
+    words: list[tuple[list[str], list[Token]]] = []
     before = " "
     for piece in section:
         text = convert(piece.text)
         joins = not (before[-1].isspace() or text[:1].isspace())
         for spelled, ids in words_with_ids(text, ids_of):
-            word = Word(spelled, tuple(Token(id_, piece.weight) for id_ in ids))
-            if words and (joins or ids[0] in further_vectors):
-                word = Word(words[-1].text + spelled, words.pop().tokens + word.tokens)
-            words.append(word)
+            if not (words and (joins or ids[0] in further_vectors)):
+                words.append(([], []))
+            texts, tokens = words[-1]
+            texts.append(spelled)
+            tokens += (Token(id_, piece.weight) for id_ in ids)
             joins = False
         before = text or before
-    return words
+    return [Word("".join(texts), tuple(tokens)) for texts, tokens in words]
 
 
 def cut_windows(words: Sequence[Word], capacity: int) -> list[Tokens]:

@@ -73,17 +73,17 @@ def split_sentences(text: str) -> list[str]:
 
 def _with_detached_marks(words: list[str]) -> list[str]:
     """Return the words, each together with marks that stand after it on their own: `dog . "`."""
-    groups: list[str] = []
+    groups: list[list[str]] = []
     in_quotes = False
     for word in words:
         # A quotation mark that stands alone closes where one is open; else it opens the next word.
         belongs_to_last = not word.strip(_DETACHED_MARKS) and ('"' not in word or in_quotes)
         if groups and belongs_to_last:
-            groups[-1] += " " + word
+            groups[-1].append(word)
         else:
-            groups.append(word)
+            groups.append([word])
         in_quotes ^= word.count('"') % 2 == 1
-    return groups
+    return [" ".join(group) for group in groups]
 
 
 def _ends_sentence(group: str, following: str) -> bool:

@@ -105,16 +105,22 @@ def words_with_ids(
     that repair broken encodings look further than one word.
     """
     ids = encode(text)
-    spelled, start = "", 0
+    together: list[str] = []
+    start = 0
     for word in text.split():
-        spelled = f"{spelled} {word}".lstrip()
+        together.append(word)
+        # Repairs take a few words. Beyond those each attempt has twice as many, so that a text
+        # whose words never have its ids is not encoded once for each of its words.
+        if len(together) > _WORDS_AHEAD and len(together).bit_count() > 1:
+            continue
+        spelled = " ".join(together)
         own = encode(spelled)
         if own == ids[start : start + len(own)]:
             if own:
                 yield spelled, own
-            spelled, start = "", start + len(own)
+            together, start = [], start + len(own)
     if start < len(ids):
-        yield spelled, ids[start:]
+        yield " ".join(together), ids[start:]
 
 
 @functools.lru_cache(maxsize=2**16)

@@ -7,6 +7,7 @@ import functools
 import gzip
 import html
 import importlib.resources
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,11 @@ _END_OF_WORD = "</w>"
 # Case is ignored as in the original, where it still matters after lower-casing: 's matches 'ſ.
 _WORD_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
+# An entity no character has so many digits as. `html.unescape` makes them U+FFFD, too, up to 4,300
+# digits, beyond which Python makes no number of them.
+_LONG_NUMBER = re.compile(r"&#[0-9]{4300,};?")
+_EMPTY_LINES = re.compile(r"\n(?: *\n)+")
+
 
 def clean_text(text: str) -> str:
     """Clean a text as CLIP's training did, step by step in OpenAI's order: the ids depend on it.
@@ -38,7 +44,10 @@ def clean_text(text: str) -> str:
     Mojibake is repaired (ftfy), HTML entities are resolved twice (web captions are often escaped
     twice: `&amp;amp;`), runs of whitespace become one space, and everything is lower-cased.
     """
-    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    # Lines are repaired one by one, which takes its time for empty ones, too.
+    text = _EMPTY_LINES.sub("\n", text)
+    text = _LONG_NUMBER.sub("\ufffd", ftfy.fix_text(text))
+    text = html.unescape(_LONG_NUMBER.sub("\ufffd", html.unescape(text)))
     return " ".join(text.split()).lower()
 
 
