@@ -2,8 +2,10 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,6 +124,22 @@ def test_a_missing_model_is_a_message_and_exit_code_1(words: list[str], run: Run
     assert list(Path().iterdir()) == [], "nothing is left behind"
 
 
+def test_what_is_interrupted_says_how_to_go_on(
+    run: Run,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+    monkeypatch.setattr("longclip.evaluation.session.run_session", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    outcome = run("eval", "nano", "--data", "scenes/test")
+    assert outcome.code == 130
+    assert outcome.err.startswith("longclip: stopped; what is embedded is kept, and the same")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_no_traceback_and_no_colours_in_a_process_of_its_own() -> None:
     done = longclip_process("tokenize", "a boat", "--context-length", "2")
     assert done.returncode == 1
@@ -162,15 +180,6 @@ def test_tracebacks_of_messages_for_who_wants_them(
     assert outcome.code == 1
     assert ("Traceback" in outcome.err) is shown
     assert outcome.err.splitlines()[-1].startswith("longclip: error: no model 'gone'")
-
-
-def test_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    def interrupted() -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(cli, "app", interrupted)
-    outcome = run("demo")
-    assert (outcome.code, outcome.out, outcome.err) == (130, "", "")
 
 
 def test_warnings_are_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811

@@ -116,7 +116,7 @@ def test_a_stopped_run_says_what_it_goes_on_from(photos: Path, tmp_path: Path) -
 
     with (
         pytest.warns(CheckpointWarning, match="step 3"),
-        pytest.raises(Preempted, match=r"after step 3 of 9; .* from step 0 with --resume"),
+        pytest.raises(Preempted, match=r"after step 3 of 9; .*--resume .* on from step 0"),
     ):
         train(config, on_step=no_place_at_step_three)
 

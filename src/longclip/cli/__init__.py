@@ -4,10 +4,12 @@ Commands import what is heavy when they run: help and errors in usage must come 
 """
 
 import os
+import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from types import FrameType
 
 from cyclopts import App, Group, Parameter
 
@@ -81,6 +83,7 @@ app = App(
     version=longclip.__version__,
     # A switch that is off by default needs no option to turn it off.
     default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,  # `main` says what it ended, and how to go on
 )
 for _title, _commands in _GROUPS.items():
     _group = Group.create_ordered(_title)
@@ -108,9 +111,17 @@ def main() -> None:
     sys.argv[1:], renamed = in_new_spelling(words)
     for line in renamed:
         _show_warning(line)
+    # What a shell starts in the background ignores ^C, and is to go on ignoring it.
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
+        says = "; ".join(
+            [*map(str, stopped.args or ["stopped"]), *getattr(stopped, "__notes__", ())]
+        )
+        sys.stderr.write(f"longclip: {says}\n")
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output has gone, as `head` does; say nothing more.
@@ -125,6 +136,15 @@ def main() -> None:
     except Exception as error:
         error.add_note(_BUG)
         raise
+    finally:
+        if before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # The next one ends the process at once, also while this one is cleaned up after.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise KeyboardInterrupt
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from longclip.cli.options import AsJson
+from longclip.cli.options import AsJson, when_interrupted
 
 
 def demo_command(
@@ -31,7 +31,7 @@ def demo_command(
     from longclip.demo import DemoConfig, run_demo
     from longclip.util.terminal import progress_display
 
-    with progress_display() as progress:
+    with when_interrupted("run again, it begins anew"), progress_display() as progress:
         results = run_demo(DemoConfig(out=out, seed=seed), progress)
     if as_json:
         print(json.dumps(results))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from longclip.cli.compare import ResultFiles
-from longclip.cli.options import AS_OPTIONS, AsJson, own_options_first
+from longclip.cli.options import AS_OPTIONS, AsJson, own_options_first, when_interrupted
 from longclip.errors import UsageError
 from longclip.evaluation.config import EvaluateConfig
 from longclip.options import Dtype, device_option, dtype_option, option
@@ -130,7 +130,12 @@ def _run_session(sources: Sequence[str], options: EvalOptions) -> "Session":
         download=o.download,
     )
     device, dtype = pick_device(o.device), pick_dtype(o.dtype, auto=torch.float32)
-    with progress_display() as progress:
+    remark = (
+        "nothing is kept"
+        if o.no_cache
+        else ("what is embedded is kept, and the same command goes on from there")
+    )
+    with when_interrupted(remark), progress_display() as progress:
         return run_session(
             sources,
             requests,

@@ -5,7 +5,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from longclip.cli.options import AS_OPTIONS, AsJson
+from longclip.cli.options import AS_OPTIONS, AsJson, when_interrupted
 from longclip.diffusion.config import GenerateConfig
 from longclip.options import option
 
@@ -52,7 +52,8 @@ def generate_command(
 
     if options.prompt == "-":
         options = replace(options, prompt=sys.stdin.read().strip())
-    with progress_display() as progress:
+    remark = "pictures that were finished are kept"
+    with when_interrupted(remark), progress_display() as progress:
         written = generate(
             options,
             options.out,

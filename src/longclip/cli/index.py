@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from longclip.cli.options import AS_OPTIONS, AsJson, own_options_first
+from longclip.cli.options import AS_OPTIONS, AsJson, own_options_first, when_interrupted
 from longclip.errors import UsageError
 from longclip.options import Dtype, device_option, dtype_option, option
 from longclip.search.config import Cluster, IndexConfig
@@ -87,7 +87,8 @@ def index_command(
     from longclip.util.terminal import progress_display
 
     clip, model_name, cluster = _model_and_cluster(options, is_first_try=bool(sources))
-    with progress_display() as progress:
+    remark = "what is embedded is in the database, and the same command goes on from there"
+    with when_interrupted(remark), progress_display() as progress:
         report = index(
             sources,
             options.db,

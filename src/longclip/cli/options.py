@@ -1,7 +1,8 @@
 """Options of commands: shared types, overrides of a recipe, old spellings."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 from cyclopts import Group, Parameter
@@ -13,6 +14,16 @@ _Options = TypeVar("_Options")
 
 AS_OPTIONS = Parameter(name="*")
 """Makes every field of a dataclass an option: `options: Annotated[Config, AS_OPTIONS]`."""
+
+
+@contextmanager
+def when_interrupted(remark: str) -> Iterator[None]:
+    """Add to the line that ^C ends a command with what is kept, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        stopped.add_note(remark)
+        raise
 
 
 def own_options_first(options: type[_Options]) -> type[_Options]:

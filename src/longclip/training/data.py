@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from longclip.text.tokenizer import clip_tokenizer
 from longclip.training.config import TrainConfig
 from longclip.training.distributed import World
 from longclip.training.plan import Key, Plan
-from longclip.training.process import ignore_stop_signals
+from longclip.training.process import begin_data_worker
 
 PAD = 0
 """OpenAI's padding token; another end of text in front would end the text there."""
@@ -224,7 +225,7 @@ def batches(
         # About one step ahead, and not more than memory has room for.
         prefetch_factor=min(32, max(2, -(-pieces // workers) + 1)) if workers else None,
         multiprocessing_context="fork" if workers else None,
-        worker_init_fn=ignore_stop_signals if workers else None,
+        worker_init_fn=partial(begin_data_worker, os.getpid()) if workers else None,
     )
     read = iter(loader)
     steps = (Batch.concatenate([first, *islice(read, pieces - 1)]) for first in read)

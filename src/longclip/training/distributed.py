@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from longclip.errors import UsageError
+from longclip.util.child_process import end_with_parent
 from longclip.util.hardware import pick_device
 
 # Only one process evaluates and writes models; the others wait for it that long. A process that
@@ -109,6 +110,9 @@ def world(device: str) -> Iterator[World]:
     if chosen.type == "cuda" and torch.cuda.is_available():
         # Barriers and gathered objects go over the current device, whatever that of our tensors.
         torch.cuda.set_device(chosen)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # torchrun ends its processes, but cannot where it is killed itself.
+        end_with_parent(os.getppid())
     if dist.is_initialized():  # by a caller, who also takes it down
         yield World(dist.get_rank(), dist.get_world_size(), chosen)
         return

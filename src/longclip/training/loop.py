@@ -83,6 +83,7 @@ def train(
         FileExistsError: if `config.out` holds a run and `resume` is not set.
         TrainingError: if too many pictures cannot be read or the loss is no longer a number.
         Preempted: if SIGTERM or SIGUSR1 came; the run can be resumed.
+        KeyboardInterrupt: after ^C; where steps were made the run can be resumed.
     """
     if config.evaluate and evaluate is None:
         raise UsageError(
@@ -111,10 +112,12 @@ def train(
         stepper = Stepper(config, model, original, processes)
         directory.begin(config, processes, resume=resume)
         checkpoints = RunCheckpoints(config.out, processes, config.keep_checkpoints)
-        run = _Run(config, processes, stepper, plan, directory, checkpoints, trackers, evaluate)
+        run = _Run(
+            config, processes, stepper, plan, directory, checkpoints, trackers, evaluate, stop
+        )
         if resume:
             run.restore()
-        return run.finish_steps(Pairs(store, read_options(config, model)), stop, on_step)
+        return run.finish_steps(Pairs(store, read_options(config, model)), on_step)
 
 
 @dataclass
@@ -129,6 +132,7 @@ class _Run:
     checkpoints: RunCheckpoints
     trackers: Trackers
     evaluate: Evaluate | None
+    stop: StopRequest
     clock: Clock = field(default_factory=Clock)
     step: int = 0
     saved: int = 0  # step of the last checkpoint
@@ -149,7 +153,7 @@ class _Run:
             self.directory.cut_metrics(self.step)
         self.world.wait()
 
-    def finish_steps(self, pairs: Pairs, stop: StopRequest, on_step: OnStep | None) -> TrainResult:
+    def finish_steps(self, pairs: Pairs, on_step: OnStep | None) -> TrainResult:
         """Take all steps that are left, and leave the trained model."""
         config, total = self.config, self.plan.total_steps
         done = False
@@ -157,11 +161,12 @@ class _Run:
             stream = batches(
                 pairs, self.plan, first_step=self.step, workers=config.workers, world=self.world
             )
+            self.stop.in_steps = True
             if self.step == 0:
                 # The point it starts from; and a benchmark that does not open fails now.
                 self._evaluate()
             while self.step < total:
-                self._stop_or_commit(stop)
+                self._stop_or_commit()
                 self._take_step(self.clock.wait_for(stream), on_step)
                 if self.step % config.checkpoint_every == 0 and self.step < total:
                     self._checkpoint()
@@ -174,12 +179,13 @@ class _Run:
             self.checkpoints.finish()
             path, bad = self.directory.path / MODEL, tuple(self.bad)
             model = write_model(self.stepper.towers, config, path, step=self.step, bad=len(bad))
-            if self.evaluate is not None and model is not None:
-                with autocast(config, model.device):
-                    values = self.evaluate(model)
+            values = self._measure(model) if model is not None else None
+            if values is not None:
                 self._write({"step": self.step, "final": True, "evaluation": values})
             self.world.wait()
             done = True
+            if model is not None and self.evaluate is not None and values is None:
+                raise KeyboardInterrupt(f"{path} is finished; only measuring it was stopped by ^C")
         except TrainingError:
             # What is being written may be the last that was good; all processes come here.
             self.checkpoints.finish()
@@ -212,27 +218,34 @@ class _Run:
         if measure:
             self._log(result)
 
-    def _stop_or_commit(self, stop: StopRequest) -> None:
+    def _stop_or_commit(self) -> None:
         """Put a written checkpoint in its place, and end the run where a signal has come.
 
         Raises:
             Preempted: with exit code 75 (EX_TEMPFAIL), by which a scheduler knows to start it anew.
+            KeyboardInterrupt: where the signal was ^C, which no scheduler sends.
         """
         # A signal comes to processes between different steps, and a checkpoint is written at
         # another pace in each: they agree here, so that all do the same after the same step.
-        found = self.world.gather_numbers(int(stop.received), int(self.checkpoints.written))
-        if all(written for _, written in found):
+        stop = self.stop
+        found = self.world.gather_numbers(
+            int(stop.received), int(stop.interrupted), int(self.checkpoints.written)
+        )
+        if all(written for *_, written in found):
             self.checkpoints.finish()
-        if not any(stopped for stopped, _ in found):
+        if not any(received for received, *_ in found):
             return
         self._checkpoint()
         self.checkpoints.finish()
         # Where that could not be written, it is an earlier one.
         kept = last_checkpoint(self.directory.path) or 0
-        raise Preempted(
-            f"stopped by a signal after step {self.step} of {self.plan.total_steps}; "
-            f"{self.directory.path} goes on from step {kept} with --resume"
+        by_hand = any(interrupted for _, interrupted, _ in found)
+        message = (
+            f"stopped by {'^C' if by_hand else 'a signal'} after step {self.step} of "
+            f"{self.plan.total_steps}; `longclip train --resume --out {self.directory.path}` goes "
+            f"on from step {kept}"
         )
+        raise KeyboardInterrupt(message) if by_hand else Preempted(message)
 
     def _note_bad(self, batch: Batch) -> None:
         """Note items that had to be left out, in all processes.
@@ -289,11 +302,27 @@ class _Run:
         model = whole_model(self.stepper.towers, self.config)
         if self.world.first:
             assert model is not None
-            model = model.to(self.world.device)
-            with autocast(self.config, self.world.device):
-                self._write({"step": self.step, "evaluation": self.evaluate(model)})
+            values = self._measure(model.to(self.world.device))
+            if values is not None:
+                self._write({"step": self.step, "evaluation": values})
         self.world.wait()
         self.clock.pause()  # measuring is no training time
+
+    def _measure(self, model: CLIP) -> dict[str, float] | None:
+        """Measure a model; None where nothing is to be measured, or ^C ended it."""
+        if self.evaluate is None or self.stop.interrupted:
+            return None
+        # It may take long, and changes nothing: unlike a step it is not finished first.
+        self.stop.in_steps = False
+        try:
+            with autocast(self.config, model.device):
+                return self.evaluate(model)
+        except KeyboardInterrupt:
+            if not self.stop.interrupted:
+                raise
+            return None
+        finally:
+            self.stop.in_steps = True
 
     def _checkpoint(self) -> None:
         """Begin the checkpoint of this step, if there is none yet."""
