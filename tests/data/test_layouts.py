@@ -98,7 +98,7 @@ class TestStems:
     def test_other_folders(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="no folders `image` and `caption`"):
             descriptions.open_stem_pairs(tmp_path / "nowhere", "x")
-        write(self.urban(tmp_path) / "caption" / "1.txt", b"\xff\xfe")
+        write(self.urban(tmp_path) / "caption" / "1.txt", b"caf\xe9")
         with pytest.raises(DataError, match=r"1\.txt is not UTF-8"):
             descriptions.open_stem_pairs(tmp_path, "x")
 

@@ -1,10 +1,14 @@
 """Kinds of names."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from longclip.data import open_collection
 from longclip.data.names import Kind, kind_of
+from longclip.errors import LongCLIPError
+from longclip.search.sources.open_image_source import open_image_source
 from tests.helpers.shard_files import samples, write_tar
 
 
@@ -25,6 +29,8 @@ from tests.helpers.shard_files import samples, write_tar
         ("turns.json", Kind.CONVERSATIONS),
         ("rows.json", Kind.TABLE),
         ("rows.jsonl", Kind.TABLE),
+        ("rows.csv", Kind.TABLE),
+        ("ROWS.TSV", Kind.TABLE),
         ("photo.jpg", Kind.FILE),
         ("shards/{0..1}.tar", Kind.SHARDS),
         ("shards/*.tar", Kind.PATTERN),
@@ -50,8 +56,16 @@ def test_kinds(
         "turns.json": '[{"image": "a.jpg", "conversations": []}]',
         "rows.json": '[{"image": "a.jpg"}]',
         "rows.jsonl": "",
+        "rows.csv": "",
+        "ROWS.TSV": "",
         "photo.jpg": "",
     }.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(text)
     assert kind_of(name) is kind
+
+
+@pytest.mark.parametrize("open_data", [open_collection, open_image_source])
+def test_an_empty_name_is_not_the_working_directory(open_data: Callable[[str], object]) -> None:
+    with pytest.raises(LongCLIPError, match="the name of data is empty"):
+        open_data("")

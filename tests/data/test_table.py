@@ -218,8 +218,12 @@ def write_invalid(tmp_path: Path) -> None:
     write_parquet(tmp_path / "cut.parquet", image=["a.png"] * 99)
     (tmp_path / "cut.parquet").write_bytes((tmp_path / "cut.parquet").read_bytes()[:-20])
     (tmp_path / "cut.jsonl").write_text('{"image": "a.png"}\n{"image": ')
-    (tmp_path / "table.csv").write_text("image\na.png\n")
+    for name in ("table.html", "table.csv.gz", "table.xlsx", "captions.txt"):
+        (tmp_path / name).write_text("image\na.png\n")
     (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "blank.jsonl").write_text("\n \n")
+    (tmp_path / "header.csv").write_text("image,text\n")
+    write_parquet(tmp_path / "no_rows.parquet", image=[], text=[])
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "notes.txt").write_text("no pictures here")
 
@@ -229,9 +233,15 @@ def write_invalid(tmp_path: Path) -> None:
     [
         ("no_image.jsonl", r"no_image has no image column among photo, size;.*--image-column"),
         ("cut.parquet", r"cut\.parquet cannot be read as parquet: .*[Pp]arquet"),
-        ("cut.jsonl", r"cut\.jsonl cannot be read as json: JSON parse error"),
-        ("table.csv", r"table\.csv is not data longclip reads: a \.parquet or \.jsonl file, or"),
+        ("cut.jsonl", r"cut\.jsonl, line 2, is damaged JSON .*; copy or download it again"),
+        ("table.html", r"table\.html is not data longclip reads: a \.csv, \.tsv, \.jsonl or"),
+        ("table.csv.gz", r"table\.csv\.gz is packed; unpack it first"),
+        ("table.xlsx", r"table\.xlsx is a spreadsheet; save it as CSV"),
+        ("captions.txt", r"captions\.txt is a text file; call it \.csv if its first line names"),
         ("empty.jsonl", r"empty\.jsonl is empty"),
+        ("blank.jsonl", r"blank has no rows"),
+        ("header.csv", r"header has no rows"),
+        ("no_rows.parquet", r"no_rows has no rows"),
         ("texts", r"texts cannot be read as imagefolder: .*does it hold pictures\?"),
         ("gone.parquet", r"no data '.*gone\.parquet': neither a file, a folder nor `scenes`"),
     ],

@@ -1,25 +1,18 @@
-"""Text, JSON and JSON-lines files, with messages that name the file and the line."""
+"""JSON and JSON-lines files, with messages that name the file and the line."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from longclip.data.text_files import open_text, read_text
 from longclip.errors import DataError
 
 _READ_CHARACTERS = 1 << 20
 _MAX_ROW_CHARACTERS = 16 << 20
 """Length at which a row that cannot be parsed is damaged rather than not yet read to its end."""
 
-
-def read_text(path: Path) -> str:
-    """Return a UTF-8 file, with or without a byte-order mark."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text ({error}); copy it again") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}; copy it again") from None
+_DECODER = json.JSONDecoder()
 
 
 def read_json(path: Path) -> Any:
@@ -27,35 +20,40 @@ def read_json(path: Path) -> Any:
     return parse_json(read_text(path), str(path))
 
 
-def parse_json(text: str, path: str, line: int | None = None) -> Any:
+def parse_json(
+    text: str, path: str, line: int | None = None, decoder: json.JSONDecoder = _DECODER
+) -> Any:
     """Return the content of a file or of one of its lines; raise DataError where it is damaged."""
     place = path if line is None else f"{path}, line {line},"
     try:
-        return json.loads(text)
+        return decoder.decode(text)
     except (ValueError, RecursionError) as error:  # ValueError is also a number of 4,301 digits
         if line is not None and isinstance(error, RecursionError):
             raise DataError(f"{path}: a row is nested too deeply; mend it") from None
         raise DataError(f"{place} is damaged JSON ({error}); copy or download it again") from None
 
 
+def json_lines(path: Path, decoder: json.JSONDecoder = _DECODER) -> Iterator[Any]:
+    """Yield what the lines of a file hold; blank ones are passed over."""
+    with open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield parse_json(line, str(path), number, decoder)
+
+
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a file with one JSON object a line."""
-    # splitlines() would also cut at U+2028 and the like, which may stand in a text.
-    return [
-        parse_json(line, str(path), number)
-        for number, line in enumerate(read_text(path).split("\n"), 1)
-        if line.strip()
-    ]
+    return list(json_lines(path))
 
 
-def json_rows(path: Path) -> Iterator[Any]:
+def json_rows(path: Path, decoder: json.JSONDecoder = _DECODER) -> Iterator[Any]:
     """Yield the items of a JSON array one after the other, without the whole of it in memory.
 
     Raises:
         DataError: if it is no array, or damaged; not before what precedes the damage is read.
     """
-    decoder, number = json.JSONDecoder(), 0
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
+    number = 0
+    with open_text(path) as file:
         text = file.read(_READ_CHARACTERS).lstrip()
         if not text.startswith("["):
             raise DataError(f"{path} is not a JSON list; copy or download it again")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from longclip.data.json_files import json_rows
 from longclip.data.storage import WILDCARDS, is_url, is_web
+from longclip.data.text_files import decode_text
 from longclip.errors import DataError
 
 SCENES = "scenes"
@@ -23,9 +24,9 @@ SCENE_SPLITS = (
 )
 
 ACCEPTED = (
-    "a .parquet or .jsonl file, or a folder of pictures, or one that `datasets` has saved; a JSON "
-    "list of rows or conversations; tar shards: a .tar file, 'part-{000..099}.tar', a pattern, a "
-    "folder of them, a URL, or their index; a .toml mixture of all these; scenes/SPLIT; "
+    "a .csv, .tsv, .jsonl or .parquet file, or a JSON list of rows or conversations; a folder of "
+    "pictures, or one that `datasets` has saved; tar shards: a .tar file, 'part-{000..099}.tar', a "
+    "pattern, a folder of them, a URL, or their index; a .toml mixture of all these; scenes/SPLIT; "
     "owner/name on the Hugging Face hub"
 )
 """The forms that training, evaluation and search accept, for messages."""
@@ -38,10 +39,13 @@ SEARCHED_SUFFIXES = IMAGE_SUFFIXES | {
 }
 """Files that search takes for images; what cannot be decoded is then listed as broken."""
 
-_DATA_SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tar", ".gz", ".zip", ".toml")
+TABLE_SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
+"""Files with a row for each picture or text."""
+
+_DATA_SUFFIXES = (*TABLE_SUFFIXES, ".tar", ".gz", ".zip", ".toml")
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+(:[\w.\[\]:%-]+)?")
 _MAX_INDEX_START = 1 << 20
-"""Characters of a JSON file among which an index has its `shardlist`."""
+"""Bytes of a JSON file among which an index has its `shardlist`."""
 
 
 class Kind(Enum):
@@ -57,7 +61,7 @@ class Kind(Enum):
     TAR = "a .tar file"
     SHARD_INDEX = "a JSON file with a `shardlist`"
     CONVERSATIONS = "a JSON list of conversations"
-    TABLE = "a .parquet, .jsonl or other .json file"
+    TABLE = "a .parquet, .csv, .tsv, .jsonl or other .json file"
     FILE = "any other file"
     SHARDS = "no path here: names of tar files in braces"
     HUB = "no path here: owner/name or owner/name:split"
@@ -66,8 +70,14 @@ class Kind(Enum):
 
 
 def kind_of(name: str | Path) -> Kind:
-    """Return what a user means by a name; a `Path` is never scenes nor on the hub."""
+    """Return what a user means by a name; a `Path` is never scenes nor on the hub.
+
+    Raises:
+        DataError: if the name is empty.
+    """
     text, path = str(name), Path(name)
+    if not text:  # a Path would make the working directory of it
+        raise DataError("the name of data is empty; name a file, a folder or `scenes`")
     if isinstance(name, str) and text.partition("/")[0] == SCENES:
         return Kind.SCENES
     if is_url(text):
@@ -83,10 +93,11 @@ def kind_of(name: str | Path) -> Kind:
     if path.suffix == ".toml":  # also where it is not there: it can be nothing else
         return Kind.MIXTURE
     if path.is_file():
-        if path.suffix == ".json":
+        if path.suffix.lower() == ".json":
             return _kind_of_json(path)
-        kinds = {".tar": Kind.TAR, ".parquet": Kind.TABLE, ".jsonl": Kind.TABLE}
-        return kinds.get(path.suffix, Kind.FILE)
+        if path.suffix.lower() in TABLE_SUFFIXES:
+            return Kind.TABLE
+        return Kind.TAR if path.suffix == ".tar" else Kind.FILE
     if text.endswith(".tar") and "{" in text:
         return Kind.SHARDS
     is_pattern = bool(WILDCARDS & set(text))
@@ -105,8 +116,8 @@ def is_saved(path: Path) -> bool:
 
 def _kind_of_json(path: Path) -> Kind:
     """Return the kind of a .json file by its beginning, as it may have gigabytes."""
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        start = file.read(_MAX_INDEX_START).lstrip()
+    with path.open("rb") as file:
+        start = decode_text(file.read(_MAX_INDEX_START)).lstrip()
     if start.startswith("{") and '"shardlist"' in start:
         return Kind.SHARD_INDEX
     if start.startswith("["):

@@ -31,8 +31,8 @@ def open_collection(
         data: one of
             `scenes` or `scenes/SPLIT` (a folder called scenes is reached as `./scenes` or as a
             `Path`);
-            a .parquet or .jsonl file, a folder of pictures, or one that `datasets` has saved;
-            a JSON list, of rows like those of a .jsonl file or as ShareGPT4V is published;
+            a .csv, .tsv, .jsonl or .parquet file, a folder of pictures, or one that `datasets` has
+            saved; a JSON list, of rows like those of a .jsonl file or as ShareGPT4V is published;
             tar shards (WebDataset): a .tar file, `part-{000..099}.tar`, a pattern, a folder of
             them, an index of them, or any of these at a URL (`https://`, or what fsspec knows:
             `s3://`, `gs://` …; on the web no pattern and no folder);

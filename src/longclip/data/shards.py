@@ -20,11 +20,12 @@ from PIL import Image
 from longclip.data.captions import Captions
 from longclip.data.collection import Collection
 from longclip.data.fingerprint import MAX_PICTURES_READ, Digest, spread
-from longclip.data.json_files import parse_json, read_text
+from longclip.data.json_files import parse_json
 from longclip.data.shard_cache import ShardCache
 from longclip.data.storage import WILDCARDS, beside, is_url, is_web, matching, read_part
 from longclip.data.table import USUAL, Columns, strings
 from longclip.data.tar import ShardIndex, scan
+from longclip.data.text_files import read_text
 from longclip.errors import DataError, FetchError, ImageError
 from longclip.image.decode import decode_image
 from longclip.spec import STOCK_CONTEXT

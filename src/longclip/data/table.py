@@ -14,8 +14,9 @@ from PIL import Image
 from longclip.data.captions import Captions
 from longclip.data.collection import Collection, LabelSet
 from longclip.data.fingerprint import MAX_PICTURES_READ, Digest, spread
-from longclip.data.names import ACCEPTED, is_saved
+from longclip.data.names import ACCEPTED, TABLE_SUFFIXES, is_saved
 from longclip.data.picture_column import picture_batches
+from longclip.data.rows import read_table
 from longclip.errors import DataError, ImageError
 from longclip.image.decode import decode_image
 
@@ -44,6 +45,13 @@ USUAL = {
 
 _MAX_NAMED_PICTURES = 3
 
+_REMEDIES = {
+    **dict.fromkeys((".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip"), "packed; unpack it first"),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "a spreadsheet; save it as CSV"),
+    ".txt": "a text file; call it .csv if its first line names columns",
+}
+"""What is to be done about files of other kinds, by their suffix."""
+
 
 class Table(Collection):
     """A `datasets` table as a Collection.
@@ -61,13 +69,15 @@ class Table(Collection):
         problems: a line that says so, if there were any.
 
     Raises:
-        DataError: if a column that was named is not there, or none has pictures.
+        DataError: if there are no rows, a column that was named is not there, or none has pictures.
     """
 
     def __init__(
         self, name: str, rows: Any, root: Path, columns: Columns, *, images: Sequence[Path] = ()
     ) -> None:
         self.name = name
+        if not len(rows):
+            raise DataError(f"{name} has no rows; write or copy it again")
         self._roots = tuple(dict.fromkeys((*images, root)))
         self._columns: dict[str, str | None] = {}
         for role, usual in USUAL.items():
@@ -164,6 +174,8 @@ class Table(Collection):
     def label_sets(self) -> Sequence[LabelSet]:
         """Return the label column, if there is one; classes are in order of their number or name.
 
+        Numbers are in their order also where they are texts, as in a CSV file.
+
         Raises:
             DataError: if a row has no label.
         """
@@ -179,6 +191,8 @@ class Table(Collection):
         if self.numbered_labels:
             return (LabelSet(column, tuple(feature.names), tuple(values)),)
         classes = sorted(set(values))
+        if all(str(value).isdecimal() for value in classes):
+            classes.sort(key=int)
         number = {value: i for i, value in enumerate(classes)}
         return (LabelSet(column, tuple(map(str, classes)), tuple(number[v] for v in values)),)
 
@@ -248,14 +262,14 @@ def strings(value: Any) -> tuple[str, ...]:
 
 
 def open_table(path: Path, columns: Columns, images: Sequence[Path] = ()) -> Table:
-    """Open a .parquet or .jsonl file, or a folder of pictures.
+    """Open a .csv, .tsv, .jsonl, .json or .parquet file, or a folder of pictures.
 
     A folder holds sub-folders named after classes, or a metadata.jsonl / metadata.csv with a
     `file_name` column, as `datasets` defines an image folder. All of it is read: of a folder with
     the parts train and test, name the part that is meant.
 
     Raises:
-        DataError: if it is missing, of another kind, unreadable, or has no pictures.
+        DataError: if it is missing, of another kind, unreadable, or has no rows or no pictures.
     """
     quiet_datasets(path)
     if not path.exists():
@@ -264,13 +278,24 @@ def open_table(path: Path, columns: Columns, images: Sequence[Path] = ()) -> Tab
         return Table(
             table_name(path), load_rows("imagefolder", [path]), path, columns, images=images
         )
-    readers = {".parquet": "parquet", ".jsonl": "json", ".json": "json"}
-    if path.suffix not in readers:
-        raise DataError(f"{path} is not data longclip reads: {ACCEPTED}")
+    suffix = path.suffix.lower()
+    if suffix not in TABLE_SUFFIXES:
+        reason = _REMEDIES.get(suffix)
+        raise DataError(f"{path} is {reason or f'not data longclip reads: {ACCEPTED}'}")
     if not path.stat().st_size:
         raise DataError(f"{path} is empty; write or copy it again")
-    rows = load_rows(readers[path.suffix], [path])
+    rows = load_rows("parquet", [path]) if suffix == ".parquet" else open_rows(path)
     return Table(table_name(path), rows, path.parent, columns, images=images)
+
+
+def open_rows(path: Path) -> Any:
+    """Return the table of a file that `longclip.data.rows` reads.
+
+    Raises:
+        DataError: if it is damaged, or `datasets` is not installed.
+    """
+    datasets = quiet_datasets(path)
+    return datasets.Dataset(datasets.table.InMemoryTable(read_table(path)))
 
 
 def load_rows(reader: str, paths: Sequence[Path]) -> Any:
@@ -280,10 +305,15 @@ def load_rows(reader: str, paths: Sequence[Path]) -> Any:
         DataError: if they cannot be read so, or `datasets` is not installed.
     """
     datasets = quiet_datasets(paths[0])
+    import pyarrow.parquet as pq
+
     # `datasets` takes patterns. Of a folder, without one, it would take a picture or class called
     # "test" for another split.
     patterns = [glob.escape(str(path)) + ("/**" if path.is_dir() else "") for path in paths]
     try:
+        if reader == "parquet" and not any(pq.read_metadata(path).num_rows for path in paths):
+            # `datasets` fails on a file without rows.
+            return datasets.Dataset(datasets.table.InMemoryTable(pq.read_table(paths[0])))
         return datasets.load_dataset(reader, data_files={"train": patterns}, split="train")
     except Exception as error:
         # `datasets` wraps what went wrong in exceptions of its own, many deep.

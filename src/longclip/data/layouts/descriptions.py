@@ -1,12 +1,11 @@
 """Long descriptions beside pictures: ShareGPT4V, Urban-1k, DOCCI, DCI, ImageInWords."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from longclip.data.captions import Captions
-from longclip.data.json_files import json_rows, read_json, read_jsonl, read_text
+from longclip.data.json_files import json_rows, read_json, read_jsonl
 from longclip.data.layouts.file_collection import (
     FileCollection,
     captioned,
@@ -19,7 +18,9 @@ from longclip.data.layouts.file_collection import (
     image_files,
     listing,
 )
-from longclip.data.table import Columns, Table, quiet_datasets, table_name
+from longclip.data.rows import picture_and_description
+from longclip.data.table import Columns, Table, open_rows, table_name
+from longclip.data.text_files import read_text
 from longclip.errors import DataError
 
 SHAREGPT4V = "share-captioner_coco_lcs_sam_1246k_1107.json"
@@ -32,9 +33,8 @@ HELD_OUT_ROWS = 1000
 def open_conversations(path: Path, *, split: str, images: Sequence[Path] = ()) -> Table:
     """Open ShareGPT4V's or another JSON list of {id, image, conversations} for training.
 
-    The list is copied once into a table on disk, in the cache of `datasets`, so 1.2 million rows
-    take little memory. Rows whose picture is in none of `images`, nor beside the file, nor in
-    `data` there, are left out and counted.
+    Rows whose picture is in none of `images`, nor beside the file, nor in `data` there, are left
+    out and counted.
 
     Args:
         path: of the published file, or another such list.
@@ -45,35 +45,13 @@ def open_conversations(path: Path, *, split: str, images: Sequence[Path] = ()) -
     Raises:
         DataError: if it is no such list.
     """
-    datasets = quiet_datasets(path)
-    about = path.stat()
-    strings = {"image": datasets.Value("string"), "long": datasets.Value("string")}
-    try:
-        rows = datasets.Dataset.from_generator(
-            _conversation_rows,
-            features=datasets.Features(strings),
-            # The cache is found by these arguments: with size and time, a changed file is new.
-            gen_kwargs={"path": str(path), "version": (about.st_size, about.st_mtime_ns)},
-        )
-    except Exception as error:
-        # `datasets` wraps what went wrong in exceptions of its own.
-        cause = error.__cause__ or error
-        if isinstance(cause, DataError):
-            raise cause from None
-        raise DataError(f"{path} cannot be read: {cause}") from error
+    rows = open_rows(path)
     if path.name == SHAREGPT4V:
         part = range(HELD_OUT_ROWS) if split == "test" else range(HELD_OUT_ROWS, len(rows))
         rows = rows.select(part[: len(rows)])
     columns = Columns(image="image", long="long")
     beside, inside = _picture_folders(path)
     return Table(table_name(path), rows, beside, columns, images=(*images, beside, inside))
-
-
-def _conversation_rows(path: str, version: tuple[int, int]) -> Iterator[dict[str, str | None]]:
-    """Yield the rows of a list; `version` is for the cache of `datasets` alone."""
-    for row in json_rows(Path(path)):
-        file, text = _picture_and_text(row)
-        yield {"image": file, "long": text or ""}
 
 
 def open_sharegpt4v(root: Path, name: str, *, rows: int) -> FileCollection:
@@ -84,30 +62,14 @@ def open_sharegpt4v(root: Path, name: str, *, rows: int) -> FileCollection:
     # The rest of a file of 1.5 GB is not read.
     for row in islice(json_rows(path), rows):
         field(row, "conversations", path)
-        file, text = _picture_and_text(row)
-        if text is None or file is None:
+        file, text = picture_and_description(row)
+        if text is None or not isinstance(file, str):
             lacking = "second turn" if text is None else "'image'"
             raise DataError(f"{path}: a row has no {lacking}; is it the published file?")
         places = [folder / file for folder in folders]
         image = next((place for place in places if existing(place)), places[0])
         pairs.append((image, Captions(long=(text,))))
     return captioned(name, pairs)
-
-
-def _picture_and_text(row: Any) -> tuple[str | None, str | None]:
-    """Return the path of a row's picture and its long text, which is the second turn.
-
-    Line breaks become spaces, as in the published loader. None stands for what is not there: some
-    collections have conversations about no picture.
-    """
-    fields = row if isinstance(row, dict) else {}
-    file, turns = fields.get("image"), fields.get("conversations")
-    turn = turns[1] if isinstance(turns, list) and len(turns) > 1 else None
-    text = turn.get("value") if isinstance(turn, dict) else None
-    return (
-        file if isinstance(file, str) else None,
-        None if text is None else str(text).replace("\n", " "),
-    )
 
 
 def _picture_folders(path: Path) -> tuple[Path, Path]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from longclip.data.captions import Captions
-from longclip.data.json_files import read_json, read_text
+from longclip.data.json_files import read_json
 from longclip.data.layouts.file_collection import (
     FileCollection,
     captioned,
@@ -15,6 +15,7 @@ from longclip.data.layouts.file_collection import (
     first_of,
     folder_with,
 )
+from longclip.data.text_files import read_text
 from longclip.errors import DataError
 
 FLICKR8K_FOLDERS = ("Flicker8k_Dataset", "Flickr8k_Dataset", "Images", "images")
