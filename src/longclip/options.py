@@ -4,6 +4,7 @@ A command takes the dataclass as its options (`longclip.cli`), and the Python AP
 same object. No torch here: the command line reads this to print its help.
 """
 
+import math
 from dataclasses import MISSING, field, fields
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,9 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
 """A text, which may begin with a hyphen."""
 
+MAX_INTEGER = 2**53
+"""Bound of every whole number: JSON and floating point keep those up to it exactly."""
+
 NOT_AN_OPTION = Parameter(parse=False)
 """Marks a field that the Python API has and the command line has not."""
 
@@ -27,6 +31,7 @@ def option(
     least: float | None = None,
     most: float | None = None,
     above: float | None = None,
+    below: float | None = None,
     resumable: bool = False,
     group: str | None = None,
 ) -> Any:
@@ -38,6 +43,7 @@ def option(
         least: the smallest value.
         most: the largest value.
         above: a bound below all values.
+        below: a bound above all values.
         resumable: whether a training run may be resumed with another value, because it changes no
             result but by rounding.
         group: the title of its panel in `longclip train --help`; the first panel has none.
@@ -47,6 +53,7 @@ def option(
         "least": least,
         "most": most,
         "above": above,
+        "below": below,
         "resumable": resumable,
         "group": group,
     }
@@ -92,25 +99,35 @@ def flag_of(name: str) -> str:
 def check_options(config: Any) -> None:
     """Check every field of a dataclass against its bounds; None is never out of them.
 
+    Numbers are finite, whole numbers are whole and at most `MAX_INTEGER`.
+
     Raises:
         UsageError: names the option, its value and the bounds.
     """
     for one in fields(config):
-        least, most, above = (one.metadata.get(name) for name in ("least", "most", "above"))
+        least, most, above, below = map(one.metadata.get, ("least", "most", "above", "below"))
         value = getattr(config, one.name)
         if value is None:
             continue
+        flag = flag_of(one.name)
         # Written so that NaN is in no bounds.
         inside = (
             (least is None or value >= least)
             and (most is None or value <= most)
             and (above is None or value > above)
+            and (below is None or value < below)
         )
         if inside:
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"{flag} is {value}, must be a finite number")
+            if isinstance(value, float) and one.type in (int, int | None):
+                raise UsageError(f"{flag} is {value}, must be a whole number")
+            if isinstance(value, int) and abs(value) > MAX_INTEGER:
+                raise UsageError(f"{flag} is {value}, must be at most {MAX_INTEGER:,}")
             continue
         if least is not None and most is not None:
             bounds = f"from {least} to {most}"
         else:
-            parts = ((above, "above"), (least, "at least"), (most, "at most"))
+            parts = ((above, "above"), (least, "at least"), (most, "at most"), (below, "below"))
             bounds = " and ".join(f"{word} {bound}" for bound, word in parts if bound is not None)
-        raise UsageError(f"{flag_of(one.name)} is {value}, must be {bounds}")
+        raise UsageError(f"{flag} is {value}, must be {bounds}")

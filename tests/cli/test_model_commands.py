@@ -113,7 +113,7 @@ def options(walls: Path, tmp_path: Path) -> dict[str, object]:
 
 
 def flat(options: dict[str, object]) -> list[object]:
-    return [word for pair in options.items() for word in pair]
+    return [word for pair in options.items() if pair[1] is not None for word in pair]
 
 
 def test_train_then_resume(run: Run, options: dict[str, object], walls: Path) -> None:  # noqa: F811
@@ -165,7 +165,7 @@ def test_recipes_and_switches(run: Run, options: dict[str, object], walls: Path)
         ({"--batch-size": 99}, "smaller --batch-size"),
         ({"--data": "gone.parquet"}, "no data 'gone.parquet'"),
         ({"--scratch": "ViT-XXL"}, "no architecture 'ViT-XXL'"),
-        ({"--scratch": "", "--model": "gone"}, "no model 'gone'"),
+        ({"--scratch": None, "--model": "gone"}, "no model 'gone'"),
         ({"--resume": "yes"}, "out holds no run to resume"),
     ],
 )

@@ -1,6 +1,10 @@
 """Options come from one dataclass each, are explained, and are called the same everywhere."""
 
 import dataclasses
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +164,115 @@ def test_runs_of_the_release_before_can_be_resumed(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(values))
     assert read_config(tmp_path).dtype == "float32"
     RunDirectory(tmp_path).check(config)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("tokenize --nonsense", "--nonsense is no option here; if it is the text: -- --nonsense"),
+        ("prompt --nonsense=1", "--nonsense=1 is no option here"),
+        ("search -x --db db", "-x is no option here"),
+        ("search boat --not --db db", "--db is no option here; if it is the text: --not=--db"),
+        ("search boat --db db -k 1.5", "-k is '1.5', must be a whole number"),
+        ("stretch nano new --context-length 248.0", "must be a whole number"),
+        ("train --steps 1e3", "--steps is '1e3', must be a whole number"),
+        ("index photos --db=", "--db is empty"),
+        ("train --out=", "--out is empty"),
+        ("eval nano --data=", "--data is empty"),
+        ("serve --db db --token=\t", "--token is empty"),
+    ],
+)
+def test_words_that_would_be_taken_for_something_else_are_refused(
+    words: str,
+    says: str,
+    run: Run,  # noqa: F811
+) -> None:
+    outcome = run(*words.split(" "))
+    assert outcome.code == 2
+    assert says in " ".join(outcome.err.replace("│", " ").split())
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["- a boat", "-5 degrees at the lake", "--", "-", "a --boat"])
+def test_texts_may_begin_with_a_hyphen(text: str, run: Run) -> None:  # noqa: F811
+    words = ["--", text] if text == "--" else [text]
+    assert run("tokenize", "--json", *words, stdin="-").code == 0
+
+
+def test_after_two_hyphens_everything_is_text(run: Run) -> None:  # noqa: F811
+    assert "nonsense" in run("tokenize", "--json", "--", "--nonsense").json["read"]
+
+
+@pytest.mark.parametrize("number", [float("inf"), -float("inf"), float("nan"), 2**53 + 1])
+def test_no_option_takes_a_number_that_is_none(number: float) -> None:
+    for config in (*CONFIGS.values(), TrainConfig):
+        for one in dataclasses.fields(config):
+            if one.type not in (int, int | None, float, float | None):
+                continue
+            if isinstance(number, int) and one.type in (float, float | None):
+                continue
+            needed = {
+                field.name: Path("x") if field.type is Path else "x"
+                for field in dataclasses.fields(config)
+                if field.default is dataclasses.MISSING
+            }
+            with pytest.raises(UsageError, match=f"--{one.name.replace('_', '-')} is"):
+                config(**needed | {one.name: number})
+
+
+def test_whole_numbers_are_whole_in_python_too() -> None:
+    with pytest.raises(UsageError, match=r"--batch-size is 1\.5, must be a whole number"):
+        IndexOptions(db="x", batch_size=1.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("option", ["epochs", "text_lr_scale", "long_weight", "cache_gb", "seed"])
+def test_negative_amounts_are_refused(option: str) -> None:
+    with pytest.raises(UsageError, match="must be at least 0"):
+        TrainConfig(**{option: -1})  # type: ignore[arg-type]
+
+
+def test_a_text_from_standard_input_that_is_none(
+    run: Run,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("longclip.cli.options.MAX_STDIN_CHARACTERS", 5)
+    outcome = run("tokenize", "-", stdin="a red boat")
+    assert outcome.code == 1
+    assert "standard input has more than 5 characters" in outcome.err
+    assert run("tokenize", "-", stdin="a red").code == 0
+
+
+def test_closed_standard_input_and_bytes_that_are_no_text() -> None:
+    for redirected, says in (
+        ("<&-", "there is no standard input"),
+        (r"< <(printf '\xff\xfe')", "standard input is not in the encoding"),
+    ):
+        program = "from longclip.cli import main; main()"
+        done = subprocess.run(
+            ["bash", "-c", f'"$0" -c "{program}" tokenize - {redirected}', sys.executable],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONUTF8": "1"},
+        )
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"longclip: error: {says}"), done.stderr
+
+
+def test_an_output_that_knows_ascii_alone_gets_everything() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+
+    def shown(*words: str) -> str:
+        program = "from longclip.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words],
+            capture_output=True,
+            env=environment,
+            check=True,
+        )
+        assert done.stderr == b""
+        return done.stdout.decode("ascii")
+
+    assert "Examples:" in shown("--help")
+    assert "lighthouse" in shown("prompt", "A lighthouse … at dusk")
+    text = "Ein Café – 港 🚤"
+    assert json.loads(shown("tokenize", text, "--json"))["read"].split()[1] == "café"

@@ -23,7 +23,7 @@ from longclip.cli.eval import eval_command
 from longclip.cli.generate import generate_command
 from longclip.cli.index import index_command
 from longclip.cli.inspect import inspect_command
-from longclip.cli.options import in_new_spelling
+from longclip.cli.options import check_words, in_new_spelling, write_any_character
 from longclip.cli.prompt import prompt_command
 from longclip.cli.runs import runs_command
 from longclip.cli.search import search_command
@@ -84,6 +84,7 @@ app = App(
     # A switch that is off by default needs no option to turn it off.
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,  # `main` says what it ended, and how to go on
+    config=check_words,
 )
 for _title, _commands in _GROUPS.items():
     _group = Group.create_ordered(_title)
@@ -102,6 +103,7 @@ def main() -> None:
     and keeps its traceback. `--debug`, or LONGCLIP_DEBUG=1, shows every traceback.
     """
     warnings.showwarning = _show_warning
+    write_any_character()
     debug = os.environ.get("LONGCLIP_DEBUG", "") not in ("", "0")
     words = sys.argv[1:]
     end = words.index("--") if "--" in words else len(words)

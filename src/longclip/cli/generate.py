@@ -1,11 +1,10 @@
 """`longclip generate`."""
 
-import sys
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from longclip.cli.options import AS_OPTIONS, AsJson, when_interrupted
+from longclip.cli.options import AS_OPTIONS, AsJson, read_text, when_interrupted
 from longclip.diffusion.config import GenerateConfig
 from longclip.options import option
 
@@ -50,8 +49,7 @@ def generate_command(
     from longclip.diffusion.generation import generate
     from longclip.util.terminal import progress_display
 
-    if options.prompt == "-":
-        options = replace(options, prompt=sys.stdin.read().strip())
+    options = replace(options, prompt=read_text(options.prompt).strip())
     remark = "pictures that were finished are kept"
     with when_interrupted(remark), progress_display() as progress:
         written = generate(

@@ -1,11 +1,18 @@
 """Options of commands: shared types, overrides of a recipe, old spellings."""
 
+import codecs
 import dataclasses
+import io
+import json
+import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
-from cyclopts import Group, Parameter
+from cyclopts import App, ArgumentCollection, CoercionError, Group, Parameter, Token
+
+from longclip.errors import UsageError
 
 AsJson = Annotated[bool, Parameter(name="--json", help="Print the result as JSON.")]
 """The switch `--json` of every command that has a result."""
@@ -85,6 +92,87 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return " ".join(value) if isinstance(value, tuple) else str(value)
+
+
+MAX_STDIN_CHARACTERS = 1_000_000
+"""Characters of a text that is read from standard input: some hundred pages."""
+
+
+def read_text(text: str) -> str:
+    """Return the text of an argument, where `-` stands for standard input.
+
+    Raises:
+        UsageError: if there is no standard input, it is too long, or the text is not encoded as
+            Python takes it to be.
+    """
+    place = "the text"
+    try:
+        if text == "-":
+            place = "standard input"
+            if sys.stdin is None or sys.stdin.closed:
+                raise UsageError("there is no standard input to read `-` from; write the text")
+            text = sys.stdin.read(MAX_STDIN_CHARACTERS + 1)
+            if len(text) > MAX_STDIN_CHARACTERS:
+                raise UsageError(
+                    f"standard input has more than {MAX_STDIN_CHARACTERS:,} characters"
+                )
+        text.encode()  # Python may have read bytes that are no characters as surrogates
+    except UnicodeError:
+        raise UsageError(f"{place} is not in the encoding of this terminal; convert it") from None
+    return text
+
+
+def write_any_character() -> None:
+    r"""Make standard output and error write what their encoding has not as `\uXXXX`.
+
+    Within JSON these are what they stand for.
+    """
+    codecs.register_error("longclip-escape", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="longclip-escape")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    escaped = json.dumps(error.object[error.start : error.end])
+    return escaped[1:-1], error.end
+
+
+_WHOLE_NUMBER = re.compile(r"[+-]?\d+")
+_LIKE_AN_OPTION = re.compile(r"--[A-Za-z][\w-]*(=.*)?|-[A-Za-z]", re.DOTALL)
+
+
+def check_words(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse words of the command line that would be taken for something they do not say.
+
+    These are an option that is mistyped where a text may stand, a fraction where a whole number is
+    meant, which cyclopts rounds, and an empty word where a name is, which would be a path to the
+    working directory.
+
+    Raises:
+        CoercionError: which ends the command as every wrong usage does.
+    """
+    words = sys.argv[1:]
+    options_end = words.index("--") if "--" in words else len(words)
+    for argument in arguments:
+        for token in argument.tokens:
+            name, value = token.keyword or argument.name, token.value
+            if token.implicit_value is not Token().implicit_value:  # a switch
+                continue
+            if argument.parameter.allow_leading_hyphen:
+                if _LIKE_AN_OPTION.fullmatch(value) and value in words[:options_end]:
+                    other = f"{name}={value}" if token.keyword else f"-- {value}"
+                    _refuse(token, f"{value} is no option here; if it is the text: {other}")
+            elif not value.strip():
+                _refuse(token, f"{name} is empty; leave it out or give it a value")
+            elif argument.hint in (int, int | None) and not _WHOLE_NUMBER.fullmatch(value):
+                _refuse(token, f"{name} is {value!r}, must be a whole number")
+
+
+def _refuse(token: Token, message: str) -> None:
+    # Without its keyword, which cyclopts would put before the message.
+    raise CoercionError(msg=message, token=token.evolve(keyword=None))
 
 
 OLD_SPELLINGS: dict[tuple[str, str], tuple[str, ...]] = {

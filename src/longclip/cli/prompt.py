@@ -1,11 +1,10 @@
 """`longclip prompt`."""
 
-import sys
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from longclip.cli.options import AsJson
+from longclip.cli.options import AsJson, read_text
 from longclip.options import Text
 
 
@@ -50,7 +49,7 @@ def prompt_command(
     from longclip.diffusion import prompt_view
     from longclip.diffusion.text_readers import open_readers
 
-    prompt = sys.stdin.read() if text == "-" else text
+    prompt = read_text(text)
     readers = open_readers(model, revision)
     texts = {"prompt": prompt} | ({"negative": negative} if negative is not None else {})
     views = {

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from longclip.cli.options import AS_OPTIONS, AsJson
+from longclip.cli.options import AS_OPTIONS, AsJson, read_text
 from longclip.errors import SearchError
 from longclip.options import Text
 from longclip.search.config import SearchConfig
@@ -52,7 +52,7 @@ def search_command(
 
     if options.sheet is not None:
         check_writable(options.sheet)
-    query = _query(sys.stdin.read() if text == "-" else text, options)
+    query = _query(read_text(text), options)
     searcher = open_searcher(
         options.db,
         options.model,

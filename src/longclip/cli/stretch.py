@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from longclip.cli.options import AS_OPTIONS, AsJson
-from longclip.options import option
+from longclip.options import check_options, option
 from longclip.spec import KEEP, LONG_CONTEXT, StretchMethod
 
 
@@ -23,6 +23,9 @@ class StretchOptions:
         "`knowledge-preserved`, or `linear`, which spreads all positions evenly.",
         "knowledge-preserved",
     )
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 def stretch_command(

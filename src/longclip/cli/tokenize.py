@@ -1,8 +1,6 @@
 """`longclip tokenize`."""
 
-import sys
-
-from longclip.cli.options import AsJson
+from longclip.cli.options import AsJson, read_text
 from longclip.options import Text
 from longclip.spec import STOCK_CONTEXT
 
@@ -29,7 +27,7 @@ def tokenize_command(
 
     from longclip.text.tokenizer import clip_tokenizer
 
-    text = sys.stdin.read() if text == "-" else text
+    text = read_text(text)
     tokenizer = clip_tokenizer()
     [ids] = tokenizer.encode([text])
     [kept] = tokenizer.encode([text], context_length=context_length)

@@ -29,10 +29,13 @@ class GenerateConfig:
         "Decides the noise, which is drawn on the CPU, so that a seed means the same on every "
         "device; each further picture has the next one.",
         0,
+        least=0,
     )
     steps: int = option("Denoising steps.", 30, least=1)
     guidance: float | None = option(
-        "How strongly the prompt is followed; where not given, the pipeline's default.", None
+        "How strongly the prompt is followed; where not given, the pipeline's default.",
+        None,
+        least=0,
     )
     width: int | None = option(
         "In pixels; where not given, what the model was trained for.", None, least=1
@@ -48,6 +51,7 @@ class GenerateConfig:
         'Layers left out at the end of the encoders, counted as diffusers does: 1 is "Clip skip '
         '2" of the web UI.',
         None,
+        least=0,
     )
     weights: bool = option(
         "Read (word:1.3), [word] and BREAK instead of taking them for text.", False

@@ -18,7 +18,7 @@ from longclip.options import (
     dtype_option,
     option,
 )
-from longclip.search.query import DEFAULT_COUNT
+from longclip.search.query import DEFAULT_COUNT, MAX_COUNT
 from longclip.spec import MAX_PIXELS
 
 
@@ -73,7 +73,7 @@ class SearchConfig:
     after: str | None = option("Only photos taken then or later: 2024, 2024-05, 2024-05-31.", None)
     before: str | None = option("Only photos taken earlier than that.", None)
     count: Annotated[int, Parameter(name=("--count", "-k"))] = option(
-        "Number of images.", DEFAULT_COUNT, least=1
+        "Number of images.", DEFAULT_COUNT, least=1, most=MAX_COUNT
     )
     text_share: float = option(
         "From 0 to 1, what the text counts for beside a picture.", 0.5, least=0, most=1

@@ -64,7 +64,7 @@ class TrainConfig:
         "",
         resumable=True,
     )
-    shard_cache_gb: float = _data("How much of them is kept.", 100.0, resumable=True)
+    shard_cache_gb: float = _data("How much of them is kept.", 100.0, least=0, resumable=True)
     limit: int = _data("Use only this many first items of the data; 0 for all.", 0, least=0)
 
     texts: Texts = _texts("Which texts images are matched with.", "long")
@@ -83,9 +83,9 @@ class TrainConfig:
     stretch: Stretch = _method("How the position table is lengthened first.", "none")
     context_length: int = _method("Tokens after stretching.", LONG_CONTEXT)
     keep: int = _method("First positions that stretching keeps, and training leaves frozen.", KEEP)
-    long_weight: float = _method("Weight of the loss between images and long texts.", 1.0)
+    long_weight: float = _method("Weight of the loss between images and long texts.", 1.0, least=0)
     pcm: bool = _method("Match the primary components of images with short texts too.", False)
-    pcm_weight: float = _method("Weight of that second loss.", 1.0)
+    pcm_weight: float = _method("Weight of that second loss.", 1.0, least=0)
     pcm_components: int = _method(
         "Principal directions the coarse image feature keeps.", 32, least=1
     )
@@ -113,7 +113,9 @@ class TrainConfig:
     lora_rank: int = _method(
         "Learn low-rank changes of this rank instead of weights; 0 not.", 0, least=0
     )
-    lora_alpha: float = _method("Scale of low-rank changes: they count alpha / rank.", 16.0)
+    lora_alpha: float = _method(
+        "Scale of low-rank changes: they count alpha / rank.", 16.0, above=0
+    )
     wise_ft: float = _method(
         "At the end, average with the stretched model that training started from; its share.",
         0.0,
@@ -121,7 +123,7 @@ class TrainConfig:
         most=1,
     )
 
-    epochs: float = _optimisation("Passes over the data.", 1.0)
+    epochs: float = _optimisation("Passes over the data.", 1.0, least=0)
     steps: int = _optimisation(
         "Optimiser steps, in place of epochs; 0 to count by epochs.", 0, least=0
     )
@@ -131,17 +133,19 @@ class TrainConfig:
         0.0,
         least=0,
     )
-    text_lr_scale: float = _optimisation("Learning rate of the text tower over `lr`.", 1.0)
-    position_lr_scale: float = _optimisation("Learning rate of the position table over `lr`.", 1.0)
+    text_lr_scale: float = _optimisation("Learning rate of the text tower over `lr`.", 1.0, least=0)
+    position_lr_scale: float = _optimisation(
+        "Learning rate of the position table over `lr`.", 1.0, least=0
+    )
     warmup_steps: int = _optimisation(
         "Steps of linear warm-up, at most a fifth of the run; then cosine to zero.", 200, least=0
     )
     weight_decay: float = _optimisation(
         "Decay of weight matrices; nothing else is decayed.", 1e-2, least=0
     )
-    beta1: float = _optimisation("AdamW's first moment decay.", 0.9)
-    beta2: float = _optimisation("AdamW's second moment decay.", 0.999)
-    eps: float = _optimisation("AdamW's epsilon.", 1e-8)
+    beta1: float = _optimisation("AdamW's first moment decay.", 0.9, least=0, below=1)
+    beta2: float = _optimisation("AdamW's second moment decay.", 0.999, least=0, below=1)
+    eps: float = _optimisation("AdamW's epsilon.", 1e-8, above=0)
     clip_gradient: float = _optimisation(
         "Largest norm of a step's gradient; 0 for no limit.", 0.0, least=0
     )
@@ -151,7 +155,7 @@ class TrainConfig:
         above=0,
         most=1,
     )
-    seed: int = _optimisation("Decides initial weights, batch order, texts and crops.", 0)
+    seed: int = _optimisation("Decides initial weights, batch order, texts and crops.", 0, least=0)
 
     dtype: Dtype = _running(
         "What activations are computed in, with float32 weights: auto is bfloat16 where the device "
@@ -187,7 +191,10 @@ class TrainConfig:
         resumable=True,
     )
     cache_gb: float = _running(
-        "Memory for decoded pictures; beyond it they are decoded again.", 4.0, resumable=True
+        "Memory for decoded pictures; beyond it they are decoded again.",
+        4.0,
+        least=0,
+        resumable=True,
     )
     max_bad_fraction: float = bad_fraction_option(resumable=True, group="Running")
     checkpoint_every: int = _running("Steps between checkpoints.", 100, least=1, resumable=True)

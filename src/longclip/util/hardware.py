@@ -7,6 +7,9 @@ import torch
 
 from longclip.errors import UsageError
 
+_KINDS = ("cpu", "cuda", "mps", "xpu")
+"""Devices that compute; torch also has names, such as meta, for tensors without values."""
+
 
 def pick_device(name: str) -> str:
     """Return the device that `name` stands for.
@@ -20,12 +23,14 @@ def pick_device(name: str) -> str:
     """
     if name != "auto":
         try:
-            torch.device(name)
+            known = torch.device(name).type in _KINDS
         except RuntimeError:
+            known = False
+        if not known:
             raise UsageError(
                 f"device {name!r} cannot be used, it is none that torch knows: take --device cpu, "
                 "cuda, cuda:1 or mps"
-            ) from None
+            )
         return name
     if torch.cuda.is_available():
         return "cuda"

@@ -7,8 +7,8 @@ from longclip.errors import UsageError
 REQUIREMENTS = {
     "diffusion": ("pipelines need", ("diffusers", "transformers")),
     "search": (
-        "the search service needs",
-        ("lancedb", "fastapi", "uvicorn", "prometheus_client"),
+        "search needs",
+        ("lancedb", "pyarrow", "fastapi", "uvicorn", "prometheus_client"),
     ),
     "search,ray": ("embedding on a cluster needs", ("ray",)),
 }

@@ -5,3 +5,6 @@ DEFAULT_COUNT = 10
 
 MAX_TEXT_CHARACTERS = 20_000
 """Characters of a query's texts together, and of a text to be embedded: a second or two of work."""
+
+MAX_COUNT = 10_000
+"""Images that one query may ask for: all of them stand in one answer, with their texts."""

@@ -16,7 +16,7 @@ from longclip.search.config import SearchConfig
 from longclip.search.database.lance import quoted
 from longclip.search.database.reader import Reader
 from longclip.search.database.schema import Facts
-from longclip.search.query import MAX_TEXT_CHARACTERS
+from longclip.search.query import MAX_COUNT, MAX_TEXT_CHARACTERS
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Query:
                 f"the texts of the query have {characters:,} characters together; shorten them to "
                 f"{MAX_TEXT_CHARACTERS:,}"
             )
-        if self.count < 1:
-            raise SearchError(f"count is {self.count}; ask for one image at least")
+        if not 1 <= self.count <= MAX_COUNT:
+            raise SearchError(f"count is {self.count}; ask for 1 to {MAX_COUNT:,} images")
         if not 0 <= self.text_share <= 1:
             raise SearchError(f"text_share is {self.text_share}; it goes from 0 to 1")
 
