@@ -96,6 +96,19 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def refuse_revision(name: str, revision: str | None) -> None:
+    """Refuse a revision of what is not on the hub.
+
+    Raises:
+        UsageError: if one is given.
+    """
+    if revision is not None:
+        raise UsageError(
+            f"--revision {revision} names a version on the hub, and {name} is on this machine; "
+            "leave it out"
+        )
+
+
 def check_options(config: Any) -> None:
     """Check every field of a dataclass against its bounds; None is never out of them.
 

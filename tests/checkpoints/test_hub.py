@@ -10,6 +10,8 @@ import torch
 
 import longclip
 from longclip.checkpoints.hub import is_hub_id
+from longclip.errors import UsageError
+from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
 from tests.helpers.hub_server import COMMIT, hub_server
 from tests.helpers.models import small_clip
 
@@ -117,3 +119,24 @@ def test_what_cannot_be_had(models: Path, tmp_path: Path) -> None:
 )
 def test_what_is_a_hub_name(name: str, is_id: bool) -> None:
     assert is_hub_id(name) == is_id
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("convert", "nano", "new", "--revision", "v1"),
+        ("convert", ".", "new", "--revision", "v1"),
+        ("prompt", "a boat", "--revision", "v1"),
+        ("prompt", "a boat", "--model", "nano", "--revision", "v1"),
+        ("generate", "a boat", "--model", ".", "--revision", "v1", "--out", "a.png"),
+    ],
+)
+def test_a_revision_of_what_is_on_this_machine_is_refused(words: tuple[str, ...], run: Run) -> None:  # noqa: F811
+    outcome = run(*words)
+    assert outcome.code == 1
+    assert "--revision v1 names a version on the hub" in outcome.err
+
+
+def test_nor_does_python_ignore_it() -> None:
+    with pytest.raises(UsageError, match="nano is on this machine; leave it out"):
+        longclip.load("nano", revision="v1")

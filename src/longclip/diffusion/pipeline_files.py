@@ -17,6 +17,7 @@ from typing import Any
 from longclip.checkpoints import hub
 from longclip.checkpoints.config import read_json
 from longclip.errors import CheckpointError, MissingWeightsError, UsageError
+from longclip.options import refuse_revision
 
 INDEX = "model_index.json"
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
@@ -182,6 +183,9 @@ def require_here(
             then but a pipeline's index.
         LongCLIPError: if there is no such model, or its weights are pickled ones.
     """
+    for name in pipelines:
+        if Path(name).exists():
+            refuse_revision(name, revision)
     needed = [d for name in pipelines if (d := _pipeline_download(name, half, revision))]
     needed += [d for name in encoders if (d := _encoder_download(name))]
     if not needed:

@@ -9,6 +9,7 @@ from typing import Any
 
 from longclip.diffusion.windows import quiet_about_cuts
 from longclip.errors import UsageError
+from longclip.options import refuse_revision
 from longclip.spec import STOCK_CONTEXT
 from longclip.text.tokenizer import clip_tokenizer
 from longclip.util.libraries import require_libraries
@@ -93,12 +94,15 @@ def open_readers(model: str | None = None, revision: str | None = None) -> list[
             diffusers are needed and not installed.
     """
     if model is None:
+        refuse_revision("a stock CLIP's tokenizer", revision)
         return [clip_reader()]
     # These import torch, which CLIP's own tokenizer does without.
     from longclip.checkpoints.hub import is_hub_id
     from longclip.diffusion.pipeline_files import INDEX, answers_or_missing, fetch_files
 
     path = Path(model)
+    if path.exists() or not is_hub_id(model):
+        refuse_revision(model, revision)
     if path.is_dir() and (path / INDEX).is_file():
         return _directory_readers(path)
     if path.exists() or not is_hub_id(model):

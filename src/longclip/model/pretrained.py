@@ -19,6 +19,7 @@ from longclip.errors import CheckpointError
 from longclip.image.preprocess import Preprocess
 from longclip.model.clip import CLIP
 from longclip.model.config import CLIPConfig
+from longclip.options import refuse_revision
 from longclip.spec import Activation, Tower
 from longclip.util.hardware import moving_to
 
@@ -91,6 +92,8 @@ def open_checked(
                 f"on the hub, nor a bundled model ({', '.join(BUNDLED)})"
             )
         path = fetch(source, revision)
+        revision = None
+    refuse_revision(str(source), revision)
     checkpoint = open_checkpoint(path, activation)
     if tower:
         checkpoint = lone_tower(checkpoint, tower)
