@@ -42,7 +42,10 @@ SEARCHED_SUFFIXES = IMAGE_SUFFIXES | {
 TABLE_SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 """Files with a row for each picture or text."""
 
-_DATA_SUFFIXES = (*TABLE_SUFFIXES, ".tar", ".gz", ".zip", ".toml")
+TAR_SUFFIXES = (".tar", ".tgz", ".tbz2", ".txz", *(f".tar.{x}" for x in ("gz", "bz2", "xz", "zst")))
+"""Tar files, also compressed ones, whose reader says what to do with them."""
+
+_DATA_SUFFIXES = (*TABLE_SUFFIXES, *TAR_SUFFIXES, ".gz", ".zip", ".toml")
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+(:[\w.\[\]:%-]+)?")
 _MAX_INDEX_START = 1 << 20
 """Bytes of a JSON file among which an index has its `shardlist`."""
@@ -58,7 +61,7 @@ class Kind(Enum):
     SHARD_FOLDER = "a folder of tar files and nothing but what may lie beside them"
     FOLDER = "any other folder"
     MIXTURE = "a .toml file"
-    TAR = "a .tar file"
+    TAR = "a .tar file, also a compressed one"
     SHARD_INDEX = "a JSON file with a `shardlist`"
     CONVERSATIONS = "a JSON list of conversations"
     TABLE = "a .parquet, .csv, .tsv, .jsonl or other .json file"
@@ -85,10 +88,13 @@ def kind_of(name: str | Path) -> Kind:
     if path.is_dir():
         if is_saved(path):
             return Kind.SAVED
-        suffixes = set()
+        names: list[str] = []
         with suppress(OSError):  # its reader says so
-            suffixes = {path.suffix for path in path.iterdir() if not path.name.startswith(".")}
-        only_tars = ".tar" in suffixes and suffixes <= {".tar", ".json", ".txt", ".md"}
+            names = [path.name for path in path.iterdir() if not path.name.startswith(".")]
+        others = [name for name in names if not is_tar_name(name)]
+        only_tars = len(others) < len(names) and all(
+            name.lower().endswith((".json", ".txt", ".md")) for name in others
+        )
         return Kind.SHARD_FOLDER if only_tars else Kind.FOLDER
     if path.suffix == ".toml":  # also where it is not there: it can be nothing else
         return Kind.MIXTURE
@@ -97,7 +103,7 @@ def kind_of(name: str | Path) -> Kind:
             return _kind_of_json(path)
         if path.suffix.lower() in TABLE_SUFFIXES:
             return Kind.TABLE
-        return Kind.TAR if path.suffix == ".tar" else Kind.FILE
+        return Kind.TAR if is_tar_name(text) else Kind.FILE
     if text.endswith(".tar") and "{" in text:
         return Kind.SHARDS
     is_pattern = bool(WILDCARDS & set(text))
@@ -107,6 +113,11 @@ def kind_of(name: str | Path) -> Kind:
     if may_be_hub and not is_file_name and _HUB_NAME.fullmatch(text):
         return Kind.HUB
     return Kind.PATTERN if is_pattern else Kind.MISSING
+
+
+def is_tar_name(name: str) -> bool:
+    """Return whether a file of this name is taken for a tar file."""
+    return name.lower().endswith(TAR_SUFFIXES)
 
 
 def is_saved(path: Path) -> bool:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,19 +13,20 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zipfile import BadZipFile
 
-import numpy as np
 from PIL import Image
 
 from longclip.data.captions import Captions
 from longclip.data.collection import Collection
 from longclip.data.fingerprint import MAX_PICTURES_READ, Digest, spread
 from longclip.data.json_files import parse_json
+from longclip.data.names import is_tar_name
 from longclip.data.shard_cache import ShardCache
 from longclip.data.storage import WILDCARDS, beside, is_url, is_web, matching, read_part
 from longclip.data.table import USUAL, Columns, strings
-from longclip.data.tar import ShardIndex, scan
-from longclip.data.text_files import read_text
+from longclip.data.tar_samples import MAX_NAMED, NO_PICTURE, ShardIndex, scan
+from longclip.data.text_files import decode_text, read_text
 from longclip.errors import DataError, FetchError, ImageError
 from longclip.image.decode import decode_image
 from longclip.spec import STOCK_CONTEXT
@@ -40,7 +41,6 @@ MAX_SHARDS_IN_BRACES = 1_000_000
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
-_PICTURE, _TXT, _JSON = range(3)
 _MAX_OPEN_INDEXES = 64
 _MAX_NAMED_SHARDS = 3
 
@@ -117,7 +117,8 @@ def _matching_places(name: str) -> list[str]:
         return found
     path = Path(name)
     if path.is_dir():
-        return sorted(map(str, path.glob("*.tar")))
+        shown = (file for file in path.iterdir() if not file.name.startswith("."))
+        return sorted(str(file) for file in shown if is_tar_name(file.name))
     if path.is_file():  # also where its name looks like a pattern
         return [name]
     found = sorted(glob.glob(name))
@@ -158,9 +159,9 @@ def _count(value: object) -> int | None:
 class ShardCollection(Collection):
     """Samples of tar shards, one shard after the other.
 
-    A sample's texts are its .txt and the usual columns of its .json. The .txt is a short text if a
-    stock CLIP reads it whole (77 tokens), else a long one, wherever the .json has it too. Other
-    members (.cls, .npy, pickles …) are never read.
+    `read_samples` says what belongs to a sample. Its texts are its .txt members and the usual
+    columns of its .json. A .txt is a short text if a stock CLIP reads it whole (77 tokens), else a
+    long one, wherever the .json has it too. Other members (.cls, .npy, pickles …) are never read.
 
     Args:
         shards: paths and addresses. Where they do not say how many samples they have, all of them
@@ -170,7 +171,8 @@ class ShardCollection(Collection):
 
     Attributes:
         missing: samples without a picture in the shards that have been read through.
-        problems: a line for them, and one for damaged shards, whose whole samples are used.
+        problems: a line for them and each other kind of members that are not used, and one for
+            damaged shards, whose whole samples are used.
 
     Raises:
         DataError: if no shard has a picture.
@@ -189,7 +191,7 @@ class ShardCollection(Collection):
         self._index = lru_cache(maxsize=_MAX_OPEN_INDEXES)(self._load_index)
         self._ends = list(accumulate(self._count_samples()))
         if not self._ends[-1]:
-            reason = next(iter(self.problems), "they hold no .jpg, .jpeg, .png or .webp")
+            reason = next(iter(self.problems), "there is no .jpg, .png or other picture in it")
             raise DataError(f"no pictures in {self.name}: {reason}")
 
     def __len__(self) -> int:
@@ -209,30 +211,30 @@ class ShardCollection(Collection):
 
     def image_file(self, index: int) -> bytes:
         """Return the picture's bytes."""
-        return self._read(index, _PICTURE)
+        return self._read(index, lambda samples, inner: [samples.picture(inner)])[0]
 
     def captions(self, index: int) -> Captions:
         """Return the texts of one sample; damaged JSON counts as none."""
-        text = self._read(index, _TXT).decode("utf-8-sig", errors="replace").strip()
-        fields: Any = {}
-        with suppress(ValueError):
-            fields = json.loads(self._read(index, _JSON) or b"{}")
+        members = self._read(index, lambda samples, inner: samples.texts(inner, ".txt"))
+        texts = tuple(dict.fromkeys(filter(None, (decode_text(m).strip() for m in members))))
+        fields: dict[str, Any] = {}
+        for member in self._read(index, lambda samples, inner: samples.texts(inner, ".json")):
+            with suppress(ValueError, RecursionError):
+                found = json.loads(decode_text(member))
+                fields = {**found, **fields} if isinstance(found, dict) else fields
 
-        def texts(role: str) -> tuple[str, ...]:
-            if not isinstance(fields, dict):
-                return ()
+        def of_fields(role: str) -> tuple[str, ...]:
             named = getattr(self._columns, role)
             names = (named,) if named else USUAL[role]
             found = next((fields[name] for name in names if fields.get(name)), None)
             # img2dataset writes the text of .txt into .json as well; it counts once.
-            return tuple(own for own in strings(found) if own.strip() != text)
+            return tuple(text for text in strings(found) if text.strip() not in texts)
 
-        short, long = texts("short"), texts("long")
-        if text and len(clip_tokenizer().encode([text])[0]) <= STOCK_CONTEXT:
-            short = (text, *short)
-        elif text:
-            long = (text, *long)
-        return Captions(short, long)
+        is_short = {t: len(clip_tokenizer().encode([t])[0]) <= STOCK_CONTEXT for t in texts}
+        return Captions(
+            (*(text for text in texts if is_short[text]), *of_fields("short")),
+            (*(text for text in texts if not is_short[text]), *of_fields("long")),
+        )
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the shards' names and sizes, and of what lies where in them.
@@ -264,6 +266,7 @@ class ShardCollection(Collection):
         unknown = [i for i, shard in enumerate(self._shards) if shard.samples is None]
         scanned: dict[int, int] = {}
         damaged: list[str] = []
+        left_out: dict[str, tuple[int, list[str]]] = {}
         with progress_display() as progress:
             for done, number in enumerate(unknown):
                 progress("counting samples of shards", done, len(unknown))
@@ -276,7 +279,9 @@ class ShardCollection(Collection):
                     damaged.append(str(error))
                     continue
                 scanned[number] = len(index)
-                self.missing += index.pictureless
+                for reason, (count, names) in index.left_out.items():
+                    before, named = left_out.get(reason, (0, []))
+                    left_out[reason] = (before + count, [*named, *names])
                 if index.damage:
                     damaged.append(f"{self._shards[number].place} is {index.damage}")
             if unknown:
@@ -286,8 +291,11 @@ class ShardCollection(Collection):
             problems.append(
                 f"{len(damaged) - _MAX_NAMED_SHARDS} more shards are cut off or damaged"
             )
-        if self.missing:
-            problems.append(f"{self.missing:,} samples left out: they have no picture")
+        for reason, (count, names) in left_out.items():
+            more = ", …" if count > MAX_NAMED else ""
+            members = "1 member" if count == 1 else f"{count:,} members"
+            problems.append(f"{members} left out, {reason}: {', '.join(names[:MAX_NAMED])}{more}")
+        self.missing = left_out.get(NO_PICTURE, (0, []))[0]
         self.problems = tuple(problems)
         return [
             scanned[number] if shard.samples is None else shard.samples
@@ -307,12 +315,12 @@ class ShardCollection(Collection):
             identity = f"{Path(place).absolute()} {about.st_size} {about.st_mtime_ns}"
         digest = hashlib.sha256(identity.encode()).hexdigest()[:24]
         kept = self._cache.directory / "index" / f"{digest}.npz"
-        with suppress(OSError, ValueError, KeyError), np.load(kept, allow_pickle=False) as file:
-            return ShardIndex(file["places"], int(file["pictureless"]), str(file["damage"]))
+        with suppress(OSError, ValueError, KeyError, BadZipFile), kept.open("rb") as file:
+            return ShardIndex.load(file)
         index = scan(self._path(number))
         # A cache that cannot be written costs time and nothing else.
         with suppress(OSError), atomic_path(kept) as temporary, temporary.open("wb") as file:
-            np.savez(file, places=index.places, pictureless=index.pictureless, damage=index.damage)
+            index.save(file)
         return index
 
     def _path(self, number: int) -> Path:
@@ -325,8 +333,15 @@ class ShardCollection(Collection):
         number = bisect_right(self._ends, range(len(self))[index])
         return number, index - (self._ends[number - 1] if number else 0)
 
-    def _read(self, index: int, kind: int) -> bytes:
-        """Return the bytes of one member; nothing where the sample has no such member.
+    def _read(
+        self, index: int, find: Callable[[ShardIndex, int], Sequence[tuple[int, int]]]
+    ) -> list[bytes]:
+        """Return the bytes of some members of a sample.
+
+        Args:
+            index: of the sample.
+            find: returns the first byte and the number of bytes of each, from the index of the
+                shard and the number of the sample in it.
 
         Raises:
             ImageError: if the shard or the sample is not there.
@@ -339,18 +354,20 @@ class ShardCollection(Collection):
                     f"{self._title(index)}: the shard has {len(samples)} samples with pictures, "
                     f"not {self._shards[number].samples} as its sizes or index say"
                 )
-            first, size = map(int, samples.places[inner, kind])
-            if not size:
-                return b""
-            try:
-                content = read_part(str(self._path(number)), first, size)
-            except FileNotFoundError:  # another process has made room in the cache just now
-                content = read_part(str(self._path(number)), first, size)
+            contents = []
+            for first, size in find(samples, inner):
+                try:
+                    content = read_part(str(self._path(number)), first, size)
+                except FileNotFoundError:  # another process has made room in the cache just now
+                    content = read_part(str(self._path(number)), first, size)
+                if len(content) != size:
+                    raise ImageError(
+                        f"{self._title(index)}: the shard has been cut off; fetch it again"
+                    )
+                contents.append(content)
         except (DataError, OSError) as error:
             raise ImageError(f"{self._title(index)}: {error}") from error
-        if len(content) != size:
-            raise ImageError(f"{self._title(index)}: the shard has been cut off; fetch it again")
-        return content
+        return contents
 
     def _title(self, index: int) -> str:
         number, inner = self._find(index)

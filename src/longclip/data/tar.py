@@ -1,17 +1,31 @@
-"""Tar files read at any place: which member or sample begins where, without unpacking anything."""
+"""Members of tar files, read at any place: which begins where, without unpacking anything."""
 
 import os
+import posixpath
 import tarfile
-from dataclasses import dataclass
-from itertools import groupby
-from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass, field
+from typing import BinaryIO, NamedTuple
 
 from longclip.data.storage import open_file
 from longclip.errors import DataError
+
+WITH_HOLES = "packed as files with holes; pack them without --sparse"
+DANGLING = "links to what is not in the tar file; pack it with --dereference"
+NO_FILE = "neither files nor links to one"
+"""Reasons why there is no content of a member."""
+
+_SKIPPED_BYTES = 1 << 20
+"""Zeros behind an archive that are read at once."""
+
+_MAX_LINKS = 40
+"""Links that lead to links before they are taken for a circle, as in Linux."""
+
+_COMPRESSIONS = {
+    b"\x1f\x8b": ("gzip", "gunzip"),
+    b"BZh": ("bzip2", "bunzip2"),
+    b"\xfd7zXZ": ("xz", "unxz"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
+}
 
 
 class TarMember(NamedTuple):
@@ -22,120 +36,137 @@ class TarMember(NamedTuple):
         offset: where its content begins, in bytes.
         size: bytes of that.
         mtime: when it was last changed, in seconds since 1970; not always a sensible number.
+        number: of its header among those that follow one another.
     """
 
     name: str
     offset: int
     size: int
     mtime: float
+    number: int
 
 
-def read_members(place: str) -> tuple[list[TarMember], str]:
+@dataclass
+class TarMembers:
+    """Content of a tar file.
+
+    Attributes:
+        archives: the members in their order. Where tar files were joined (by `cat`), those of each
+            by themselves, as their names have nothing to do with one another.
+        unreadable: names of members that have no content which could be read, and why.
+        damage: what is wrong with the file; empty where it is whole.
+    """
+
+    archives: list[list[TarMember]] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    damage: str = ""
+
+
+def read_members(place: str) -> TarMembers:
     """Read the headers of a tar file once.
 
     Members whose content is wholly there are used even where the padding behind it is cut off. A
-    hard link is a member whose content is where its target stands. Files with holes are left out.
+    link is a member whose content is where its target stands.
 
     Args:
         place: path or URL of object storage.
-
-    Returns:
-        The members in their order, and what is wrong with the file; that is empty where it is
-        whole.
 
     Raises:
         DataError: if it is no tar file, or a compressed one.
         OSError: if it cannot be read.
     """
-    members: list[TarMember] = []
-    by_name: dict[str, TarMember] = {}
-    end, damage = 0, ""
+    found = TarMembers()
     with open_file(place) as file:
         size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        try:
-            # Without compression alone is `offset_data` a place in the file itself.
-            with tarfile.open(fileobj=file, mode="r:") as tar:
-                for about in tar:
-                    if about.islnk():  # its own header has no content
-                        target = by_name.get(about.linkname)
-                        member = target and target._replace(name=about.name)
-                    elif about.isreg() and not about.issparse():
-                        member = TarMember(about.name, about.offset_data, about.size, about.mtime)
-                        if member.offset + member.size > size:  # cut off within it
-                            break
-                    else:
-                        member = None
-                    end = tar.offset
-                    if member is not None:
-                        members.append(member)
-                        by_name[member.name] = member
-        # ValueError and OverflowError come of numbers in headers that make no sense.
-        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-            damage = str(error)
-        if not members and (damage or not size):
-            raise DataError(
-                f"{place} is no tar file ({damage or 'it is empty'}); a compressed one (.tar.gz) "
-                "has to be decompressed first, as members are read at any place of it"
-            )
-        file.seek(end)
-        # Two blocks of zeros end a tar file. tarfile takes a damaged header behind the first one
-        # for the end just as well and says nothing, so what follows the last member is looked at.
-        if damage or file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            damage = (
-                f"cut off or damaged after {min(end, size):,} of {size:,} bytes; fetch it again"
-            )
-    return members, damage
+        start: int | None = 0
+        while start is not None:
+            file.seek(start)
+            end, reason = _read_archive(file, size, found)
+            if reason and not any(found.archives):
+                raise DataError(f"{place} is no tar file{_instead(file, place, reason)}")
+            file.seek(end)
+            # Two blocks of zeros end a tar file. tarfile takes a damaged header behind the first
+            # one for the end just as well and says nothing, so what follows is looked at.
+            if reason or file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                found.damage = (
+                    f"cut off or damaged after {min(end, size):,} of {size:,} bytes; fetch it again"
+                )
+                break
+            start = _next_archive(file)
+    return found
 
 
-_PICTURE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp"})
+def _read_archive(file: BinaryIO, size: int, found: TarMembers) -> tuple[int, str]:
+    """Read the headers from here to the zeros that end an archive, into `found`.
 
-
-@dataclass(frozen=True)
-class ShardIndex:
-    """The samples of one shard that have a picture.
-
-    Attributes:
-        places: int64 [samples, 3, 2], first byte and number of bytes of picture, .txt and .json;
-            (0, 0) where a sample has no such member.
-        pictureless: samples that have no picture, which are left out.
-        damage: what is wrong with the file; empty where it is whole.
+    Returns:
+        Where the last whole member ends, and why it could not be read to its end.
     """
-
-    places: NDArray[np.int64]
-    pictureless: int = 0
-    damage: str = ""
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-
-def scan(path: Path) -> ShardIndex:
-    """Find the samples of a tar file by its headers.
-
-    Members that follow one another with the same name up to the first dot of the file name are one
-    sample, as WebDataset groups them: `a/1.left.jpg` is a picture of `a/1`. Of a file that is cut
-    off or damaged the samples before that are used.
-
-    Raises:
-        DataError: if it is no tar file, or a compressed one.
-    """
-
-    def sample_of(member: TarMember) -> str:
-        folder, slash, file = member.name.rpartition("/")
-        return folder + slash + file.partition(".")[0]
-
-    members, damage = read_members(str(path))
-    places, pictureless = [], 0
-    for _, group in groupby(members, key=sample_of):
-        sample: dict[str, tuple[int, int]] = {}
-        for member in group:
-            extensions = member.name.rpartition("/")[2].partition(".")[2]
-            extension = extensions.rpartition(".")[2].lower()
-            kind = "picture" if extension in _PICTURE_EXTENSIONS else extension
-            sample.setdefault(kind, (member.offset, member.size))
-        if "picture" in sample:
-            places.append([sample.get(kind, (0, 0)) for kind in ("picture", "txt", "json")])
+    archive: list[TarMember] = []
+    by_name: dict[str, TarMember] = {}
+    links: dict[int, tuple[str, str]] = {}
+    end, reason = file.tell(), ""
+    try:
+        # Without compression alone is `offset_data` a place in the file itself.
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for number, about in enumerate(tar):
+                member = None
+                if about.islnk() and about.linkname in by_name:  # its own header has no content
+                    target = by_name[about.linkname]
+                    member = target._replace(name=about.name, number=number)
+                elif about.islnk() or about.issym():
+                    folder = posixpath.dirname(about.name) if about.issym() else ""
+                    links[number] = (about.name, posixpath.join(folder, about.linkname))
+                elif about.isreg() and not about.issparse():
+                    member = TarMember(
+                        about.name, about.offset_data, about.size, about.mtime, number
+                    )
+                    if member.offset + member.size > size:  # cut off within it
+                        break
+                elif not about.isdir():
+                    found.unreadable[about.name] = WITH_HOLES if about.issparse() else NO_FILE
+                end = tar.offset
+                if member is not None:
+                    archive.append(member)
+                    by_name[member.name] = member
+    # ValueError and OverflowError come of numbers in headers that make no sense.
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+        reason = str(error)
+    # The target of a symbolic link may come behind it.
+    targets = {posixpath.normpath(name): member for name, member in by_name.items()}
+    leads_to = {posixpath.normpath(name): posixpath.normpath(to) for name, to in links.values()}
+    for number, (name, _) in links.items():
+        place = posixpath.normpath(name)
+        for _ in range(_MAX_LINKS):
+            place = leads_to.get(place, place)
+        if place in targets:
+            archive.append(targets[place]._replace(name=name, number=number))
         else:
-            pictureless += 1
-    return ShardIndex(np.array(places, np.int64).reshape(-1, 3, 2), pictureless, damage)
+            found.unreadable[name] = DANGLING
+    archive.sort(key=lambda member: member.number)
+    found.archives.append(archive)
+    return end, reason
+
+
+def _next_archive(file: BinaryIO) -> int | None:
+    """Return where another archive begins behind zeros; None where there is nothing but zeros."""
+    at = file.tell()
+    while zeros := file.read(_SKIPPED_BYTES):
+        if len(rest := zeros.lstrip(b"\0")):
+            at += len(zeros) - len(rest)
+            return at - at % tarfile.BLOCKSIZE
+        at += len(zeros)
+    return None
+
+
+def _instead(file: BinaryIO, place: str, reason: str) -> str:
+    """Return what a file is that is no tar file, and what to do."""
+    file.seek(0)
+    start = file.read(8)
+    for magic, (kind, command) in _COMPRESSIONS.items():
+        if start.startswith(magic):
+            return (
+                f" but compressed with {kind}; decompress it first (`{command} {place}`), as "
+                "members are read at any place of it"
+            )
+    return f" ({reason}); fetch or write it again"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from longclip.data.names import SEARCHED_SUFFIXES
+from longclip.data.table import USUAL, strings
+from longclip.data.text_files import decode_text
 from longclip.errors import DataError, SearchError
 
 PART = "::"
@@ -22,7 +24,8 @@ CAPTION_SUFFIXES = (".txt", ".json")
 MAX_CAPTION_BYTES = 64 << 10
 """A description has a hundredth of that; the rest of a larger file is not read."""
 
-_CAPTION_KEYS = ("caption", "description", "text")
+CAPTION_COLUMNS = (*USUAL["long"], *USUAL["short"])
+"""Columns of tables and keys of JSON that may hold captions, those of the longest texts first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,7 @@ def caption_of(content: bytes, name: str) -> str | None:
         content: of the file; several texts under a key are joined, damaged JSON has none.
         name: of the file.
     """
-    text = content.decode("utf-8-sig", errors="replace").strip()
+    text = decode_text(content).strip()
     if name.lower().endswith(".txt"):
         return text or None
     try:
@@ -167,10 +170,5 @@ def caption_of(content: bytes, name: str) -> str | None:
         return None
     if not isinstance(fields, dict):
         return None
-    for key in _CAPTION_KEYS:
-        value = fields.get(key)
-        texts = value if isinstance(value, list) else [value]
-        found = " ".join(text.strip() for text in texts if isinstance(text, str) and text.strip())
-        if found:
-            return found
-    return None
+    found = (strings(fields.get(key)) for key in CAPTION_COLUMNS)
+    return next((" ".join(text.strip() for text in texts) for texts in found if texts), None)

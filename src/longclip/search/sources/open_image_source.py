@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from longclip.data import ShardCache
-from longclip.data.names import Kind, kind_of
+from longclip.data.names import Kind, is_tar_name, kind_of
 from longclip.data.shards import expand_braces, find_shards
 from longclip.data.storage import WILDCARDS, file_info, is_url, matching, read_url
 from longclip.errors import SearchError
@@ -93,8 +93,8 @@ def read_original(uri: str) -> bytes:
         return read_url(uri)
     if not part or os.path.isfile(uri):
         return Path(uri).read_bytes()
-    if container.endswith(".tar"):
-        found = tar_images(container)[0].get(member)
+    if is_tar_name(container):
+        found = tar_images(container).by_name.get(member)
         if found is None:
             raise FileNotFoundError(f"{container} has no {member} any more")
         return read_image(container, found)
@@ -117,7 +117,7 @@ def _rows_of(container: str, stamp: str) -> ParquetSource | CollectionSource:
 
 def _open_container(place: str) -> TarSource | ParquetSource | None:
     """Open a file or URL that holds many images; return None where it is anything else."""
-    if place.endswith(".tar"):
+    if is_tar_name(place):
         return TarSource(place)
     return ParquetSource(place) if place.endswith(".parquet") else None
 
@@ -160,6 +160,6 @@ def _open_pattern(pattern: str, without: str | Path | None) -> ImageSource:
                 parts += folder.parts if isinstance(folder, JoinedSource) else [folder]
         elif is_image_name(path):
             parts.append(FileSource(path))
-        elif path.endswith((*SHARDS, ".jsonl")):
+        elif path.endswith((*SHARDS, ".jsonl")) or is_tar_name(path):
             parts.append(open_image_source(Path(path)))
     return JoinedSource(os.path.abspath(pattern), parts)

@@ -15,10 +15,14 @@ from longclip.data.storage import file_info, is_url, open_file
 from longclip.data.table import USUAL, strings
 from longclip.errors import SearchError, UsageError
 from longclip.search.sources.file_sources import FileSource
-from longclip.search.sources.image_source import PART, Item, Listing, Unlisted, search_errors
-
-_TEXTS = (*USUAL["long"], *USUAL["short"])
-"""Columns that may hold captions, the ones with the longest texts first."""
+from longclip.search.sources.image_source import (
+    CAPTION_COLUMNS,
+    PART,
+    Item,
+    Listing,
+    Unlisted,
+    search_errors,
+)
 
 
 class ParquetSource:
@@ -64,7 +68,9 @@ class ParquetSource:
     def caption(self, item: Item) -> str | None:
         """Return the text of the usual columns."""
         row = self._row(item.place)
-        return next((" ".join(strings(row[k])) for k in _TEXTS if strings(row.get(k))), None)
+        return next(
+            (" ".join(strings(row[k])) for k in CAPTION_COLUMNS if strings(row.get(k))), None
+        )
 
     def _open(self) -> Sequence[int]:
         """Return the first row of each row group, and the number of rows."""
@@ -102,7 +108,7 @@ class ParquetSource:
                 try:
                     with open_file(self.name) as file:
                         whole = pq.ParquetFile(file)
-                        wanted = {*USUAL["image"], *_TEXTS}
+                        wanted = {*USUAL["image"], *CAPTION_COLUMNS}
                         columns = [n for n in whole.schema_arrow.names if n in wanted]
                         rows = whole.read_row_group(number, columns)
                 except pa.ArrowException as error:
@@ -139,7 +145,7 @@ class LinesSource:
                 )
             path = os.path.abspath(Path(self.name).parent / name)
             texts = captions.setdefault(path, [])
-            texts += next((found for k in _TEXTS if (found := strings(values.get(k)))), ())
+            texts += next((found for k in CAPTION_COLUMNS if (found := strings(values.get(k)))), ())
         items, unlisted = [], []
         for path, texts in captions.items():
             try:

@@ -1,11 +1,13 @@
 """Tar shards: images are read at their place in the file, nothing is unpacked."""
 
 import os
+from collections import Counter
 from functools import lru_cache
 from typing import NamedTuple
 
 from longclip.data.storage import file_info, is_url, read_part
-from longclip.data.tar import TarMember, read_members
+from longclip.data.tar import TarMember
+from longclip.data.tar_samples import NO_PICTURE, read_samples
 from longclip.errors import SearchError
 from longclip.search.sources.image_source import (
     MAX_CAPTION_BYTES,
@@ -13,7 +15,6 @@ from longclip.search.sources.image_source import (
     Item,
     Listing,
     Unlisted,
-    caption_beside,
     caption_of,
     is_image_name,
     search_errors,
@@ -26,14 +27,28 @@ class TarImage(NamedTuple):
     Attributes:
         offset: where its content begins.
         size: bytes of that.
-        mtime_ns: when it, or the caption beside it, was last changed.
-        caption: the file with that caption.
+        mtime_ns: when it, or one of its texts, was last changed.
+        texts: the members with these, .txt before .json.
     """
 
     offset: int
     size: int
     mtime_ns: int
-    caption: TarMember | None
+    texts: tuple[TarMember, ...]
+
+
+class TarImages(NamedTuple):
+    """The images of a tar file.
+
+    Attributes:
+        by_name: those that can be read. Of several with one name the second is `sea.jpg#2`.
+        left_out: the others, and why.
+        damage: what is wrong with the file; empty where it is whole.
+    """
+
+    by_name: dict[str, TarImage]
+    left_out: dict[str, str]
+    damage: str
 
 
 class TarSource:
@@ -48,12 +63,16 @@ class TarSource:
 
     def list(self) -> Listing:
         """Read the headers; of a file that is cut off, those before that."""
-        images, damage = tar_images(self.name)
+        images = tar_images(self.name)
         items = [
             Item(f"{self.name}{PART}{name}", image.size, image.mtime_ns, image)
-            for name, image in images.items()
+            for name, image in images.by_name.items()
         ]
-        unlisted = [Unlisted(self.name + PART, damage)] if damage else []
+        unlisted = [
+            Unlisted(f"{self.name}{PART}{name}", reason) for name, reason in images.left_out.items()
+        ]
+        if images.damage:
+            unlisted.append(Unlisted(self.name + PART, images.damage))
         return Listing(items, unlisted)
 
     def read(self, item: Item) -> bytes:
@@ -61,15 +80,19 @@ class TarSource:
         return read_image(self.name, item.place)
 
     def caption(self, item: Item) -> str | None:
-        """Return the text in the .txt or .json of the same sample."""
-        member: TarMember | None = item.place.caption
-        if member is None:
-            return None
-        size = min(member.size, MAX_CAPTION_BYTES)
-        try:
-            return caption_of(read_part(self.name, member.offset, size), member.name)
-        except OSError:
-            return None
+        """Return the .txt texts of the same sample, or else one in its .json."""
+        captions: list[str] = []
+        for member in item.place.texts:
+            if captions and member.name.lower().endswith(".json"):
+                break
+            size = min(member.size, MAX_CAPTION_BYTES)
+            try:
+                found = caption_of(read_part(self.name, member.offset, size), member.name)
+            except OSError:
+                continue
+            if found and found not in captions:
+                captions.append(found)
+        return " ".join(captions) or None
 
 
 def read_image(place: str, image: TarImage) -> bytes:
@@ -81,8 +104,8 @@ def read_image(place: str, image: TarImage) -> bytes:
 
 
 @search_errors()
-def tar_images(place: str) -> tuple[dict[str, TarImage], str]:
-    """Return the images of a tar file by name, and what is wrong with it (empty where whole).
+def tar_images(place: str) -> TarImages:
+    """Return the images of a tar file.
 
     Raises:
         SearchError: if it is not there or no tar file.
@@ -91,23 +114,29 @@ def tar_images(place: str) -> tuple[dict[str, TarImage], str]:
 
 
 @lru_cache(maxsize=8)
-def _tar_images(place: str, stamp: str) -> tuple[dict[str, TarImage], str]:
+def _tar_images(place: str, stamp: str) -> TarImages:
     """Read a file once; its stamp is a key as well, so that a changed file is read again."""
     try:
-        members, damage = read_members(place)
+        found = read_samples(place)
     except OSError as error:
         raise SearchError(f"{place} cannot be read: {error.strerror or error}") from None
-    found = {member.name: member for member in members}
-    images = {}
-    for name, member in found.items():
-        # macOS packs a hidden `._sea.jpg` beside each `sea.jpg`, which is no image.
-        if not is_image_name(name) or name.rpartition("/")[2].startswith("."):
-            continue
-        beside = caption_beside(name, found.__contains__)
-        caption = found[beside] if beside else None
-        changed = max(_nanoseconds(member.mtime), _nanoseconds(caption.mtime) if caption else 0)
-        images[name] = TarImage(member.offset, member.size, changed, caption)
-    return images, damage
+    images: dict[str, TarImage] = {}
+    times: Counter[str] = Counter()
+    for sample in found.samples:
+        for picture in (sample.picture, *sample.others):
+            times[picture.name] += 1
+            again = f"#{times[picture.name]}" if times[picture.name] > 1 else ""
+            changed = max(_nanoseconds(each.mtime) for each in (picture, *sample.texts))
+            images[picture.name + again] = TarImage(
+                picture.offset, picture.size, changed, sample.texts
+            )
+    left_out = {
+        name: reason
+        for reason, names in found.left_out.items()
+        for name in names
+        if reason != NO_PICTURE and is_image_name(name)
+    }
+    return TarImages(images, left_out, found.damage)
 
 
 def _nanoseconds(seconds: float) -> int:
