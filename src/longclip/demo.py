@@ -25,7 +25,6 @@ from longclip.model import CLIP
 from longclip.report import ReportData, write_report
 from longclip.training import PixelStore, TrainConfig, train
 from longclip.training.recipes import direct, paper
-from longclip.training.run_directory import RunDirectory
 from longclip.util.files import write_text
 from longclip.util.terminal import OnProgress
 
@@ -130,10 +129,9 @@ def _fine_tune(
         seed=config.seed,
         checkpoint_every=config.steps,
     )
-    # Training would refuse a directory in which an earlier demo has left a run.
-    RunDirectory(settings.out).clear()
     result = train(
         settings,
+        overwrite=True,  # of an earlier demo
         store=store,
         on_step=lambda step, total, note: on_progress(f"{name}: training", step, total, note),
     )

@@ -17,7 +17,7 @@ def runs(run: Run) -> Path:  # noqa: F811
     done = [*lines_to(100), measured(50, 0.65), measured(100, 0.61)]
     make_run(Path("runs/paper"), done, model=True, seed=3)
     going = [*lines_to(40), measured(40, 0.5), measured(40, 0.4, "coco short T2I R@1")]
-    make_run(Path("runs/going"), going, written=now, recipe="direct")
+    make_run(Path("runs/going"), going, written=now, recipe="direct", state="running")
     make_run(Path("runs/dead"), lines_to(40), written=now - 7200, checkpoint=30)
     return Path("runs")
 
@@ -41,8 +41,8 @@ def test_a_table_of_all_runs(run: Run, runs: Path) -> None:  # noqa: F811
     assert row(outcome.out, "going") == (
         "going running direct 40 of 100 2.025 50.0 16 10.0% 20 s 30 s"
     )
-    assert row(outcome.out, "dead") == ("dead stopped paper 40 of 100 2.025 – 16 10.0% 20 s")
-    assert "dead: nothing written for 2 h 00; --resume goes on from step 30\n" in outcome.out
+    assert row(outcome.out, "dead") == ("dead killed paper 40 of 100 2.025 – 16 10.0% 20 s")
+    assert "dead: killed (last written 2 h 00 ago); --resume goes on from step 30\n" in outcome.out
     assert "also measured (--metric): coco short T2I R@1\n" in outcome.out
 
 
@@ -84,7 +84,7 @@ def test_runs_that_do_not_fit_side_by_side_come_in_blocks(run: Run) -> None:  # 
 
 
 def test_json_has_everything(run: Run, runs: Path) -> None:  # noqa: F811
-    make_run(Path("runs/nan"), [line(10, loss=float("nan"))])
+    make_run(Path("runs/nan"), [line(10, loss=float("nan"))], state="running")
     outcome = run("runs", "--json")
     assert "NaN" not in outcome.out
     found = {entry["name"]: entry for entry in outcome.json}

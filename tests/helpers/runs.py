@@ -3,8 +3,11 @@
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from longclip.runs.writer import WRITER, Writer
 
 CONFIG = {
     "longclip": "0.1.0",
@@ -51,9 +54,15 @@ def make_run(
     checkpoint: int = 0,
     written: float | None = None,
     tail: str = "",
+    state: str = "killed",
+    reason: str = "",
     **settings: Any,
 ) -> Path:
-    """`written` is when it last wrote, in seconds since the epoch; `tail` ends its metrics."""
+    """A run as it is found; with a model it is finished.
+
+    `written` is when it last wrote, in seconds since the epoch; `tail` ends its metrics; `reason`
+    is why it failed or stopped.
+    """
     path.mkdir(parents=True)
     config = CONFIG | {"out": str(path)} | settings
     (path / "config.json").write_text(json.dumps(config))
@@ -67,4 +76,10 @@ def make_run(
     if written is not None:
         for file in [path, *path.rglob("*")]:
             os.utime(file, (written, written))
+    # Of a process elsewhere, of which only the time of this file says that it lives.
+    ended = {"running": "", "killed": ""}.get(state, state)
+    writer = Writer(4321, "elsewhere", "2026-01-02 03:04:05", ended, reason)  # type: ignore[arg-type]
+    (path / WRITER).write_text(json.dumps(asdict(writer)))
+    if state != "running":
+        os.utime(path / WRITER, (1e9, 1e9))
     return path

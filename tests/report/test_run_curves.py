@@ -24,7 +24,7 @@ def runs(folder: Path) -> list[Run]:
         lines = [*lines_to(100), measured(50, 0.5), measured(100, 0.6 + seed / 10)]
         make_run(folder / f"paper-{seed}", lines, model=True, seed=seed)
     two = [line(s, loss_long=1.0, loss_short=2.0) for s in range(10, 61, 10)]
-    make_run(folder / "<best>", two, recipe="best", pcm=False)
+    make_run(folder / "<best>", two, recipe="best", pcm=False, state="running")
     return find_runs([folder])
 
 

@@ -48,8 +48,8 @@ def test_a_real_run(photos: Path, tmp_path: Path) -> None:
 # States
 
 
-def test_a_run_that_writes_is_running(tmp_path: Path) -> None:
-    path = make_run(tmp_path / "run", lines_to(40), written=NOW - 60)
+def test_a_run_whose_writer_lives_is_running(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run", lines_to(40), written=NOW - 60, state="running")
     run = read_run(path, now=NOW)
     assert run.state == "running"
     assert run.notes == ()
@@ -58,30 +58,38 @@ def test_a_run_that_writes_is_running(tmp_path: Path) -> None:
     assert run.data_wait == pytest.approx(0.1)
 
 
-def test_a_silent_run_is_stopped_and_says_where_it_goes_on(tmp_path: Path) -> None:
-    with_checkpoint = make_run(tmp_path / "a", lines_to(40), checkpoint=30, written=NOW - HOUR)
-    run = read_run(with_checkpoint, now=NOW)
-    assert (run.state, run.seconds_left) == ("stopped", None)
-    assert run.notes == ("nothing written for 1 h 00; --resume goes on from step 30",)
-    without = read_run(make_run(tmp_path / "b", lines_to(40), written=NOW - HOUR), now=NOW)
-    assert without.notes == ("nothing written for 1 h 00; there is no checkpoint",)
+def test_a_run_whose_writer_is_dead_says_how_it_ended_and_where_it_goes_on(tmp_path: Path) -> None:
+    old = NOW - HOUR
+    killed = make_run(tmp_path / "a", lines_to(40), checkpoint=30, written=old)
+    run = read_run(killed, now=NOW)
+    assert (run.state, run.seconds_left) == ("killed", None)
+    assert run.notes == ("killed (last written 1 h 00 ago); --resume goes on from step 30",)
+    failed = make_run(
+        tmp_path / "b", lines_to(40), written=old, state="failed", reason="no pictures"
+    )
+    run = read_run(failed, now=NOW)
+    assert run.state == "failed"
+    assert run.notes == ("no pictures (last written 1 h 00 ago); there is no checkpoint",)
+    run = read_run(make_run(tmp_path / "c", written=old, state="stopped"), now=NOW)
+    assert run.state == "stopped"
+    (tmp_path / "a" / "writer.json").write_text("")
+    assert read_run(killed, now=NOW).state == "killed"
+    (tmp_path / "a" / "writer.json").unlink()
+    assert read_run(killed, now=NOW).state == "stopped"
 
 
-def test_a_slow_run_may_be_silent_for_longer(tmp_path: Path) -> None:
+def test_a_running_run_that_is_silent_for_long_may_hang(tmp_path: Path) -> None:
     lines = [line(step, seconds=100.0 * step) for step in (10, 20, 30)]
-    path = make_run(tmp_path / "run", lines, written=NOW - 4000)
-    assert read_run(path, now=NOW).state == "running"
-    assert read_run(path, now=NOW + 2000).state == "stopped"
-
-
-def test_writing_a_checkpoint_is_a_sign_of_life(tmp_path: Path) -> None:
-    path = make_run(tmp_path / "run", lines_to(40), checkpoint=40, written=NOW - HOUR)
-    os.utime(path / "checkpoints", (NOW, NOW))
-    assert read_run(path, now=NOW).state == "running"
+    path = make_run(tmp_path / "run", lines, written=NOW - 4000, state="running")
+    assert read_run(path, now=NOW).notes == ()
+    run = read_run(path, now=NOW + 2000)
+    assert run.state == "running"
+    [note] = run.notes
+    assert "process 4321 on elsewhere since 2026-01-02 03:04:05 lives, but may hang" in note
 
 
 def test_before_the_first_line(tmp_path: Path) -> None:
-    path = make_run(tmp_path / "run", written=NOW - 600)
+    path = make_run(tmp_path / "run", written=NOW - 600, state="running")
     run = read_run(path, now=NOW)
     assert (run.state, run.step, run.last, run.seconds, run.data_wait) == (
         "running",
@@ -93,7 +101,6 @@ def test_before_the_first_line(tmp_path: Path) -> None:
     assert (run.pairs_per_second, run.seconds_left) == (None, None)
     (path / "metrics.jsonl").unlink()
     assert read_run(path, now=NOW).state == "running"
-    assert read_run(path, now=NOW + HOUR).state == "stopped"
 
 
 def test_a_model_makes_it_finished_whatever_the_clock_says(tmp_path: Path) -> None:
@@ -108,11 +115,12 @@ def test_a_run_that_counts_by_epochs(tmp_path: Path) -> None:
     path = make_run(tmp_path / "run", lines_to(70), model=True, written=NOW - HOUR, steps=0)
     run = read_run(path, now=NOW)
     assert (run.state, run.total_steps) == ("finished", 70)
-    going = make_run(tmp_path / "going", lines_to(70), written=NOW, steps=0)
+    going = make_run(tmp_path / "going", lines_to(70), written=NOW, steps=0, state="running")
     run = read_run(going, now=NOW)
     assert (run.state, run.total_steps, run.seconds_left) == ("running", None, None)
     told = [values | {"total_steps": 140} for values in lines_to(70)]
-    run = read_run(make_run(tmp_path / "told", told, written=NOW, steps=0), now=NOW)
+    path = make_run(tmp_path / "told", told, written=NOW, steps=0, state="running")
+    run = read_run(path, now=NOW)
     assert (run.total_steps, run.seconds_left) == (140, pytest.approx(35))
 
 
@@ -124,16 +132,15 @@ def test_the_last_evaluation_comes_after_the_model(tmp_path: Path) -> None:
 
 
 def test_the_model_of_an_earlier_run_in_the_same_place_does_not_count(tmp_path: Path) -> None:
-    path = make_run(tmp_path / "run", lines_to(20), model=True, written=NOW - HOUR)
+    path = make_run(tmp_path / "run", lines_to(20), model=True, written=NOW - HOUR, state="killed")
     for name in ("config.json", "metrics.jsonl"):
         os.utime(path / name, (NOW, NOW))
-    assert read_run(path, now=NOW).state == "running"
-    assert read_run(path, now=NOW + HOUR).state == "stopped"
+    assert read_run(path, now=NOW).state == "killed"
 
 
 def test_a_loss_that_is_no_number_is_noted(tmp_path: Path) -> None:
     lines = [*lines_to(30), line(40, loss=float("nan"))]
-    run = read_run(make_run(tmp_path / "run", lines, written=NOW), now=NOW)
+    run = read_run(make_run(tmp_path / "run", lines, written=NOW, state="running"), now=NOW)
     assert run.notes == ("the loss is no longer a number",)
 
 
@@ -141,14 +148,16 @@ def test_a_loss_that_is_no_number_is_noted(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_being_written_is_passed_over(tmp_path: Path) -> None:
-    path = make_run(tmp_path / "run", lines_to(40), written=NOW, tail='{"step": 50, "lo')
+    path = make_run(
+        tmp_path / "run", lines_to(40), written=NOW, tail='{"step": 50, "lo', state="running"
+    )
     run = read_run(path, now=NOW)
     assert (run.step, run.unreadable, run.notes) == (40, 0, ())
 
 
 def test_lines_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     tail = '\n{"step": "x"}\n[1]\n{"step": NaN}\n{"loss": 1}\n\xff\n' + json.dumps(line(50)) + "\n"
-    path = make_run(tmp_path / "run", lines_to(40), written=NOW, tail=tail)
+    path = make_run(tmp_path / "run", lines_to(40), written=NOW, tail=tail, state="running")
     run = read_run(path, now=NOW)
     assert (run.step, run.unreadable) == (50, 6)
     assert run.notes == ("6 lines of metrics.jsonl cannot be read",)
@@ -211,11 +220,11 @@ def test_the_best_evaluation_and_the_last(tmp_path: Path) -> None:
 def test_the_pace_of_a_running_run_is_that_of_its_last_lines(tmp_path: Path) -> None:
     slow = [line(s, seconds=10.0 * s) for s in range(1, 31)]
     fast = [line(s, seconds=300.0 + (s - 30)) for s in range(31, 61)]
-    path = make_run(tmp_path / "run", [*slow, *fast], written=NOW)
+    path = make_run(tmp_path / "run", [*slow, *fast], written=NOW, state="running")
     assert read_run(path, now=NOW).seconds_left == pytest.approx(40)
     assert read_run(path, now=NOW).pairs_per_second == pytest.approx(8)
-    stopped = read_run(path, now=NOW + HOUR)
-    assert stopped.pairs_per_second == pytest.approx(8 * 60 / 330)
+    killed = read_run(make_run(tmp_path / "killed", [*slow, *fast]))
+    assert killed.pairs_per_second == pytest.approx(8 * 60 / 330)
 
 
 # Finding

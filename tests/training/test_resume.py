@@ -17,7 +17,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from longclip.errors import Preempted
+from longclip.errors import Preempted, TrainingError, UsageError
+from longclip.runs.run_files import read_run
 from longclip.training import TrainConfig, run_checkpoint, train
 from longclip.training.run_checkpoint import CheckpointWarning, whole_checkpoints
 from longclip.training.run_directory import read_config
@@ -269,3 +270,70 @@ def test_a_run_is_neither_overwritten_nor_continued_with_other_settings(
     with pytest.raises(ValueError, match="no run to resume"):
         train(replace(config, out=tmp_path / "other"), resume=True)
     train(replace(config, log_every=7, workers=1), resume=True)
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_a_run_has_one_writer(photos: Path, tmp_path: Path) -> None:
+    config = tiny_config(photos, tmp_path / "run")
+
+    def start_another(step: int, total: int, note: str) -> None:
+        if step != 3:
+            return
+        for options in ({}, {"resume": True}, {"overwrite": True}):
+            with pytest.raises(UsageError, match=rf"written by process {os.getpid()} .*\(kill"):
+                train(config, **options)
+        assert read_run(config.out).state == "running"
+
+    train(config, on_step=start_another)
+    assert read_run(config.out).state == "finished"
+    assert steps_logged(config.out) == 5
+
+
+def test_a_start_that_fails_leaves_nothing(photos: Path, tmp_path: Path) -> None:
+    config = tiny_config(photos, tmp_path / "data")
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text("".join(f'{{"image": "{i}.png", "long": "a wall"}}\n' for i in range(20)))
+    out = tmp_path / "not" / "yet" / "run"
+    with pytest.raises(TrainingError, match="items cannot be used"):
+        train(replace(config, data=(str(broken),), out=out))
+    with pytest.raises(ValueError, match="not there"):
+        train(replace(config, data=(str(tmp_path / "not there.jsonl"),), out=out))
+    assert not (tmp_path / "not").exists()
+    out.mkdir(parents=True)
+    with pytest.raises(TrainingError, match="items cannot be used"):
+        train(replace(config, data=(str(broken),), out=out))
+    assert names(out) == []
+
+    def fail_late(step: int, total: int, note: str) -> None:
+        if step == 4:
+            raise RuntimeError("out of luck")
+
+    with pytest.raises(RuntimeError, match="luck"):
+        train(replace(config, out=out), on_step=fail_late)
+    run = read_run(out)
+    assert run.state == "failed"
+    assert run.notes[0].startswith("out of luck")
+    assert train(replace(config, out=out), resume=True).steps == 5
+
+
+def test_overwrite_deletes_a_run_and_nothing_else(photos: Path, tmp_path: Path) -> None:
+    config = tiny_config(photos, tmp_path / "run")
+    train(config)
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        train(config)
+    with pytest.raises(UsageError, match="--resume goes on"):
+        train(config, resume=True, overwrite=True)
+    train(replace(config, lr=0.01, steps=4), overwrite=True)
+    assert read_config(config.out).lr == 0.01
+    assert steps_saved(config.out) == [2, 4]
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "thesis.tex").touch()
+    with pytest.raises(FileExistsError, match=r"holds no run but thesis\.tex"):
+        train(replace(config, out=others), overwrite=True)
+    with pytest.raises(FileExistsError, match=r"config\.json that is not a run's"):
+        train(replace(config, out=config.out / "model"), overwrite=True)
+    assert names(others) == ["thesis.tex"]

@@ -15,8 +15,9 @@ def runs_command(
 ) -> None:
     """List training runs: progress, losses and evaluations of each.
 
-    A run is running while it writes; one that has not written for several times its usual pause
-    is stopped. Nothing in it is changed, so a run may be looked at while it trains.
+    A run is running while its process lives. One that has ended early was stopped (by a signal or
+    ^C), has failed, or was killed; a line says so, and where it can go on. Nothing in it is
+    changed, so a run may be looked at while it trains.
 
     Example: `longclip runs`
 

@@ -17,6 +17,7 @@ def train_command(
     recipe: _RECIPE = "paper",
     options: Annotated[_OVERRIDES, AS_OPTIONS] = _OVERRIDES(),  # noqa: B008 (frozen)
     resume: bool = False,
+    overwrite: bool = False,
     as_json: AsJson = False,
 ) -> None:
     """Pre-train or fine-tune a CLIP.
@@ -42,6 +43,9 @@ def train_command(
     resume:
         Continue the run in OUT from its last checkpoint. Options that change no result, such as
         --workers or --micro-batch, may be given anew.
+    overwrite:
+        Delete the run in OUT, if there is one, once the new one can begin; its model stays until
+        the new one takes its place.
     """
     import json
     import os
@@ -60,6 +64,7 @@ def train_command(
         result = train(
             config,
             resume=resume,
+            overwrite=overwrite,
             on_step=lambda n, of, note: progress(recipe, n, of, note),
             evaluate=periodic_evaluation(config.evaluate) if config.evaluate else None,
         )

@@ -12,7 +12,13 @@ from markupsafe import Markup
 from longclip.errors import UsageError
 from longclip.report.chart import Curve, Points, line_chart, smoothed
 from longclip.report.render import render
-from longclip.runs.run_files import Run, differing_settings, last_metrics, metrics_of, setting_text
+from longclip.runs.run_files import (
+    Run,
+    differing_settings,
+    last_metrics,
+    metrics_of,
+    setting_text,
+)
 from longclip.util.files import write_text
 
 _WIDTH, _HEIGHT = 440, 280
@@ -84,7 +90,7 @@ def curves_svg(runs: Sequence[Run]) -> str:
 
 def _charts(series: Sequence[_Series]) -> list[Markup]:
     runs = [run for one in series for run in one.runs]
-    by_pairs = len({run.config["batch_size"] for run in runs}) > 1
+    by_pairs = len({_batch_size(run) for run in runs}) > 1
     x_label = "pairs seen" if by_pairs else "step"
     losses = [key for key in last_metrics(runs) if key.startswith("loss")]
     if not any(sum(key in run.last for key in losses) > 2 for run in runs):
@@ -128,8 +134,16 @@ def _logged(key: str, by_pairs: bool, *, smooth: bool) -> Callable[[Run, int], C
     return curve
 
 
+def _batch_size(run: Run) -> float:
+    """Return the pairs of a step, also of a run whose configuration is damaged."""
+    size, step = run.config.get("batch_size"), run.step
+    if isinstance(size, int) and size > 0:
+        return size
+    return run.last.get("pairs", 0.0) / step if step else 1.0
+
+
 def _drawable(run: Run, values: Points, by_pairs: bool) -> list[tuple[float, float]]:
-    factor = run.config["batch_size"] if by_pairs else 1
+    factor = _batch_size(run) if by_pairs else 1
     return [(factor * step, value) for step, value in values if math.isfinite(value)]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from longclip.errors import UsageError
+from longclip.runs.writer import WRITER, Writer, writer_state
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -77,17 +78,24 @@ def _run_config(path: Path) -> Mapping[str, Any] | None:
     return config if isinstance(config, dict) and config.keys() >= _KEYS_OF_A_RUN else None
 
 
+def holds_run(path: Path) -> bool:
+    """Return whether a directory holds a run, be its configuration damaged."""
+    if _run_config(path) is not None:
+        return True
+    return (path / WRITER).exists() or last_checkpoint(path) is not None
+
+
 def read_metrics(path: Path) -> Metrics:
     """Read a file of metrics; nothing where there is no such file.
 
     A run that was resumed does steps again whose lines may still be there: the later ones count.
     """
     found = Metrics()
-    content = path.read_bytes().splitlines() if path.exists() else []
+    content = path.read_bytes().splitlines() if path.is_file() else []
     for number, text in enumerate(content):
         try:
             values = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             values = None
         known = isinstance(values, dict) and is_number(values.get("step"))
         if known and math.isfinite(values["step"]):
@@ -127,7 +135,7 @@ def last_checkpoint(path: Path) -> int | None:
 
 SETTING_WIDTH = 24
 
-State = Literal["finished", "running", "stopped"]
+State = Literal["finished", "running", "stopped", "failed", "killed"]
 
 _MAX_DEPTH = 4
 # A run that writes nothing for so long has ended, or hangs: several times what lies between its
@@ -147,8 +155,8 @@ class Run:
 
     Attributes:
         path: its directory; `name` is what tells it from the runs it was found with.
-        state: finished (its model is there), running (it has written lately) or stopped. Files
-            cannot tell a run that was killed from one that hangs: both are stopped.
+        state: finished (its model is there); running (its writer lives); stopped (by a signal or
+            ^C), failed, or killed, without a chance to say why.
         config: the TrainConfig it was started with.
         lines: of its metrics, by step; only what is a number.
         evaluations: likewise.
@@ -157,6 +165,8 @@ class Run:
         silent_seconds: since it last wrote.
         unreadable: lines of its metrics that are none, the last one not counted: it may just be
             being written.
+        writer: who writes, or was the last to write; None where that cannot be read.
+        damage: what is wrong with its files, and what to do.
     """
 
     path: Path
@@ -169,6 +179,8 @@ class Run:
     checkpoint: int | None
     silent_seconds: float
     unreadable: int = 0
+    writer: Writer | None = None
+    damage: tuple[str, ...] = ()
 
     @property
     def last(self) -> Mapping[str, float]:
@@ -207,13 +219,17 @@ class Run:
     @property
     def notes(self) -> tuple[str, ...]:
         """List what somebody who looks at the run should know."""
-        notes = []
+        notes = list(self.damage)
         if not math.isfinite(self.last.get("loss", 0.0)):
             notes.append("the loss is no longer a number")
-        if self.state == "stopped":
-            saved = f"--resume goes on from step {self.checkpoint:,}" if self.checkpoint else ""
+        if self.state == "running" and self.silent_seconds > _max_silence(self.lines):
             silent = f"nothing written for {duration(self.silent_seconds)}"
-            notes.append(f"{silent}; {saved or 'there is no checkpoint'}")
+            notes.append(f"{silent}; {self.writer or 'its process'} lives, but may hang")
+        if self.state in ("stopped", "failed", "killed"):
+            reason = self.writer.reason if self.writer else ""
+            ended = f"{reason or self.state} (last written {duration(self.silent_seconds)} ago)"
+            saved = f"--resume goes on from step {self.checkpoint:,}" if self.checkpoint else ""
+            notes.append(f"{ended}; {saved or 'there is no checkpoint'}")
         if self.unreadable:
             notes.append(f"{self.unreadable} lines of {METRICS} cannot be read")
         return tuple(notes)
@@ -272,9 +288,15 @@ def read_run(path: Path, *, name: str = "", now: float | None = None) -> Run:
     Raises:
         ValueError: if there is none.
     """
-    config = _run_config(path)
+    config, damage = _run_config(path), []
     if config is None:
-        raise UsageError(f"{path} holds no run: there is no {CONFIG} of one")
+        if not holds_run(path):
+            raise UsageError(f"{path} holds no run: there is no {CONFIG} of one")
+        config = {}
+        damage.append(
+            f"{CONFIG} is damaged or missing; `longclip train --resume --out {path}` says what can "
+            "be saved"
+        )
     metrics = read_metrics(path / METRICS)
     last: Mapping[str, float] = metrics.lines[-1] if metrics.lines else {}
     steps = last.get("total_steps") or config.get("steps")
@@ -285,11 +307,17 @@ def read_run(path: Path, *, name: str = "", now: float | None = None) -> Run:
     model = _modified(path / MODEL / CONFIG)
     written = max(_modified(path / name) for name in (CONFIG, METRICS, CHECKPOINTS))
     silent = (time.time() if now is None else now) - written
+    found = writer_state(path)
+    writer = found.writer if found is not None else None
     state: State = "stopped"
-    if model > 0 and (at_the_end or model >= _modified(path / METRICS)):
-        state = "finished"
-    elif silent <= _max_silence(metrics.lines):
+    if found is not None and found.alive:
         state = "running"
+    elif model > 0 and (at_the_end or model >= _modified(path / METRICS)):
+        state = "finished"
+    elif found is not None and not (writer and writer.outcome):
+        state = "killed"
+    elif writer is not None and writer.outcome == "failed":
+        state = "failed"
     return Run(
         path=path,
         name=name or path.resolve().name,
@@ -301,6 +329,8 @@ def read_run(path: Path, *, name: str = "", now: float | None = None) -> Run:
         checkpoint=last_checkpoint(path),
         silent_seconds=max(0.0, silent),
         unreadable=metrics.unreadable,
+        writer=writer,
+        damage=tuple(damage),
     )
 
 
@@ -356,7 +386,7 @@ def duration(seconds: float) -> str:
 
 
 def _run_directories(directory: Path, depth: int) -> Iterator[Path]:
-    if _run_config(directory) is not None:
+    if holds_run(directory):
         yield directory
         return
     try:

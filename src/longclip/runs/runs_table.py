@@ -22,7 +22,13 @@ from longclip.runs.run_files import (
     setting_text,
 )
 
-_STATE_STYLE = {"finished": "", "running": "green", "stopped": "yellow"}
+_STATE_STYLE = {
+    "finished": "",
+    "running": "green",
+    "stopped": "yellow",
+    "failed": "red",
+    "killed": "red",
+}
 # A program that reads a pipe wants a run on a line, however long.
 _PIPE_WIDTH = 200
 
@@ -128,7 +134,7 @@ def _row(run: Run, metric: str | None, going: bool) -> list[str]:
     cells = [
         run.name,
         run.state,
-        str(run.config["recipe"]),
+        str(run.config.get("recipe", "–")),
         f"{run.step:,}" if run.step == run.total_steps else f"{run.step:,} of {total}",
         f"{run.last['loss']:.3f}" if "loss" in run.last else "–",
     ]

@@ -59,6 +59,7 @@ def train(
     config: TrainConfig,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     store: PixelStore | None = None,
     on_step: OnStep | None = None,
     evaluate: Evaluate | None = None,
@@ -73,6 +74,7 @@ def train(
         resume: continue the run in `config.out` from its last checkpoint; with the same number of
             processes on the same machine the result is bit for bit that of an uninterrupted run,
             otherwise it is the same up to rounding.
+        overwrite: delete the run in `config.out`, if there is one, once the new one can begin.
         store: pictures that are decoded already, in place of opening `config.data`.
         on_step: called after every step.
         evaluate: measures the model every `config.evaluate_every` steps and at the end, in the
@@ -80,7 +82,7 @@ def train(
 
     Raises:
         ValueError: if the configuration, the model or the data do not fit together.
-        FileExistsError: if `config.out` holds a run and `resume` is not set.
+        FileExistsError: if `config.out` holds a run and neither `resume` nor `overwrite` is set.
         TrainingError: if too many pictures cannot be read or the loss is no longer a number.
         Preempted: if SIGTERM or SIGUSR1 came; the run can be resumed.
         KeyboardInterrupt: after ^C; where steps were made the run can be resumed.
@@ -90,8 +92,11 @@ def train(
             "config.evaluate names data, but nothing to measure with was handed over: "
             "train(config, evaluate=periodic_evaluation(config.evaluate))"
         )
+    if resume and overwrite:
+        raise UsageError("--resume goes on in a run, --overwrite deletes it; take one of them")
     with world(config.device) as processes, stop_request() as stop:
         directory = RunDirectory(config.out)
+        directory.check_free(processes, resume=resume, overwrite=overwrite)
         # The run comes last: a configuration that cannot work must not leave one behind.
         model = initial_model(config, processes.device)
         original = original_model(config).to(processes.device) if config.distill_weight else None
@@ -110,14 +115,15 @@ def train(
             wandb=config.wandb if processes.first else "",
         )
         stepper = Stepper(config, model, original, processes)
-        directory.begin(config, processes, resume=resume)
-        checkpoints = RunCheckpoints(config.out, processes, config.keep_checkpoints)
-        run = _Run(
-            config, processes, stepper, plan, directory, checkpoints, trackers, evaluate, stop
-        )
-        if resume:
-            run.restore()
-        return run.finish_steps(Pairs(store, read_options(config, model)), on_step)
+        pairs = Pairs(store, read_options(config, model))
+        with directory.writing(config, processes, resume=resume, overwrite=overwrite):
+            checkpoints = RunCheckpoints(config.out, processes, config.keep_checkpoints)
+            run = _Run(
+                config, processes, stepper, plan, directory, checkpoints, trackers, evaluate, stop
+            )
+            if resume:
+                run.restore()
+            return run.finish_steps(pairs, on_step)
 
 
 @dataclass

@@ -3,16 +3,27 @@
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from longclip import __version__
-from longclip.errors import UsageError
-from longclip.runs.run_files import CHECKPOINTS, CONFIG, METRICS
+from longclip.errors import Preempted, UsageError
+from longclip.runs.run_files import (
+    CHECKPOINTS,
+    CONFIG,
+    METRICS,
+    MODEL,
+    holds_run,
+    last_checkpoint,
+    read_metrics,
+)
+from longclip.runs.writer import WRITER, Outcome, RunWriter, busy, writer_state
 from longclip.training.config import RENAMED_OPTIONS, TrainConfig, resumable_options
 from longclip.training.distributed import World
 from longclip.training.log import delete_tracker_files
-from longclip.util.files import write_text
+from longclip.util.files import remove_leftovers, write_text
 
 
 class RunDirectory:
@@ -25,31 +36,99 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def begin(self, config: TrainConfig, world: World, *, resume: bool) -> None:
-        """Call `check` or `start` in the first process, and raise its error in all of them."""
-        error: Exception | None = None
-        if world.first:
-            try:
-                self.check(config) if resume else self.start(config)
-            except (ValueError, OSError) as caught:
-                error = caught
-        # Raised in the first alone it would leave the others waiting in their next collective.
-        for found in world.gather_objects(error):
-            if found is not None:
-                raise found
-
-    def start(self, config: TrainConfig) -> None:
-        """Write the resolved configuration of a new run.
+    def check_free(self, world: World, *, resume: bool, overwrite: bool) -> None:
+        """Check, before anything large is loaded, that a run may begin or go on here.
 
         Raises:
-            FileExistsError: if the directory holds a run already.
+            UsageError: if another process writes here, or there is nothing to resume or overwrite.
+            FileExistsError: if the directory holds a run that is neither to be resumed nor
+                overwritten.
         """
-        if (self.path / CONFIG).exists():
+
+        def check() -> None:
+            state = writer_state(self.path)
+            if state is not None and state.alive:
+                raise UsageError(busy(self.path, state.writer))
+            self._check_kind(resume=resume, overwrite=overwrite)
+
+        _in_first(world, check)
+
+    @contextmanager
+    def writing(
+        self, config: TrainConfig, world: World, *, resume: bool, overwrite: bool
+    ) -> Iterator[None]:
+        """Begin a run, or go on in it, as its one writer while the block runs.
+
+        Of a new run that fails before it has logged a step nothing stays.
+
+        Raises:
+            UsageError: as `check_free` and `check`.
+            FileExistsError: as `check_free`.
+        """
+        writer = RunWriter(self.path)
+
+        def begin() -> None:
+            writer.take()
+            try:
+                self._check_kind(resume=resume, overwrite=overwrite)
+                remove_leftovers(self.path)
+                if resume:
+                    self.check(config)
+                else:
+                    if overwrite:
+                        self.clear()
+                    write_text(self.path / CONFIG, json.dumps(config_json(config), indent=2) + "\n")
+                    (self.path / METRICS).write_text("")
+                writer.announce()
+            except BaseException:
+                writer.give_up()
+                raise
+
+        _in_first(world, begin)
+        outcome: Outcome = "failed"
+        try:
+            yield
+        except BaseException as error:
+            if world.first:
+                if isinstance(error, Preempted | KeyboardInterrupt):
+                    outcome = "stopped"
+                if not resume and not self._has_results():
+                    self.clear()
+                    writer.give_up()
+                else:
+                    writer.release(outcome, str(error) or type(error).__name__)
+            raise
+        if world.first:
+            writer.release("finished")
+
+    def _check_kind(self, *, resume: bool, overwrite: bool) -> None:
+        """Check that there is a run exactly where one is wanted."""
+        found = [name for name in (CONFIG, METRICS, CHECKPOINTS) if (self.path / name).exists()]
+        if resume:
+            if not found:
+                raise UsageError(f"{self.path} holds no run to resume; leave out --resume")
+        elif found and not holds_run(self.path):
             raise FileExistsError(
-                f"{self.path} already holds a run; continue it with --resume or take another --out"
+                f"{self.path} holds a {found[0]} that is not a run's; take another --out"
             )
-        write_text(self.path / CONFIG, json.dumps(config_json(config), indent=2) + "\n")
-        (self.path / METRICS).write_text("")
+        elif found and not overwrite:
+            raise FileExistsError(
+                f"{self.path} already holds a run; continue it with --resume, delete it with "
+                "--overwrite, or take another --out"
+            )
+        elif overwrite and not found and self.path.exists():
+            others = [path.name for path in self.path.iterdir() if path.name not in (MODEL, WRITER)]
+            if others:
+                raise FileExistsError(
+                    f"{self.path} holds no run but {others[0]}; --overwrite deletes runs alone: "
+                    "leave it out, or take another --out"
+                )
+
+    def _has_results(self) -> bool:
+        """Return whether there is something to go on from, or to look at."""
+        if last_checkpoint(self.path) is not None:
+            return True
+        return bool(read_metrics(self.path / METRICS).lines)
 
     def check(self, config: TrainConfig) -> None:
         """Check that the run here may go on with this configuration.
@@ -74,7 +153,7 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Delete the run, so that another may start here; its model stays until that one ends."""
-        for name in (CONFIG, METRICS):
+        for name in (METRICS, CONFIG):  # that which makes it a run goes last
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
         delete_tracker_files(self.path)
@@ -94,6 +173,20 @@ class RunDirectory:
             except (json.JSONDecodeError, KeyError):
                 continue  # the process was killed while it wrote this
         write_text(path, kept)
+
+
+def _in_first(world: World, action: Callable[[], None]) -> None:
+    """Do something in the first process, and raise its error in all of them."""
+    error: Exception | None = None
+    if world.first:
+        try:
+            action()
+        except (ValueError, OSError) as caught:
+            error = caught
+    # Raised in the first alone it would leave the others waiting in their next collective.
+    for found in world.gather_objects(error):
+        if found is not None:
+            raise found
 
 
 def config_json(config: TrainConfig) -> dict[str, Any]:
