@@ -5,13 +5,14 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from longclip.data import Captions
-from longclip.data.captions import TextPolicy, Texts, sample_texts
+from longclip.data.captions import TextPolicy, Texts, is_long, sample_texts
 from longclip.spec import ShortTexts
 from longclip.text.sentences import split_sentences
+from longclip.text.tokenizer import clip_tokenizer
 
 SHORT = ("one dog", "a brown dog", "dog on grass")
 LONG = ("Dr. Lee walks a dog. It rains.", "A dog! The grass is wet.")
@@ -168,3 +169,10 @@ def test_joined_captions_may_be_several_positives() -> None:
 def test_policies_that_mean_nothing(arguments: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         TextPolicy(**arguments)  # type: ignore[arg-type]
+
+
+@given(st.text() | st.text("a&;nGtȺﬃ½ ", max_size=200))
+@example("&nGt;" * 20)
+@example("Ⱥ" * 40)
+def test_what_is_plainly_short_is_short(text: str) -> None:
+    assert is_long(text) == (len(clip_tokenizer().encode([text])[0]) > 77)

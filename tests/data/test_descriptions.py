@@ -80,8 +80,9 @@ def test_the_first_rows_of_the_published_file_are_its_test(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "HELD_OUT_ROWS", 3)
-    rows = [row("a.png", f"Text {n}.") for n in range(5)]
-    write_png(tmp_path / "a.png", "red")
+    rows = [row(f"{n}.png", f"Text {n}.") for n in range(5)]
+    for n in range(5):
+        write_png(tmp_path / f"{n}.png", "red")
     published = write(tmp_path / SHAREGPT4V, rows)
     training = opened(published)
     assert [training.captions(i).long for i in range(2)] == [("Text 3.",), ("Text 4.",)]
@@ -91,12 +92,13 @@ def test_the_first_rows_of_the_published_file_are_its_test(
 
 
 def test_rows_that_are_not_about_a_picture(tmp_path: Path) -> None:
-    write_png(tmp_path / "a.png", "red")
+    for name in "abc":
+        write_png(tmp_path / f"{name}.png", "red")
     rows = [
         row("a.png", "Text."),
         {"conversations": row("", "x")["conversations"]},
-        {"image": "a.png", "conversations": [1, 2]},
-        {"image": "a.png", "conversations": []},
+        {"image": "b.png", "conversations": [1, 2]},
+        {"image": "c.png", "conversations": []},
         "nonsense",
     ]
     collection = opened(write(tmp_path / "rows.json", rows))
@@ -114,7 +116,7 @@ def test_what_changes_on_disk_is_read_again(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.json", [row("a.png", "old")])
     assert opened(path).captions(0).long == ("old",)
     write(path, [row("a.png", "newer"), row("a.png", "b")])
-    assert [opened(path).captions(i).long for i in range(2)] == [("newer",), ("b",)]
+    assert opened(path).captions(0).long == ("newer", "b")
 
 
 def test_a_list_of_plain_rows_is_a_table(tmp_path: Path) -> None:

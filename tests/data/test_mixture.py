@@ -23,9 +23,12 @@ pytest.importorskip("datasets")
 def sources(folder: Path) -> Path:
     """Three in folders of their own, and the mixture beside them."""
     for name, count in (("one", 4), ("two", 6)):
-        rows = [{"image": "a.png", "short": f"{name} {i}", "story": "S. T."} for i in range(count)]
+        rows = [
+            {"image": f"{i}.png", "short": f"{name} {i}", "story": "S. T."} for i in range(count)
+        ]
         write_jsonl(folder / name / "t.jsonl", *rows)
-        write_png(folder / "pictures" / "a.png", "red")
+        for i in range(count):
+            write_png(folder / "pictures" / f"{i}.png", "red")
     write_tar(folder / "shards" / "s-0.tar", samples("red", "blue"))
     path = folder / "mix.toml"
     path.write_text(
@@ -113,14 +116,15 @@ def test_what_is_named_on_the_command_line_has_no_weights(tmp_path: Path) -> Non
 def test_problems_name_their_source(tmp_path: Path) -> None:
     sources(tmp_path)
     (tmp_path / "empty").mkdir()
-    write_png(tmp_path / "one" / "a.png", "red")
+    for i in range(4):
+        write_png(tmp_path / "one" / f"{i}.png", "red")
     mixture = open_training_data(
         [tmp_path / "one/t.jsonl", tmp_path / "shards"],
         images=[tmp_path / "empty"],
         cache=ShardCache(tmp_path / "cache"),
     )
     assert mixture.problems == ()
-    write_jsonl(tmp_path / "three/t.jsonl", {"image": "gone.png"}, {"image": "../one/a.png"})
+    write_jsonl(tmp_path / "three/t.jsonl", {"image": "gone.png"}, {"image": "../one/0.png"})
     names = [tmp_path / "one/t.jsonl", tmp_path / "three/t.jsonl"]
     mixture = open_training_data(names, images=[tmp_path / "empty"])
     [line] = mixture.problems

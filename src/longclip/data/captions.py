@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, get_args
 
 from longclip.errors import UsageError
-from longclip.spec import ShortTexts
+from longclip.spec import SPECIAL_TOKENS, STOCK_CONTEXT, ShortTexts
 from longclip.text.sentences import split_sentences
 
 if TYPE_CHECKING:  # the command line reads policies to print its help
@@ -23,6 +23,36 @@ class Captions:
 
     short: tuple[str, ...] = ()
     long: tuple[str, ...] = ()
+
+
+def is_long(text: str) -> bool:
+    """Return whether a text is longer than a stock CLIP reads (77 tokens with begin and end)."""
+    # A token is a byte or more, and cleaning makes a text longer only where it has letters such as
+    # "Ⱥ" or entities such as "&nGt;".
+    plain = text.isascii() and "&" not in text
+    if len(text) <= (STOCK_CONTEXT - SPECIAL_TOKENS) // (1 if plain else 6):
+        return False
+    from longclip.text.tokenizer import clip_tokenizer  # reading its vocabulary takes a while
+
+    return len(clip_tokenizer().encode([text])[0]) > STOCK_CONTEXT
+
+
+def sort_by_length(short: Sequence[str], long: Sequence[str], *, named: bool = False) -> Captions:
+    """Return the texts of one image, each once; lengths decide what is long.
+
+    Where there is no long text, those of the short ones that are longer than a stock CLIP reads are
+    long: a column of paragraphs is long, whatever its name and container.
+
+    Args:
+        short: texts of a column for short ones.
+        long: texts of a column for long ones.
+        named: whether the user has said that the texts of `short` are short.
+    """
+    texts, long = list(dict.fromkeys(short)), list(dict.fromkeys(long))
+    if not long and not named:
+        long = [text for text in texts if is_long(text)]
+        texts = [text for text in texts if text not in long]
+    return Captions(tuple(texts), tuple(long))
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,14 @@ class Collection(ABC):
     Attributes:
         name: as reports show it, for example `scenes/test`.
         missing: how many rows or samples have been left out.
+        absent: items that have no picture, as was found without reading any.
         problems: one sentence for each thing that the files promised and do not hold; what it
             speaks of is left out of the collection.
     """
 
     name: str
     missing: int = 0
+    absent: Sequence[int] = ()
     problems: tuple[str, ...] = ()
 
     @abstractmethod

@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 
 from PIL import Image
 
-from longclip.data.captions import Captions
+from longclip.data.captions import Captions, is_long, sort_by_length
 from longclip.data.collection import Collection
 from longclip.data.fingerprint import MAX_PICTURES_READ, Digest, spread
 from longclip.data.json_files import parse_json
@@ -29,8 +29,6 @@ from longclip.data.tar_samples import MAX_NAMED, NO_PICTURE, ShardIndex, scan
 from longclip.data.text_files import decode_text, read_text
 from longclip.errors import DataError, FetchError, ImageError
 from longclip.image.decode import decode_image
-from longclip.spec import STOCK_CONTEXT
-from longclip.text.tokenizer import clip_tokenizer
 from longclip.util.files import atomic_path
 from longclip.util.terminal import progress_display
 
@@ -161,7 +159,8 @@ class ShardCollection(Collection):
 
     `read_samples` says what belongs to a sample. Its texts are its .txt members and the usual
     columns of its .json. A .txt is a short text if a stock CLIP reads it whole (77 tokens), else a
-    long one, wherever the .json has it too. Other members (.cls, .npy, pickles …) are never read.
+    long one, wherever the .json has it too; of the columns lengths decide as well
+    (`sort_by_length`). Other members (.cls, .npy, pickles …) are never read.
 
     Args:
         shards: paths and addresses. Where they do not say how many samples they have, all of them
@@ -225,16 +224,18 @@ class ShardCollection(Collection):
 
         def of_fields(role: str) -> tuple[str, ...]:
             named = getattr(self._columns, role)
-            names = (named,) if named else USUAL[role]
+            taken = (self._columns.short, self._columns.long)
+            names = (named,) if named else [name for name in USUAL[role] if name not in taken]
             found = next((fields[name] for name in names if fields.get(name)), None)
             # img2dataset writes the text of .txt into .json as well; it counts once.
             return tuple(text for text in strings(found) if text.strip() not in texts)
 
-        is_short = {t: len(clip_tokenizer().encode([t])[0]) <= STOCK_CONTEXT for t in texts}
-        return Captions(
-            (*(text for text in texts if is_short[text]), *of_fields("short")),
-            (*(text for text in texts if not is_short[text]), *of_fields("long")),
+        found = sort_by_length(
+            of_fields("short"), of_fields("long"), named=self._columns.short is not None
         )
+        long = tuple(text for text in texts if is_long(text))
+        short = tuple(text for text in texts if text not in long)
+        return Captions((*short, *found.short), (*long, *found.long))
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the shards' names and sizes, and of what lies where in them.

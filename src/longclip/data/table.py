@@ -3,19 +3,25 @@
 import glob
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from longclip.data.captions import Captions
+from longclip.data.captions import Captions, sort_by_length
 from longclip.data.collection import Collection, LabelSet
 from longclip.data.fingerprint import MAX_PICTURES_READ, Digest, spread
 from longclip.data.names import ACCEPTED, TABLE_SUFFIXES, is_saved
-from longclip.data.picture_column import picture_batches
+from longclip.data.picture_column import (
+    PictureFolders,
+    RowGroups,
+    picture_batches,
+    read_picture_rows,
+)
 from longclip.data.rows import read_table
 from longclip.errors import DataError, ImageError
 from longclip.image.decode import decode_image
@@ -54,7 +60,10 @@ _REMEDIES = {
 
 
 class Table(Collection):
-    """A `datasets` table as a Collection.
+    """A `datasets` table as a Collection; rows that show the same picture are one image.
+
+    Rows are compared by the paths of their pictures, or by the content of embedded ones. Of texts
+    in a column that the user has not named, lengths decide which are long (`sort_by_length`).
 
     Args:
         name: as reports show it.
@@ -63,40 +72,39 @@ class Table(Collection):
         columns: which mean what.
         images: folders to look for pictures in before `root`. Where some are named, rows whose
             picture is in none are left out.
+        as_written: take each row for an image and each column for what its name says, as the
+            protocol of a benchmark does.
 
     Attributes:
         missing: how many rows have been left out.
-        problems: a line that says so, if there were any.
+        problems: a line that says so, if there were any; one for pictures with two labels.
 
     Raises:
         DataError: if there are no rows, a column that was named is not there, or none has pictures.
     """
 
     def __init__(
-        self, name: str, rows: Any, root: Path, columns: Columns, *, images: Sequence[Path] = ()
+        self,
+        name: str,
+        rows: Any,
+        root: Path,
+        columns: Columns,
+        *,
+        images: Sequence[Path] = (),
+        as_written: bool = False,
     ) -> None:
         self.name = name
         if not len(rows):
             raise DataError(f"{name} has no rows; write or copy it again")
         self._roots = tuple(dict.fromkeys((*images, root)))
-        self._columns: dict[str, str | None] = {}
-        for role, usual in USUAL.items():
-            wanted = getattr(columns, role)
-            if wanted is not None and wanted not in rows.column_names:
-                raise DataError(
-                    f"{name} has no column {wanted!r}; its columns are "
-                    f"{', '.join(rows.column_names)}"
-                )
-            found = next((column for column in usual if column in rows.column_names), None)
-            self._columns[role] = found if wanted is None else wanted
+        self._columns = _find_columns(name, rows, columns)
+        self._by_length = not as_written and columns.short is None
         image = self._columns["image"]
         if image is None:
             raise DataError(
                 f"{name} has no image column among {', '.join(rows.column_names)}; "
                 "say which one it is with --image-column"
             )
-        if images and getattr(rows.features[image], "dtype", None) == "string":
-            rows = self._leave_out_missing(rows, image)
         import datasets
 
         if isinstance(rows.features[image], datasets.Image):
@@ -107,20 +115,31 @@ class Table(Collection):
         self._texts = rows.select_columns(
             [self._columns[role] for role in ("short", "long") if self._columns[role]]
         )
+        # Without texts every row is a picture with its label, be it there twice or not.
+        merge = not as_written and bool(self._texts.column_names)
+        pictures = read_picture_rows(
+            rows, image, PictureFolders(self._roots), compare_content=merge
+        )
+        first = pictures.first if merge else np.arange(len(rows))
+        kept = pictures.there if images else np.ones(len(rows), np.bool_)
+        self._groups = RowGroups(first, kept)
+        self.absent = np.flatnonzero(~pictures.there[self._groups.firsts()]).tolist()
+        self.missing = len(rows) - self._groups.row_count
+        self.problems = (*self._left_out(kept), *self._two_labels())
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._groups)
 
     def image(self, index: int) -> Image.Image:
-        """Decode the picture of one row."""
+        """Decode one picture."""
         source = self._source(index)
         try:
             return decode_image(source)
         except ImageError as error:
-            raise ImageError(f"{self.name}, row {index}: {error}") from None
+            raise ImageError(f"{self._title(index)}: {error}") from None
 
     def image_file(self, index: int) -> bytes:
-        """Return the bytes that are embedded in one row, or those of the file it names."""
+        """Return the bytes that are embedded, or those of the file that is named."""
         source = self._source(index)
         if isinstance(source, bytes):
             return source
@@ -128,14 +147,18 @@ class Table(Collection):
             return source.read_bytes()
         except (OSError, ValueError) as error:  # ValueError is a path with a null character
             reason = error.strerror if isinstance(error, OSError) else error
-            raise ImageError(f"{self.name}, row {index}: {source}: {reason}") from None
+            raise ImageError(f"{self._title(index)}: {source}: {reason}") from None
 
     def captions(self, index: int) -> Captions:
-        """Return the texts of one row; empty ones are left out."""
-        row = self._texts[index] if self._texts.column_names else {}
-        return Captions(
-            *(strings(row.get(self._columns[role] or "")) for role in ("short", "long"))
+        """Return the texts of one picture, those of all its rows; empty ones are left out."""
+        values = self._texts[self._groups[index]] if self._texts.column_names else {}
+        short, long = (
+            [text for value in values.get(self._columns[role] or "", ()) for text in strings(value)]
+            for role in ("short", "long")
         )
+        if not self._by_length:
+            return Captions(tuple(short), tuple(long))
+        return sort_by_length(short, long)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of all texts and paths, and of an even choice of pictures.
@@ -145,7 +168,7 @@ class Table(Collection):
         """
         digest = Digest()
         for role in ("short", "long"):
-            digest.add(role, str(bool(self._columns[role])))
+            digest.add(role, str(bool(self._columns[role])), str(self._by_length))
         for batch in self._texts.iter(batch_size=1000) if self._texts.column_names else ():
             for role in ("short", "long"):
                 values = batch.get(self._columns[role] or "", ())
@@ -182,10 +205,12 @@ class Table(Collection):
         column = self._columns["label"]
         if column is None:
             return ()
-        feature, values = self._rows.features[column], list(self._rows[column])
+        firsts = self._groups.firsts().tolist()
+        feature, of_row = self._rows.features[column], list(self._rows[column])
+        values = [of_row[row] for row in firsts]
         if None in values:
             raise DataError(
-                f"{self.name}, row {values.index(None)}: column {column!r} has no label; leave "
+                f"{self._title(values.index(None))}: column {column!r} has no label; leave "
                 "such rows out, or name another column with --label-column"
             )
         if self.numbered_labels:
@@ -203,56 +228,67 @@ class Table(Collection):
         return column is not None and hasattr(self._rows.features[column], "names")
 
     def _source(self, index: int) -> Path | bytes:
-        """Return the bytes embedded in one row, or the first path that has the file it names."""
-        value = self._rows[index][self._columns["image"]]
+        """Return the bytes embedded in a row, or the first path that has the file it names."""
+        value = self._rows[self._groups[index][0]][self._columns["image"]]
         if isinstance(value, Mapping):
             value = value.get("bytes") or value.get("path")
         if isinstance(value, bytes):
             return value
         if not isinstance(value, str):
-            raise ImageError(f"{self.name}, row {index}: no picture ({value!r:.60})")
+            raise ImageError(f"{self._title(index)}: no picture ({value!r:.60})")
         places = [root / value for root in self._roots]
         if len(places) == 1:  # nothing to choose: who reads the file finds out whether it is there
             return places[0]
         return next((place for place in places if place.is_file()), places[0])
 
-    def _leave_out_missing(self, rows: Any, column: str) -> Any:
-        """Return the rows whose picture is in one of the folders; note the others as a problem.
+    def _title(self, index: int) -> str:
+        return f"{self.name}, row {self._groups[index][0]}"
 
-        Every folder is listed once: asking for a million files one by one takes minutes on a
-        network file system.
-        """
-        contents: dict[str, frozenset[str]] = {}
+    def _left_out(self, kept: NDArray[np.bool_]) -> Iterator[str]:
+        """Yield a line that counts and names the rows without a picture, if there are any."""
+        rows = np.flatnonzero(~kept)
+        if len(rows):
+            named = self._rows.select(rows[:_MAX_NAMED_PICTURES])[self._columns["image"]]
+            more = ", …" if len(rows) > _MAX_NAMED_PICTURES else ""
+            yield (
+                f"{len(rows):,} of {len(self._rows):,} rows left out: no such picture "
+                f"({', '.join(map(str, named))}{more}) in {', '.join(map(str, self._roots))}"
+            )
 
-        def holds(root: Path, name: str) -> bool:
-            folder, file = os.path.split(os.path.join(root, name))
-            if folder not in contents:
-                try:
-                    contents[folder] = frozenset(os.listdir(folder))
-                except OSError:
-                    contents[folder] = frozenset()
-            return file in contents[folder]
+    def _two_labels(self) -> Iterator[str]:
+        """Yield a line on pictures whose rows have different labels, if there are any."""
+        column, several = self._columns["label"], self._groups.several()
+        if column is None or not several:
+            return
+        values = list(self._rows[column])
+        different = [i for i in several if len({values[row] for row in self._groups[i]}) > 1]
+        if different:
+            rows = self._groups[different[0]]
+            labels = ", ".join(dict.fromkeys(str(values[row]) for row in rows))
+            what = "picture has" if len(different) == 1 else "pictures have"
+            yield (
+                f"{len(different):,} {what} rows with different labels, of which the first "
+                f"counts (row {rows[0]}: {labels})"
+            )
 
-        names = [
-            name
-            for part in rows.select_columns([column]).iter(batch_size=1000)
-            for name in part[column]
-        ]
-        kept = np.array(
-            [name is not None and any(holds(root, name) for root in self._roots) for name in names],
-            np.bool_,
-        )
-        left_out = np.flatnonzero(~kept)
-        if not len(left_out):
-            return rows
-        self.missing = len(left_out)
-        examples = ", ".join(str(names[i]) for i in left_out[:_MAX_NAMED_PICTURES])
-        more = ", …" if self.missing > _MAX_NAMED_PICTURES else ""
-        self.problems = (
-            f"{self.missing:,} of {len(rows):,} rows left out: no such picture ({examples}{more}) "
-            f"in {', '.join(map(str, self._roots))}",
-        )
-        return rows.select(np.flatnonzero(kept))
+
+def _find_columns(name: str, rows: Any, columns: Columns) -> dict[str, str | None]:
+    """Return the column of each role, named or found; a column has one role.
+
+    Raises:
+        DataError: if a column that was named is not there.
+    """
+    named = {role: getattr(columns, role) for role in USUAL}
+    for wanted in named.values():
+        if wanted is not None and wanted not in rows.column_names:
+            raise DataError(
+                f"{name} has no column {wanted!r}; its columns are {', '.join(rows.column_names)}"
+            )
+    free = [column for column in rows.column_names if column not in named.values()]
+    return {
+        role: named[role] or next((column for column in usual if column in free), None)
+        for role, usual in USUAL.items()
+    }
 
 
 def strings(value: Any) -> tuple[str, ...]:

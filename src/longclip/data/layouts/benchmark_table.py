@@ -122,4 +122,5 @@ def _open_table(files: Sequence[Path]) -> Table:
         return next((name for name in names if name in rows.column_names), None)
 
     columns = Columns(image=first(_IMAGE_COLUMNS), label=first(_LABEL_COLUMNS))
-    return Table(table_name(files[0]), rows, files[0].absolute().parent, columns)
+    folder = files[0].absolute().parent
+    return Table(table_name(files[0]), rows, folder, columns, as_written=True)
