@@ -242,7 +242,7 @@ def write_invalid(tmp_path: Path) -> None:
         ("blank.jsonl", r"blank has no rows"),
         ("header.csv", r"header has no rows"),
         ("no_rows.parquet", r"no_rows has no rows"),
-        ("texts", r"texts cannot be read as imagefolder: .*does it hold pictures\?"),
+        ("texts", r"texts holds no pictures but 1 \.txt; name a file"),
         ("gone.parquet", r"no data '.*gone\.parquet': neither a file, a folder nor `scenes`"),
     ],
 )

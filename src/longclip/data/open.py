@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from longclip.data.collection import Collection
+from longclip.data.folder import open_folder
 from longclip.data.layouts.descriptions import open_conversations
 from longclip.data.mixture import Mixture, MixtureSource, read_mixture
 from longclip.data.names import SCENE_SPLITS, SCENES, Kind, kind_of
@@ -70,6 +71,8 @@ def open_collection(
         return open_saved(path, columns, roots)
     if kind is Kind.HUB:
         return open_hub(str(data), columns, roots)
+    if path.is_dir():
+        return open_folder(path, columns, roots)
     return open_table(path, columns, roots)
 
 

@@ -60,7 +60,18 @@ def read_rows(path: Path) -> Iterator[Row]:
         if "conversations" in fields:
             picture, text = picture_and_description(fields)
             fields = {"image": picture, "long": text}
-        yield {_repaired(key): _as_text(own) for key, own in fields.items()}
+        yield as_row(fields)
+
+
+def as_row(fields: Any) -> Row:
+    """Return a JSON object as a row of texts; anything else has no columns.
+
+    `fields` has been parsed by any decoder; of one other than that of `read_rows`, numbers are
+    written as Python writes them.
+    """
+    if not isinstance(fields, dict):
+        return {}
+    return {_repaired(key): _as_text(own) for key, own in fields.items()}
 
 
 def picture_and_description(row: Any) -> tuple[Any, str | None]:
@@ -88,12 +99,12 @@ def read_table(path: Path) -> "pa.Table":
 
     about = path.stat()
     if about.st_size < _LARGE_BYTES:
-        return _arrow_table(path)
+        return to_table(read_rows(path), path)
     place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
     version = f"{about.st_size:x}-{about.st_mtime_ns:x}"
     kept = cache_home() / "longclip" / "rows" / f"{place}-{version}.arrow"
     if not kept.is_file():
-        table = _arrow_table(path)
+        table = to_table(read_rows(path), path)
         try:
             with (
                 atomic_path(kept) as temporary,
@@ -109,8 +120,8 @@ def read_table(path: Path) -> "pa.Table":
     return pa.ipc.open_stream(pa.memory_map(str(kept))).read_all()
 
 
-def _arrow_table(path: Path) -> "pa.Table":
-    """Return the rows of a file as columns of texts, or of lists of texts where a row has several.
+def to_table(rows: Iterator[Row], place: Path) -> "pa.Table":
+    """Return rows as columns of texts, or of lists of texts where a row has several.
 
     Raises:
         DataError: if the rows have no columns, or too many to be columns.
@@ -119,14 +130,14 @@ def _arrow_table(path: Path) -> "pa.Table":
 
     lists = pa.list_(pa.string())
     chunks: dict[str, list[pa.Array]] = {}
-    rows, length = read_rows(path), 0
+    length = 0
     while some := list(islice(rows, _ROWS_AT_ONCE)):
         for name in dict.fromkeys(key for row in some for key in row):
             chunks.setdefault(name, [pa.nulls(length, pa.string())])
         length += len(some)
         if not 0 < len(chunks) <= _MAX_COLUMNS:
             raise DataError(
-                f"{path}: its rows have {len(chunks):,} columns; write each as an object with a "
+                f"{place}: its rows have {len(chunks):,} columns; write each as an object with a "
                 "few names"
             )
         for name, arrays in chunks.items():
@@ -158,6 +169,8 @@ def _as_text(value: Any) -> Any:
     """Return a JSON value as a text, a list of texts or None."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int | float):
+        return None if value != value else str(value)
     if isinstance(value, str):
         return _repaired(value)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Tables as collections: Parquet, JSON lines, folders of pictures, saved data sets, the hub's."""
+"""Tables as collections: Parquet, CSV, JSON, what `datasets` has saved, and the hub's."""
 
 import glob
 import json
@@ -57,6 +57,12 @@ _REMEDIES = {
     ".txt": "a text file; call it .csv if its first line names columns",
 }
 """What is to be done about files of other kinds, by their suffix."""
+
+
+def usual_column(role: str, names: Sequence[str]) -> str | None:
+    """Return the column that has a usual name of a role of `Columns`, whatever its case."""
+    plain = {name.strip().casefold(): name for name in reversed(names)} | {n: n for n in names}
+    return next((plain[usual] for usual in USUAL[role] if usual in plain), None)
 
 
 class Table(Collection):
@@ -298,11 +304,7 @@ def strings(value: Any) -> tuple[str, ...]:
 
 
 def open_table(path: Path, columns: Columns, images: Sequence[Path] = ()) -> Table:
-    """Open a .csv, .tsv, .jsonl, .json or .parquet file, or a folder of pictures.
-
-    A folder holds sub-folders named after classes, or a metadata.jsonl / metadata.csv with a
-    `file_name` column, as `datasets` defines an image folder. All of it is read: of a folder with
-    the parts train and test, name the part that is meant.
+    """Open a .csv, .tsv, .jsonl, .json or .parquet file.
 
     Raises:
         DataError: if it is missing, of another kind, unreadable, or has no rows or no pictures.
@@ -310,17 +312,13 @@ def open_table(path: Path, columns: Columns, images: Sequence[Path] = ()) -> Tab
     quiet_datasets(path)
     if not path.exists():
         raise DataError(f"no data {str(path)!r}: neither a file, a folder nor `scenes`")
-    if path.is_dir():
-        return Table(
-            table_name(path), load_rows("imagefolder", [path]), path, columns, images=images
-        )
     suffix = path.suffix.lower()
     if suffix not in TABLE_SUFFIXES:
         reason = _REMEDIES.get(suffix)
         raise DataError(f"{path} is {reason or f'not data longclip reads: {ACCEPTED}'}")
     if not path.stat().st_size:
         raise DataError(f"{path} is empty; write or copy it again")
-    rows = load_rows("parquet", [path]) if suffix == ".parquet" else open_rows(path)
+    rows = load_parquet([path]) if suffix == ".parquet" else open_rows(path)
     return Table(table_name(path), rows, path.parent, columns, images=images)
 
 
@@ -334,28 +332,27 @@ def open_rows(path: Path) -> Any:
     return datasets.Dataset(datasets.table.InMemoryTable(read_table(path)))
 
 
-def load_rows(reader: str, paths: Sequence[Path]) -> Any:
-    """Return the table that a reader of `datasets` makes of some files, or of a folder.
+def load_parquet(paths: Sequence[Path]) -> Any:
+    """Return the rows of Parquet files, which `datasets` converts once, into its cache.
 
     Raises:
-        DataError: if they cannot be read so, or `datasets` is not installed.
+        DataError: if they cannot be read, or `datasets` is not installed.
     """
     datasets = quiet_datasets(paths[0])
     import pyarrow.parquet as pq
 
-    # `datasets` takes patterns. Of a folder, without one, it would take a picture or class called
-    # "test" for another split.
-    patterns = [glob.escape(str(path)) + ("/**" if path.is_dir() else "") for path in paths]
+    # `datasets` takes patterns.
+    patterns = [glob.escape(str(path)) for path in paths]
     try:
-        if reader == "parquet" and not any(pq.read_metadata(path).num_rows for path in paths):
+        if not any(pq.read_metadata(path).num_rows for path in paths):
             # `datasets` fails on a file without rows.
             return datasets.Dataset(datasets.table.InMemoryTable(pq.read_table(paths[0])))
-        return datasets.load_dataset(reader, data_files={"train": patterns}, split="train")
+        return datasets.load_dataset("parquet", data_files={"train": patterns}, split="train")
     except Exception as error:
         # `datasets` wraps what went wrong in exceptions of its own, many deep.
-        cause = error.__cause__ or error
-        hint = "; does it hold pictures?" if paths[0].is_dir() else ""
-        raise DataError(f"{paths[0]} cannot be read as {reader}: {cause}{hint}") from error
+        raise DataError(
+            f"{paths[0]} cannot be read as parquet: {error.__cause__ or error}"
+        ) from error
 
 
 def open_saved(path: Path, columns: Columns, images: Sequence[Path] = ()) -> Table:

@@ -8,7 +8,7 @@ from PIL import Image
 from longclip.data.captions import Captions
 from longclip.data.collection import Collection, LabelSet
 from longclip.data.layouts.file_collection import count_of
-from longclip.data.table import Columns, Table, load_rows, table_name
+from longclip.data.table import Columns, Table, load_parquet, table_name
 from longclip.errors import DataError
 
 # What the usual hub copies call them, where longclip's own tables use another name.
@@ -116,7 +116,7 @@ def open_labels(
 
 
 def _open_table(files: Sequence[Path]) -> Table:
-    rows = load_rows("parquet", files)
+    rows = load_parquet(files)
 
     def first(names: Sequence[str]) -> str | None:
         return next((name for name in names if name in rows.column_names), None)

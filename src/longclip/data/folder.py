@@ -1,0 +1,227 @@
+"""Folders of pictures: with a table, with a text beside each picture, or sorted into classes."""
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from longclip.data.json_files import parse_json
+from longclip.data.layouts.file_collection import count_of
+from longclip.data.names import SEARCHED_SUFFIXES, TABLE_SUFFIXES
+from longclip.data.rows import Row, as_row, read_rows, read_table, to_table
+from longclip.data.table import Columns, Table, quiet_datasets, strings, table_name, usual_column
+from longclip.data.text_files import read_text
+from longclip.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+METADATA = "metadata"
+"""Name, without suffix, of a table of the pictures in its folder and those below."""
+
+TEXT_SUFFIXES = (".txt", ".caption", ".json")
+"""Of the files beside a picture with its texts, in lower or upper case."""
+
+_READERS = 16
+
+
+class _Files(NamedTuple):
+    """Files below a folder, as paths from there, each list in order.
+
+    Attributes:
+        pictures: by their suffix.
+        tables: that describe pictures.
+        texts: that may lie beside a picture.
+        others: how many there are of each suffix.
+    """
+
+    pictures: list[str]
+    tables: list[str]
+    texts: list[str]
+    others: "Counter[str]"
+
+
+def open_folder(path: Path, columns: Columns, images: Sequence[Path] = ()) -> Table:
+    """Open a folder with all folders in it; what is hidden is left out.
+
+    A table `metadata.csv`, `.tsv`, `.jsonl` or `.parquet` names pictures by their paths from where
+    it lies. Without one, the texts are those of files beside the pictures (`a.txt` beside `a.jpg`).
+    Without those, pictures have the names of their folders as labels, if these are several, all at
+    the same depth.
+
+    Raises:
+        DataError: if there are no pictures, or a table cannot be read.
+    """
+    datasets = quiet_datasets(path)
+    files = _list_files(path)
+    if not files.pictures and not files.tables:
+        files.others.update(os.path.splitext(text)[1] for text in files.texts)
+        held = ", ".join(f"{number:,} {suffix}" for suffix, number in files.others.most_common(3))
+        raise DataError(f"{path} holds no pictures" + (f" but {held}; name a file" if held else ""))
+    stems = {os.path.splitext(picture)[0] for picture in files.pictures}
+    problems: list[str] = []
+    unnamed: list[str] = []
+    if files.tables:
+        table, unnamed = _described_pictures(path, files, columns)
+        problems = count_of(unnamed, "picture has no row", "pictures have no row")
+        # Rows without their picture are then found and left out.
+        images = (*images, path)
+    elif stems.intersection(os.path.splitext(text)[0] for text in files.texts):
+        rows, unreadable = _pictures_with_texts(path, files, columns)
+        alone = [text for text in files.texts if os.path.splitext(text)[0] not in stems]
+        problems = [
+            *count_of(unreadable, "text cannot be read", "texts cannot be read"),
+            *count_of(alone, "text is beside no picture", "texts are beside no picture"),
+        ]
+        table = to_table(iter(rows), path)
+        columns = Columns(
+            image="image",
+            short="short" if columns.short else None,
+            long="long" if columns.long else None,
+        )
+    else:
+        table = to_table(_labelled_pictures(files.pictures), path)
+    datasets_rows = datasets.Dataset(datasets.table.InMemoryTable(table))
+    collection = Table(table_name(path), datasets_rows, path, columns, images=images)
+    collection.missing += len(unnamed)
+    collection.problems = (*problems, *collection.problems)
+    return collection
+
+
+def _list_files(root: Path) -> _Files:
+    """List a folder and those in it, each once even where links lead to it again."""
+    files = _Files([], [], [], Counter())
+    waiting, seen = [""], set[tuple[int, int]]()
+    while waiting:
+        folder = waiting.pop()
+        try:
+            about = os.stat(root / folder)
+            if (about.st_dev, about.st_ino) in seen:
+                continue
+            seen.add((about.st_dev, about.st_ino))
+            with os.scandir(root / folder) as entries:
+                shown = [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            raise DataError(f"{root / folder} cannot be read: {error.strerror}") from None
+        for entry in shown:
+            inside = os.path.join(folder, entry.name)
+            stem, suffix = os.path.splitext(entry.name)
+            suffix = suffix.lower()
+            is_folder, is_file = _kind(entry)
+            if is_folder:
+                waiting.append(inside)
+            elif not is_file:
+                continue
+            elif suffix in SEARCHED_SUFFIXES:
+                files.pictures.append(inside)
+            elif stem == METADATA and suffix in TABLE_SUFFIXES and suffix != ".json":
+                files.tables.append(inside)
+            elif suffix in TEXT_SUFFIXES:
+                files.texts.append(inside)
+            else:
+                files.others[suffix or entry.name] += 1
+    for found in files[:3]:
+        found.sort()
+    return files
+
+
+def _kind(entry: "os.DirEntry[str]") -> tuple[bool, bool]:
+    """Return whether it is a folder and whether a regular file; a pipe would be waited for."""
+    try:
+        return entry.is_dir(), entry.is_file()
+    except OSError:  # a circle of links
+        return False, False
+
+
+def _described_pictures(
+    root: Path, files: _Files, columns: Columns
+) -> tuple["pa.Table", list[str]]:
+    """Return the rows of the tables, with paths of pictures from `root`, and the pictures in none.
+
+    Raises:
+        DataError: if there are several in one folder, or one cannot be read.
+    """
+    of_folder = Counter(map(os.path.dirname, files.tables))
+    first, *others = files.tables
+    if max(of_folder.values()) > 1 or (others and ".parquet" in "".join(files.tables)):
+        raise DataError(f"{root} holds {', '.join(files.tables)}; keep one of them, or name it")
+    if first == METADATA + ".parquet":
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(root / first)
+    elif first.endswith(".parquet"):
+        raise DataError(f"{root} holds no table but {first}; name that, or the folder it is in")
+    elif others or os.path.dirname(first):
+        rows = (row for name in files.tables for row in _moved_rows(root, name, columns))
+        table = to_table(rows, root)
+    else:
+        table = read_table(root / first)
+    image = columns.image or usual_column("image", table.column_names)
+    named = set()
+    if image in table.column_names:
+        paths = (path for path in table[image].to_pylist() if isinstance(path, str))
+        named = {unicodedata.normalize("NFC", os.path.normpath(path)) for path in paths}
+    composed = (unicodedata.normalize("NFC", picture) for picture in files.pictures)
+    return table, [
+        picture
+        for picture, name in zip(files.pictures, composed, strict=True)
+        if name not in named and os.path.join(root, name) not in named
+    ]
+
+
+def _moved_rows(root: Path, name: str, columns: Columns) -> Iterator[Row]:
+    """Yield the rows of a table in a folder below, with the paths of pictures from `root`."""
+    for row in read_rows(root / name):
+        image = columns.image or usual_column("image", list(row)) or ""
+        path = row.get(image)
+        if isinstance(path, str) and path:
+            row[image] = os.path.join(os.path.dirname(name), path)
+        yield row
+
+
+def _pictures_with_texts(
+    root: Path, files: _Files, columns: Columns
+) -> tuple[list[Row], list[str]]:
+    """Return a row {image, short, long} for each picture, and the texts that cannot be read.
+
+    As of a sample of a tar shard, texts are the whole of the .txt and the columns of the .json; one
+    that is in both, as img2dataset writes them, counts once.
+    """
+    beside: dict[str, list[str]] = {}
+    for text in files.texts:
+        beside.setdefault(os.path.splitext(text)[0], []).append(text)
+    unreadable: list[str] = []
+
+    def read(picture: str) -> Row:
+        texts: dict[str, dict[str, None]] = {"short": {}, "long": {}}
+        for name in beside.get(os.path.splitext(picture)[0], ()):
+            try:
+                text = read_text(root / name)
+                if not name.lower().endswith(".json"):
+                    texts["short"][text.strip()] = None
+                    continue
+                row = as_row(parse_json(text, str(root / name)))
+            except DataError:
+                unreadable.append(name)
+                continue
+            for role, found in texts.items():
+                column = getattr(columns, role) or usual_column(role, list(row)) or ""
+                found |= dict.fromkeys(text.strip() for text in strings(row.get(column)))
+        short = [text for text in texts["short"] if text not in texts["long"]]
+        return {"image": picture, "short": [*short], "long": [*texts["long"]]}
+
+    with ThreadPoolExecutor(_READERS) as threads:
+        return list(threads.map(read, files.pictures)), sorted(unreadable)
+
+
+def _labelled_pictures(pictures: Sequence[str]) -> Iterator[Row]:
+    """Yield a row for each picture, with the name of its folder where that is a class."""
+    folders = [os.path.dirname(picture) for picture in pictures]
+    labels = [os.path.basename(folder) for folder in folders]
+    depths = {picture.count(os.sep) for picture in pictures}
+    are_classes = len(depths) == 1 and len(set(labels)) > 1
+    for picture, label in zip(pictures, labels, strict=True):
+        yield {"image": picture, "label": label} if are_classes else {"image": picture}
