@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("lancedb")
 
-from longclip.errors import FilterError, SearchError
+from longclip.errors import SearchError
 from longclip.model.identity import model_digest
 from longclip.search.database import lance
 from longclip.search.database.schema import About, Facts, IndexQuality, check_same_model
@@ -111,27 +111,6 @@ def test_nearest_are_those_of_numpy(store: Store, exact: bool) -> None:
     assert np.allclose([hit.similarity for hit in hits], cosines[best], atol=1e-3)
     few = store.nearest(query, 99, where="uri < '/photos/05.jpg'")
     assert len(few) == 5 == store.count("uri < '/photos/05.jpg'")
-
-
-@pytest.mark.parametrize("where", ["colour = 1", "uri ==", "1; DROP TABLE images", "width < 'a'"])
-def test_a_filter_that_cannot_be_read(store: Store, where: str) -> None:
-    with pytest.raises(FilterError, match="SQL condition on uri, source, folder"):
-        store.nearest(vectors(1)[0], 3, where=where)
-    with pytest.raises(FilterError, match="SQL condition"):
-        store.count(where)
-    assert len(store) == 40
-
-
-def test_a_filter_is_explained_without_columns_that_nobody_asks_for(store: Store) -> None:
-    with pytest.raises(FilterError) as refused:
-        store.count("colour = 1")
-    said = str(refused.value)
-    assert "Did you mean 'folder'? It is an SQL condition" in said
-    with pytest.raises(FilterError) as refused:
-        store.count("nonsense > 3")
-    said = str(refused.value)
-    assert "No field named nonsense. It is an SQL condition" in said
-    assert "_rowid" not in said
 
 
 def test_known_and_originals(tmp_path: Path) -> None:

@@ -45,7 +45,6 @@ def search_command(
     from rich.console import Console
 
     from longclip.search.query.print import print_found
-    from longclip.search.query.query import naming_as_written
     from longclip.search.query.searcher import open_searcher
     from longclip.util.files import check_writable
     from longclip.util.hardware import pick_device, pick_dtype
@@ -61,8 +60,7 @@ def search_command(
     )
     if options.like is not None:
         query = replace(query, like=_stored_id(options.like, searcher))
-    with naming_as_written(searcher.store, options.where):
-        found = searcher.search(query)
+    found = searcher.search(query)
     if as_json:
         print(json.dumps(found.to_json(), ensure_ascii=False))
     else:
@@ -73,23 +71,23 @@ def search_command(
 
 def _query(text: str, options: SearchConfig) -> "Query":
     from longclip.image.decode import decode_image
-    from longclip.search.query.query import Query, combined_filter
+    from longclip.search.query.query import Query
 
-    return Query(
+    query = Query(
         text=text,
         without=options.without,
         image=decode_image(options.image) if options.image else None,
-        where=combined_filter(
-            options.where,
-            folder=options.folder and _absolute(options.folder),
-            after=options.after,
-            before=options.before,
-        ),
+        where=options.where,
+        folder=options.folder and _absolute(options.folder),
+        after=options.after,
+        before=options.before,
         count=options.count,
         exact=options.exact,
         text_share=options.text_share,
         score_sentences=options.score_sentences,
     )
+    query.condition()  # a filter that cannot be read is refused before the model is loaded
+    return query
 
 
 def _absolute(place: str) -> str:

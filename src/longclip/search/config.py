@@ -66,7 +66,7 @@ class SearchConfig:
         option("What is not to be seen. Repeat the option for several.", ())
     )
     where: str | None = option(
-        "An SQL condition on what is known of images: `width > 1000 AND camera LIKE 'Nikon%'`.",
+        "A condition on what is known of images: `width > 1000 AND camera LIKE 'Nikon%'`.",
         None,
     )
     folder: str | None = option("Only images in this folder or below.", None)

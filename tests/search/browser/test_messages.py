@@ -70,7 +70,7 @@ def test_errors_are_explained(page: Any, status: int, words: str) -> None:
 def test_a_filter_that_cannot_be_read(page: Any) -> None:
     page.goto("/?q=a+boat&where=colour+%3D+3")
     expect(page.get_by_role("alert")).to_contain_text("colour = 3")
-    field = page.get_by_label("SQL condition")
+    field = page.get_by_label("Condition")
     expect(field).to_have_attribute("aria-invalid", "true")
     field.fill("width > 1")
     field.press("Enter")

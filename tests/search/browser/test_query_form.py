@@ -147,7 +147,7 @@ def test_negative_text_and_filters_are_sent(page: Any, served: Served) -> None:
     page.get_by_label("Folder").fill(folder)
     page.get_by_label("Taken from").fill("2024-05-03")
     page.get_by_label("Taken before").fill("2024-06-01")
-    page.get_by_label("SQL condition").fill("width = height")
+    page.get_by_label("Condition").fill("width = height")
     body = asked_by(lambda: page.keyboard.press("Control+Enter"), page)
     assert body["not"] == ["rain", "people"]
     assert body["folder"] == folder

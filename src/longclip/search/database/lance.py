@@ -70,19 +70,12 @@ def among(column: str, values: Sequence[str]) -> Iterator[str]:
         yield f"{column} IN ({listed})"
 
 
-def is_storage(error: Exception) -> bool:
-    """Return whether a query failed by what it reads, not by its filter."""
-    # A filter that cannot be parsed is a ValueError, one that fails on a value this RuntimeError.
-    return isinstance(error, RuntimeError) and "Query Execution error" not in str(error)
-
-
 def reason(error: Exception) -> str:
-    """Return an error's first line as a sentence, without Lance's columns and source places."""
+    """Return an error's first line as a sentence, without Lance's source places."""
     for pattern, words in _STORAGE:
         if found := re.search(pattern, str(error)):
             return f"{words.format(found[1].rstrip('. '))}."
     # Some errors have no message, a MemoryError for example.
     first = (str(error).splitlines() or [type(error).__name__])[0]
     line = re.sub(r", /[^,]*\.rs:\d+:\d+$", "", first)
-    line = re.sub(r"\. Valid fields are .*", "", line).rstrip(". ")
-    return line if line.endswith("?") else f"{line}."
+    return f"{line.rstrip('. ')}."

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Self
 
 import numpy as np
@@ -17,9 +18,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from longclip.data.storage import is_url
-from longclip.errors import FilterError, SearchError, UnreadableError
-from longclip.search.database.lance import among, connect, is_storage, quoted, reason, tables
-from longclip.search.database.schema import FACTS, PACKED, About, Facts, ImageRow, IndexQuality
+from longclip.errors import SearchError, UnreadableError
+from longclip.search.database.lance import among, connect, quoted, reason, tables
+from longclip.search.database.schema import PACKED, About, Facts, ImageRow, IndexQuality
 from longclip.search.sources.image_source import PART, container_of
 
 TABLE = "images"
@@ -64,6 +65,8 @@ class Reader:
         self._table = table
         self.about = About.read(table.schema.metadata, place)
         self._depth: tuple[int | None, int | None] | None = None
+        self.max_seconds: float | None = None
+        """Seconds after which the database gives up a search or a count; None for never."""
 
     @classmethod
     def open(cls, place: str, version: int | None = None) -> Self:
@@ -193,12 +196,12 @@ class Reader:
     def facts(self, id: str) -> Facts | None:
         """Return the facts of an image."""
         found = self._table.search().where(f"id = {quoted(id)}").select([PACKED]).limit(1)
-        return next(map(Facts.unpack, _answered(found)[PACKED].to_pylist()), None)
+        return next(map(Facts.unpack, self._answered(found)[PACKED].to_pylist()), None)
 
     def thumbnail(self, id: str) -> bytes | None:
         """Return the small JPEG of an image."""
         found = self._table.search().where(f"id = {quoted(id)}").select(["thumbnail"]).limit(1)
-        return next(iter(_answered(found)["thumbnail"].to_pylist()), None)
+        return next(iter(self._answered(found)["thumbnail"].to_pylist()), None)
 
     def sample(self, count: int, seed: int = 0) -> NDArray[np.float32]:
         """Return float32 [at most count, D]: embeddings of images drawn without replacement."""
@@ -207,7 +210,7 @@ class Reader:
             return np.empty((0, self.about.width), np.float32)
         chosen = np.random.default_rng(seed).choice(total, min(count, total), replace=False)
         found = self._table.take_offsets(np.sort(chosen).tolist()).select(["vector"])
-        return matrix(_answered(found)["vector"])
+        return matrix(self._answered(found)["vector"])
 
     def nearest(
         self,
@@ -224,16 +227,14 @@ class Reader:
         Args:
             vector: float32 [D], of any length but zero.
             count: how many at most.
-            where: an SQL condition on the columns, applied before the search.
+            where: a condition as the database reads it (see `Query.condition`), applied before the
+                search; never a text of somebody else's.
             exact: compare with every row, even if there is an index.
             probes: partitions of the index that are looked into; as measured for this table
                 (see `vector_index`) where None. Where `where` leaves too few images in them, more
                 are.
             refine: how many times `count` candidates are compared again with whole vectors;
                 likewise.
-
-        Raises:
-            FilterError: where `where` cannot be read.
         """
         query = self._table.search(vector, vector_column_name="vector")
         query = query.distance_type("cosine").select([PACKED, "vector", "_distance"]).limit(count)
@@ -253,17 +254,33 @@ class Reader:
             if where:
                 # No limit: where too few images of those partitions satisfy it, others are probed.
                 query = query.maximum_nprobes(0)
-        found = _answered(query, where)
+        found = self._answered(query)
         facts = map(Facts.unpack, found[PACKED].to_pylist())
         similarities = (1 - distance for distance in found["_distance"].to_pylist())
         return [*map(Hit, facts, similarities, matrix(found["vector"]))]
 
+    def _answered(self, query: Any) -> pa.Table:
+        most = self.max_seconds
+        try:
+            found: pa.Table = query.to_arrow(timeout=timedelta(seconds=most) if most else None)
+        except (ValueError, RuntimeError) as error:
+            if "Query timeout" in str(error):
+                raise SearchError(
+                    f"the database did not answer within {most:g} s; ask with a simpler filter"
+                ) from error
+            raise _unreadable(error) from error
+        return found
+
     def count(self, where: str | None = None) -> int:
         """Count the images that satisfy a condition."""
+        if where and self.max_seconds is not None:
+            # A count by itself cannot be stopped.
+            rows = self._table.search().where(where).select([]).with_row_id(True)
+            return len(self._answered(rows))
         try:
             return int(self._table.count_rows(where))
         except (ValueError, RuntimeError) as error:
-            raise _unanswered(where, error) from error
+            raise _unreadable(error) from error
 
     def scan(
         self,
@@ -279,25 +296,11 @@ class Reader:
         try:
             yield from query.to_batches(rows)
         except (ValueError, RuntimeError) as error:
-            raise _unanswered(None, error) from error
+            raise _unreadable(error) from error
 
 
-def _answered(query: Any, where: str | None = None) -> pa.Table:
-    try:
-        found: pa.Table = query.to_arrow()
-    except (ValueError, RuntimeError) as error:
-        raise _unanswered(where, error) from error
-    return found
-
-
-def _unanswered(where: str | None, error: Exception) -> SearchError:
-    """Blame the database or the filter, whichever is at fault."""
-    if where is None or is_storage(error):
-        return UnreadableError(f"the database cannot be read: {reason(error)}")
-    return FilterError(
-        f"the filter {where!r} cannot be read: {reason(error)} It is an SQL condition on "
-        f"{', '.join(FACTS)}; for example: taken >= timestamp '2024-01-01' AND folder LIKE '%/sea%'"
-    )
+def _unreadable(error: Exception) -> UnreadableError:
+    return UnreadableError(f"the database cannot be read: {reason(error)}")
 
 
 def matrix(column: pa.ChunkedArray | pa.FixedSizeListArray) -> NDArray[np.float32]:

@@ -1,22 +1,19 @@
 """Queries to a database of images, their filters and their answers."""
 
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from longclip.errors import FilterError, SearchError
+from longclip.errors import SearchError
 from longclip.search.config import SearchConfig
 from longclip.search.database.lance import quoted
-from longclip.search.database.reader import Reader
 from longclip.search.database.schema import Facts
 from longclip.search.query import MAX_COUNT, MAX_TEXT_CHARACTERS
+from longclip.search.query.filter import check_encodable, compile_filter, read_date, timestamp
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,10 @@ class Query:
         without: what is not.
         image: a picture that what is found should resemble.
         like: the id of a stored image, in place of `image`.
-        where: an SQL condition, see `combined_filter`.
+        where: a filter, see `filter`: `width > 1000 AND camera LIKE 'Nikon%'`.
+        folder: the image lies there or below; as in `Facts.folder`. Archives are folders, too.
+        after: taken then or later: `2024`, `2024-05`, `2024-05-31` or with a time.
+        before: taken earlier than that.
         count: images wanted.
         exact: compare with every image, even if there is an index.
         text_share: from 0 to 1, what the text counts for where there is an image, too.
@@ -40,6 +40,9 @@ class Query:
     image: Image.Image | None = field(default=None, repr=False)
     like: str | None = None
     where: str | None = None
+    folder: str | None = None
+    after: str | None = None
+    before: str | None = None
     count: int = SearchConfig.count
     exact: bool = False
     text_share: float = SearchConfig.text_share
@@ -62,6 +65,26 @@ class Query:
             raise SearchError(f"count is {self.count}; ask for 1 to {MAX_COUNT:,} images")
         if not 0 <= self.text_share <= 1:
             raise SearchError(f"text_share is {self.text_share}; it goes from 0 to 1")
+        self.condition()
+
+    def condition(self) -> str | None:
+        """Return what `where`, `folder`, `after` and `before` ask for together, for the database.
+
+        Raises:
+            FilterError: where the filter or a date cannot be read; nothing of it is SQL's to read.
+        """
+        conditions = [compile_filter(self.where)] if self.where and self.where.strip() else []
+        if self.folder and self.folder.strip():
+            check_encodable(self.folder, "the folder")
+            place = self.folder.strip().rstrip("/") or "/"
+            # `starts_with` and not LIKE: names hold % and _. An archive is `x.tar::a` from within.
+            below = "/" if place == "/" else f"{place}/"
+            starts = " OR ".join(f"starts_with(folder, {quoted(x)})" for x in (below, f"{place}::"))
+            conditions.append(f"(folder = {quoted(place)} OR {starts})")
+        for sign, date in ((">=", self.after), ("<", self.before)):
+            if date and date.strip():
+                conditions.append(f"taken {sign} {timestamp(read_date(date.strip()))}")
+        return " AND ".join(conditions) or None
 
 
 @dataclass(frozen=True)
@@ -127,64 +150,3 @@ class Found:
     def to_json(self) -> dict[str, Any]:
         """Return everything in types that JSON has."""
         return {**vars(self), "hits": [hit.to_json() for hit in self.hits]}
-
-
-def combined_filter(
-    where: str | None = None,
-    *,
-    folder: str | None = None,
-    after: str | None = None,
-    before: str | None = None,
-) -> str | None:
-    """Return an SQL condition that asks for all of these; None where nothing is asked.
-
-    Args:
-        where: an SQL condition.
-        folder: the image lies there or below; as in `Facts.folder`. Archives are folders, too.
-        after: taken then or later: `2024`, `2024-05`, `2024-05-31` or with a time.
-        before: taken earlier than that.
-
-    Raises:
-        FilterError: where a date cannot be read.
-    """
-    conditions = [f"({where})"] if where and where.strip() else []
-    if folder and folder.strip():
-        place = folder.strip().rstrip("/") or "/"
-        # `starts_with` and not LIKE: names hold % and _. An archive is `x.tar::a` from within.
-        below = "/" if place == "/" else f"{place}/"
-        starts = " OR ".join(f"starts_with(folder, {quoted(x)})" for x in (below, f"{place}::"))
-        conditions.append(f"(folder = {quoted(place)} OR {starts})")
-    if after and after.strip():
-        conditions.append(f"taken >= {_timestamp(after.strip())}")
-    if before and before.strip():
-        conditions.append(f"taken < {_timestamp(before.strip())}")
-    return " AND ".join(conditions) or None
-
-
-@contextmanager
-def naming_as_written(store: Reader, where: str | None) -> Iterator[None]:
-    """Blame `where` as the user wrote it where a combined condition cannot be read.
-
-    Args:
-        store: what is searched.
-        where: as it was given to `combined_filter`.
-    """
-    try:
-        yield
-    except FilterError:
-        if where and where.strip():
-            store.count(where)  # raises, and names this alone
-        raise
-
-
-def _timestamp(date: str) -> str:
-    whole = re.sub(r"^(\d{4})$", r"\1-01", date)
-    whole = re.sub(r"^(\d{4}-\d\d)$", r"\1-01", whole)
-    try:
-        moment = datetime.fromisoformat(whole)
-    except ValueError as error:
-        raise FilterError(
-            f"{date!r} is no date; write 2024, 2024-05, 2024-05-31 or 2024-05-31T18:30"
-        ) from error
-    # Cameras write the time of the place, so an offset has nothing to be compared with.
-    return f"timestamp {quoted(moment.replace(tzinfo=None).isoformat(' '))}"

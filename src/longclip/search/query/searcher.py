@@ -105,6 +105,7 @@ class Searcher:
 
         Raises:
             SearchError: if there is nothing to search for.
+            FilterError: if its filter or a date cannot be read.
         """
         query.check()
         length = self.model.context_length
@@ -136,11 +137,11 @@ class Searcher:
 
         Raises:
             SearchError: if there is no image with the id `like`, or what is asked cancels out.
-            FilterError: if the filter cannot be read.
         """
         began = time.perf_counter()
         query = reading.query
-        total = self.store.count(query.where)
+        where = query.condition()
+        total = self.store.count(where)
         like = None
         if query.like is not None:
             like = next(iter(self.store.rows("id", [query.like])), None)
@@ -157,7 +158,13 @@ class Searcher:
         # Where a filter leaves few images, the parts of the index looked into may hold none.
         index = None if query.exact or total < EXACT_BELOW else self.store.quality()
         hits, exact = distinct_images(
-            self.store, direction, query, total=total, index=index, left_out=left_out
+            self.store,
+            direction,
+            query.count,
+            where=where,
+            total=total,
+            index=index,
+            left_out=left_out,
         )
         searched = time.perf_counter()
         scored, notes = self._with_sentence_scores(hits, reading, vector_of)
@@ -294,37 +301,36 @@ _MAX_ROWS = 20_000
 def distinct_images(
     store: Reader,
     direction: NDArray[np.float32],
-    query: Query,
+    count: int,
     *,
+    where: str | None,
     total: int,
     index: IndexQuality | None = None,
     left_out: str | None = None,
 ) -> tuple[list[FoundImage], bool]:
-    """Return at most `query.count` images, best first, equally similar ones by `uri`.
+    """Return at most `count` images, best first, equally similar ones by `uri`.
 
     Each is there once, however many copies of its file the database holds.
 
     Args:
         store: where to look.
         direction: float32 [D].
-        query: its filter and count are used.
-        total: rows that satisfy the filter.
+        count: images wanted.
+        where: the condition of a query.
+        total: rows that satisfy it.
         index: how the search index is to be used; without, every row is compared.
         left_out: the `sha256` of a file that is not wanted.
 
     Returns:
         The images, and whether every row was compared: it is, too, where the partitions that an
         index looks into hold fewer rows than are asked for.
-
-    Raises:
-        FilterError: as `Reader.nearest`.
     """
-    asked = query.count + _SPARE_ROWS
+    asked = count + _SPARE_ROWS
     while True:
         hits = store.nearest(
             direction,
             asked,
-            where=query.where,
+            where=where,
             exact=index is None,
             probes=index.probes if index else None,
             refine=index.refine if index else None,
@@ -341,11 +347,11 @@ def distinct_images(
                 copies.setdefault(hit.facts.sha256, []).append(hit)
         # Copies are equally similar: those of an image above the last row have all been seen.
         complete = sum(same[0].similarity > hits[-1].similarity for same in copies.values())
-        if complete >= query.count or len(hits) < asked or asked >= _MAX_ROWS:
+        if complete >= count or len(hits) < asked or asked >= _MAX_ROWS:
             images = [
                 FoundImage(best.facts, best.similarity, also, vector=best.vector)
                 for best, *others in copies.values()
                 for also in [tuple(other.facts.uri for other in others)]
             ]
-            return images[: query.count], index is None
+            return images[:count], index is None
         asked = min(4 * asked, _MAX_ROWS)

@@ -13,8 +13,9 @@ from longclip import __version__
 from longclip.errors import UsageError
 from longclip.search.database.schema import ID_PATTERN
 from longclip.search.query import DEFAULT_COUNT, MAX_TEXT_CHARACTERS
+from longclip.search.query.filter import HELP
 from longclip.search.query.pieces import count_tokens
-from longclip.search.query.query import Found, Query, combined_filter, naming_as_written
+from longclip.search.query.query import Found, Query
 from longclip.search.query.searcher import QueryVectors, Reading
 from longclip.search.service.embedder import Input
 from longclip.search.service.images import decode_data_url
@@ -52,7 +53,7 @@ class SearchRequest(_Strict):
     without: Annotated[list[_Text], Field(alias="not", max_length=32, fail_fast=True)] = []
     image: Annotated[str | None, Field(description="A data URL, base64.")] = None
     like: _Id | None = None
-    where: Annotated[_Text | None, Field(description="An SQL condition on what is known.")] = None
+    where: Annotated[_Text | None, Field(description=HELP)] = None
     folder: _Text | None = None
     after: Annotated[_Date | None, Field(description="2024, 2024-05, 2024-05-31 …")] = None
     before: _Date | None = None
@@ -153,12 +154,7 @@ def search_router(service: Service) -> APIRouter:
             rows = await service.embed_cached(items) if items else np.empty((0, 0), np.float32)
             count, has_image = len(reading.texts), reading.query.image is not None
             vectors = QueryVectors(rows[:count], rows[count] if has_image else None)
-
-            def answer() -> Found:
-                with naming_as_written(service.store, request.where):
-                    return service.searcher.answer(reading, vectors)
-
-            found = await run_in_threadpool(answer)
+            found = await run_in_threadpool(service.searcher.answer, reading, vectors)
             return _answer(found, request.offset, 1000 * (time.perf_counter() - began))
 
     return router
@@ -171,9 +167,10 @@ def _read(service: Service, request: SearchRequest) -> tuple[Reading, list[Input
         without=tuple(request.without),
         image=decode_data_url(request.image, "image") if request.image else None,
         like=request.like,
-        where=combined_filter(
-            request.where, folder=request.folder, after=request.after, before=request.before
-        ),
+        where=request.where,
+        folder=request.folder,
+        after=request.after,
+        before=request.before,
         count=request.offset + request.k,
         text_share=request.text_share,
         score_sentences=request.why,

@@ -48,6 +48,8 @@ class Service:
     def __init__(self, searcher: Searcher, config: ServeConfig) -> None:
         self.searcher = searcher
         self.store = searcher.store
+        # What a client no longer waits for must not go on.
+        self.store.max_seconds = config.timeout
         self.config = config
         self.model_name = public_name(searcher.store.about.model)
         self.started = int(time.time())
