@@ -69,7 +69,7 @@ def test_too_many_bad_images_are_exit_code_1(
     assert "1 of 4 images could not be used, more than --max-bad-fraction 0.1" in outcome.err
     assert "3 images in the database" in outcome.out
     assert "\x1b" not in outcome.out
-    assert r"a\x1b[31m\nb.png: not an image that Pillow can read" in outcome.out
+    assert r"a\x1b[31m\nb.png: not an image of a format that is read" in outcome.out
     assert run("index", folder, *words, "--max-bad-fraction", "0.5").code == 0
 
 

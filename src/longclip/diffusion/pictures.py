@@ -54,7 +54,7 @@ def read_facts(path: str | Path) -> dict[str, Any]:
     Raises:
         UsageError: if the picture has no such text chunk.
     """
-    with Image.open(path) as image:
+    with Image.open(path, formats=["PNG"]) as image:
         text = getattr(image, "text", {}).get("longclip")
     if text is None:
         raise UsageError(f"{path} was not made by `longclip generate`: it has no such text chunk")

@@ -9,7 +9,14 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from longclip.errors import ImageError, MissingDecoderError, RetryableImageError
+from longclip.image.metadata import WithoutSpans, find_metadata, leave_out_long_parts
 from longclip.spec import MAX_PIXELS
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+"""The formats that are read, by Pillow's names, and HEIC with pillow-heif.
+
+Pillow knows thirty more. Some are hardly tested, and for PostScript it starts a program.
+"""
 
 _HEIC_HEAD_BYTES = 256
 """Length of what is read of a file to find its brands, whose list is never longer."""
@@ -46,11 +53,12 @@ def is_heic(head: bytes) -> bool:
 
 
 def open_image(file: BinaryIO) -> Image.Image:
-    """Open a file as `PIL.Image.open` does, HEIC too where pillow-heif is installed.
+    """Open a file as `PIL.Image.open` does, if it is one of FORMATS or HEIC.
 
-    No pixel is decoded yet. The plugin is not registered with Pillow: for other code in this
-    process nothing changes, and it is not asked for AVIF, which it takes for its own but may not be
-    able to decode.
+    No pixel is decoded yet. Of the metadata of JPEG and PNG files only EXIF and XMP are looked at,
+    see `longclip.image.metadata`. The plugin for HEIC is not registered with Pillow: for other code
+    in this process nothing changes, and it is not asked for AVIF, which it takes for its own but
+    may not be able to decode.
 
     Raises:
         MissingDecoderError: if it is HEIC and pillow-heif is not installed.
@@ -60,7 +68,15 @@ def open_image(file: BinaryIO) -> Image.Image:
     head = file.read(_HEIC_HEAD_BYTES)
     file.seek(0)
     if not is_heic(head):
-        return Image.open(file)
+        metadata = find_metadata(file)
+        file.seek(0)
+        if metadata.spans:
+            file = io.BufferedReader(WithoutSpans(file, metadata.spans))
+        image = Image.open(file, formats=FORMATS)
+        image.info |= metadata.info()
+        if image.format == "TIFF":
+            leave_out_long_parts(image, file)
+        return image
     try:
         heif: Any = importlib.import_module("pillow_heif")
         opened: Image.Image = heif.HeifImageFile(file)
@@ -121,7 +137,8 @@ def _decode_file(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
         raise MissingDecoderError(f"{name}: {error}") from None
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{name}: not an image that Pillow can read; convert it to JPEG or PNG, or leave it out"
+            f"{name}: not an image of a format that is read ({', '.join(FORMATS)}, HEIC); convert "
+            "it to JPEG or PNG, or leave it out"
         ) from error
     except Image.DecompressionBombError as error:
         raise RetryableImageError(

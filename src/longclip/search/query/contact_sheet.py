@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageOps
 
+from longclip.image.decode import open_image
 from longclip.search.query.print import nothing_found, summary
 from longclip.search.query.query import Found, FoundImage
 from longclip.search.query.sentence_scores import MEANINGS, Verdict, verdict
@@ -67,7 +68,7 @@ class _Fonts:
 
 def picture(jpeg: bytes) -> Image.Image:
     """Decode a thumbnail."""
-    with Image.open(io.BytesIO(jpeg)) as opened:
+    with open_image(io.BytesIO(jpeg)) as opened:
         return opened.convert("RGB")
 
 
