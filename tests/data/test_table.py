@@ -1,6 +1,7 @@
 """What people have: parquet, JSON lines and folders of pictures."""
 
 import sys
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,30 @@ def test_usual_names_are_looked_for_in_order(tmp_path: Path) -> None:
     assert open_collection(table).captions(0) == Captions(("c",), ("l",))
 
 
+@pytest.mark.parametrize(
+    ("image", "short", "long"),
+    [("File_Name", " text", "LONG"), ("jpg", "txt", "Description "), ("IMG", "TEXT", "long")],
+)
+def test_usual_names_may_have_other_cases_and_blanks(
+    image: str, short: str, long: str, tmp_path: Path
+) -> None:
+    table = write_parquet(tmp_path / "t.parquet", **{image: ["a.png"], short: ["s"], long: ["l"]})
+    assert open_collection(table).captions(0) == Captions(("s",), ("l",))
+
+
+def test_what_stands_for_a_text_is_the_same_in_every_container(tmp_path: Path) -> None:
+    values = [1984, 1.5, True, float("nan"), date(2024, 1, 31), "None", None, b"caf\xc3\xa9"]
+    expected = [("1984",), ("1.5",), ("true",), (), ("2024-01-31",), ("None",), (), ("café",)]
+    for i, (value, texts) in enumerate(zip(values, expected, strict=True)):
+        path = tmp_path / f"{i}.parquet"
+        found = [open_collection(write_parquet(path, image=["a.png"], text=[value]))]
+        if not isinstance(value, date | bytes):
+            found.append(
+                open_collection(write_jsonl(tmp_path / "t.jsonl", {"image": "a", "text": value}))
+            )
+        assert [one.captions(0) for one in found] == [Captions(texts)] * len(found)
+
+
 def test_columns_may_be_named(tmp_path: Path) -> None:
     write_png(tmp_path / "a.png", "blue")
     table = write_jsonl(
@@ -129,8 +154,9 @@ def test_labels_with_names_of_their_own_keep_their_order(tmp_path: Path) -> None
     assert labels == LabelSet("label", ("zebra", "ant"), (1, 0, 1))
 
 
-def test_a_row_without_a_label_is_named(tmp_path: Path) -> None:
-    rows = [{"image": "x.png", "label": label} for label in ("cat", None)]
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_a_row_without_a_label_is_named(nothing: str | None, tmp_path: Path) -> None:
+    rows = [{"image": "x.png", "label": label} for label in ("cat", nothing)]
     collection = open_collection(write_jsonl(tmp_path / "set/t.jsonl", *rows))
     with pytest.raises(DataError, match=r"set/t, row 1: column 'label' has no label; leave"):
         collection.label_sets()
@@ -215,6 +241,7 @@ def test_a_value_that_is_no_picture_is_shown_in_short(tmp_path: Path) -> None:
 
 def write_invalid(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "no_image.jsonl", {"photo": "a.png", "size": 3})
+    write_parquet(tmp_path / "laion.parquet", URL=["http://x/0.jpg"], TEXT=["a dog"])
     write_parquet(tmp_path / "cut.parquet", image=["a.png"] * 99)
     (tmp_path / "cut.parquet").write_bytes((tmp_path / "cut.parquet").read_bytes()[:-20])
     (tmp_path / "cut.jsonl").write_text('{"image": "a.png"}\n{"image": ')
@@ -232,6 +259,7 @@ def write_invalid(tmp_path: Path) -> None:
     ("name", "says"),
     [
         ("no_image.jsonl", r"no_image has no image column among photo, size;.*--image-column"),
+        ("laion.parquet", "no image column among URL, TEXT; .*addresses have to be downloaded"),
         ("cut.parquet", r"cut\.parquet cannot be read as parquet: .*[Pp]arquet"),
         ("cut.jsonl", r"cut\.jsonl, line 2, is damaged JSON .*; copy or download it again"),
         ("table.html", r"table\.html is not data longclip reads: a \.csv, \.tsv, \.jsonl or"),

@@ -11,6 +11,8 @@ import json
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import date
+from decimal import Decimal
 from io import StringIO
 from itertools import islice
 from pathlib import Path
@@ -71,7 +73,7 @@ def as_row(fields: Any) -> Row:
     """
     if not isinstance(fields, dict):
         return {}
-    return {_repaired(key): _as_text(own) for key, own in fields.items()}
+    return {_repaired(key): _as_texts(own) for key, own in fields.items()}
 
 
 def picture_and_description(row: Any) -> tuple[Any, str | None]:
@@ -165,18 +167,26 @@ _TEXT_DECODER = json.JSONDecoder(
 """Of JSON whose numbers are the texts that stand there, of however many digits."""
 
 
-def _as_text(value: Any) -> Any:
-    """Return a JSON value as a text, a list of texts or None."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return None if value != value else str(value)
+def as_text(value: Any) -> str | None:
+    """Return a value as the text that stands for it in a file; None for what is no text."""
     if isinstance(value, str):
         return _repaired(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):  # a text column that was written without its type
+        with suppress(UnicodeDecodeError):
+            return value.decode()
+    if isinstance(value, int | float | Decimal | date):
+        return str(value) if value == value else None  # NaN is no text
+    return None
+
+
+def _as_texts(value: Any) -> str | list[str | None] | None:
+    """Return a JSON value as a text, a list of texts or None."""
     if isinstance(value, list):
-        return [None if isinstance(own, list) else _as_text(own) for own in value]
+        return [as_text(own) for own in value]
     # A picture as `datasets` writes it.
-    return _as_text(value["path"]) if isinstance(value, dict) and "path" in value else None
+    return as_text(value["path"] if isinstance(value, dict) and "path" in value else value)
 
 
 def _repaired(text: str) -> str:

@@ -24,7 +24,7 @@ from longclip.data.json_files import parse_json
 from longclip.data.names import is_tar_name
 from longclip.data.shard_cache import ShardCache
 from longclip.data.storage import WILDCARDS, beside, is_url, is_web, matching, read_part
-from longclip.data.table import USUAL, Columns, strings
+from longclip.data.table import Columns, strings, usual_columns
 from longclip.data.tar_samples import MAX_NAMED, NO_PICTURE, ShardIndex, scan
 from longclip.data.text_files import decode_text, read_text
 from longclip.errors import DataError, FetchError, ImageError
@@ -225,7 +225,8 @@ class ShardCollection(Collection):
         def of_fields(role: str) -> tuple[str, ...]:
             named = getattr(self._columns, role)
             taken = (self._columns.short, self._columns.long)
-            names = (named,) if named else [name for name in USUAL[role] if name not in taken]
+            free = (name for name in fields if name not in taken)
+            names = [named] if named else usual_columns(role, free)
             found = next((fields[name] for name in names if fields.get(name)), None)
             # img2dataset writes the text of .txt into .json as well; it counts once.
             return tuple(text for text in strings(found) if text.strip() not in texts)

@@ -3,7 +3,7 @@
 import glob
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from longclip.data.picture_column import (
     picture_batches,
     read_picture_rows,
 )
-from longclip.data.rows import read_table
+from longclip.data.rows import as_text, read_table
 from longclip.errors import DataError, ImageError
 from longclip.image.decode import decode_image
 
@@ -32,9 +32,9 @@ class Columns:
     """Names of the columns that hold pictures, texts and labels; None for the usual names."""
 
     image: str | None = None
-    """Pictures (embedded, or paths relative to the file): image, file_name, path."""
+    """Pictures (embedded, or paths relative to the file): image, file_name, path, img, jpg …"""
     short: str | None = None
-    """Short captions, one or a list: short, captions, caption, sentences, text."""
+    """Short captions, one or a list: short, captions, caption, sentences, text, txt."""
     long: str | None = None
     """Long descriptions, one or a list: long, long_caption, description."""
     label: str | None = None
@@ -42,12 +42,18 @@ class Columns:
 
 
 USUAL = {
-    "image": ("image", "file_name", "path"),
-    "short": ("short", "captions", "caption", "sentences", "text"),
+    "image": (
+        *("image", "file_name", "path", "img", "filename", "filepath"),
+        *("jpg", "jpeg", "png", "webp"),  # members of a tar shard, as columns
+    ),
+    "short": ("short", "captions", "caption", "sentences", "text", "txt"),
     "long": ("long", "long_caption", "description"),
     "label": ("label",),
 }
-"""The usual names of each column of `Columns`, the first one in a table is taken."""
+"""The usual names of each column of `Columns` in any case, the first one in a table is taken."""
+
+_ADDRESSES = frozenset({"url", "urls", "image_url", "img_url"})
+"""Names, in lower case, of columns with addresses of pictures."""
 
 _MAX_NAMED_PICTURES = 3
 
@@ -59,10 +65,19 @@ _REMEDIES = {
 """What is to be done about files of other kinds, by their suffix."""
 
 
-def usual_column(role: str, names: Sequence[str]) -> str | None:
-    """Return the column that has a usual name of a role of `Columns`, whatever its case."""
-    plain = {name.strip().casefold(): name for name in reversed(names)} | {n: n for n in names}
-    return next((plain[usual] for usual in USUAL[role] if usual in plain), None)
+def usual_columns(role: str, names: Iterable[str]) -> list[str]:
+    """Return the columns that have a usual name of a role of `Columns`, the likeliest first.
+
+    Case and blanks around a name do not matter.
+    """
+    place = {usual: i for i, usual in enumerate(USUAL[role])}
+    found = ((place.get(name.strip().casefold()), name not in place, name) for name in names)
+    return [name for _, _, name in sorted(one for one in found if one[0] is not None)]
+
+
+def usual_column(role: str, names: Iterable[str]) -> str | None:
+    """Return the first of `usual_columns`; None where there is none."""
+    return next(iter(usual_columns(role, names)), None)
 
 
 class Table(Collection):
@@ -107,9 +122,11 @@ class Table(Collection):
         self._by_length = not as_written and columns.short is None
         image = self._columns["image"]
         if image is None:
+            remedy = "say which one it is with --image-column"
+            if any(column.strip().casefold() in _ADDRESSES for column in rows.column_names):
+                remedy += "; pictures at addresses have to be downloaded first"
             raise DataError(
-                f"{name} has no image column among {', '.join(rows.column_names)}; "
-                "say which one it is with --image-column"
+                f"{name} has no image column among {', '.join(rows.column_names)}; {remedy}"
             )
         import datasets
 
@@ -214,9 +231,10 @@ class Table(Collection):
         firsts = self._groups.firsts().tolist()
         feature, of_row = self._rows.features[column], list(self._rows[column])
         values = [of_row[row] for row in firsts]
-        if None in values:
+        empty = next((i for i, value in enumerate(values) if value in (None, "")), None)
+        if empty is not None:
             raise DataError(
-                f"{self._title(values.index(None))}: column {column!r} has no label; leave "
+                f"{self._title(empty)}: column {column!r} has no label; leave "
                 "such rows out, or name another column with --label-column"
             )
         if self.numbered_labels:
@@ -292,15 +310,18 @@ def _find_columns(name: str, rows: Any, columns: Columns) -> dict[str, str | Non
             )
     free = [column for column in rows.column_names if column not in named.values()]
     return {
-        role: named[role] or next((column for column in usual if column in free), None)
-        for role, usual in USUAL.items()
+        role: usual_column(role, free) if named[role] is None else named[role] for role in USUAL
     }
 
 
 def strings(value: Any) -> tuple[str, ...]:
-    """Return one text or a list of them as a tuple, without what is empty or no text."""
+    """Return one text or a list of them as a tuple, without what is empty or no text.
+
+    A number, a truth value or a date is the text that would stand for it in a file.
+    """
     values = value if isinstance(value, list | tuple) else [value]
-    return tuple(text for text in values if isinstance(text, str) and text.strip())
+    texts = (as_text(own) for own in values)
+    return tuple(text for text in texts if text is not None and text.strip())
 
 
 def open_table(path: Path, columns: Columns, images: Sequence[Path] = ()) -> Table:

@@ -12,7 +12,6 @@ from longclip.data.table import Columns, Table, load_parquet, table_name
 from longclip.errors import DataError
 
 # What the usual hub copies call them, where longclip's own tables use another name.
-_IMAGE_COLUMNS = ("image", "img", "jpg")
 _LABEL_COLUMNS = ("label", "fine_label", "cls")
 
 
@@ -117,10 +116,7 @@ def open_labels(
 
 def _open_table(files: Sequence[Path]) -> Table:
     rows = load_parquet(files)
-
-    def first(names: Sequence[str]) -> str | None:
-        return next((name for name in names if name in rows.column_names), None)
-
-    columns = Columns(image=first(_IMAGE_COLUMNS), label=first(_LABEL_COLUMNS))
+    label = next((name for name in _LABEL_COLUMNS if name in rows.column_names), None)
+    columns = Columns(label=label)
     folder = files[0].absolute().parent
     return Table(table_name(files[0]), rows, folder, columns, as_written=True)
