@@ -17,7 +17,7 @@ from longclip.search.query.searcher import Searcher
 from longclip.search.service.openai_api import EmbeddingsRequest
 from longclip.search.service.service import public_name
 from longclip.text.tokenizer import clip_tokenizer
-from tests.helpers.service import Served, data_url, picture, serving
+from tests.helpers.service import Served, data_url, encoded, picture, serving
 
 openai = pytest.importorskip("openai")
 
@@ -92,7 +92,28 @@ def test_images_among_texts(client: "openai.OpenAI", nano: CLIP, expected: np.nd
     ("request_", "message", "param"),
     [
         ({"input": ""}, "empty text", "input"),
-        ({"input": []}, "input", None),
+        ({"input": []}, "input: it is an empty list; send a text", "input"),
+        ({"input": 5}, "input: it is 5; send a text", "input"),
+        ({"input": {}}, "input: it is an object; send a text", "input"),
+        ({"input": [None]}, "input: the first of its list is null; send a text", "input"),
+        ({"input": [True]}, "input: the first of its list is true; send a text", "input"),
+        (
+            {"input": ["a", 3]},
+            "input: number 1 of its list is 3, and before stands a text;",
+            "input",
+        ),
+        (
+            {"input": [3, True]},
+            "input: number 1 of its list is true, and before stands 3;",
+            "input",
+        ),
+        ({"input": [[3], [False]]}, "number 1 of its list holds false; token ids are", "input"),
+        ({"input": [[3], [4, "a"]]}, "number 1 of its list holds a text; token ids are", "input"),
+        ({"input": "data:;base64,/9j/4AAQ"}, "damaged or cut off", None),
+        ({"input": "data:text/plain;charset=utf-8,a"}, "input: send the image itself", "input"),
+        ({"input": "data:image/png"}, "input: send the image itself", "input"),
+        ({"input": ["a " * 9999] * 101}, "2,019,798 characters together; send 2,0", "input"),
+        ({"input": "a", "dimensions": True}, "dimensions", "dimensions"),
         ({"input": ["a", ""]}, "input[1] is an empty text", "input[1]"),
         ({"input": [[5], []]}, "token ids are those of CLIP", "input[1]"),
         ({"input": [5, 100_000]}, "check_embedding_ctx_length=False", "input"),
@@ -119,6 +140,39 @@ def test_what_cannot_be_embedded(
     assert caught.value.type == "invalid_request_error"
     if param:
         assert caught.value.param == param
+
+
+@pytest.mark.parametrize("head", ["data:;base64,", "DATA:IMAGE/JPEG;BASE64,", "data:x/y;base64,"])
+def test_a_data_url_is_its_image_whatever_it_is_called(
+    client: "openai.OpenAI", nano: CLIP, head: str
+) -> None:
+    lines = base64.encodebytes(encoded(picture(4), "PNG")).decode()
+    assert lines.count("\n") > 1
+    answer = client.embeddings.create(model="nano", input=head + lines)
+    image = nano.encode_image(picture(4), normalize=True).numpy()
+    np.testing.assert_allclose(embedded(answer), image, atol=1e-5)
+
+
+def test_a_text_that_begins_with_data_is_a_text(client: "openai.OpenAI", nano: CLIP) -> None:
+    text = "data: a chart, with words"
+    answer = client.embeddings.create(model="nano", input=text)
+    expected = nano.encode_text([text], normalize=True).numpy()
+    np.testing.assert_allclose(embedded(answer), expected, atol=1e-5)
+
+
+def test_null_is_what_was_not_sent(served: Served) -> None:
+    """LiteLLM sends a null where nobody has chosen a format."""
+    request = {"model": "nano", "input": "a", "encoding_format": None, "dimensions": None}
+    answer = served.client().post("/v1/embeddings", json=request | {"user": None})
+    assert answer.status_code == 200
+    assert isinstance(answer.json()["data"][0]["embedding"], list)
+
+
+def test_one_model_by_its_name(client: "openai.OpenAI", served: Served) -> None:
+    assert client.models.retrieve("nano").id == "nano"
+    with pytest.raises(openai.NotFoundError, match="this service has 'nano'"):
+        client.models.retrieve("org/other")
+    assert served.client().get("/v1/models/").status_code == 404
 
 
 def test_another_model_is_not_found(client: "openai.OpenAI") -> None:

@@ -149,6 +149,9 @@ def test_more_like_one_and_filters(client: httpx2.Client, store: Store) -> None:
         ({"text": "a", "after": "soon"}, "is no date"),
         ({"text": "a", "k": 201}, "k: Input should be less than or equal to 200"),
         ({"text": "a", "k": 0}, "k: "),
+        ({"text": "a", "k": True}, "k: "),
+        ({"text": "a", "k": "5"}, "k: "),
+        ({"text": "a", "why": "yes"}, "why: "),
         ({"text": "a", "offset": -1}, "offset: "),
         ({"text": "a", "text_share": 1.5}, "text_share: "),
         ({"text": 5}, "text: "),
@@ -179,11 +182,38 @@ def test_what_cannot_be_answered_is_400_and_says_why(
     assert len(answer.content) < 1000
 
 
+def test_null_is_what_was_not_sent(client: httpx2.Client) -> None:
+    """Clients whose fields are typed send all of them."""
+    fields = ("not", "image", "like", "where", "folder", "after", "before", "text_share", "k")
+    nulls: dict[str, object] = dict.fromkeys((*fields, "offset", "why"))
+    answer = client.post("/v1/search", json={"text": TEXT} | nulls).json()
+    expected = client.post("/v1/search", json={"text": TEXT}).json()
+    assert answer["hits"] == expected["hits"]
+    by_image = client.post("/v1/search", json={"text": None, "image": data_url(picture(3))})
+    assert by_image.status_code == 200
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"text": "\\ud800"}', b"\xff", b"null"])
 def test_what_is_no_request_is_400(client: httpx2.Client, body: bytes) -> None:
     answer = client.post("/v1/search", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400
     assert answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-type": "application/x-www-form-urlencoded"}])
+def test_a_body_that_is_not_called_json_is_told_how_to_be(
+    client: httpx2.Client, headers: dict[str, str]
+) -> None:
+    answer = client.post("/v1/search", content=b'{"text": "a"}', headers=headers)
+    assert answer.status_code == 415
+    assert "Content-Type: application/json" in answer.json()["error"]["message"]
+
+
+def test_where_json_breaks_off_is_told(client: httpx2.Client) -> None:
+    headers = {"content-type": "application/json"}
+    answer = client.post("/v1/search", content=b'{"text": "a",}', headers=headers)
+    assert "the body is no JSON: " in answer.json()["error"]["message"]
+    assert ", character 1" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

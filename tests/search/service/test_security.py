@@ -70,7 +70,8 @@ def test_a_form_of_another_site_cannot_search(served: Served) -> None:
     answer = served.client().post(
         "/v1/search", content=b'{"text": "a"}', headers={"content-type": "text/plain"}
     )
-    assert answer.status_code == 400
+    assert answer.status_code == 415
+    assert "Content-Type: application/json" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/about", "/health", "/thumb/x", "/nowhere", "/metrics"])

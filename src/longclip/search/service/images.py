@@ -99,13 +99,18 @@ def for_browser(content: bytes, facts: Facts) -> tuple[bytes, str]:
     return file.getvalue(), "image/jpeg"
 
 
+_DATA_URL = re.compile(r"data:(?:image/|(?:[\w.+-]+/[\w.+-]+)?(?:;[\w.+=-]+)*,)", re.IGNORECASE)
+
+
 def is_data_url(text: str) -> bool:
-    """Return whether an input is an image and no text."""
-    return text[:11].lower() == "data:image/"
+    """Return whether an input is a file and no text: `data:`, a type, if any, a comma."""
+    return _DATA_URL.match(text) is not None
 
 
 def decode_data_url(url: str, param: str) -> Image.Image:
     """Decode the picture in `data:image/…;base64,…`, in RGB and upright.
+
+    What it is says its content; the type may be another one, or none. Lines may be broken.
 
     Raises:
         RequestError: where it is anything else; names `param`.
@@ -121,7 +126,7 @@ def decode_data_url(url: str, param: str) -> Image.Image:
             param=param,
         )
     try:
-        content = base64.b64decode(data, validate=True)
+        content = base64.b64decode("".join(data.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise RequestError(400, f"{param}: not valid base64: {error}", param=param) from error
     return decode_image(content, max_pixels=MAX_UPLOAD_PIXELS)

@@ -1,6 +1,7 @@
 """`POST /v1/embeddings` and `GET /v1/models`, as OpenAI's API has them."""
 
 import base64
+import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -8,18 +9,22 @@ import numpy as np
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
+from pydantic_core import PydanticCustomError
 from starlette.concurrency import run_in_threadpool
 
 from longclip.search.query import MAX_TEXT_CHARACTERS
 from longclip.search.query.pieces import unit
 from longclip.search.service.embedder import Embedder, Input, Tokens
 from longclip.search.service.images import decode_data_url, is_data_url
-from longclip.search.service.request_limits import RequestError
+from longclip.search.service.request_limits import RequestError, RequestModel
 from longclip.search.service.service import Service
 from longclip.text.tokenizer import clip_tokenizer
 
 _MAX_INPUTS = 2048
+_MAX_ALL_CHARACTERS = 2_000_000
+"""Of all texts of a request: half a minute of cleaning at the very worst."""
+
 _MAX_INPUT_TOKENS = 4096
 """Of an input that comes as ids; what the model reads is checked besides."""
 
@@ -30,7 +35,7 @@ _MAX_MODEL_NAME_CHARACTERS = 1000
 _Ids = Annotated[list[int], Field(max_length=_MAX_INPUT_TOKENS, fail_fast=True)]
 
 
-class EmbeddingsRequest(BaseModel):
+class EmbeddingsRequest(RequestModel):
     """A request of OpenAI's API; `user` and whatever else clients send is of no effect.
 
     An input may also be an image: a data URL.
@@ -44,7 +49,14 @@ class EmbeddingsRequest(BaseModel):
     )
     model: Annotated[str, Field(max_length=_MAX_MODEL_NAME_CHARACTERS)]
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: Annotated[int, Field(ge=1)] | None = None
+    dimensions: Annotated[int, Field(ge=1, strict=True)] | None = None
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _of_one_kind(cls, given: Any) -> Any:
+        if problem := _wrong_input(given):
+            raise PydanticCustomError("input", "{problem}", {"problem": problem})
+        return given
 
 
 class ModelAnswer(BaseModel):
@@ -67,18 +79,21 @@ def openai_router(service: Service) -> APIRouter:
     """Return the routes of OpenAI's API."""
     router = APIRouter()
     served, width = service.model_name, service.embedder.model.embedding_dim
+    listed = ModelAnswer(id=served, created=service.started)
+
+    def check_name(name: str) -> None:
+        if name not in (served, served.rpartition("/")[2], service.store.about.model):
+            raise RequestError(
+                404,
+                f"there is no model {name!r:.200} here; this service has {served!r}",
+                param="model",
+                code="model_not_found",
+            )
 
     @router.post("/v1/embeddings", summary="Embed texts and images")
     async def embeddings(request: EmbeddingsRequest) -> JSONResponse:
         with service.admission.place():
-            names = (served, served.rpartition("/")[2], service.store.about.model)
-            if request.model not in names:
-                raise RequestError(
-                    404,
-                    f"there is no model {request.model!r} here; this service has {served!r}",
-                    param="model",
-                    code="model_not_found",
-                )
+            check_name(request.model)
             if request.dimensions is not None and request.dimensions > width:
                 message = f"dimensions is {request.dimensions}; this model has {width}"
                 raise RequestError(400, message, param="dimensions")
@@ -88,9 +103,45 @@ def openai_router(service: Service) -> APIRouter:
 
     @router.get("/v1/models", summary="The model that is served")
     async def models() -> ModelsAnswer:
-        return ModelsAnswer(data=[ModelAnswer(id=served, created=service.started)])
+        return ModelsAnswer(data=[listed])
+
+    @router.get("/v1/models/{name:path}", summary="The same, by its name")
+    async def model(name: str) -> ModelAnswer:
+        check_name(name)
+        return listed
 
     return router
+
+
+_ACCEPTED = "send a text, a list of texts, or token ids; an image as data:image/jpeg;base64,…"
+
+
+def _wrong_input(given: Any) -> str:
+    """Return what is wrong with the kind of an input; nothing where it is one of those accepted."""
+    if isinstance(given, str):
+        return ""
+    if not isinstance(given, list):
+        return f"it is {_kind(given)}; {_ACCEPTED}"
+    if not given:
+        return f"it is an empty list; {_ACCEPTED}"
+    kind = type(given[0])
+    if kind not in (str, int, list):
+        return f"the first of its list is {_kind(given[0])}; {_ACCEPTED}"
+    for i, one in enumerate(given[:_MAX_INPUT_TOKENS]):
+        if type(one) is not kind:
+            before = _kind(given[0])
+            return (
+                f"number {i} of its list is {_kind(one)}, and before stands {before}; {_ACCEPTED}"
+            )
+        for id in one[:_MAX_INPUT_TOKENS] if kind is list else ():
+            if type(id) is not int:
+                return f"number {i} of its list holds {_kind(id)}; token ids are whole numbers"
+    return ""
+
+
+def _kind(value: Any) -> str:
+    kinds = {str: "a text", list: "a list", dict: "an object", type(None): "null"}
+    return kinds.get(type(value)) or json.dumps(value)
 
 
 def read_inputs(
@@ -102,6 +153,15 @@ def read_inputs(
         RequestError: naming the input that cannot be embedded.
         longclip.errors.ImageError: where an image cannot be decoded.
     """
+    texts = [one for one in ([given] if isinstance(given, str) else given) if isinstance(one, str)]
+    characters = sum(len(text) for text in texts if not is_data_url(text))
+    if characters > _MAX_ALL_CHARACTERS:
+        raise RequestError(
+            400,
+            f"the texts have {characters:,} characters together; send {_MAX_ALL_CHARACTERS:,} at "
+            "a time",
+            param="input",
+        )
     if isinstance(given, str):
         return [_read_text(embedder, given, "input")]
     if isinstance(given[0], int):

@@ -9,15 +9,17 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, model_validator
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from longclip.errors import EncoderError, ImageError, SearchError, UnreadableError
+from longclip.errors import EncoderError, ImageError, SearchError, UnreadableError, UsageError
 from longclip.search.service.batching import Closed
 
 MAX_RETRY_SECONDS = 60
@@ -28,6 +30,8 @@ UNREADABLE = "the database cannot be read; see the log of the server"
 
 _MAX_FIELD_NAME_CHARACTERS = 100
 """Characters of a field's name that are repeated; clients make up such names, too."""
+
+_MAX_FIELDS = 64
 
 _log = logging.getLogger("longclip.serve")
 
@@ -90,11 +94,17 @@ def add_error_handlers(app: FastAPI, model_name: str) -> None:
         return RequestError(error.status_code, str(error.detail), headers=error.headers).response
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        if "json" not in request.headers.get("content-type", "").lower():
+            message = "send JSON, and say so: with the header Content-Type: application/json"
+            return RequestError(415, message).response
         # Where an input may be of several kinds, each kind complains; the length says most. What
         # was sent is not repeated: it may be megabytes.
         errors = error.errors()
         first = next((one for one in errors if one["type"] == "too_long"), errors[0])
+        if first["type"] == "json_invalid":
+            message = f"the body is no JSON: {first['ctx']['error']}, character {first['loc'][-1]}"
+            return RequestError(400, message).response
         place = ".".join(str(part) for part in first["loc"] if part != "body")
         if len(place) > _MAX_FIELD_NAME_CHARACTERS:
             place = f"{place[:_MAX_FIELD_NAME_CHARACTERS]}…"
@@ -131,6 +141,19 @@ def add_error_handlers(app: FastAPI, model_name: str) -> None:
     @app.exception_handler(Exception)
     async def broken(_: Request, __: Exception) -> JSONResponse:
         return RequestError(500, "something went wrong; the server's log says what").response
+
+
+class RequestModel(BaseModel):
+    """The body of a request. A field that is null is one that was not sent, as clients mean it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        if len(given) > _MAX_FIELDS:
+            raise UsageError(f"it has {len(given):,} fields; it may have {_MAX_FIELDS}")
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class Admission:

@@ -2,15 +2,14 @@
 
 import time
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from longclip import __version__
-from longclip.errors import UsageError
 from longclip.search.database.schema import ID_PATTERN
 from longclip.search.query import DEFAULT_COUNT, MAX_TEXT_CHARACTERS
 from longclip.search.query.filter import HELP
@@ -19,12 +18,12 @@ from longclip.search.query.query import Found, Query
 from longclip.search.query.searcher import QueryVectors, Reading
 from longclip.search.service.embedder import Input
 from longclip.search.service.images import decode_data_url
+from longclip.search.service.request_limits import RequestModel
 from longclip.search.service.service import Service
 from longclip.spec import SPECIAL_TOKENS, STOCK_CONTEXT
 from longclip.text.spans import word_spans
 
 _MAX_DATE_CHARACTERS = 100
-_MAX_FIELDS = 64
 
 # `fail_fast`: of a long list of what it may not have, only the first is an error, as each would
 # cost a kilobyte of the answer.
@@ -33,24 +32,11 @@ _Date = Annotated[str, Field(max_length=_MAX_DATE_CHARACTERS)]
 _Id = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
 
 
-class _Strict(BaseModel):
-    """A request that has no other fields than these."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _few_fields(cls, given: Any) -> Any:
-        if isinstance(given, dict) and len(given) > _MAX_FIELDS:
-            raise UsageError(f"it has {len(given):,} fields; it may have {_MAX_FIELDS}")
-        return given
-
-
-class SearchRequest(_Strict):
+class SearchRequest(RequestModel, extra="forbid"):
     """A query: a text, an image, an image of the database, or several of these."""
 
     text: _Text = ""
-    without: Annotated[list[_Text], Field(alias="not", max_length=32, fail_fast=True)] = []
+    without: Annotated[tuple[_Text, ...], Field(alias="not", max_length=32, fail_fast=True)] = ()
     image: Annotated[str | None, Field(description="A data URL, base64.")] = None
     like: _Id | None = None
     where: Annotated[_Text | None, Field(description=HELP)] = None
@@ -58,11 +44,12 @@ class SearchRequest(_Strict):
     after: Annotated[_Date | None, Field(description="2024, 2024-05, 2024-05-31 …")] = None
     before: _Date | None = None
     text_share: Annotated[
-        float, Field(ge=0, le=1, description="What the text counts for beside an image.")
+        float,
+        Field(ge=0, le=1, strict=True, description="What the text counts for beside an image."),
     ] = Query.text_share
-    k: Annotated[int, Field(ge=1, le=200)] = DEFAULT_COUNT
-    offset: Annotated[int, Field(ge=0, le=2000)] = 0
-    why: bool = True
+    k: Annotated[int, Field(ge=1, le=200, strict=True)] = DEFAULT_COUNT
+    offset: Annotated[int, Field(ge=0, le=2000, strict=True)] = 0
+    why: Annotated[bool, Field(strict=True)] = True
 
 
 class HitAnswer(BaseModel):
@@ -111,7 +98,7 @@ class AboutAnswer(BaseModel):
     example_folders: list[str]
 
 
-class TokensRequest(_Strict):
+class TokensRequest(RequestModel, extra="forbid"):
     """A text to be counted."""
 
     text: _Text
@@ -164,7 +151,7 @@ def _read(service: Service, request: SearchRequest) -> tuple[Reading, list[Input
     """Return what is asked, and what the model has to embed: the texts, then the image."""
     query = Query(
         text=request.text,
-        without=tuple(request.without),
+        without=request.without,
         image=decode_data_url(request.image, "image") if request.image else None,
         like=request.like,
         where=request.where,
