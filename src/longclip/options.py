@@ -91,6 +91,16 @@ def bad_fraction_option(
     )
 
 
+def images_option(*, group: str | None = None) -> Any:
+    """Return the option `--images`, the same for every command that takes `--data`."""
+    return option(
+        "Folders that picture paths in the data are relative to; the data's own otherwise. "
+        "Repeatable.",
+        (),
+        group=group,
+    )
+
+
 def flag_of(name: str) -> str:
     """Return the option that sets a field: `--batch-size` for `batch_size`."""
     return "--" + name.replace("_", "-")

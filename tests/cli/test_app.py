@@ -144,7 +144,7 @@ def test_no_traceback_and_no_colours_in_a_process_of_its_own() -> None:
     done = longclip_process("tokenize", "a boat", "--context-length", "2")
     assert done.returncode == 1
     assert done.stdout == ""
-    assert re.fullmatch(r"longclip: error: context_length is 2; .* 248 for .*\n", done.stderr)
+    assert re.fullmatch(r"longclip: error: --context-length is 2; .* 248 for .*\n", done.stderr)
 
 
 def test_a_bug_keeps_its_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811

@@ -232,6 +232,20 @@ def test_eval_measures_what_is_there(run: Run, model: Path, walls: Path) -> None
     assert result["zero_shot"] == {}
 
 
+def test_eval_finds_pictures_elsewhere(run: Run, model: Path, walls: Path) -> None:  # noqa: F811
+    table = walls.parent.parent / "tables" / "captions.jsonl"
+    table.parent.mkdir()
+    table.write_text(walls.read_text())
+    outcome = run("eval", model, "--data", table)
+    assert outcome.code == 1
+    assert "tables/captions, row 0: " in outcome.err
+    assert "are not there, more than --max-bad-fraction 0.01; name the folder" in outcome.err
+    [result] = run("eval", model, "--data", table, "--images", walls.parent, "--json").json[
+        "results"
+    ]
+    assert result["images"] == IMAGES
+
+
 def test_eval_of_several_collections(run: Run, model: Path, walls: Path) -> None:  # noqa: F811
     folder = walls.parent.parent / "classes"
     for name, number in (("red", 0), ("green", 1)):

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from longclip.data import Captions, Columns, LabelSet, ShardCache, open_collection
+from longclip.data import (
+    Captions,
+    Columns,
+    LabelSet,
+    ShardCache,
+    open_collection,
+    open_training_data,
+)
+from longclip.data.collection import refuse_absent
 from longclip.errors import DataError
 from tests.helpers.shard_files import write_tar
 from tests.helpers.table_files import png, write_jsonl, write_parquet, write_png
@@ -154,6 +162,8 @@ def test_labels_of_one_picture(tmp_path: Path) -> None:
     rows = [{"image": f"{name}.png", "label": label} for name, label in labels]
     only_labels = open_collection(write_jsonl(tmp_path / "labels.jsonl", *rows))
     assert only_labels.label_sets()[0].targets == (1, 2, 1, 0), "each row counts"
+    for name in "ab":
+        write_png(tmp_path / f"set/{name}.png", "red")
     captioned = [{**row, "caption": str(number)} for number, row in enumerate(rows)]
     collection = open_collection(write_jsonl(tmp_path / "set/t.jsonl", *captioned))
     assert collection.label_sets() == (LabelSet("label", ("cat", "dog"), (0, 1)),)
@@ -173,3 +183,33 @@ def test_a_row_is_named_by_its_place_in_the_table(tmp_path: Path) -> None:
         collection.image(1)
     with pytest.raises(DataError, match=r"set/t, row 1: column 'label' has no label"):
         collection.label_sets()
+
+
+def test_pictures_that_are_not_there_are_told_at_once_and_in_order(tmp_path: Path) -> None:
+    for number in (0, 3):
+        write_png(tmp_path / f"pictures/{number}.png", "red")
+    rows = [{"image": f"{number}.png", "caption": str(number)} for number in range(14)]
+    table = write_jsonl(tmp_path / "set/t.jsonl", *rows)
+    [line] = open_collection(table).problems
+    assert line == (
+        "14 of 14 pictures are not there (0.png, 1.png, 2.png, …); name the folder that they lie "
+        "in with --images FOLDER"
+    )
+    mixture = open_training_data(["scenes/val", table])
+    first = len(open_collection("scenes/val"))
+    assert list(mixture.absent) == list(range(first, first + 14))
+    refuse_absent(mixture, 0.5)
+    refuse_absent(mixture, 0, items=first)
+    with pytest.raises(DataError, match="14 of 14 pictures are not there") as error:
+        refuse_absent(open_collection(table), 0.9)
+    first_line, *listed = str(error.value).splitlines()
+    assert first_line.endswith("name the folder that they lie in with --images FOLDER")
+    assert [line.split(":")[0] for line in listed[:10]] == [f"  set/t, row {i}" for i in range(10)]
+    assert listed[10:] == ["  …"]
+    found = open_collection(table, images=[tmp_path / "pictures"])
+    assert (len(found), found.missing, found.absent) == (2, 12, [])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        DataError, match=r"14 of 14 rows left out: no such picture \(0.png.*--images"
+    ):
+        open_collection(table, images=[tmp_path / "empty"])

@@ -75,7 +75,7 @@ def test_bad_images_leave_with_their_texts_and_labels():
     assert result.zero_shot["things"].accuracy == 1.0
     assert not any("gone" in str(text) for text in encoder.texts_seen)
 
-    with pytest.raises(ValueError, match=r"1 of 4 images.*1\.png is broken.*max_bad_fraction"):
+    with pytest.raises(ValueError, match=r"1 of 4 images.*1\.png is broken.*--max-bad-fraction"):
         evaluate(encoder, collection, name="fake", config=EvaluateConfig(max_bad_fraction=0.2))
 
 

@@ -144,3 +144,15 @@ def test_unreadable_pictures_are_left_out_each_time(tmp_path: Path) -> None:
     assert measure(small_clip()) == measure(small_clip())
     with pytest.raises(ValueError, match="1 of 12 images"):
         periodic_evaluation([str(data)])(small_clip())
+
+
+def test_pictures_elsewhere_are_found_and_missed_before_any_is_read(tmp_path: Path) -> None:
+    write_photos(tmp_path / "pictures", 3)
+    table = tmp_path / "tables/photos.jsonl"
+    table.parent.mkdir()
+    (tmp_path / "pictures/photos.jsonl").rename(table)
+    with pytest.raises(DataError, match="3 of 3 pictures are not there, more than --max-bad-fract"):
+        periodic_evaluation([str(table)])
+    periodic_evaluation([str(table)], max_bad_fraction=1)
+    values = periodic_evaluation([str(table)], images=[tmp_path / "pictures"])(small_clip())
+    assert "tables/photos long T2I R@1" in values

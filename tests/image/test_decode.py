@@ -160,7 +160,7 @@ def test_given_image_is_not_changed(tmp_path: Path) -> None:
         (png_with_broken_data(), "damaged or cut off", "fetch it again"),
         (b"\x89PNG\r\n\x1a\n", "", "leave it out"),
         (png_that_claims(60_000, 60_000), "3600000000 pixels", "scale it down"),
-        (png_that_claims(10_000, 10_001), "10000 x 10001 pixels", "raise max_pixels"),
+        (png_that_claims(10_000, 10_001), "10000 x 10001 pixels", "--max-pixels"),
         (png_that_claims(0, 5), "", "leave it out"),
     ],
 )

@@ -16,7 +16,7 @@ import longclip
 from longclip.checkpoints.hub import read_card
 from longclip.data import open_collection
 from longclip.data.open import open_training_data
-from longclip.errors import TrainingError
+from longclip.errors import DataError, TrainingError
 from longclip.image.preprocess import Preprocess
 from longclip.losses import long_clip_loss
 from longclip.model.convert import convert
@@ -204,9 +204,14 @@ def test_unreadable_pictures_are_left_out_and_listed(tmp_path: Path) -> None:
     assert len(result.bad) == 1
     assert "3.png" in result.bad[0]
     for i in range(5):
-        (data.parent / f"{i}.png").unlink()
+        (data.parent / f"{i}.png").write_bytes(b"not a picture")
     with pytest.raises(TrainingError, match="--max-bad-fraction"):
         train(replace(config, out=tmp_path / "second"))
+    for i in range(5):
+        (data.parent / f"{i}.png").unlink()
+    with pytest.raises(DataError, match=r"5 of 20 pictures are not there.*--images"):
+        train(replace(config, out=tmp_path / "third"))
+    assert not (tmp_path / "third").exists()
 
 
 def test_a_loss_that_is_no_number_stops_the_run(photos: Path, tmp_path: Path) -> None:

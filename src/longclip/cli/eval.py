@@ -10,7 +10,7 @@ from longclip.cli.compare import ResultFiles
 from longclip.cli.options import AS_OPTIONS, AsJson, own_options_first, when_interrupted
 from longclip.errors import UsageError
 from longclip.evaluation.config import EvaluateConfig
-from longclip.options import Dtype, device_option, dtype_option, option
+from longclip.options import Dtype, device_option, dtype_option, images_option, option
 
 if TYPE_CHECKING:
     from longclip.evaluation.session import Session
@@ -35,6 +35,7 @@ class EvalOptions(EvaluateConfig, ResultFiles):
     allow_partial: bool = option(
         "Take benchmarks that are not complete; results are marked.", False
     )
+    images: tuple[Path, ...] = images_option()
     results: Path | None = option("Write the results there, for `longclip compare`.", None)
     image_column: str | None = option(
         "The column with pictures, where it has an unusual name; likewise the next three.", None
@@ -126,6 +127,8 @@ def _run_session(sources: Sequence[str], options: EvalOptions) -> "Session":
         suite=o.suite,
         root=o.root,
         columns=Columns(o.image_column, o.short_column, o.long_column, o.label_column),
+        images=o.images,
+        max_bad_fraction=o.max_bad_fraction,
         allow_partial=o.allow_partial,
         download=o.download,
     )

@@ -60,13 +60,16 @@ def train_command(
     if resume:
         start = read_config(changed.get("out", start.out))
     config = dataclasses.replace(start, **changed)
+    evaluate = None
+    if config.evaluate:
+        evaluate = periodic_evaluation(config.evaluate, images=config.images)
     with progress_display() as progress:
         result = train(
             config,
             resume=resume,
             overwrite=overwrite,
             on_step=lambda n, of, note: progress(recipe, n, of, note),
-            evaluate=periodic_evaluation(config.evaluate) if config.evaluate else None,
+            evaluate=evaluate,
         )
     if os.environ.get("RANK", "0") != "0":
         return

@@ -9,7 +9,9 @@ from PIL import Image
 
 from longclip.data.captions import Captions, TextPolicy
 from longclip.data.fingerprint import MAX_PICTURES_READ, Digest, spread
-from longclip.errors import ImageError
+from longclip.errors import DataError, ImageError
+
+_MAX_NAMED_PICTURES = 10
 
 
 @dataclass(frozen=True)
@@ -111,3 +113,35 @@ class Collection(ABC):
     def policy_of(self, index: int, policy: TextPolicy) -> TextPolicy:
         """Return what becomes of the texts of one item in a run with this policy."""
         return policy
+
+
+def refuse_absent(
+    collection: Collection, max_bad_fraction: float, *, items: int | None = None
+) -> None:
+    """Raise where too many pictures are not there, which is known before any is read.
+
+    Args:
+        collection: of the pictures.
+        max_bad_fraction: the largest share of them that may be absent.
+        items: how many of the first ones are to be used; all where None.
+
+    Raises:
+        DataError: names the first ones, and the option to say where they lie.
+    """
+    items = len(collection) if items is None else items
+    absent = [index for index in collection.absent if index < items]
+    if len(absent) <= max_bad_fraction * items:
+        return
+    reasons = []
+    for index in absent[:_MAX_NAMED_PICTURES]:
+        try:
+            collection.image(index)
+        except ImageError as error:
+            reasons.append(str(error))
+    more = "\n  …" if len(absent) > _MAX_NAMED_PICTURES else ""
+    raise DataError(
+        f"{len(absent):,} of {items:,} pictures are not there, more than --max-bad-fraction "
+        f"{max_bad_fraction:g}; name the folder that they lie in with --images FOLDER\n  "
+        + "\n  ".join(reasons)
+        + more
+    )

@@ -30,6 +30,7 @@ class Joined(Collection):
 
     Attributes:
         missing: how many rows or samples the parts have left out.
+        absent: items of the parts that have no picture.
         problems: those of the parts.
     """
 
@@ -44,6 +45,12 @@ class Joined(Collection):
         self.missing = sum(part.missing for part in parts)
         self._parts = parts
         self._ends = list(accumulate(sizes or map(len, parts)))
+        self.absent = [
+            start + index
+            for part, (start, stop) in zip(parts, self._bounds(), strict=True)
+            for index in part.absent
+            if index < stop - start
+        ]
 
     def __len__(self) -> int:
         return self._ends[-1]

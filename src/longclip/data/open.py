@@ -102,11 +102,13 @@ def open_training_data(
     return _mixed(sources, columns or Columns(), [Path(root) for root in images], cache)
 
 
-def open_for_evaluation(data: str | Path, *, columns: Columns | None = None) -> list[Collection]:
+def open_for_evaluation(
+    data: str | Path, *, columns: Columns | None = None, images: Sequence[str | Path] = ()
+) -> list[Collection]:
     """Open data as `open_collection` does; `scenes` alone means both of its test splits."""
     if data == SCENES:
         return [ScenesCollection("test"), ScenesCollection("test-short")]
-    return [open_collection(data, split="test", columns=columns)]
+    return [open_collection(data, split="test", columns=columns, images=images)]
 
 
 def _mixed(

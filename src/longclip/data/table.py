@@ -148,7 +148,9 @@ class Table(Collection):
         self._groups = RowGroups(first, kept)
         self.absent = np.flatnonzero(~pictures.there[self._groups.firsts()]).tolist()
         self.missing = len(rows) - self._groups.row_count
-        self.problems = (*self._left_out(kept), *self._two_labels())
+        self.problems = (*self._left_out(kept), *self._absent(), *self._two_labels())
+        if not len(self):
+            raise DataError(f"{self.problems[0]}; name the folder that they lie in with --images")
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -272,11 +274,23 @@ class Table(Collection):
         """Yield a line that counts and names the rows without a picture, if there are any."""
         rows = np.flatnonzero(~kept)
         if len(rows):
-            named = self._rows.select(rows[:_MAX_NAMED_PICTURES])[self._columns["image"]]
+            values = self._rows.select(rows[:_MAX_NAMED_PICTURES])[self._columns["image"]]
+            named = [_path_of(value) for value in values]
             more = ", …" if len(rows) > _MAX_NAMED_PICTURES else ""
             yield (
                 f"{len(rows):,} of {len(self._rows):,} rows left out: no such picture "
-                f"({', '.join(map(str, named))}{more}) in {', '.join(map(str, self._roots))}"
+                f"({', '.join(named)}{more}) in {', '.join(map(str, self._roots))}"
+            )
+
+    def _absent(self) -> Iterator[str]:
+        """Yield a line on pictures that are not there although no folder was named, likewise."""
+        if self.absent:
+            rows = [self._groups[index][0] for index in self.absent[:_MAX_NAMED_PICTURES]]
+            named = [_path_of(value) for value in self._rows.select(rows)[self._columns["image"]]]
+            more = ", …" if len(self.absent) > _MAX_NAMED_PICTURES else ""
+            yield (
+                f"{len(self.absent):,} of {len(self):,} pictures are not there ({', '.join(named)}"
+                f"{more}); name the folder that they lie in with --images FOLDER"
             )
 
     def _two_labels(self) -> Iterator[str]:
@@ -294,6 +308,12 @@ class Table(Collection):
                 f"{len(different):,} {what} rows with different labels, of which the first "
                 f"counts (row {rows[0]}: {labels})"
             )
+
+
+def _path_of(value: Any) -> str:
+    """Return what a row says about its picture, in a few words."""
+    path = value.get("path") if isinstance(value, Mapping) else value
+    return f"{path!s:.60}"
 
 
 def _find_columns(name: str, rows: Any, columns: Columns) -> dict[str, str | None]:

@@ -109,7 +109,7 @@ def embed_images(
         raise UsageError(
             f"{len(bad)} of {total} images of {collection.name} cannot be read, more than "
             f"{max_bad_fraction:.0%} (first: {bad[0].reason}); repair the collection, or raise "
-            "max_bad_fraction"
+            "--max-bad-fraction"
         )
     embeddings = torch.from_numpy(np.concatenate(parts)).to(ranking_device(encoder))
     return ImageEmbeddings(embeddings, tuple(indices), tuple(bad))

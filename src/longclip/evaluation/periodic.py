@@ -26,6 +26,7 @@ def periodic_evaluation(
     *,
     root: Path = Path("data"),
     columns: Columns | None = None,
+    images: Sequence[str | Path] = (),
     batch_size: int = EvaluateConfig.batch_size,
     workers: int | None = None,
     max_bad_fraction: float = EvaluateConfig.max_bad_fraction,
@@ -43,6 +44,7 @@ def periodic_evaluation(
         data: whatever `longclip eval --data` takes, at least one.
         root: where benchmarks lie.
         columns: which columns mean what; for tables.
+        images: folders that paths of pictures start from.
         batch_size: images per forward pass.
         workers: threads that decode; one per processor where None.
         max_bad_fraction: the largest share of images that may be unreadable.
@@ -52,7 +54,9 @@ def periodic_evaluation(
         longclip.data.DataError: if something is missing, or has nothing to measure.
         ValueError: if two collections have one name, so that results could not be told apart.
     """
-    requests = open_requests(data, root=root, columns=columns)
+    requests = open_requests(
+        data, root=root, columns=columns, images=images, max_bad_fraction=max_bad_fraction
+    )
     counts = Counter(request.name for request in requests)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
@@ -123,6 +127,7 @@ class _DecodedCollection(Collection):
 
     def __post_init__(self) -> None:
         self.name = self.collection.name
+        self.absent = self.collection.absent
 
     def __len__(self) -> int:
         return len(self.collection)

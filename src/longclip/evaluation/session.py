@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from longclip.data import Collection, Columns, open_for_evaluation
+from longclip.data.collection import refuse_absent
 from longclip.errors import DataError, UsageError
 from longclip.evaluation.benchmarks import (
     BENCHMARKS,
@@ -59,6 +60,8 @@ def open_requests(
     suite: str | None = None,
     root: Path,
     columns: Columns | None = None,
+    images: Sequence[str | Path] = (),
+    max_bad_fraction: float = EvaluateConfig.max_bad_fraction,
     allow_partial: bool = False,
     download: bool = False,
 ) -> list[Request]:
@@ -71,6 +74,8 @@ def open_requests(
         suite: all benchmarks of a suite, in place of `data`.
         root: where benchmarks lie.
         columns: which columns mean what; for tables.
+        images: folders that paths of pictures start from; not for benchmarks.
+        max_bad_fraction: the largest share of pictures that may not be there.
         allow_partial: take a benchmark that is not complete, marked as such.
         download: fetch a benchmark that is not there, where the hub has it.
 
@@ -93,13 +98,17 @@ def open_requests(
                 )
                 found.append(Request(opened.collection, (opened.benchmark.task,), opened))
             else:
-                found += [Request(c) for c in _open_measurable(name, columns)]
+                found += [Request(c) for c in _open_measurable(name, columns, images)]
+    for request in found:
+        refuse_absent(request.collection, max_bad_fraction)
     return found
 
 
-def _open_measurable(name: str, columns: Columns | None) -> list[Collection]:
+def _open_measurable(
+    name: str, columns: Columns | None, images: Sequence[str | Path]
+) -> list[Collection]:
     try:
-        found = open_for_evaluation(name, columns=columns)
+        found = open_for_evaluation(name, columns=columns, images=images)
     except DataError as error:
         near = get_close_matches(name, [*BENCHMARKS, *SUITES], n=2)
         if not near or Path(name).exists():

@@ -18,6 +18,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM
 Pillow knows thirty more. Some are hardly tested, and for PostScript it starts a program.
 """
 
+_LARGER = "`longclip index` takes larger ones with --max-pixels"
+
 _HEIC_HEAD_BYTES = 256
 """Length of what is read of a file to find its brands, whose list is never longer."""
 
@@ -142,8 +144,8 @@ def _decode_file(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
         ) from error
     except Image.DecompressionBombError as error:
         raise RetryableImageError(
-            f"{name}: too large to be decoded safely: {error}; scale it down, or raise max_pixels "
-            "and PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+            f"{name}: too large to be decoded safely: {error}; scale it down ({_LARGER}), "
+            "or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
         ) from error
     except (ImageError, MemoryError):
         raise
@@ -156,7 +158,7 @@ def _upright_rgb(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     if width * height > max_pixels:
         raise RetryableImageError(
             f"{name}: {width} x {height} pixels are more than the {max_pixels:,} allowed; "
-            "scale it down, or raise max_pixels"
+            f"scale it down ({_LARGER})"
         )
     if width * height == 0:
         raise ImageError(f"{name}: {width} x {height} has no pixels; leave it out")

@@ -80,12 +80,12 @@ def stretch_table(
     old = table.shape[0]
     if length <= old:
         raise UsageError(
-            f"context_length {length} is not longer than the model's {old}; "
+            f"--context-length {length} is not longer than the model's {old}; "
             "stretching only lengthens"
         )
     if length > MAX_CONTEXT:
         raise UsageError(
-            f"context_length {length} is more than {MAX_CONTEXT}, the greatest that a "
+            f"--context-length {length} is more than {MAX_CONTEXT}, the greatest that a "
             "model may have"
         )
     if not 0 <= keep <= old - 2:

@@ -278,6 +278,6 @@ def _count_truncation(encoded: list[list[int]], context_length: int) -> Truncati
 def _check_context_length(context_length: int) -> None:
     if context_length < 3:
         raise UsageError(
-            f"context_length is {context_length}; it must be at least 3 (BOS, one token, EOT), "
+            f"--context-length is {context_length}; it must be at least 3 (BOS, one token, EOT), "
             f"{STOCK_CONTEXT} for a stock CLIP, {LONG_CONTEXT} for a stretched one"
         )

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from longclip.errors import UsageError
-from longclip.options import Dtype, bad_fraction_option, check_options, device_option, option
+from longclip.options import (
+    Dtype,
+    bad_fraction_option,
+    check_options,
+    device_option,
+    images_option,
+    option,
+)
 from longclip.spec import KEEP, LONG_CONTEXT, ShortTexts, StretchMethod
 
 Texts = Literal["short", "long"]
@@ -50,11 +57,7 @@ class TrainConfig:
         "option to train on several at once.",
         ("scenes",),
     )
-    images: tuple[Path, ...] = _data(
-        "Folders that picture paths in the data are relative to; the data's own otherwise. "
-        "Repeatable.",
-        (),
-    )
+    images: tuple[Path, ...] = images_option(group="Data")
     image_column: str = _data("The column with pictures, where it has an unusual name.", "")
     short_column: str = _data("The column with short captions, likewise.", "")
     long_column: str = _data("The column with long descriptions, likewise.", "")

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from longclip.data.collection import refuse_absent
 from longclip.errors import Preempted, TrainingError, UsageError
 from longclip.model import CLIP
 from longclip.runs.run_files import MODEL, last_checkpoint
@@ -104,10 +105,11 @@ def train(
             keep_freed_memory()
         if store is None:
             store = open_store(config, model, processes)
-            if processes.first:
-                for problem in store.collection.problems:
-                    warnings.warn(problem, stacklevel=2)
         plan = plan_of(config, store.collection)
+        refuse_absent(store.collection, config.max_bad_fraction, items=plan.items)
+        if processes.first:
+            for problem in store.collection.problems:
+                warnings.warn(problem, stacklevel=2)
         trackers = Trackers(
             config.out,
             config_json(config),
@@ -265,8 +267,6 @@ class _Run:
         most = self.config.max_bad_fraction * self.plan.items
         if len(self.bad) > most:
             listed = "\n  ".join(list(self.bad)[:10])
-            if "No such file" in listed:
-                listed += "\nName the folder that the pictures lie in with --images."
             raise TrainingError(
                 f"{len(self.bad)} items cannot be used, more than --max-bad-fraction "
                 f"{self.config.max_bad_fraction} of {self.plan.items}:\n  {listed}"

@@ -27,6 +27,7 @@ class TableCollection(Collection):
         label_set: LabelSet | None = None,
     ) -> None:
         self.name = name
+        self.absent = table.absent
         self._table = table
         self._texts = texts
         self._label_sets = () if label_set is None else (label_set,)

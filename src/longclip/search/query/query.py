@@ -64,7 +64,7 @@ class Query:
         if not 1 <= self.count <= MAX_COUNT:
             raise SearchError(f"count is {self.count}; ask for 1 to {MAX_COUNT:,} images")
         if not 0 <= self.text_share <= 1:
-            raise SearchError(f"text_share is {self.text_share}; it goes from 0 to 1")
+            raise SearchError(f"--text-share is {self.text_share}; it goes from 0 to 1")
         self.condition()
 
     def condition(self) -> str | None:
