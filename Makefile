@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint lint-page format nano clean
+.PHONY: help setup demo test test-all fuzz lint lint-page format nano clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ test: $(VENV)/installed-dev  ## all tests but the slow ones
 
 test-all: $(VENV)/installed-dev  ## all tests
 	$(BIN)/python -m pytest
+
+fuzz: $(VENV)/installed-dev  ## random inputs under a memory limit (SEED=0 CASES=2000)
+	$(BIN)/python -m tests.fuzz --first $(or $(SEED),0) --cases $(or $(CASES),2000)
 
 lint: $(VENV)/installed-dev  ## ruff, mypy, layers, codespell; biome and tsc for the search page
 	$(BIN)/ruff check .

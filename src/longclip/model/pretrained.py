@@ -27,6 +27,10 @@ BUNDLED = ("nano",)
 """Names of the models that come inside the package."""
 
 
+# How many times the tensors together may be as large as their files: some share their numbers.
+_MAX_SHARING = 4
+
+
 def load(
     source: str | Path,
     *,
@@ -192,6 +196,13 @@ class _NoInitialisation(TorchFunctionMode):
 def _check_tensors(checkpoint: Checkpoint, expected: dict[str, Tensor]) -> None:
     """Raise CheckpointError unless names, shapes and kinds of numbers are the network's."""
     found = checkpoint.tensors
+    stored = sum(file.stat().st_size for file in checkpoint.files)
+    needed = sum(tensor.nbytes for tensor in found.values())
+    if needed > _MAX_SHARING * stored:
+        raise CheckpointError(
+            f"{checkpoint.path} has {stored:,} bytes and its tensors need {needed:,}: they repeat "
+            "the same numbers again and again, which would fill the memory"
+        )
     problems = [
         *(f"missing: {name}" for name in sorted(expected.keys() - found.keys())),
         *(f"unknown: {name}" for name in sorted(found.keys() - expected.keys())),

@@ -47,18 +47,18 @@ def open(source: Source) -> Checkpoint:
         if short.startswith(_HEADS):
             heads += 1
             continue
-        if short == "text_projection.weight":
+        if short == "text_projection.weight" and tensor.ndim == 2:
             short, tensor = "text_projection", tensor.T
-        elif short == "token_embedding.weight" and len(tensor) == _VOCABULARY:
+        elif short == "token_embedding.weight" and tensor.shape[:1] == (_VOCABULARY,):
             # The rows behind the mask's move up by one, to where CLIP's ids of begin and end point.
             tensor = torch.cat([tensor[:_MASK], tensor[_MASK + 1 :]])
-        tensors[short] = tensor.reshape(()) if short == "logit_scale" else tensor
+        tensors[short] = openai.scalar(tensor) if short == "logit_scale" else tensor
     notes = ["the mask token's row was taken out of the vocabulary, which is CLIP's own then"]
     if heads:
         notes.append(f"{heads} tensors of training heads are left out")
     found = openai.rename(source.path, tensors)
     config = infer_config(source.path, found, "quick_gelu")
-    size = config["vision_config"]["image_size"]
+    size = config.get("vision_config", config).get("image_size")
     preprocess = {
         "image_mean": _IMAGENET_MEAN,
         "image_std": _IMAGENET_STD,
@@ -66,7 +66,9 @@ def open(source: Source) -> Checkpoint:
         "crop_size": size,
     }
     path = source.path
-    return Checkpoint(path, (path,), "DeCLIP", config, found, preprocess, tuple(notes))
+    return Checkpoint(
+        path, (path,), "DeCLIP", config, found, preprocess if size else None, tuple(notes)
+    )
 
 
 def fold_bias(checkpoint: Checkpoint) -> Checkpoint:

@@ -9,7 +9,8 @@ from torch import Tensor
 from longclip.checkpoints.checkpoint import Checkpoint, Source
 from longclip.checkpoints.config import infer_config, read_json
 from longclip.checkpoints.formats import openclip
-from longclip.checkpoints.tensor_files import read_safetensors, read_torch_file
+from longclip.checkpoints.tensor_files import read_safetensors
+from longclip.checkpoints.torch_files import read_torch_file
 from longclip.errors import CheckpointError
 
 CONFIG = "config.json"

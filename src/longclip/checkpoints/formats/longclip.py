@@ -32,9 +32,11 @@ def open(source: Source) -> Checkpoint:
     """
     path = source.path
     tensors = openai.plain_names(path, source.tensors)
-    extras = {name: tensors[name] for name in (FROZEN, _TRAINED)}
+    extras = {name: tensors[name] for name in (FROZEN, _TRAINED) if name in tensors}
+    if len(extras) < 2:
+        raise CheckpointError(f"{path} has {_TRAINED} without {FROZEN}; a Long-CLIP has both")
     frozen, trained = extras.values()
-    if frozen.shape != trained.shape:
+    if frozen.shape != trained.shape or frozen.ndim != 2:
         raise CheckpointError(
             f"{path}: {FROZEN} is {list(frozen.shape)} and {_TRAINED} {list(trained.shape)}; "
             "the two tables of a Long-CLIP have one shape"

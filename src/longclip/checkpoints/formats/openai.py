@@ -90,10 +90,15 @@ def plain_names(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         short = name.removeprefix(prefix)
         if short in _IGNORED:
             continue
-        if short == "text_projection.weight":
+        if short == "text_projection.weight" and tensor.ndim == 2:
             short, tensor = "text_projection", tensor.T
-        plain[short] = tensor.reshape(()) if short == "logit_scale" else tensor
+        plain[short] = scalar(tensor) if short == "logit_scale" else tensor
     return plain
+
+
+def scalar(tensor: Tensor) -> Tensor:
+    """Return a tensor of one number without dimensions, and any other as it is."""
+    return tensor.reshape(()) if tensor.numel() == 1 else tensor
 
 
 def rename(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -121,10 +126,10 @@ def to_huggingface(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], li
             found[_PLAIN[name]] = tensor
         elif name in _TRANSPOSED and tensor.ndim == 2:
             found[_TRANSPOSED[name]] = tensor.T
-        elif match := _FUSED.fullmatch(name):
+        elif (match := _FUSED.fullmatch(name)) and tensor.ndim and len(tensor) % len(_QKV) == 0:
             tower, layer, kind = match.groups()
             prefix = f"{_TOWERS[tower]}.layers.{layer}.self_attn"
-            for part, rows in zip(_QKV, tensor.chunk(3), strict=True):
+            for part, rows in zip(_QKV, tensor.chunk(len(_QKV)), strict=True):
                 found[f"{prefix}.{part}.{kind}"] = rows
         elif (match := _LAYER.fullmatch(name)) and match[3] in _IN_LAYER:
             tower, layer, part, kind = match.groups()
