@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all fuzz lint lint-page format nano clean
+.PHONY: help setup demo test test-all test-lowest fuzz lint lint-page format nano clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "longclip needs Python 3.11 or newer; this is " + sys.version.split()[0] + " — say which one: make PYTHON=python3.11")'
@@ -40,6 +40,15 @@ test-all: $(VENV)/installed-dev  ## all tests
 
 fuzz: $(VENV)/installed-dev  ## random inputs under a memory limit (SEED=0 CASES=2000)
 	$(BIN)/python -m tests.fuzz --first $(or $(SEED),0) --cases $(or $(CASES),2000)
+
+LOWEST := .venv-lowest/bin
+test-lowest:  ## the tests that need no extras, with the lowest versions that pyproject.toml allows
+	$(PYTHON) -m venv .venv-lowest
+	$(LOWEST)/python -m pip --quiet install uv
+	$(LOWEST)/uv pip compile --quiet --no-header --resolution lowest-direct pyproject.toml -o .venv-lowest/requirements.txt
+	$(LOWEST)/python -m pip --quiet install -r .venv-lowest/requirements.txt pytest hypothesis
+	$(LOWEST)/python -m pip --quiet install --no-deps -e .
+	$(LOWEST)/python -m pytest -m "not slow"
 
 lint: $(VENV)/installed-dev  ## ruff, mypy, layers, codespell; biome and tsc for the search page
 	$(BIN)/ruff check .

@@ -203,3 +203,42 @@ def test_a_reader_that_goes_away_is_no_disaster() -> None:
     os.close(write)
     assert done.returncode == 1
     assert done.stderr == b""
+
+
+WITHOUT = """
+import sys
+from importlib.machinery import PathFinder
+
+hidden, find = sys.argv.pop(1).split(), PathFinder.find_spec
+PathFinder.find_spec = staticmethod(
+    lambda name, *rest: None if name.partition(".")[0] in hidden else find(name, *rest)
+)
+from longclip.cli import main
+main()
+"""
+EXTRA_LIBRARIES = "datasets diffusers fastapi lancedb prometheus_client pyarrow ray transformers"
+
+
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        ("search boat --db x", "search"),
+        ("index photos --db x", "search"),
+        ("index --db x --status", "search"),
+        ("serve --db x", "search"),
+        ("generate boat --model x --out x.png", "diffusion"),
+    ],
+)
+def test_a_plain_installation_names_the_extra_of_a_command(
+    words: str, extra: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, EXTRA_LIBRARIES, *words.split()],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.endswith(f'not installed: pip install "longclip[{extra}]"')
+    assert list(tmp_path.iterdir()) == []

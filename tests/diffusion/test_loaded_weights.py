@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-import peft
 import pytest
 import torch
 
 from longclip.diffusion import PromptCut, apply, encode, undo
 from tests.helpers.applied_pipelines import LONG, SLOTS, clips, embeds, same, tiny_pipeline
 from tests.helpers.pipelines import SENTENCE, Family
+
+peft = pytest.importorskip("peft")
 
 
 class TestLoRA:

@@ -2,7 +2,6 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-import peft
 import pytest
 import torch
 from torch import Tensor
@@ -26,6 +25,8 @@ from tests.helpers.pipelines import (
     tiny_encoder,
     transformers,
 )
+
+peft = pytest.importorskip("peft")
 
 KINDS = [("sd1", "text_encoder"), ("sd2", "text_encoder"), ("sdxl", "text_encoder_2")]
 IDS = torch.tensor([[49406, *range(500, 515), 49407, *[49407] * 60]])
