@@ -75,4 +75,4 @@ nano: $(VENV)/installed  ## remake the bundled model (half an hour)
 	$(BIN)/python scripts/make_nano.py
 
 clean:  ## remove .venv and caches (runs/ stays)
-	rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) .venv-lowest node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
