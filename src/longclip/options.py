@@ -5,6 +5,7 @@ same object. No torch here: the command line reads this to print its help.
 """
 
 import math
+import re
 from dataclasses import MISSING, field, fields
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,9 @@ Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
 
 MAX_INTEGER = 2**53
 """Bound of every whole number: JSON and floating point keep those up to it exactly."""
+
+# Of torch and its extensions; `meta`, which torch has too, holds no numbers.
+_DEVICE = re.compile(r"auto|(cpu|cuda|mps|xpu|hpu|mtia|npu|xla)(:\d+)?")
 
 NOT_AN_OPTION = Parameter(parse=False)
 """Marks a field that the Python API has and the command line has not."""
@@ -133,6 +137,11 @@ def check_options(config: Any) -> None:
         if value is None:
             continue
         flag = flag_of(one.name)
+        if one.name == "device" and not _DEVICE.fullmatch(value):
+            raise UsageError(
+                f"{flag} {value} is none that a model can run on; take auto, cpu, cuda, cuda:1 or "
+                "mps"
+            )
         # Written so that NaN is in no bounds.
         inside = (
             (least is None or value >= least)

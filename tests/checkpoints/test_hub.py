@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import longclip
-from longclip.checkpoints.hub import is_hub_id
+from longclip.checkpoints.model_names import is_hub_id
 from longclip.errors import UsageError
 from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
 from tests.helpers.hub_server import COMMIT, hub_server

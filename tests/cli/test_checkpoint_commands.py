@@ -29,7 +29,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_there_and_back(run: Run, model: Path) -> None:  # noqa: F811
     outcome = run("convert", model, "small.pt", "--to", "openai")
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out == f"{model} (Hugging Face) → small.pt (openai)\n"
+    assert outcome.out == (
+        f"{model} (Hugging Face) → small.pt (openai)\nnext: longclip inspect small.pt\n"
+    )
     done = run("convert", "small.pt", "again", "--json").json
     assert (done["format"], done["to"]) == ("OpenAI", "hf")
     assert compare(open_checkpoint(model), open_checkpoint(Path("again"))) == []

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,12 @@ def test_train_then_resume(run: Run, options: dict[str, object], walls: Path) ->
     assert outcome.json["model"] == "out/model"
     assert outcome.json["steps"] == 4
     assert outcome.json["bad"] == []
+    model, recipe, steps, place = outcome.err.splitlines()[1:5]
+    assert "stretched to 248 tokens" in model
+    assert "all of it learns" in model
+    assert "pcm-components 2" in recipe
+    assert "4 steps of 4 pairs" in steps
+    assert place.endswith("goes into out")
     assert longclip.load("out/model").context_length == 248
     config = json.loads(Path("out/config.json").read_text())
     assert config["recipe"] == "paper"
@@ -145,6 +153,64 @@ def test_train_then_resume(run: Run, options: dict[str, object], walls: Path) ->
     assert resumed.code == 0
     assert resumed.out.startswith("out/model: 4 steps in ")
     assert Path("out/model/model.safetensors").read_bytes() == before
+    assert "next: longclip eval out/model --data DATA\n" in resumed.out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--device zzz", "--device zzz is none that a model can run on"),
+        ("--device meta", "--device meta is none that a model can run on"),
+        ("--epochs inf", "--epochs is inf, must be a finite number"),
+        ("--seed -1", "--seed is -1, must be at least 0"),
+        ("--keep 248", "--keep 248 leaves nothing of --context-length 248"),
+        ("--model runs/gone/model", "no model 'runs/gone/model'"),
+        ("--data gone.jsonl", "--data gone.jsonl: there is no such file"),
+        ("--data gone.toml", "--data gone.toml: there is no such file"),
+        ("--images gone", "no folder of pictures gone"),
+        ("--evaluate gone", "--evaluate gone: there is no such benchmark"),
+        ("--out file/run", "--out file/run: "),
+    ],
+)
+def test_what_is_mistyped_is_told_before_torch_is_loaded(
+    words: str,
+    says: str,
+    run: Run,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("file").touch()
+    # Importing it would fail.
+    monkeypatch.setitem(sys.modules, "longclip.training.loop", None)
+    outcome = run("train", *words.split())
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.startswith("longclip: error: ")
+    assert says in outcome.err
+    assert not Path("runs").exists()
+
+
+def test_a_directory_of_others_in_the_place_of_the_model_is_told_before_the_first_step(
+    run: Run,  # noqa: F811
+    options: dict[str, object],
+) -> None:
+    Path("out/model").mkdir(parents=True)
+    Path("out/model/diary.txt").touch()
+    outcome = run("train", *flat(options))
+    assert outcome.code == 1
+    assert "out/model exists and holds no model.safetensors" in outcome.err
+    assert "step" not in outcome.err
+    assert sorted(path.name for path in Path("out").iterdir()) == ["model"]
+
+
+def test_measured_before_and_after_a_run_says_both(
+    run: Run,  # noqa: F811
+    options: dict[str, object],
+    walls: Path,
+) -> None:
+    outcome = run("train", *flat(options | {"--steps": 1, "--evaluate": walls}))
+    assert outcome.code == 0, outcome.err
+    assert re.search(r"^.* long T2I R@1: [\d.]+ → [\d.]+ %$", outcome.out, re.M)
+    assert "out/model: 1 step in " in outcome.out
+    assert f"next: longclip eval out/model --data {walls}\n" in outcome.out
 
 
 def test_recipes_and_switches(run: Run, options: dict[str, object], walls: Path) -> None:  # noqa: F811
@@ -163,7 +229,7 @@ def test_recipes_and_switches(run: Run, options: dict[str, object], walls: Path)
     [
         ({"--batch-size": 1}, "--batch-size is 1, must be at least 2"),
         ({"--batch-size": 99}, "smaller --batch-size"),
-        ({"--data": "gone.parquet"}, "no data 'gone.parquet'"),
+        ({"--data": "gone.parquet"}, "--data gone.parquet: there is no such file"),
         ({"--scratch": "ViT-XXL"}, "no architecture 'ViT-XXL'"),
         ({"--scratch": None, "--model": "gone"}, "no model 'gone'"),
         ({"--resume": "yes"}, "out holds no run to resume"),

@@ -14,8 +14,6 @@ README = "README.md"
 """File of a model directory that holds its card."""
 
 _MAX_CARD_BYTES = 1_000_000
-# No other folder than a pipeline's encoders: `runs/paper/model` is a path, be it mistyped.
-_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(/(text_encoder|image_encoder)(_\d)?)?")
 _SMALL_FILES = (hf.CONFIG, hf.PREPROCESSOR, openclip.CONFIG, README)
 _CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 # Sets of weights, of which the first that is there is fetched.
@@ -27,11 +25,6 @@ _LAYOUTS = (
     openclip.WEIGHTS,
     openclip.PICKLED,
 )
-
-
-def is_hub_id(name: str) -> bool:
-    """Return whether `name` looks like owner/model, or owner/model/text_encoder and the like."""
-    return _ID.fullmatch(name) is not None
 
 
 def fetch(name: str, revision: str | None = None) -> Path:

@@ -27,6 +27,10 @@ from longclip.spec import ExportTarget
 from longclip.text.tokenizer_files import write_tokenizer_files
 from longclip.util.files import atomic_directory, atomic_path
 
+# A directory with config.json alone may be a training run, which must not be replaced.
+MODEL_MARKERS = (hf.WEIGHTS, hf.INDEX)
+"""Files of which one shows that a directory is a model's."""
+
 _SECTIONS = ("text_config", "vision_config")
 
 
@@ -123,8 +127,7 @@ def write_huggingface(
     """
     stored = storing.dtype or next(iter(tensors.values())).dtype
     text = config if "max_position_embeddings" in config else config.get("text_config")
-    # A directory with config.json alone may be a training run, which must not be replaced.
-    with atomic_directory(directory, marker=(hf.WEIGHTS, hf.INDEX)) as new:
+    with atomic_directory(directory, marker=MODEL_MARKERS) as new:
         shards = list(in_shards(tensors, storing.dtype, storing.shard_bytes))
         weight_map: dict[str, str] = {}
         for number, shard in enumerate(shards, 1):

@@ -77,3 +77,7 @@ def convert_command(
     print(f"{source} ({done.format}) → {destination} ({options.to})")
     for note in done.notes:
         print(f"  {note}")
+    if options.to == "hf":
+        print(f"next: longclip eval {destination} --data DATA")
+    else:
+        print(f"next: longclip inspect {destination}")

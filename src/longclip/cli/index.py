@@ -102,6 +102,8 @@ def index_command(
         print(json.dumps(asdict(report), ensure_ascii=False))
     else:
         print("\n".join(report_lines(report)))
+        if report.total:
+            print(f'next: longclip search "…" --db {options.db}')
     if report.bad_fraction > options.max_bad_fraction:
         raise UsageError(
             f"{len(report.bad):,} of {report.found:,} images could not be used, more than "
@@ -139,8 +141,8 @@ def _model_and_cluster(
     """
     import torch
 
+    from longclip.checkpoints.model_names import BUNDLED
     from longclip.model import load
-    from longclip.model.pretrained import BUNDLED
     from longclip.search.database.reader import Reader
     from longclip.util.hardware import fast_dtype, pick_device, pick_dtype
 

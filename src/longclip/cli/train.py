@@ -1,10 +1,13 @@
 """`longclip train`."""
 
 import dataclasses
+import sys
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from longclip.cli.options import AS_OPTIONS, AsJson, given, overrides
 from longclip.training.config import TrainConfig
+from longclip.training.preflight import check_data_name, check_paths
 from longclip.training.recipes import RECIPES
 
 _STARTS: dict[str, TrainConfig] = {name: recipe() for name, recipe in RECIPES.items()}
@@ -50,16 +53,29 @@ def train_command(
     import json
     import os
 
-    from longclip.evaluation.periodic import periodic_evaluation
-    from longclip.training.loop import train
-    from longclip.training.run_directory import read_config
-    from longclip.util.terminal import progress_display
-
+    first = os.environ.get("RANK", "0") == "0"
     changed = given(options)
     start = _STARTS[recipe]
     if resume:
+        from longclip.training.run_directory import read_config
+
         start = read_config(changed.get("out", start.out))
     config = dataclasses.replace(start, **changed)
+    if not resume:
+        check_paths(config)
+        _check_evaluate(config)
+
+    def say(lines: Iterable[str]) -> None:
+        if first:
+            print("\n".join(lines), file=sys.stderr, flush=True)
+
+    start_from = f"{config.scratch} from random weights" if config.scratch else config.model
+    say([f"{config.recipe}: {start_from}, on {', '.join(config.data)}; loading torch …"])
+
+    from longclip.evaluation.periodic import periodic_evaluation
+    from longclip.training.loop import train
+    from longclip.util.terminal import counted, progress_display
+
     evaluate = None
     if config.evaluate:
         evaluate = periodic_evaluation(config.evaluate, images=config.images)
@@ -68,15 +84,35 @@ def train_command(
             config,
             resume=resume,
             overwrite=overwrite,
-            on_step=lambda n, of, note: progress(recipe, n, of, note),
+            on_start=say,
+            on_step=lambda n, of, note: progress(config.recipe, n, of, note),
             evaluate=evaluate,
         )
-    if os.environ.get("RANK", "0") != "0":
+    if not first:
         return
     if as_json:
         print(json.dumps(dataclasses.asdict(result) | {"model": str(result.model)}))
         return
     for line in result.bad:
         print(f"left out: {line}")
+    for name, value in result.after.items():
+        before = f"{100 * result.before[name]:.1f} → " if name in result.before else ""
+        print(f"{name}: {before}{100 * value:.1f} %")
     speed = f"{result.seconds:.0f} s, {result.pairs_per_second:.0f} pairs/s"
-    print(f"{result.model}: {result.steps} steps in {speed}")
+    print(f"{result.model}: {counted(result.steps, 'step')} in {speed}")
+    data = config.evaluate[0] if config.evaluate else "DATA"
+    print(f"next: longclip eval {result.model} --data {data}")
+    print(f"      longclip index PHOTOS --db PHOTOS.db --model {result.model}")
+
+
+def _check_evaluate(config: TrainConfig) -> None:
+    """Check that --evaluate names benchmarks or data.
+
+    Raises:
+        DataError: if one is neither.
+    """
+    from longclip.evaluation.benchmarks import BENCHMARKS, SUITES
+
+    for name in config.evaluate:
+        if name.partition("=")[0] not in (*BENCHMARKS, *SUITES):
+            check_data_name(name, "--evaluate", "there is no such benchmark, file or folder")

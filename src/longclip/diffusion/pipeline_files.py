@@ -16,6 +16,7 @@ from typing import Any
 
 from longclip.checkpoints import hub
 from longclip.checkpoints.config import read_json
+from longclip.checkpoints.model_names import is_hub_id
 from longclip.errors import CheckpointError, MissingWeightsError, UsageError
 from longclip.options import refuse_revision
 
@@ -254,7 +255,7 @@ def _pipeline_download(name: str, half: bool, revision: str | None) -> Download 
     if path.is_dir():
         _check(name, choose_local(path, half=half))
         return None
-    if not hub.is_hub_id(name) or name.count("/") != 1:
+    if not is_hub_id(name) or name.count("/") != 1:
         raise CheckpointError(
             f"no pipeline {name!r}: it is neither a diffusers directory nor owner/model on the hub"
         )
@@ -284,7 +285,7 @@ def _encoder_download(name: str) -> Download | None:
     """Return the files that `longclip.load` lacks of a model; None if it lacks none."""
     from huggingface_hub import HfApi, snapshot_download
 
-    if Path(name).exists() or not hub.is_hub_id(name):
+    if Path(name).exists() or not is_hub_id(name):
         return None
     owner, model, *folders = name.split("/")
     repository = f"{owner}/{model}"

@@ -13,7 +13,8 @@ from longclip.checkpoints.checkpoint import Checkpoint, lone_tower
 from longclip.checkpoints.fields import PREPROCESSOR, check_fields
 from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.formats import open_checkpoint
-from longclip.checkpoints.hub import fetch, is_hub_id
+from longclip.checkpoints.hub import fetch
+from longclip.checkpoints.model_names import BUNDLED, check_model_name
 from longclip.checkpoints.write import Storing, write_huggingface
 from longclip.errors import CheckpointError
 from longclip.image.preprocess import Preprocess
@@ -22,10 +23,6 @@ from longclip.model.config import CLIPConfig
 from longclip.options import refuse_revision
 from longclip.spec import Activation, Tower
 from longclip.util.hardware import moving_to
-
-BUNDLED = ("nano",)
-"""Names of the models that come inside the package."""
-
 
 # How many times the tensors together may be as large as their files: some share their numbers.
 _MAX_SHARING = 4
@@ -90,12 +87,8 @@ def open_checked(
     if source in BUNDLED:
         path = Path(str(resources.files("longclip") / "models" / str(source)))
     elif not path.exists():
-        if not (isinstance(source, str) and is_hub_id(source)):
-            raise CheckpointError(
-                f"no model {str(source)!r}: it is neither a directory, nor a file, nor owner/model "
-                f"on the hub, nor a bundled model ({', '.join(BUNDLED)})"
-            )
-        path = fetch(source, revision)
+        check_model_name(source)
+        path = fetch(str(source), revision)
         revision = None
     refuse_revision(str(source), revision)
     checkpoint = open_checkpoint(path, activation)

@@ -252,6 +252,11 @@ class TrainConfig:
             )
         if not self.steps and self.epochs <= 0:
             raise UsageError("give --steps or --epochs, or the run has no end")
+        if self.stretch == "knowledge-preserved" and self.keep >= self.context_length:
+            raise UsageError(
+                f"--keep {self.keep} leaves nothing of --context-length {self.context_length} to "
+                f"stretch; the paper keeps {KEEP}"
+            )
         if self.lora_rank and self.learn == "positions":
             raise UsageError(
                 "--lora-rank changes weight matrices, --learn positions freezes them; drop one"

@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
+from longclip.checkpoints.write import MODEL_MARKERS
 from longclip.data.collection import refuse_absent
 from longclip.errors import Preempted, TrainingError, UsageError
 from longclip.model import CLIP
-from longclip.runs.run_files import MODEL, last_checkpoint
+from longclip.runs.run_files import METRICS, MODEL, last_checkpoint, read_metrics
 from longclip.training.config import TrainConfig
 from longclip.training.data import Batch, Pairs, PixelStore, batches, open_store, read_options
 from longclip.training.distributed import World, world
@@ -29,9 +30,14 @@ from longclip.training.run_model import (
     write_model,
 )
 from longclip.training.step import Stepper, StepResult
+from longclip.training.summary import first_lines
+from longclip.util.files import check_replaceable
 
 OnStep = Callable[[int, int, str], None]
 """Called after each step with (steps done, steps in all, a few words on loss and pace)."""
+
+OnStart = Callable[[list[str]], None]
+"""Called before the first step with lines for people: what is trained on what, and how."""
 
 Evaluate = Callable[[CLIP], dict[str, float]]
 """Measures a model and returns values by name."""
@@ -47,6 +53,8 @@ class TrainResult:
         seconds: they took.
         pairs_per_second: on average over all steps.
         bad: what was wrong with items that were left out.
+        before: what was measured before the first step, by name; empty where nothing was.
+        after: the same of the finished model.
     """
 
     model: Path
@@ -54,6 +62,8 @@ class TrainResult:
     seconds: float
     pairs_per_second: float
     bad: tuple[str, ...]
+    before: dict[str, float] = field(default_factory=dict)
+    after: dict[str, float] = field(default_factory=dict)
 
 
 def train(
@@ -62,6 +72,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     store: PixelStore | None = None,
+    on_start: OnStart | None = None,
     on_step: OnStep | None = None,
     evaluate: Evaluate | None = None,
 ) -> TrainResult:
@@ -77,6 +88,7 @@ def train(
             otherwise it is the same up to rounding.
         overwrite: delete the run in `config.out`, if there is one, once the new one can begin.
         store: pictures that are decoded already, in place of opening `config.data`.
+        on_start: called once all is open, before the first step.
         on_step: called after every step.
         evaluate: measures the model every `config.evaluate_every` steps and at the end, in the
             first process; see `longclip.evaluation.periodic`.
@@ -98,6 +110,7 @@ def train(
     with world(config.device) as processes, stop_request() as stop:
         directory = RunDirectory(config.out)
         directory.check_free(processes, resume=resume, overwrite=overwrite)
+        check_replaceable(config.out / MODEL, MODEL_MARKERS)  # not only after the last step
         # The run comes last: a configuration that cannot work must not leave one behind.
         model = initial_model(config, processes.device)
         original = original_model(config).to(processes.device) if config.distill_weight else None
@@ -119,6 +132,8 @@ def train(
         stepper = Stepper(config, model, original, processes)
         pairs = Pairs(store, read_options(config, model))
         with directory.writing(config, processes, resume=resume, overwrite=overwrite):
+            if on_start and processes.first:
+                on_start(first_lines(config, stepper.model, plan, processes))
             checkpoints = RunCheckpoints(config.out, processes, config.keep_checkpoints)
             run = _Run(
                 config, processes, stepper, plan, directory, checkpoints, trackers, evaluate, stop
@@ -201,7 +216,10 @@ class _Run:
         finally:
             self.trackers.close(failed=not done)
         rate = self.pairs / self.seconds if self.seconds else 0.0
-        return TrainResult(path, self.step, self.seconds, rate, bad)
+        # A run that was resumed has measured the start in another process.
+        measured = read_metrics(self.directory.path / METRICS).evaluations
+        before = next((dict(each.values) for each in measured if each.step == 0), {})
+        return TrainResult(path, self.step, self.seconds, rate, bad, before, values or {})
 
     def _take_step(self, batch: Batch, on_step: OnStep | None) -> None:
         config, total = self.config, self.plan.total_steps

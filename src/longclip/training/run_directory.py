@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longclip import __version__
 from longclip.errors import Preempted, UsageError
@@ -21,9 +21,11 @@ from longclip.runs.run_files import (
 )
 from longclip.runs.writer import WRITER, Outcome, RunWriter, busy, writer_state
 from longclip.training.config import RENAMED_OPTIONS, TrainConfig, resumable_options
-from longclip.training.distributed import World
 from longclip.training.log import delete_tracker_files
 from longclip.util.files import remove_leftovers, write_text
+
+if TYPE_CHECKING:  # torch is slow to import, and a run to resume is read before
+    from longclip.training.distributed import World
 
 
 class RunDirectory:
@@ -36,7 +38,7 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def check_free(self, world: World, *, resume: bool, overwrite: bool) -> None:
+    def check_free(self, world: "World", *, resume: bool, overwrite: bool) -> None:
         """Check, before anything large is loaded, that a run may begin or go on here.
 
         Raises:
@@ -55,7 +57,7 @@ class RunDirectory:
 
     @contextmanager
     def writing(
-        self, config: TrainConfig, world: World, *, resume: bool, overwrite: bool
+        self, config: TrainConfig, world: "World", *, resume: bool, overwrite: bool
     ) -> Iterator[None]:
         """Begin a run, or go on in it, as its one writer while the block runs.
 
@@ -175,7 +177,7 @@ class RunDirectory:
         write_text(path, kept)
 
 
-def _in_first(world: World, action: Callable[[], None]) -> None:
+def _in_first(world: "World", action: Callable[[], None]) -> None:
     """Do something in the first process, and raise its error in all of them."""
     error: Exception | None = None
     if world.first:

@@ -168,15 +168,17 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-@contextmanager
-def atomic_directory(path: str | Path, *, marker: str | tuple[str, ...]) -> Iterator[Path]:
-    """Yield a new directory, to take the place of `path` when the block ends without an error.
+def check_replaceable(path: Path, marker: str | tuple[str, ...]) -> None:
+    """Check that a directory may be written at `path`, in place of what is there.
 
-    An existing `path` is replaced only where it is empty or holds the file `marker`, or one of
-    several, which shows that it is a directory of the kind about to be written; anything else
-    raises `FileExistsError`.
+    Args:
+        path: of the directory.
+        marker: a file, or several of which one is enough, that shows that what is there is of the
+            kind about to be written.
+
+    Raises:
+        FileExistsError: if `path` is there, not empty, and holds none of them.
     """
-    path = Path(path)
     markers = (marker,) if isinstance(marker, str) else marker
     known = any((path / name).is_file() for name in markers)
     if path.exists() and not (path.is_dir() and (known or not any(path.iterdir()))):
@@ -184,6 +186,16 @@ def atomic_directory(path: str | Path, *, marker: str | tuple[str, ...]) -> Iter
             f"{path} exists and holds no {' or '.join(markers)}, so it is not overwritten; "
             "name a new directory or remove this one"
         )
+
+
+@contextmanager
+def atomic_directory(path: str | Path, *, marker: str | tuple[str, ...]) -> Iterator[Path]:
+    """Yield a new directory, to take the place of `path` when the block ends without an error.
+
+    An existing `path` is replaced only where `check_replaceable` allows it.
+    """
+    path = Path(path)
+    check_replaceable(path, marker)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _partial(path, directory=True) as work:
         try:

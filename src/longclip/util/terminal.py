@@ -93,6 +93,11 @@ class _RateColumn(ProgressColumn):
         return Text(f"{speed:.3g}/s" if speed else "")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 step`, `2,000 steps`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def print_line(console: Console, text: Text) -> None:
     """Print one line; in a pipe it stays one, whatever its length."""
     console.print(text, soft_wrap=not console.is_terminal, highlight=False)

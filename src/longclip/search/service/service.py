@@ -17,7 +17,7 @@ from anyio import CapacityLimiter
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
-from longclip.checkpoints.hub import is_hub_id
+from longclip.checkpoints.model_names import is_hub_id
 from longclip.search.database.lance import reason
 from longclip.search.database.schema import About
 from longclip.search.query.searcher import Searcher
