@@ -138,7 +138,7 @@ def test_a_finished_shard_is_not_opened_again(tmp_path: Path) -> None:
     assert kinds(run(path, db=db)) == {"unchanged": 4}
     os.utime(path, ns=(1, 1))
     report = run(path, db=db)
-    assert "no tar file" in report.bad[0].reason
+    assert "no tar file" in report.unread[0].reason
     assert report.total == 4
 
 
@@ -156,7 +156,7 @@ def test_a_damaged_shard_is_looked_into_again(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     report = run(path, db=db)
     assert 0 < report.added < 6
-    assert "cut off" in report.bad[0].reason
+    assert "cut off" in report.unread[0].reason
     assert ShardTable(str(db)).indexed(str(path)) == {}
 
 
@@ -194,7 +194,7 @@ def test_an_unplugged_shard_is_kept_and_no_rebuild_without_it(tmp_path: Path) ->
     path.rename(tmp_path / "elsewhere")
     report = run(db=db)
     assert (report.total, report.deleted) == (5, 0)
-    assert [bad.uri for bad in report.bad] == [str(path)]
+    assert [place.uri for place in report.unread] == [str(path)]
     with pytest.raises(SearchError, match="would be lost"):
         run(folder, db=db, rebuild=True)
     (tmp_path / "elsewhere").rename(path)

@@ -73,7 +73,7 @@ def test_where_the_size_is_not_known_the_time_tells(tmp_path: Path) -> None:
 def test_an_unplugged_disk_empties_nothing(tmp_path: Path) -> None:
     found = plan(tmp_path, Shelf("/a", None), Shelf("/b", items("b", 0)))
     assert set(found.gone) == {"/b/1.jpg", "/b/2.jpg", "/b/3.jpg"}
-    assert [bad.uri for bad in found.unusable] == ["/a"]
+    assert [place.uri for place in found.unread] == ["/a"]
     assert "/a could not be read; what is known of it is kept" in found.notes
 
 
@@ -93,14 +93,15 @@ def test_nothing_at_all_can_be_listed(tmp_path: Path) -> None:
 def test_parts_that_cannot_be_looked_into_are_kept(tmp_path: Path) -> None:
     found = plan(tmp_path, Shelf("/a", items("a", 0), [Unlisted("/a/2", "no permission")]))
     assert set(found.gone) == {"/a/1.jpg", "/a/3.jpg"}
-    assert [(bad.uri, bad.reason) for bad in found.unusable] == [("/a/2", "no permission")]
+    assert [(place.uri, place.reason) for place in found.unread] == [("/a/2", "no permission")]
+    assert found.unusable == []
 
 
 def test_a_part_that_could_hold_any_of_them(tmp_path: Path) -> None:
     unlisted = Unlisted("", "damaged", "/list.jsonl")
     found = plan(tmp_path, Shelf("/a", items("a", 0), [unlisted]))
     assert found.gone == {}
-    assert [(bad.uri, bad.reason) for bad in found.unusable] == [("/list.jsonl", "damaged")]
+    assert [(place.uri, place.reason) for place in found.unread] == [("/list.jsonl", "damaged")]
 
 
 def test_shards_that_some_other_file_has_come_to(tmp_path: Path) -> None:
@@ -149,4 +150,4 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     assert bad.uri.isascii()
     assert "UTF-8" in bad.reason
     found = plan(tmp_path / "b", Shelf("/a", items("a", 0), [Unlisted("/a/\udcff/", "away")]))
-    assert [(bad.uri.isascii(), bad.reason) for bad in found.unusable] == [(True, "away")]
+    assert [(place.uri.isascii(), place.reason) for place in found.unread] == [(True, "away")]

@@ -15,6 +15,8 @@ NOTHING = IndexReport(
     deleted=0,
     duplicates=0,
     bad=(),
+    unread=(),
+    links=(),
     notes=(),
     total=0,
     embedded=0,
@@ -29,7 +31,7 @@ def lines(**values: Any) -> list[str]:
 
 
 def test_counts_are_said_as_people_say_them() -> None:
-    assert lines() == ["0 images found: nothing to do", "0 images in the database"]
+    assert lines() == ["no images found", "0 images in the database"]
     assert lines(found=1, added=1, embedded=1, images_per_second=2.0, total=1) == [
         "1 image found: 1 added",
         "1 embedded, 2 images/s, 1 s in all",
@@ -37,6 +39,25 @@ def test_counts_are_said_as_people_say_them() -> None:
     ]
     assert "1 of them is a copy of another and shares its embedding" in lines(duplicates=1)
     assert "2 of them are copies of others and share their embeddings" in lines(duplicates=2)
+    assert lines(deleted=2, total=3)[0] == "0 images found: 2 deleted"
+
+
+def test_images_places_and_links_are_counted_by_themselves() -> None:
+    bad, place, link = (Unusable(f"/{name}", "why") for name in ("a.jpg", "folder/", "b.jpg"))
+    assert lines(found=3, added=2, bad=(bad,), unread=(place,), links=(link,), total=2) == [
+        "3 images found: 2 added, 1 not usable",
+        "1 image could not be used:",
+        "  /a.jpg: why",
+        "1 place could not be read:",
+        "  /folder/: why",
+        "1 link or device is no file:",
+        "  /b.jpg: why",
+        "2 images in the database",
+    ]
+    told = lines(found=2, bad=(bad, bad), unread=(place, place), links=(link, link))
+    assert "2 images could not be used:" in told
+    assert "2 places could not be read:" in told
+    assert "2 links or devices are no files:" in told
 
 
 def test_where_nothing_was_embedded_there_is_no_speed() -> None:
@@ -46,8 +67,8 @@ def test_where_nothing_was_embedded_there_is_no_speed() -> None:
 
 def test_a_source_of_nothing_usable_is_not_nothing_to_do() -> None:
     assert lines(found=1, bad=(Unusable("/a.txt", "not an image"),))[:3] == [
-        "1 image found: none of them usable",
-        "1 could not be used:",
+        "1 image found: 1 not usable",
+        "1 image could not be used:",
         "  /a.txt: not an image",
     ]
 

@@ -219,7 +219,7 @@ def test_an_unplugged_source(tmp_path: Path) -> None:
     folder.rename(tmp_path / "away")
     report = run_index(db=db)
     assert (report.deleted, report.total) == (0, 4)
-    assert [bad.uri for bad in report.bad] == [str(folder)]
+    assert [place.uri for place in report.unread] == [str(folder)]
     folder.mkdir()
     report = run_index(folder, db=db)
     assert (report.deleted, report.total) == (0, 4)

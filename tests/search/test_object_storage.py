@@ -363,4 +363,4 @@ def test_a_database_in_object_storage(files: Storage, tmp_path: Path) -> None:
     files.rm("/x.parquet")
     report = run_index(db=db)
     assert (report.total, kinds(report)) == (5, {"unchanged": 2})
-    assert report.bad[0].uri == "bucket://x.parquet"
+    assert report.unread[0].uri == "bucket://x.parquet"

@@ -16,7 +16,13 @@ from longclip.data.storage import file_info
 from longclip.errors import SearchError
 from longclip.image.decode import decode_image
 from longclip.search.sources.file_sources import FolderSource, JoinedSource
-from longclip.search.sources.image_source import ImageSource, Item, caption_of, folder_and_name
+from longclip.search.sources.image_source import (
+    ImageSource,
+    Item,
+    UnlistedKind,
+    caption_of,
+    folder_and_name,
+)
 from longclip.search.sources.open_image_source import open_image_source, read_original
 from longclip.search.sources.table_source import ParquetSource
 from longclip.search.sources.tar_source import TarSource
@@ -91,9 +97,50 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
     folder = open_image_source(tmp_path)
     assert names(folder) == ["a.jpg"]
     assert folder.caption(folder.list().items[0]) is None
+    left_out = {part.place: part.reason for part in folder.list().unlisted}
+    assert left_out == {
+        f"{tmp_path}/{name}": f"no file but {what}"
+        for name, what in {"a.txt": "a pipe", "b.jpg": "a pipe", "c.jpg": "a device"}.items()
+    }
     listing = open_image_source(f"{tmp_path}/*.jpg").list()
     assert len(listing.items) == 1
     assert {part.prefix[-5:] for part in listing.unlisted} == {"b.jpg", "c.jpg"}
+    assert {part.kind for part in listing.unlisted} == {UnlistedKind.LINK}
+
+
+@pytest.mark.skipif(not Path("/proc/kmsg").exists(), reason="Linux shows its processes as files")
+def test_the_running_system_is_no_folder_of_files(tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg", 1)
+    (tmp_path / "system").symlink_to("/proc")
+    (tmp_path / "b.jpg").symlink_to("/proc/kmsg")
+    (tmp_path / "a.txt").symlink_to("/proc/self/cmdline")
+    source = open_image_source(tmp_path)
+    listing = source.list()
+    [item] = listing.items
+    assert source.caption(item) is None
+    assert sorted(part.place.removeprefix(f"{tmp_path}/") for part in listing.unlisted) == [
+        "a.txt",
+        "b.jpg",
+        "system",
+    ]
+    for part in listing.unlisted:
+        assert part.kind is UnlistedKind.LINK
+        assert "a view of the running system" in part.reason
+    for place in ("/proc", tmp_path / "system", tmp_path / "b.jpg"):
+        with pytest.raises(SearchError, match="a view of the running system"):
+            open_image_source(place).list()
+    with pytest.raises(OSError, match="a view of the running system"):
+        read_original(str(tmp_path / "b.jpg"))
+
+
+def test_a_caption_that_leads_nowhere_costs_no_image(tmp_path: Path) -> None:
+    photos(tmp_path, 3)
+    (tmp_path / "0000.txt").symlink_to("nowhere")
+    (tmp_path / "notes.doc").symlink_to("nowhere")
+    listing = open_image_source(tmp_path).list()
+    assert len(listing.items) == 3
+    assert {part.place[-8:] for part in listing.unlisted} == {"0000.txt", "otes.doc"}
+    assert {part.kind for part in listing.unlisted} == {UnlistedKind.LINK}
 
 
 @pytest.mark.parametrize("seconds", [-5, 2**40])

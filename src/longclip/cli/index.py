@@ -83,7 +83,7 @@ def index_command(
     import json
 
     from longclip.search.indexing.index import index
-    from longclip.search.indexing.outcomes import report_lines
+    from longclip.search.indexing.outcomes import image_count, report_lines
     from longclip.util.terminal import progress_display
 
     clip, model_name, cluster = _model_and_cluster(options, is_first_try=bool(sources))
@@ -104,9 +104,11 @@ def index_command(
         print("\n".join(report_lines(report)))
         if report.total:
             print(f'next: longclip search "…" --db {options.db}')
+    if report.unread and not report.found:
+        raise UsageError(f"nothing could be read: {report.unread[0].reason}")
     if report.bad_fraction > options.max_bad_fraction:
         raise UsageError(
-            f"{len(report.bad):,} of {report.found:,} images could not be used, more than "
+            f"{len(report.bad):,} of {image_count(report.found)} could not be used, more than "
             f"--max-bad-fraction {options.max_bad_fraction}; all others are in the database"
         )
 
@@ -116,7 +118,7 @@ def _show_status_or_forget(options: IndexOptions, *, as_json: bool) -> None:
 
     from longclip.search.database.reader import status
     from longclip.search.indexing.index import forget
-    from longclip.search.indexing.outcomes import status_lines
+    from longclip.search.indexing.outcomes import image_count, status_lines
 
     if options.forget is None:
         found = status(options.db)
@@ -127,7 +129,7 @@ def _show_status_or_forget(options: IndexOptions, *, as_json: bool) -> None:
     if as_json:
         result = {"source": options.forget, "removed": removed}
         print(json.dumps(result, ensure_ascii=False))
-    print(f"{removed:,} images of {options.forget} removed", file=sys.stderr)
+    print(f"{image_count(removed)} of {options.forget} removed", file=sys.stderr)
 
 
 def _model_and_cluster(

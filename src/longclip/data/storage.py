@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from urllib.parse import urljoin
 
 from longclip.errors import FetchError
+from longclip.util.files import open_regular
 
 WILDCARDS = frozenset("*?[")
 """Characters that make a path or URL a pattern."""
@@ -224,7 +225,7 @@ def read_part(place: str, offset: int, size: int) -> bytes:
     """
     if is_url(place):
         return read_url(place, offset, offset + size)
-    with open(place, "rb") as file:
+    with open_regular(place) as file:
         file.seek(offset)
         return file.read(size)
 
@@ -236,7 +237,7 @@ def open_file(place: str) -> BinaryIO:
         OSError, FetchError: if there is none.
     """
     if not is_url(place):
-        return open(place, "rb")
+        return open_regular(place)
     return cast(BinaryIO, io.BufferedReader(_StoredFile(place), MIN_REQUEST_BYTES))
 
 

@@ -17,6 +17,7 @@ from longclip.search.sources.image_source import (
     ImageSource,
     Item,
     Listing,
+    UnlistedKind,
     Unusable,
     container_of,
 )
@@ -42,7 +43,9 @@ class IndexPlan:
         unchanged: images of the same size and time.
         tasks: the new ones, and those that may have changed.
         gone: what is in the database and not in its source any more, by `uri`.
-        unusable: what could not be looked into. All that is known of it is kept.
+        unusable: images that cannot be used, which `found` counts too.
+        unread: places that could not be looked into. All that is known of them is kept.
+        links: what is no file and no folder: links that lead nowhere, pipes, devices.
         notes: what the user should know.
     """
 
@@ -51,6 +54,8 @@ class IndexPlan:
     tasks: Sequence[ImageTask]
     gone: Mapping[str, IndexedImage]
     unusable: Sequence[Unusable]
+    unread: Sequence[Unusable]
+    links: Sequence[Unusable]
     notes: Sequence[str]
 
     def without_tasks(self) -> "IndexPlan":
@@ -111,19 +116,28 @@ def compare(
         known: what has been indexed from them, by `uri`.
         store: may have more of their images, which another source has brought in.
     """
-    unusable = list(listings.unusable)
-    notes = [f"{each.uri} could not be read; what is known of it is kept" for each in unusable]
+    parts: dict[UnlistedKind, list[Unusable]] = {kind: [] for kind in UnlistedKind}
+    parts[UnlistedKind.PLACE] += listings.unusable
+    notes = [
+        f"{each.uri} could not be read; what is known of it is kept" for each in listings.unusable
+    ]
     found: dict[str, tuple[ImageSource, Item]] = {}
     for source, listing in listings.whole:
         for item in listing.items:
             if _is_utf8(item.uri):
                 found.setdefault(item.uri, (source, item))
             else:
-                unusable.append(Unusable(ascii(item.uri), "its name is no UTF-8; rename it"))
-        unusable += (
-            Unusable(_shown(part.place or part.prefix), _shown(part.reason))
-            for part in listing.unlisted
-        )
+                reason = "its name is no UTF-8; rename it"
+                parts[UnlistedKind.IMAGE].append(Unusable(ascii(item.uri), reason))
+        for part in listing.unlisted:
+            place = _shown(part.place or part.prefix)
+            parts[part.kind].append(Unusable(place, _shown(part.reason)))
+        notes += listing.notes
+    # Two sources may have a part in common.
+    unusable, unread, links = (
+        list({each.uri: each for each in parts[kind]}.values())
+        for kind in (UnlistedKind.IMAGE, UnlistedKind.PLACE, UnlistedKind.LINK)
+    )
     new = [uri for uri in found if uri not in known]
     elsewhere = store.indexed_at(new) if store is not None else {}
     tasks = []
@@ -138,7 +152,16 @@ def compare(
             tasks.append(ImageTask(source, item, before))
     gone, gone_notes = _gone(listings.whole, known, found)
     notes += gone_notes
-    return IndexPlan(len(found), len(found) - len(tasks), tasks, gone, unusable, notes)
+    return IndexPlan(
+        found=len(found) + len(unusable),
+        unchanged=len(found) - len(tasks),
+        tasks=tasks,
+        gone=gone,
+        unusable=unusable,
+        unread=unread,
+        links=links,
+        notes=notes,
+    )
 
 
 def _is_utf8(uri: str) -> bool:

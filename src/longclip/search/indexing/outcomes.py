@@ -28,7 +28,10 @@ class IndexReport:
         unchanged: with the content they had.
         deleted: from the database, as they are gone from their source (those moved aside).
         duplicates: of `added` and `changed`, those whose content was there; not embedded again.
-        bad: what could not be used, and why; also parts of sources that could not be listed.
+        bad: those of the images found that could not be used, and why.
+        unread: sources, folders, archives and tables that could not be looked into; what is known
+            of their images is kept.
+        links: links that lead nowhere, pipes, devices and the like, which are no images.
         notes: what the user should know.
         total: images in the database now.
         embedded: images that went through the model.
@@ -45,6 +48,8 @@ class IndexReport:
     deleted: int
     duplicates: int
     bad: tuple[Unusable, ...]
+    unread: tuple[Unusable, ...]
+    links: tuple[Unusable, ...]
     notes: tuple[str, ...]
     total: int
     embedded: int
@@ -54,12 +59,12 @@ class IndexReport:
 
     @property
     def bad_fraction(self) -> float:
-        """Return the share of what was found that could not be used."""
+        """Return the share of the images found that could not be used."""
         return len(self.bad) / max(1, self.found)
 
 
 _MAX_LISTED = 50
-"""Images that could not be used, of those that are listed on a terminal."""
+"""Of what could not be used, those that are listed on a terminal."""
 
 
 def report_lines(report: IndexReport) -> Iterator[str]:
@@ -72,11 +77,11 @@ def report_lines(report: IndexReport) -> Iterator[str]:
         "changed": report.changed,
         "moved": report.moved,
         "unchanged": report.unchanged,
+        "not usable": len(report.bad),
         "deleted": report.deleted,
     }
     counted = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    nothing = "none of them usable" if report.found and report.bad else "nothing to do"
-    yield f"{_images(report.found)} found: {counted or nothing}"
+    yield f"{image_count(report.found)} found: {counted}" if counted else "no images found"
     if report.duplicates == 1:
         yield "1 of them is a copy of another and shares its embedding"
     elif report.duplicates:
@@ -89,22 +94,28 @@ def report_lines(report: IndexReport) -> Iterator[str]:
         )
     if report.quality:
         yield str(report.quality)
-    if report.bad:
-        yield f"{len(report.bad):,} could not be used:"
-    for each in report.bad[:_MAX_LISTED]:
-        # A message that begins with the name would give it twice.
-        reason = each.reason.removeprefix(f"{each.uri}: ")
-        yield f"  {plain_text(each.uri)}: {plain_text(reason)}"
-    if len(report.bad) > _MAX_LISTED:
-        yield f"  … and {len(report.bad) - _MAX_LISTED:,} more (--json lists all)"
+    for one, several, unusable in (
+        ("1 image could not be used", "images could not be used", report.bad),
+        ("1 place could not be read", "places could not be read", report.unread),
+        ("1 link or device is no file", "links or devices are no files", report.links),
+    ):
+        if unusable:
+            yield f"{one if len(unusable) == 1 else f'{len(unusable):,} {several}'}:"
+        for each in unusable[:_MAX_LISTED]:
+            # A message that begins with the name would give it twice.
+            reason = each.reason.removeprefix(f"{each.uri}: ")
+            yield f"  {plain_text(each.uri)}: {plain_text(reason)}"
+        if len(unusable) > _MAX_LISTED:
+            yield f"  … and {len(unusable) - _MAX_LISTED:,} more (--json lists all)"
     yield from (f"note: {plain_text(note)}" for note in report.notes)
-    yield f"{_images(report.total)} in the database"
+    yield f"{image_count(report.total)} in the database"
 
 
 def status_lines(found: Status) -> Iterator[str]:
     """Yield lines on the content of a database."""
     about = found.about
-    yield f"{_images(found.images)}, {found.contents:,} of them different"
+    different = f", {found.contents:,} of them different" if found.images != 1 else ""
+    yield f"{image_count(found.images)}{different}"
     yield f"model {about.model} ({about.width} numbers, {about.context_length} tokens)"
     if found.disk_bytes is not None:
         yield f"{found.disk_bytes / 1e6:,.1f} MB on disk"
@@ -113,7 +124,8 @@ def status_lines(found: Status) -> Iterator[str]:
         yield f"  {count:>12,}  {plain_text(source)}"
 
 
-def _images(count: int) -> str:
+def image_count(count: int) -> str:
+    """Return `1 image` or `2 images`."""
     return "1 image" if count == 1 else f"{count:,} images"
 
 
@@ -138,7 +150,9 @@ class Outcomes:
         counts: images by `added`, `changed`, `moved`, `unchanged`, `duplicates`, `embedded`.
         found: images in the sources.
         gone: what is in the database and not in its source any more, by `uri`.
-        unusable: what could not be used.
+        unusable: images that could not be used.
+        unread: places that could not be looked into.
+        links: what is no file.
         notes: what the user should know.
     """
 
@@ -149,6 +163,8 @@ class Outcomes:
         self.found = 0
         self.gone: dict[str, IndexedImage] = {}
         self.unusable: list[Unusable] = []
+        self.unread: list[Unusable] = []
+        self.links: list[Unusable] = []
         self.notes: list[str] = []
         self._store = store
         self._keep_gone = keep_gone
@@ -166,6 +182,8 @@ class Outcomes:
         self.counts["unchanged"] += plan.unchanged
         self._untouched += plan.unchanged
         self.unusable += plan.unusable
+        self.unread += plan.unread
+        self.links += plan.links
         self.notes += plan.notes
         self.take_gone(plan.gone)
 
@@ -256,7 +274,9 @@ class Outcomes:
             unchanged=counts["unchanged"],
             deleted=len(self.gone) - counts["moved"],
             duplicates=counts["duplicates"],
-            bad=tuple(sorted(self.unusable, key=lambda each: each.uri)),
+            bad=_by_name(self.unusable),
+            unread=_by_name(self.unread),
+            links=_by_name(self.links),
             notes=tuple(self.notes),
             total=total,
             embedded=counts["embedded"],
@@ -268,6 +288,10 @@ class Outcomes:
     def _put(self, rows: Sequence[tuple[ImageTask, ImageRow]]) -> None:
         for start in range(0, len(rows), self._rows_at_once):
             self._store.put([row for _, row in rows[start : start + self._rows_at_once]])
+
+
+def _by_name(unusable: Sequence[Unusable]) -> tuple[Unusable, ...]:
+    return tuple(sorted(unusable, key=lambda each: each.uri))
 
 
 def _copy(same: KnownImage, original: ImageRow) -> ImageRow:

@@ -2,10 +2,11 @@
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from longclip.data.file_tree import FoundFile, walk
 from longclip.data.storage import (
     changed_ns,
     file_system,
@@ -26,11 +27,13 @@ from longclip.search.sources.image_source import (
     Item,
     Listing,
     Unlisted,
+    UnlistedKind,
     caption_beside,
     caption_of,
     is_image_name,
     search_errors,
 )
+from longclip.util.files import no_file_reason, open_regular
 
 
 class _FileItems:
@@ -38,19 +41,17 @@ class _FileItems:
 
     def read(self, item: Item) -> bytes:
         """Read the file."""
-        return read_url(item.uri) if is_url(item.uri) else Path(item.uri).read_bytes()
+        return read_url(item.uri) if is_url(item.uri) else read_file(item.uri)
 
     def caption(self, item: Item) -> str | None:
         """Return the text of the file beside it."""
-        place = item.place
-        # Only of a file: a pipe would be waited for.
-        if place is None or not (is_url(place) or os.path.isfile(place)):
+        if item.place is None:
             return None
         try:
-            content = read_part(place, 0, MAX_CAPTION_BYTES)
+            content = read_part(item.place, 0, MAX_CAPTION_BYTES)
         except OSError:  # it was there a moment ago; the image is still an image
             return None
-        return caption_of(content, place)
+        return caption_of(content, item.place)
 
 
 class FolderSource(_FileItems):
@@ -63,35 +64,39 @@ class FolderSource(_FileItems):
 
     def __init__(self, folder: str | Path, without: str | Path | None = None) -> None:
         self.name = os.path.abspath(folder)
-        self._without = _identity(without) if without is not None else None
+        self._without = without
 
     def list(self) -> Listing:
         """Walk through the folders, each once even where links lead to it again."""
-        try:
-            os.scandir(self.name).close()
-        except OSError as error:
-            raise SearchError(
-                f"{self.name} cannot be read: {error.strerror}; is the disk connected?"
-            ) from None
         items: list[Item] = []
         unlisted: list[Unlisted] = []
-        waiting, seen = [self.name], {self._without}
-        while waiting:
-            folder = waiting.pop()
-            identity = _identity(folder)
-            if identity in seen and identity is not None:
-                continue
-            seen.add(identity)
-            try:
-                with os.scandir(folder) as entries:
-                    shown = [entry for entry in entries if not entry.name.startswith(".")]
-            except OSError as error:
-                unlisted.append(Unlisted(f"{folder}/", error.strerror or str(error)))
-                continue
-            waiting.extend(entry.path for entry in shown if _is_folder(entry))
-            _list_files(shown, items, unlisted)
+        shard = ""
+        try:
+            for content in walk(self.name, _is_wanted, self._without):
+                items += _images_of(content.files)
+                shard = shard or next((n for n in content.others if n.endswith(SHARDS)), "")
+                unlisted += (
+                    Unlisted(
+                        path,
+                        reason,
+                        path.rstrip("/") if is_link else path,
+                        UnlistedKind.LINK if is_link else UnlistedKind.PLACE,
+                    )
+                    for path, reason, is_link in content.left_out
+                )
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise SearchError(
+                f"{self.name} cannot be read: {reason}; is the disk connected?"
+            ) from None
         items.sort(key=lambda item: item.uri)
-        return Listing(items, unlisted)
+        notes = []
+        if shard and not items:
+            notes.append(
+                f"{self.name} holds no images of its own but files with many in them, such as "
+                f"{shard}: name those, in quotes: '{self.name}/**/*{os.path.splitext(shard)[1]}'"
+            )
+        return Listing(items, unlisted, notes)
 
 
 class FileSource(_FileItems):
@@ -109,8 +114,9 @@ class FileSource(_FileItems):
         except (OSError, ValueError) as error:  # the latter where no file can have such a name
             reason = getattr(error, "strerror", None) or error
             raise SearchError(f"{self.name} cannot be read: {reason}") from None
-        if not stat.S_ISREG(about.st_mode):
-            raise SearchError(f"{self.name} is no file")
+        if not stat.S_ISREG(about.st_mode) or no_file_reason(about):
+            what = no_file_reason(about)
+            raise SearchError(f"{self.name} is no file" + (f" but {what}" if what else ""))
         return Listing([Item(self.name, about.st_size, changed, caption)])
 
 
@@ -167,6 +173,7 @@ class JoinedSource:
         """List all that is in them; one that cannot be read at all is `unlisted`."""
         items: list[Item] = []
         unlisted: list[Unlisted] = []
+        notes: list[str] = []
         for part in self.parts:
             try:
                 listing = part.list()
@@ -175,13 +182,15 @@ class JoinedSource:
                 # that are elsewhere, and no URL begins with the pattern that it matches.
                 is_pattern = is_url(part.name) and set("*?[") & set(part.name)
                 prefix = "" if is_pattern or part.name.endswith(".jsonl") else part.name
-                unlisted.append(Unlisted(prefix, str(error), part.name))
+                kind = UnlistedKind.LINK if isinstance(part, FileSource) else UnlistedKind.PLACE
+                unlisted.append(Unlisted(prefix, str(error), part.name, kind))
                 continue
             items += (
                 Item(item.uri, item.bytes, item.mtime_ns, (part, item)) for item in listing.items
             )
             unlisted += listing.unlisted
-        return Listing(items, unlisted)
+            notes += listing.notes
+        return Listing(items, unlisted, notes)
 
     def read(self, item: Item) -> bytes:
         """Read an image as its part does."""
@@ -196,48 +205,25 @@ class JoinedSource:
         return caption
 
 
-def _identity(folder: str | Path) -> tuple[int, int] | None:
-    """Return device and inode, the same by whichever path a folder is reached."""
-    try:
-        about = os.stat(folder)
-    except OSError:
-        return None
-    return about.st_dev, about.st_ino
+def read_file(path: str) -> bytes:
+    """Return a file on disk; raise OSError where there is none, or no regular one."""
+    with open_regular(path) as file:
+        return file.read()
 
 
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a circle of links, for example
-        return False
+def _is_wanted(name: str) -> bool:
+    return is_image_name(name) or name.lower().endswith(CAPTION_SUFFIXES)
 
 
-def _list_files(
-    entries: Sequence["os.DirEntry[str]"], items: list[Item], unlisted: list[Unlisted]
-) -> None:
-    """Add the images among the entries of one folder, and those that cannot be looked at."""
-    captions = {
-        entry.name: entry for entry in entries if entry.name.lower().endswith(CAPTION_SUFFIXES)
-    }
-    for entry in entries:
-        is_image = is_image_name(entry.name)
-        name = caption_beside(entry.name, captions.__contains__) if is_image else None
-        caption = captions[name] if name else None
-        try:
-            if not is_image:
-                # A link that leads nowhere: maybe to a folder on a disk that is not connected.
-                if entry.is_symlink():
-                    entry.stat()
-                continue
-            about = entry.stat()
-            if not stat.S_ISREG(about.st_mode):
-                continue
-            changed = latest(about.st_mtime_ns, caption.stat().st_mtime_ns if caption else 0)
-        except OSError as error:
-            prefix = entry.path if is_image else f"{entry.path}/"
-            unlisted.append(Unlisted(prefix, error.strerror or str(error)))
-            continue
-        items.append(Item(entry.path, about.st_size, changed, caption.path if caption else None))
+def _images_of(files: Sequence[FoundFile]) -> Iterator[Item]:
+    """Yield the images among the files of one folder, with the captions beside them."""
+    by_name = {file.name: file for file in files}
+    for file in files:
+        if is_image_name(file.name):
+            name = caption_beside(file.name, by_name.__contains__)
+            times = (each.about.st_mtime_ns for each in (file, *((by_name[name],) if name else ())))
+            caption = by_name[name].path if name else None
+            yield Item(file.path, file.about.st_size, latest(*times), caption)
 
 
 def _stored_items(files: Any, found: Mapping[str, dict[str, Any]], names: list[str]) -> list[Item]:

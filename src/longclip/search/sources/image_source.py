@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol
 
 from longclip.data.names import SEARCHED_SUFFIXES
@@ -45,6 +46,14 @@ class Item:
     place: Any = None
 
 
+class UnlistedKind(Enum):
+    """A kind of what could not be looked into; each is counted by itself."""
+
+    PLACE = "a folder, an archive or a table"
+    LINK = "a link that leads nowhere, a pipe, a device"
+    IMAGE = "an image"
+
+
 @dataclass(frozen=True)
 class Unlisted:
     """A part of a source that could not be looked into.
@@ -53,11 +62,13 @@ class Unlisted:
         prefix: how the `uri` of everything in it begins. What is known of that is kept.
         reason: why, for the user.
         place: what it is called, where that is not `prefix`.
+        kind: what it is.
     """
 
     prefix: str
     reason: str
     place: str = ""
+    kind: UnlistedKind = UnlistedKind.PLACE
 
 
 @dataclass(frozen=True)
@@ -77,10 +88,11 @@ class Unusable:
 
 @dataclass(frozen=True)
 class Listing:
-    """Contents of a source at this moment."""
+    """Contents of a source at this moment; `notes` are what the user should know of it."""
 
     items: Sequence[Item]
     unlisted: Sequence[Unlisted] = ()
+    notes: Sequence[str] = ()
 
 
 class ImageSource(Protocol):

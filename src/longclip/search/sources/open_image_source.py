@@ -16,6 +16,7 @@ from longclip.search.sources.file_sources import (
     JoinedSource,
     StoragePattern,
     StorageSource,
+    read_file,
 )
 from longclip.search.sources.image_source import (
     PART,
@@ -92,7 +93,7 @@ def read_original(uri: str) -> bytes:
     if is_url(uri) and not (part and container.endswith(SHARDS)):
         return read_url(uri)
     if not part or os.path.isfile(uri):
-        return Path(uri).read_bytes()
+        return read_file(uri)
     if is_tar_name(container):
         found = tar_images(container).by_name.get(member)
         if found is None:

@@ -14,13 +14,14 @@ from longclip.data.json_files import read_jsonl
 from longclip.data.storage import file_info, is_url, open_file
 from longclip.data.table import USUAL, strings
 from longclip.errors import SearchError, UsageError
-from longclip.search.sources.file_sources import FileSource
+from longclip.search.sources.file_sources import FileSource, read_file
 from longclip.search.sources.image_source import (
     CAPTION_COLUMNS,
     PART,
     Item,
     Listing,
     Unlisted,
+    UnlistedKind,
     search_errors,
 )
 
@@ -63,7 +64,7 @@ class ParquetSource:
             return content
         if not isinstance(path, str) or is_url(self.name):
             raise UsageError(f"row {item.place} has no image")
-        return (Path(self.name).parent / path).read_bytes()
+        return read_file(str(Path(self.name).parent / path))
 
     def caption(self, item: Item) -> str | None:
         """Return the text of the usual columns."""
@@ -151,7 +152,7 @@ class LinesSource:
             try:
                 [item] = FileSource(path).list().items
             except SearchError as error:
-                unlisted.append(Unlisted(path, str(error)))
+                unlisted.append(Unlisted(path, str(error), kind=UnlistedKind.IMAGE))
                 continue
             changed = max(item.mtime_ns, about.mtime_ns)
             items.append(Item(path, item.bytes, changed, " ".join(texts)))
@@ -159,7 +160,7 @@ class LinesSource:
 
     def read(self, item: Item) -> bytes:
         """Read the file."""
-        return Path(item.uri).read_bytes()
+        return read_file(item.uri)
 
     def caption(self, item: Item) -> str | None:
         """Return the text of the file's rows."""

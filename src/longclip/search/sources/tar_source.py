@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from longclip.data.storage import file_info, is_url, read_part
-from longclip.data.tar import TarMember
+from longclip.data.tar import WITH_HOLES, TarMember
 from longclip.data.tar_samples import NO_PICTURE, read_samples
 from longclip.errors import SearchError
 from longclip.search.sources.image_source import (
@@ -15,6 +15,7 @@ from longclip.search.sources.image_source import (
     Item,
     Listing,
     Unlisted,
+    UnlistedKind,
     caption_of,
     is_image_name,
     search_errors,
@@ -69,7 +70,9 @@ class TarSource:
             for name, image in images.by_name.items()
         ]
         unlisted = [
-            Unlisted(f"{self.name}{PART}{name}", reason) for name, reason in images.left_out.items()
+            Unlisted(f"{self.name}{PART}{name}", reason, kind=kind)
+            for name, reason in images.left_out.items()
+            for kind in [UnlistedKind.IMAGE if reason == WITH_HOLES else UnlistedKind.LINK]
         ]
         if images.damage:
             unlisted.append(Unlisted(self.name + PART, images.damage))

@@ -57,6 +57,7 @@ class _ShardProgress:
     loaded: int = 0
     gone: int = 0
     unusable: list[Unusable] = field(default_factory=list)
+    is_whole: bool = True
 
     @property
     def is_complete(self) -> bool:
@@ -66,7 +67,8 @@ class _ShardProgress:
     def record(self) -> IndexedShard | None:
         """Return its row for the table of shards; None where opening it again may give more."""
         shard = self.shard
-        if not shard.stamp or self.gone or not all(each.lasting for each in self.unusable):
+        is_settled = self.is_whole and all(each.lasting for each in self.unusable)
+        if not shard.stamp or self.gone or not is_settled:
             return None
         images = self.found - len(self.unusable)
         return IndexedShard(shard.place, shard.source, shard.stamp, images, tuple(self.unusable))
@@ -179,7 +181,7 @@ class ClusterRun:
         outcomes = self._outcomes
         match message:
             case ShardUnreadable(number, unusable):
-                outcomes.take(unusable)
+                outcomes.unread.append(unusable)
                 outcomes.notes.append(
                     f"{unusable.uri} could not be read; what is known of it is kept"
                 )
@@ -190,6 +192,7 @@ class ClusterRun:
                 progress = self._unfinished[number]
                 progress.found, progress.tasks = plan.found, tasks
                 progress.unusable += plan.unusable
+                progress.is_whole = not plan.unread and not plan.links
                 # They are deleted at the end, if they are not to be kept.
                 progress.gone = len(plan.gone)
                 self._finish_if_complete(number)
