@@ -1,8 +1,11 @@
 """What people have: parquet, JSON lines and folders of pictures."""
 
+import base64
 import sys
+import unicodedata
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -235,8 +238,51 @@ def test_a_value_that_is_no_picture_is_shown_in_short(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="row 0: the image of 9999 bytes: not an image") as error:
         open_collection(table).image(0)
     assert len(str(error.value)) < 300
-    with pytest.raises(ImageError, match=r"row 0: no picture \(3\)"):
-        open_collection(table, columns=Columns(image="number")).image(0)
+
+
+@pytest.mark.parametrize(
+    ("on_disk", "value"),
+    [
+        ("a.png", "file://{root}/a.png"),
+        ("a b.png", "file://{root}/a%20b.png"),
+        ("deep/a.png", "deep\\a.png"),
+        ("café/é.png", unicodedata.normalize("NFD", "café/é.png")),
+        (unicodedata.normalize("NFD", "café/é.png"), "café/é.png"),
+        ("a\\b.png", "a\\b.png"),
+        (None, base64.b64encode(png("red")).decode()),
+        (None, f"data:image/png;base64,{base64.encodebytes(png('red')).decode()}"),
+    ],
+)
+@pytest.mark.parametrize("roots", [0, 1])
+def test_pictures_as_other_programs_name_them(
+    on_disk: str | None, value: str, roots: int, tmp_path: Path
+) -> None:
+    if on_disk:
+        write_png(tmp_path / on_disk, "red")
+    row = {"image": value.replace("{root}", str(tmp_path)), "text": "x"}
+    path = write_jsonl(tmp_path / "t.jsonl", row, row | {"text": "y"})
+    (tmp_path / "other").mkdir()
+    collection = open_collection(path, images=[tmp_path / "other"][:roots])
+    assert colours(collection) == ["red"]
+    assert (collection.captions(0).short, collection.problems) == (("x", "y"), ())
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (
+            [None, "https://x.org/a.jpg"],
+            r"'image' holds addresses \(https://x.org/a.jpg\)",
+        ),
+        ([None, "s3://bucket/a.jpg"], "longclip fetches no pictures; download them"),
+        ([None, 3], "column 'image' holds values of type int64, .* another of image with --image-"),
+        ([None, ["a.jpg", "b.jpg"]], "'image' holds several values a row, not one picture"),
+        ([None, {"url": "x"}], "'image' holds several values a row"),
+    ],
+)
+def test_a_column_that_holds_no_pictures(values: list[Any], says: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=says):
+        open_collection(write_parquet(tmp_path / "t.parquet", image=values))
 
 
 def write_invalid(tmp_path: Path) -> None:

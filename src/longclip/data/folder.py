@@ -1,7 +1,6 @@
 """Folders of pictures: with a table, with a text beside each picture, or sorted into classes."""
 
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from longclip.data.json_files import parse_json
 from longclip.data.layouts.file_collection import count_of
 from longclip.data.names import SEARCHED_SUFFIXES, TABLE_SUFFIXES
+from longclip.data.picture_values import spellings
 from longclip.data.rows import Row, as_row, read_rows, read_table, to_table
 from longclip.data.table import Columns, Table, quiet_datasets, strings, table_name, usual_column
 from longclip.data.text_files import read_text
@@ -160,15 +160,14 @@ def _described_pictures(
     else:
         table = read_table(root / first)
     image = columns.image or usual_column("image", table.column_names)
-    named = set()
+    named = set[str]()
     if image in table.column_names:
         paths = (path for path in table[image].to_pylist() if isinstance(path, str))
-        named = {unicodedata.normalize("NFC", os.path.normpath(path)) for path in paths}
-    composed = (unicodedata.normalize("NFC", picture) for picture in files.pictures)
+        named = {os.path.normpath(name) for path in paths for name in spellings(path)}
     return table, [
         picture
-        for picture, name in zip(files.pictures, composed, strict=True)
-        if name not in named and os.path.join(root, name) not in named
+        for picture in files.pictures
+        if picture not in named and os.path.join(root, picture) not in named
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from longclip.data.picture_values import separate_base64, spellings
 from longclip.util.terminal import progress_display
 
 _BATCH_ROWS = 1000
@@ -23,7 +24,8 @@ class PictureBatch(NamedTuple):
     """Some rows of a picture column, as arrays of pyarrow with a null where a row has none.
 
     Attributes:
-        contents: embedded files; their bytes stay on disk until they are asked for.
+        contents: embedded files; their bytes stay on disk until they are asked for, unless they
+            are in base64.
         paths: of files.
     """
 
@@ -48,8 +50,10 @@ def picture_batches(rows: Any, column: str) -> Iterator[PictureBatch]:
             is_binary = pa.types.is_binary(contents.type) or pa.types.is_large_binary(contents.type)
             is_text = pa.types.is_string(paths.type) or pa.types.is_large_string(paths.type)
             yield PictureBatch(
-                contents if is_binary else nothing.cast(pa.binary()),
-                paths if is_text else nothing.cast(pa.string()),
+                *separate_base64(
+                    contents if is_binary else nothing.cast(pa.binary()),
+                    paths if is_text else nothing.cast(pa.string()),
+                )
             )
 
 
@@ -66,6 +70,11 @@ class PictureFolders:
 
     def find(self, name: str) -> tuple[str, bool]:
         """Return the path of the first file of this name, and whether there is one."""
+        tried = map(self._find, spellings(name))
+        first = next(tried)
+        return first if first[1] else next((found for found in tried if found[1]), first)
+
+    def _find(self, name: str) -> tuple[str, bool]:
         # This runs for every row of a table: os.path would take longer than all the rest.
         inside, slash, file = name.replace(os.sep, "/").rpartition("/")
         inside += slash

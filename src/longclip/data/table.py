@@ -22,6 +22,7 @@ from longclip.data.picture_column import (
     picture_batches,
     read_picture_rows,
 )
+from longclip.data.picture_values import check_picture_column, picture_of_base64, spellings
 from longclip.data.rows import as_text, read_table
 from longclip.errors import DataError, ImageError
 from longclip.image.decode import decode_image
@@ -128,6 +129,7 @@ class Table(Collection):
             raise DataError(
                 f"{name} has no image column among {', '.join(rows.column_names)}; {remedy}"
             )
+        check_picture_column(name, rows, image)
         import datasets
 
         if isinstance(rows.features[image], datasets.Image):
@@ -262,7 +264,9 @@ class Table(Collection):
             return value
         if not isinstance(value, str):
             raise ImageError(f"{self._title(index)}: no picture ({value!r:.60})")
-        places = [root / value for root in self._roots]
+        if (content := picture_of_base64(value)) is not None:
+            return content
+        places = [root / path for root in self._roots for path in spellings(value)]
         if len(places) == 1:  # nothing to choose: who reads the file finds out whether it is there
             return places[0]
         return next((place for place in places if place.is_file()), places[0])
