@@ -154,14 +154,13 @@ def test_bounds(bounds: dict[str, float], value: float, says: str) -> None:
 
 
 def test_runs_of_the_release_before_can_be_resumed(tmp_path: Path) -> None:
-    import json
-
+    from longclip.runs.sealed_json import write_sealed
     from longclip.training.run_directory import RunDirectory, config_json, read_config
 
     config = TrainConfig(out=tmp_path, dtype="float32")
     values = config_json(config)
     values["precision"] = values.pop("dtype")
-    (tmp_path / "config.json").write_text(json.dumps(values))
+    write_sealed(tmp_path / "config.json", values)
     assert read_config(tmp_path).dtype == "float32"
     RunDirectory(tmp_path).check(config)
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from longclip.runs.sealed_json import write_sealed
 from longclip.runs.writer import WRITER, Writer
 
 CONFIG = {
@@ -65,7 +66,7 @@ def make_run(
     """
     path.mkdir(parents=True)
     config = CONFIG | {"out": str(path)} | settings
-    (path / "config.json").write_text(json.dumps(config))
+    write_sealed(path / "config.json", config)
     text = "".join(json.dumps(values) + "\n" for values in lines)
     (path / "metrics.jsonl").write_text(text + tail)
     if checkpoint:

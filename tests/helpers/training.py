@@ -1,13 +1,17 @@
 """A training run that takes a second, and pictures for it."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from longclip.training import TrainConfig
+from longclip.errors import Preempted
+from longclip.training import TrainConfig, train
 from longclip.training.recipes import paper
 
 CONFIG = {
@@ -50,6 +54,17 @@ def write_photos(folder: Path, count: int) -> Path:
             }
             lines.write(json.dumps(row) + "\n")
     return folder / "photos.jsonl"
+
+
+def train_until(config: TrainConfig, last: int) -> None:
+    """Train as far as step `last`, where a signal ends the run with a checkpoint."""
+
+    def stop(step: int, total: int, note: str) -> None:
+        if step == last:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Preempted):
+        train(config, on_step=stop)
 
 
 def tiny_config(photos: Path, out: Path, recipe: TrainConfig | None = None) -> TrainConfig:

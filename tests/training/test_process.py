@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from longclip.runs.run_files import run_checkpoints
 from longclip.training import train
-from longclip.training.run_checkpoint import whole_checkpoints
 from tests.helpers.process_family import ProcessFamily
 from tests.helpers.training import tiny_config
 
@@ -109,9 +109,7 @@ def test_interrupted_once_a_run_ends_with_a_checkpoint_and_says_how_to_go_on(
     with pytest.raises(KeyboardInterrupt, match=says):
         train(config, on_step=at_step_four)
     assert signal.getsignal(signal.SIGINT) is before
-    assert [path.name for path in whole_checkpoints(config.out / "checkpoints")] == [
-        "step-00000004"
-    ]
+    assert [path.name for path in run_checkpoints(config.out / "checkpoints")] == ["step-00000004"]
     assert train(config, resume=True).steps == 9
 
 

@@ -9,12 +9,14 @@ import os
 import re
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from longclip.errors import UsageError
+from longclip.errors import CheckpointError, UsageError
+from longclip.runs.sealed_json import SEAL, read_sealed
 from longclip.runs.writer import WRITER, Writer, writer_state
 
 CONFIG = "config.json"
@@ -22,6 +24,7 @@ METRICS = "metrics.jsonl"
 MODEL = "model"
 CHECKPOINTS = "checkpoints"
 CHECKPOINT_PREFIX = "step-"
+CHECKPOINT_STATE = "state.json"
 
 # Settings that the configuration of a run has and that of a model has not.
 _KEYS_OF_A_RUN = {"recipe", "batch_size", "lr"}
@@ -122,15 +125,48 @@ def _modified(path: Path) -> float:
         return 0.0
 
 
-def last_checkpoint(path: Path) -> int | None:
-    """Return the steps in the last whole checkpoint of a run."""
+def run_checkpoints(directory: Path) -> list[Path]:
+    """Return the checkpoints in a run's folder of them, oldest first; one under way has a dot."""
     try:
-        names = os.listdir(path / CHECKPOINTS)
+        names = os.listdir(directory)
     except OSError:
-        return None
-    whole = re.compile(rf"{CHECKPOINT_PREFIX}(\d+)")
-    steps = [int(found[1]) for name in names if (found := whole.fullmatch(name))]
-    return max(steps, default=None)
+        return []
+    finished = re.compile(rf"{CHECKPOINT_PREFIX}(\d+)")
+    return sorted(directory / name for name in names if finished.fullmatch(name))
+
+
+def last_checkpoint(path: Path) -> int | None:
+    """Return the steps in the last checkpoint of a run."""
+    found = run_checkpoints(path / CHECKPOINTS)
+    return int(found[-1].name.removeprefix(CHECKPOINT_PREFIX)) if found else None
+
+
+def read_run_config(path: Path) -> tuple[dict[str, Any], str]:
+    """Read the configuration that a run was started with.
+
+    Returns:
+        The configuration, and what is wrong with its file where it had to be taken from a
+        checkpoint, each of which has a copy; else an empty text.
+
+    Raises:
+        UsageError: if there is no run.
+        CheckpointError: if it is damaged and there is no copy.
+    """
+    try:
+        return read_sealed(path / CONFIG), ""
+    except FileNotFoundError:
+        damage = f"{path / CONFIG} is missing"
+        if not holds_run(path):
+            raise UsageError(f"{path} holds no run to resume; leave out --resume") from None
+    except CheckpointError as error:
+        damage = str(error)
+    for checkpoint in reversed(run_checkpoints(path / CHECKPOINTS)):
+        with suppress(OSError, CheckpointError):
+            config = read_sealed(checkpoint / CHECKPOINT_STATE)["config"]
+            return config, f"{damage}; its copy in {checkpoint} is used"
+    raise CheckpointError(
+        f"{damage}, and no checkpoint has a copy of it; start anew with --overwrite"
+    )
 
 
 SETTING_WIDTH = 24
@@ -289,14 +325,15 @@ def read_run(path: Path, *, name: str = "", now: float | None = None) -> Run:
         ValueError: if there is none.
     """
     config, damage = _run_config(path), []
-    if config is None:
-        if not holds_run(path):
-            raise UsageError(f"{path} holds no run: there is no {CONFIG} of one")
-        config = {}
-        damage.append(
-            f"{CONFIG} is damaged or missing; `longclip train --resume --out {path}` says what can "
-            "be saved"
-        )
+    if not holds_run(path):
+        raise UsageError(f"{path} holds no run: there is no {CONFIG} of one")
+    try:
+        sound, problem = read_run_config(path)
+        if problem:
+            config, damage = sound, [problem]
+    except CheckpointError as error:
+        damage = [str(error)]
+    config = {key: value for key, value in (config or {}).items() if key != SEAL}
     metrics = read_metrics(path / METRICS)
     last: Mapping[str, float] = metrics.lines[-1] if metrics.lines else {}
     steps = last.get("total_steps") or config.get("steps")

@@ -134,13 +134,18 @@ def train(
         with directory.writing(config, processes, resume=resume, overwrite=overwrite):
             if on_start and processes.first:
                 on_start(first_lines(config, stepper.model, plan, processes))
-            checkpoints = RunCheckpoints(config.out, processes, config.keep_checkpoints)
+            checkpoints = RunCheckpoints(
+                config.out, processes, config.keep_checkpoints, config_json(config)
+            )
             run = _Run(
                 config, processes, stepper, plan, directory, checkpoints, trackers, evaluate, stop
             )
             if resume:
                 run.restore()
-            return run.finish_steps(pairs, on_step)
+            result = run.finish_steps(pairs, on_step)
+            # One stays, so that resuming a finished run finds nothing left to do.
+            checkpoints.keep_last()
+            return result
 
 
 @dataclass
@@ -197,7 +202,6 @@ class _Run:
                     self._evaluate()
             # Before the last checkpoint, which must be one to go on from.
             check_finite(self.stepper.towers)
-            # That one stays, so that resuming a finished run finds nothing left to do.
             self._checkpoint()
             self.checkpoints.finish()
             path, bad = self.directory.path / MODEL, tuple(self.bad)

@@ -1,14 +1,14 @@
-"""Checkpoints of a run: written in the background, whole or not at all.
+"""Checkpoints of a run: written in the background, whole or not at all, and known by checksums.
 
 Any number of processes can go on from one. They are safetensors files made by torch's
 distributed checkpoint, each process writing its own share, and a JSON file with everything that is
-no tensor: nothing in them can run when it is read.
+no tensor, and the checksums of all: nothing in them can run when it is read.
 """
 
-import json
 import shutil
 import warnings
-from concurrent.futures import Future
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,17 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.distributed.tensor import DTensor
 
-from longclip.errors import UsageError
-from longclip.runs.run_files import CHECKPOINT_PREFIX, CHECKPOINTS
+from longclip.errors import CheckpointError
+from longclip.model.identity import files_sha256
+from longclip.runs.run_files import (
+    CHECKPOINT_PREFIX,
+    CHECKPOINT_STATE,
+    CHECKPOINTS,
+    run_checkpoints,
+)
+from longclip.runs.sealed_json import read_sealed, write_sealed
 from longclip.training.distributed import World
-from longclip.util.files import write_text
 
-_STATE_FILE = "state.json"
 # torch's own, which holds what went wrong in each process, is a BaseException.
 _FAILURES = (Exception, CheckpointException)
 
@@ -45,7 +50,7 @@ class _Pending:
 
     step: int
     work: Path
-    future: Future[Any]
+    future: Future[dict[str, str]]
     progress: dict[str, Any]
 
 
@@ -55,13 +60,16 @@ class RunCheckpoints:
     Args:
         run: the run's directory.
         world: the processes; each calls every method, in the same order.
-        keep: how many whole checkpoints stay.
+        keep: how many checkpoints stay.
+        config: the run's configuration as it goes into JSON, of which each checkpoint has a copy.
     """
 
-    def __init__(self, run: Path, world: World, keep: int) -> None:
+    def __init__(self, run: Path, world: World, keep: int, config: Mapping[str, Any]) -> None:
         self.directory = run / CHECKPOINTS
         self._world = world
         self._keep = keep
+        self._config = config
+        self._hashing = ThreadPoolExecutor(1)
         self._pending: _Pending | None = None
         # No news where there is one process. It comes from the writing thread, which a filter
         # around the call would not reach.
@@ -95,7 +103,14 @@ class RunCheckpoints:
             process_group=self._group,
             no_dist=self._world.size == 1,
         )
-        self._pending = _Pending(step, work, future, progress)
+
+        def checksums() -> dict[str, str]:
+            """Wait until this process has written its files, and hash them; beside training."""
+            future.result()
+            own = work.glob(f"shard-{self._world.rank + 1:05}-*")
+            return {file.name: files_sha256([file]) for file in own}
+
+        self._pending = _Pending(step, work, self._hashing.submit(checksums), progress)
 
     @property
     def written(self) -> bool:
@@ -112,12 +127,22 @@ class RunCheckpoints:
         # killed in between leaves a folder with a dot, which nothing takes for a checkpoint and the
         # next resume deletes; older checkpoints go only when the new one stands.
         error: BaseException | None = None
+        mine: dict[str, str] = {}
         try:
-            pending.future.result()
-            if self._world.first:
-                write_text(pending.work / _STATE_FILE, json.dumps(pending.progress) + "\n")
+            mine = pending.future.result()
         except _FAILURES as caught:
             error = caught
+        files = {
+            name: sha256
+            for checksums in self._world.gather_objects(mine)
+            for name, sha256 in checksums.items()
+        }
+        if error is None and self._world.first:
+            state = {"progress": pending.progress, "files": files, "config": self._config}
+            try:
+                write_sealed(pending.work / CHECKPOINT_STATE, state)
+            except OSError as caught:
+                error = caught
         if self._failed_anywhere(error):
             self._give_up(pending.step, pending.work, error)
             return
@@ -125,7 +150,7 @@ class RunCheckpoints:
             final = self.directory / f"{CHECKPOINT_PREFIX}{pending.step:08d}"
             shutil.rmtree(final, ignore_errors=True)  # of a run that does this step again
             pending.work.rename(final)
-            for old in whole_checkpoints(self.directory)[: -self._keep]:
+            for old in run_checkpoints(self.directory)[: -self._keep]:
                 shutil.rmtree(old, ignore_errors=True)
         self._world.wait()
 
@@ -138,7 +163,7 @@ class RunCheckpoints:
         if self._world.first:
             shutil.rmtree(work, ignore_errors=True)
         if error is not None:
-            last = whole_checkpoints(self.directory)
+            last = run_checkpoints(self.directory)
             kept = f"{last[-1]} is kept" if last else "there is none before it"
             warnings.warn(
                 f"the checkpoint of step {step} could not be written ({_reason(error)}); {kept}. "
@@ -148,7 +173,9 @@ class RunCheckpoints:
             )
 
     def load(self, tensors: dict[str, Tensor]) -> dict[str, Any] | None:
-        """Fill `tensors` in place from the last whole checkpoint.
+        """Fill `tensors` in place from the last checkpoint that is as it was written.
+
+        A damaged one is named in a warning, and put aside once the one before it is loaded.
 
         Args:
             tensors: weights and moments by name, see `training_tensors`; sharded in any way.
@@ -157,36 +184,86 @@ class RunCheckpoints:
             What `save` got as progress; None where there is no checkpoint.
 
         Raises:
-            ValueError: if its files do not fit.
+            CheckpointError: if all are damaged, or the last whole one does not fit.
         """
         if self._world.first:
             # What was being written when the run was killed would stay for ever.
-            for work in self.directory.glob(f".{CHECKPOINT_PREFIX}*"):
-                shutil.rmtree(work, ignore_errors=True)
-        found = whole_checkpoints(self.directory)
-        if not found:
-            return None
-        try:
-            state = (found[-1] / _STATE_FILE).read_text(encoding="utf-8")
-            progress: dict[str, Any] = json.loads(state)
-            load(
-                tensors,
-                storage_reader=HuggingFaceStorageReader(str(found[-1])),
-                no_dist=self._world.size == 1,
+            self._remove_unfinished()
+        # Others see a directory that the first one changes: all go by what that one has found.
+        found = self._world.gather_objects(run_checkpoints(self.directory))[0]
+        damaged: dict[Path, str] = {}
+        for path in reversed(found):
+            state = self._checked(path)
+            if isinstance(state, str):
+                damaged[path] = state
+                continue
+            if self._world.first:
+                for other, problem in damaged.items():
+                    warnings.warn(
+                        f"{problem}; {path}, the checkpoint before it, is taken, and the steps "
+                        "since are made again",
+                        CheckpointWarning,
+                        stacklevel=2,
+                    )
+                    other.rename(other.with_name(f".{other.name}"))
+            try:
+                load(
+                    tensors,
+                    storage_reader=HuggingFaceStorageReader(str(path)),
+                    no_dist=self._world.size == 1,
+                )
+            except _FAILURES as error:
+                raise CheckpointError(
+                    f"{path} does not fit this run ({_reason(error)}); start anew with --overwrite"
+                ) from error
+            progress: dict[str, Any] = state["progress"]
+            return progress
+        if damaged:
+            raise CheckpointError(
+                f"{self.directory} has no whole checkpoint: {'; '.join(damaged.values())}. Put "
+                "back a copy, or start anew with --overwrite"
             )
-        except _FAILURES as error:
-            raise UsageError(
-                f"{found[-1]} cannot be read ({_reason(error)}); delete it to go on from the one "
-                "before it"
-            ) from error
-        return progress
+        return None
+
+    def _checked(self, path: Path) -> dict[str, Any] | str:
+        """Compare a checkpoint with its checksums: what its state file holds, or what is wrong."""
+        state: dict[str, Any] | str = ""
+        if self._world.first:
+            try:
+                state = read_sealed(path / CHECKPOINT_STATE)
+            except (OSError, CheckpointError) as error:
+                state = str(error) if isinstance(error, CheckpointError) else _missing(error)
+        state = self._world.gather_objects(state)[0]
+        if isinstance(state, str):
+            return state
+        # Each process reads its part of the files: together they are several models large.
+        names, problem = sorted(state["files"]), ""
+        for name in names[self._world.rank :: self._world.size]:
+            try:
+                if files_sha256([path / name]) != state["files"][name]:
+                    problem = f"{path / name} is damaged: its checksum is another"
+            except OSError as error:
+                problem = _missing(error)
+        extra = {file.name for file in path.glob("*.safetensors")} - set(names)
+        if extra:
+            problem = f"{path / min(extra)} does not belong there"
+        problems = self._world.gather_objects(problem)
+        return next(filter(None, problems), state)
+
+    def keep_last(self) -> None:
+        """Delete all but the last checkpoint, and what is unfinished: the run has ended."""
+        if self._world.first:
+            self._remove_unfinished()
+            for old in run_checkpoints(self.directory)[:-1]:
+                shutil.rmtree(old, ignore_errors=True)
+
+    def _remove_unfinished(self) -> None:
+        for work in self.directory.glob(f".{CHECKPOINT_PREFIX}*"):
+            shutil.rmtree(work, ignore_errors=True)
 
 
-def whole_checkpoints(directory: Path) -> list[Path]:
-    """Return the finished checkpoints, oldest first; one under way has another name."""
-    return sorted(
-        path for path in directory.glob(f"{CHECKPOINT_PREFIX}*") if (path / _STATE_FILE).is_file()
-    )
+def _missing(error: OSError) -> str:
+    return f"{error.filename} cannot be read ({error.strerror})"
 
 
 def own_share(tensors: dict[str, Tensor], world: World) -> dict[str, Tensor]:

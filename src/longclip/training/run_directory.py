@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,9 @@ from longclip.runs.run_files import (
     holds_run,
     last_checkpoint,
     read_metrics,
+    read_run_config,
 )
+from longclip.runs.sealed_json import write_sealed
 from longclip.runs.writer import WRITER, Outcome, RunWriter, busy, writer_state
 from longclip.training.config import RENAMED_OPTIONS, TrainConfig, resumable_options
 from longclip.training.log import delete_tracker_files
@@ -76,10 +79,13 @@ class RunDirectory:
                 remove_leftovers(self.path)
                 if resume:
                     self.check(config)
+                    _, damage = read_run_config(self.path)
+                    if damage:
+                        write_sealed(self.path / CONFIG, config_json(config))
                 else:
                     if overwrite:
                         self.clear()
-                    write_text(self.path / CONFIG, json.dumps(config_json(config), indent=2) + "\n")
+                    write_sealed(self.path / CONFIG, config_json(config))
                     (self.path / METRICS).write_text("")
                 writer.announce()
             except BaseException:
@@ -167,14 +173,18 @@ class RunDirectory:
 
     def cut_metrics(self, step: int) -> None:
         """Drop what was logged after the checkpoint of this step; later steps are done again."""
-        path, kept = self.path / METRICS, ""
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        path, kept, lost = self.path / METRICS, [], 0
+        lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
+        for number, line in enumerate(lines):
             try:
                 if float(json.loads(line)["step"]) <= step:
-                    kept += f"{line}\n"
-            except (json.JSONDecodeError, KeyError):
-                continue  # the process was killed while it wrote this
-        write_text(path, kept)
+                    kept.append(line.decode())
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+                # Nothing follows the last line; or the process was killed while it wrote it.
+                lost += number < len(lines) - 1
+        if lost:
+            warnings.warn(f"{path}: {lost} damaged lines were dropped", stacklevel=2)
+        write_text(path, "".join(f"{line}\n" for line in kept))
 
 
 def _in_first(world: "World", action: Callable[[], None]) -> None:
@@ -226,13 +236,8 @@ def read_config(run: Path) -> TrainConfig:
 
 
 def _written_config(run: Path) -> dict[str, Any]:
-    """Return what config.json holds, under the names that options have now."""
-    try:
-        values: dict[str, Any] = json.loads((run / CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{run} holds no run to resume; leave out --resume") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{run / CONFIG} is no configuration: {error}") from error
-    if not isinstance(values, dict):
-        raise UsageError(f"{run / CONFIG} is no configuration: it holds no JSON object")
+    """Return what config.json holds, or its copy, under the names that options have now."""
+    values, damage = read_run_config(run)
+    if damage:
+        warnings.warn(damage, stacklevel=3)
     return {RENAMED_OPTIONS.get(name, name): value for name, value in values.items()}
