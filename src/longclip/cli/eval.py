@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from longclip.cli.compare import ResultFiles
-from longclip.cli.options import AS_OPTIONS, AsJson, own_options_first, when_interrupted
+from longclip.cli.options import (
+    AS_OPTIONS,
+    AsJson,
+    own_options_first,
+    say_waiting,
+    when_interrupted,
+)
 from longclip.errors import UsageError
 from longclip.evaluation.config import EvaluateConfig
 from longclip.options import Dtype, device_option, dtype_option, images_option, option
@@ -84,6 +90,7 @@ def eval_command(
     models:
         More of them, to be compared with the first.
     """
+    say_waiting(f"loading {', '.join((model, *models))} …")
     from longclip.evaluation import results
     from longclip.evaluation.session import named
     from longclip.evaluation.tables import print_results

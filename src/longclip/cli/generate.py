@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from longclip.cli.options import AS_OPTIONS, AsJson, read_text, when_interrupted
+from longclip.cli.options import AS_OPTIONS, AsJson, read_text, say_waiting, when_interrupted
 from longclip.diffusion.config import GenerateConfig
 from longclip.options import option
 
@@ -44,6 +44,7 @@ def generate_command(
     Example: `longclip generate - --model stable-diffusion-v1-5/stable-diffusion-v1-5
     --text-encoder BeichenZhang/LongCLIP-L --compare --out both.png < prompt.txt`
     """
+    say_waiting(f"opening {options.model} …")
     import json
 
     from longclip.diffusion.generation import generate

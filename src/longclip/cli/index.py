@@ -5,7 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from longclip.cli.options import AS_OPTIONS, AsJson, own_options_first, when_interrupted
+from longclip.cli.options import (
+    AS_OPTIONS,
+    AsJson,
+    own_options_first,
+    say_waiting,
+    when_interrupted,
+)
 from longclip.errors import UsageError
 from longclip.options import Dtype, device_option, dtype_option, option
 from longclip.search.config import Cluster, IndexConfig
@@ -80,6 +86,7 @@ def index_command(
             raise UsageError("--status and --forget stand alone, without sources; leave out one")
         _show_status_or_forget(options, as_json=as_json)
         return
+    say_waiting(f"opening {options.db} …")
     import json
 
     from longclip.search.indexing.index import index

@@ -94,6 +94,12 @@ def _shown(value: Any) -> str:
     return " ".join(value) if isinstance(value, tuple) else str(value)
 
 
+def say_waiting(line: str) -> None:
+    """Say on a terminal what a command does while it imports torch, which takes seconds."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
+
+
 MAX_STDIN_CHARACTERS = 1_000_000
 """Characters of a text that is read from standard input: some hundred pages."""
 

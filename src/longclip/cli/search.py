@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from longclip.cli.options import AS_OPTIONS, AsJson, read_text
+from longclip.cli.options import AS_OPTIONS, AsJson, read_text, say_waiting
 from longclip.errors import SearchError
 from longclip.options import Text
 from longclip.search.config import SearchConfig
@@ -39,6 +39,7 @@ def search_command(
     text:
         The description, in as many sentences as you like; `-` reads it from standard input.
     """
+    say_waiting(f"opening {options.db} …")
     import json
 
     import torch

@@ -44,6 +44,8 @@ def serve_command(*, options: Annotated[ServeOptions, AS_OPTIONS]) -> None:
     from longclip.util.libraries import require_libraries
 
     require_libraries("search")
+    # Also into a log: half a minute may pass before a large model listens.
+    print(f"opening {options.db} and its model …", file=sys.stderr, flush=True)
     import torch
 
     from longclip.search.query.searcher import open_searcher
