@@ -32,11 +32,13 @@ setup: $(VENV)/installed-dev  ## make .venv with everything in it
 demo: $(VENV)/installed  ## stretch, fine-tune and measure a small CLIP on drawn scenes (five minutes)
 	$(BIN)/longclip demo --out runs/demo
 
+# Files go to workers whole, since their tests share models, databases and servers.
+WORKERS := -n logical --maxprocesses 8 --dist loadfile
 test: $(VENV)/installed-dev  ## all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(WORKERS)
 
-test-all: $(VENV)/installed-dev  ## all tests
-	$(BIN)/python -m pytest
+test-all: $(VENV)/installed-dev  ## all tests, with new random examples
+	LONGCLIP_EXAMPLES=new $(BIN)/python -m pytest
 
 fuzz: $(VENV)/installed-dev  ## random inputs under a memory limit (SEED=0 CASES=2000)
 	$(BIN)/python -m tests.fuzz --first $(or $(SEED),0) --cases $(or $(CASES),2000)

@@ -5,9 +5,15 @@ import tempfile
 
 from hypothesis import settings
 
-# A busy machine is no failure: tests have no clocks. On CI every run tries the same examples.
-settings.register_profile("longclip", deadline=None, derandomize="CI" in os.environ)
-settings.load_profile("longclip")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is imported: several processes with all threads each stand in each other's way.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine is no failure: tests have no clocks. Every run tries the same examples, so that who
+# broke nothing sees no failure; `make test-all` tries new ones, and more of them.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("new", deadline=None, max_examples=500)
+settings.load_profile(os.environ.get("LONGCLIP_EXAMPLES", "same"))
 
 # `datasets` copies every table it opens; these copies need not outlive the tests.
 _CACHE = tempfile.TemporaryDirectory(prefix="longclip-tests-")
