@@ -12,7 +12,7 @@ from longclip.cli.options import (
     say_waiting,
     when_interrupted,
 )
-from longclip.errors import UsageError
+from longclip.errors import SearchError, UsageError
 from longclip.options import Dtype, device_option, dtype_option, option
 from longclip.search.config import Cluster, IndexConfig
 
@@ -152,6 +152,7 @@ def _model_and_cluster(
 
     from longclip.checkpoints.model_names import BUNDLED
     from longclip.model import load
+    from longclip.search.database.origin import read_origin
     from longclip.search.database.reader import Reader
     from longclip.util.hardware import fast_dtype, pick_device, pick_dtype
 
@@ -166,7 +167,7 @@ def _model_and_cluster(
     auto = torch.bfloat16 if cluster and cluster.device != "cpu" else fast_dtype(here)
     if options.model is not None:
         name = options.model
-    elif is_first_try and not Reader.exists(options.db):
+    elif is_first_try and not Reader.exists(options.db) and read_origin(options.db) is None:
         name = "nano"
         print(
             "note: without --model this is nano, which knows drawings such as scenes/test; for "
@@ -174,8 +175,22 @@ def _model_and_cluster(
             file=sys.stderr,
         )
     else:
-        name = Reader.open(options.db).about.model
+        name = _model_before(options)
     clip = load(name, dtype=pick_dtype(options.dtype, auto=auto), device=here)
     # As an absolute path a local model is found from any directory.
     is_path = name not in BUNDLED and Path(name).exists()
     return clip, str(Path(name).absolute()) if is_path else name, cluster
+
+
+def _model_before(options: IndexOptions) -> str:
+    """Return the name of the model that a database was made with."""
+    from longclip.search.database.origin import read_origin
+    from longclip.search.database.reader import Reader
+
+    try:
+        return Reader.open(options.db).about.model
+    except SearchError:
+        origin = read_origin(options.db) if options.rebuild else None
+        if origin is None:
+            raise
+        return origin.model

@@ -3,9 +3,12 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
-from longclip.errors import SearchError
+from longclip.data.storage import is_url
+from longclip.errors import LongCLIPError, SearchError, UnreadableError
 
 Out = TypeVar("Out")
 
@@ -14,6 +17,9 @@ PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
 
 _MAX_VALUES = 1000
 """Values in one condition: no parser of SQL is made for megabytes of one."""
+
+_MAGIC = b"LANC"
+"""The end of every file of Lance's."""
 
 _STORAGE = (
     (r"<Message>(.*?)</Message>", "{}; check the address, and the keys in the environment"),
@@ -41,6 +47,50 @@ def connect(place: str) -> Any:
         raise SearchError(f"{place} cannot be opened: {reason(error)}") from error
 
 
+@contextmanager
+def reading(place: str) -> Iterator[None]:
+    """Turn whatever Lance raises in the block, which only reads, into an UnreadableError.
+
+    Of damaged files Lance raises ValueErrors and RuntimeErrors, and panics of a kind of their own.
+    """
+    try:
+        yield
+    except (LongCLIPError, MemoryError):
+        raise
+    except Exception as error:
+        raise unreadable(place, error) from error
+
+
+def unreadable(place: str, error: Exception) -> UnreadableError:
+    """Return an error that names a database's damaged file, if it can be told, and the remedy."""
+    if is_url(place) and any(re.search(pattern, str(error)) for pattern, _ in _STORAGE):
+        return UnreadableError(f"the database {place} cannot be read: {reason(error)}")
+    damaged = None if is_url(place) else _damaged_file(place, str(error))
+    which = f"{damaged} is damaged or missing" if damaged else "one of its files is damaged"
+    return UnreadableError(
+        f"the database {place} cannot be read: {which} ({reason(error).rstrip('.')}). Make it anew "
+        f"from its sources: longclip index --db {place} --rebuild"
+    )
+
+
+def _damaged_file(place: str, message: str) -> str | None:
+    """Return the file that a message of Lance's names, or that is obviously none of Lance's."""
+    if named := re.search(r"(\w+\.lance/[\w./-]+\.\w+)", message):
+        return os.path.join(place, named[1])
+    for table in sorted(Path(place).glob("*.lance")):
+        # The number in a name counts down: the first manifest is that of the present version.
+        manifests = sorted(table.glob("_versions/*.manifest"))
+        others = sorted([*table.glob("data/*.lance"), *table.glob("_indices/*/*")])
+        for file in [*manifests, *others]:
+            with suppress(OSError), file.open("rb") as opened:
+                opened.seek(max(0, file.stat().st_size - len(_MAGIC)))
+                if opened.read() != _MAGIC:
+                    return str(file)
+        if "Manifest" in message and manifests:
+            return str(manifests[0])
+    return None
+
+
 def tables(database: Any) -> list[str]:
     """List the names of its tables."""
     found = database.list_tables()
@@ -54,7 +104,8 @@ def commit(place: str, change: Callable[[], Out]) -> Out:
     except (OSError, RuntimeError, ValueError) as error:
         raise SearchError(
             f"{place} cannot be written: {reason(error)}. All that was written before is "
-            "whole; run the same command again to go on from there"
+            "whole; run the same command again to go on from there. Where that does not help, "
+            f"make the database anew from its sources: longclip index --db {place} --rebuild"
         ) from error
 
 

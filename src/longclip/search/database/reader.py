@@ -18,8 +18,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from longclip.data.storage import is_url
-from longclip.errors import SearchError, UnreadableError
-from longclip.search.database.lance import among, connect, quoted, reason, tables
+from longclip.errors import SearchError
+from longclip.search.database.lance import among, connect, quoted, reading, tables
 from longclip.search.database.schema import PACKED, About, Facts, ImageRow, IndexQuality
 from longclip.search.sources.image_source import PART, container_of
 
@@ -63,7 +63,11 @@ class Reader:
     def __init__(self, place: str, table: Any) -> None:
         self.place = place
         self._table = table
-        self.about = About.read(table.schema.metadata, place)
+        with reading(place):
+            # What a manifest of nothing but zeros describes.
+            if not table.schema.names:
+                raise ValueError("it has no columns")
+            self.about = About.read(table.schema.metadata, place)
         self._depth: tuple[int | None, int | None] | None = None
         self.max_seconds: float | None = None
         """Seconds after which the database gives up a search or a count; None for never."""
@@ -83,9 +87,10 @@ class Reader:
             raise SearchError(
                 f"{place} holds no database; make one: longclip index FOLDER --db {place}"
             )
-        table = connect(place).open_table(TABLE)
-        if version is not None:
-            table.checkout(version)
+        with reading(place):
+            table = connect(place).open_table(TABLE)
+            if version is not None:
+                table.checkout(version)
         return cls(place, table)
 
     @staticmethod
@@ -114,12 +119,14 @@ class Reader:
 
     def sources(self) -> list[str]:
         """List what has been indexed, as `open_image_source` takes it."""
-        return list(json.loads(self._kept("source", SOURCES) or "[]"))
+        with reading(self.place):
+            return list(json.loads(self._kept("source", SOURCES) or "[]"))
 
     def quality(self) -> IndexQuality | None:
         """Return what was measured last of the vector index; None where every search is exact."""
         kept = self._kept("vector", QUALITY)
-        return IndexQuality(**json.loads(kept)) if kept else None
+        with reading(self.place):
+            return IndexQuality(**json.loads(kept)) if kept else None
 
     def _kept(self, field: str, key: str) -> str | None:
         metadata = self._table.schema.field(field).metadata or {}
@@ -183,20 +190,21 @@ class Reader:
     def rows(self, column: str, values: Sequence[str]) -> list[ImageRow]:
         """Return whole rows whose `uri`, `id` or `sha256` is one of `values`."""
         return [
-            ImageRow(
-                Facts.unpack(found[PACKED]),
-                np.asarray(found["vector"], np.float32),
-                found["thumbnail"],
-            )
+            ImageRow(facts, vector, thumbnail)
             for where in among(column, values)
             for batch in self.scan([PACKED, "vector", "thumbnail"], where=where)
-            for found in batch.to_pylist()
+            for facts, vector, thumbnail in zip(
+                self._unpacked(batch.column(PACKED)),
+                matrix(batch.column("vector")),
+                batch.column("thumbnail").to_pylist(),
+                strict=True,
+            )
         ]
 
     def facts(self, id: str) -> Facts | None:
         """Return the facts of an image."""
         found = self._table.search().where(f"id = {quoted(id)}").select([PACKED]).limit(1)
-        return next(map(Facts.unpack, self._answered(found)[PACKED].to_pylist()), None)
+        return next(iter(self._unpacked(self._answered(found)[PACKED])), None)
 
     def thumbnail(self, id: str) -> bytes | None:
         """Return the small JPEG of an image."""
@@ -255,21 +263,26 @@ class Reader:
                 # No limit: where too few images of those partitions satisfy it, others are probed.
                 query = query.maximum_nprobes(0)
         found = self._answered(query)
-        facts = map(Facts.unpack, found[PACKED].to_pylist())
+        facts = self._unpacked(found[PACKED])
         similarities = (1 - distance for distance in found["_distance"].to_pylist())
         return [*map(Hit, facts, similarities, matrix(found["vector"]))]
 
     def _answered(self, query: Any) -> pa.Table:
         most = self.max_seconds
-        try:
-            found: pa.Table = query.to_arrow(timeout=timedelta(seconds=most) if most else None)
-        except (ValueError, RuntimeError) as error:
-            if "Query timeout" in str(error):
+        with reading(self.place):
+            try:
+                found: pa.Table = query.to_arrow(timeout=timedelta(seconds=most) if most else None)
+            except RuntimeError as error:
+                if "Query timeout" not in str(error):
+                    raise
                 raise SearchError(
                     f"the database did not answer within {most:g} s; ask with a simpler filter"
                 ) from error
-            raise _unreadable(error) from error
         return found
+
+    def _unpacked(self, column: pa.ChunkedArray) -> list[Facts]:
+        with reading(self.place):
+            return [Facts.unpack(packed) for packed in column.to_pylist()]
 
     def count(self, where: str | None = None) -> int:
         """Count the images that satisfy a condition."""
@@ -277,10 +290,8 @@ class Reader:
             # A count by itself cannot be stopped.
             rows = self._table.search().where(where).select([]).with_row_id(True)
             return len(self._answered(rows))
-        try:
+        with reading(self.place):
             return int(self._table.count_rows(where))
-        except (ValueError, RuntimeError) as error:
-            raise _unreadable(error) from error
 
     def scan(
         self,
@@ -293,14 +304,8 @@ class Reader:
         query = self._table.search().select(list(columns))
         query = query.where(where) if where else query
         query = query.limit(limit) if limit is not None else query
-        try:
+        with reading(self.place):
             yield from query.to_batches(rows)
-        except (ValueError, RuntimeError) as error:
-            raise _unreadable(error) from error
-
-
-def _unreadable(error: Exception) -> UnreadableError:
-    return UnreadableError(f"the database cannot be read: {reason(error)}")
 
 
 def matrix(column: pa.ChunkedArray | pa.FixedSizeListArray) -> NDArray[np.float32]:

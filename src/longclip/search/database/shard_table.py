@@ -7,6 +7,7 @@ images, and deleted before any of them is.
 """
 
 import json
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -53,14 +54,32 @@ class ShardTable:
     def __init__(self, place: str) -> None:
         self._place = place
         self._database = connect(place)
-        is_there = TABLE in tables(self._database)
-        self._table = self._database.open_table(TABLE) if is_there else None
+        self._table = None
+        if TABLE in tables(self._database):
+            try:
+                self._table = self._database.open_table(TABLE)
+            except Exception:  # see `lance.reading`
+                self._drop_damaged()
+
+    def _drop_damaged(self) -> None:
+        """Drop the whole table: without it, shards are looked into again, and nothing is lost."""
+        warnings.warn(
+            f"{self._place}: its table of finished shards is damaged and was dropped; all shards "
+            "are looked into again",
+            stacklevel=3,
+        )
+        self._table = None
+        commit(self._place, lambda: self._database.drop_table(TABLE))
 
     def indexed(self, source: str) -> dict[str, IndexedShard]:
         """Return the indexed shards of a source, by place."""
         if self._table is None:
             return {}
-        rows = self._table.search().where(f"source = {quoted(source)}").to_list()
+        try:
+            rows = self._table.search().where(f"source = {quoted(source)}").to_list()
+        except Exception:  # see `lance.reading`
+            self._drop_damaged()
+            return {}
         return {
             row["place"]: IndexedShard(
                 place=row["place"],
@@ -99,7 +118,9 @@ class ShardTable:
 
     def drop_all(self) -> None:
         """Take nothing for indexed."""
-        self._delete("true")
+        if self._table is not None:
+            self._table = None
+            commit(self._place, lambda: self._database.drop_table(TABLE))
 
     def tidy(self) -> None:
         """Join what many small writes have left."""

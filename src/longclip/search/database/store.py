@@ -16,13 +16,16 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import TextIO
+from shutil import rmtree
+from typing import Any, TextIO
 
+import pyarrow as pa
 from filelock import lock_descriptor
 
 from longclip.data.storage import is_url
 from longclip.errors import SearchError
-from longclip.search.database.lance import among, commit, connect, quoted
+from longclip.search.database.lance import among, commit, connect, quoted, tables
+from longclip.search.database.origin import Origin
 from longclip.search.database.reader import QUALITY, SOURCES, TABLE, Reader
 from longclip.search.database.schema import About, ImageRow, IndexQuality, schema, to_arrow
 from longclip.search.database.shard_table import ShardTable
@@ -39,17 +42,29 @@ class Store(Reader):
     def create(
         place: str, about: About, *, replace: bool = False, sources: Sequence[str] = ()
     ) -> "Store":
-        """Make a new, empty database; with `replace` in the place of the one that is there."""
+        """Make a new, empty database; with `replace` in the place of the one that is there.
+
+        What is there may be damaged.
+        """
         form = schema(about.width, about.metadata())
         number = form.get_field_index("source")
         kept = form.field(number).with_metadata({SOURCES: json.dumps(list(sources))})
         form = form.set(number, kept)
-        mode = "overwrite" if replace else "create"
+        origin = Origin(about.model, tuple(sources))
         if replace:
             ShardTable(place).drop_all()
         database = connect(place)
-        make = partial(database.create_table, TABLE, schema=form, mode=mode)
-        return Store(place, commit(place, make))
+        whole = not replace or _is_whole(database)
+        if whole:
+            mode = "overwrite" if replace else "create"
+            make = partial(database.create_table, TABLE, schema=form, mode=mode)
+        else:
+            # For whoever goes on, should this be killed halfway.
+            commit(place, lambda: origin.keep(place))
+            make = partial(_create_anew, place, form)
+        store = Store(place, commit(place, make))
+        store.commit(lambda: origin.keep(place))
+        return store
 
     def put(self, rows: Sequence[ImageRow]) -> None:
         """Write rows, in place of those with the same `uri`."""
@@ -65,6 +80,7 @@ class Store(Reader):
         new = [name for name in dict.fromkeys(sources) if name not in self.sources()]
         if new:
             self._keep("source", SOURCES, json.dumps([*self.sources(), *new]))
+        self._keep_origin()
 
     def forget(self, source: str) -> None:
         """Remove a source and all rows from it."""
@@ -76,6 +92,11 @@ class Store(Reader):
         self.commit(lambda: self._table.delete(where))
         left = [name for name in self.sources() if name != source]
         self._keep("source", SOURCES, json.dumps(left))
+        self._keep_origin()
+
+    def _keep_origin(self) -> None:
+        origin = Origin(self.about.model, tuple(self.sources()))
+        self.commit(lambda: origin.keep(self.place))
 
     def delete(self, uris: Sequence[str]) -> None:
         """Forget images; those that are not there do not matter."""
@@ -88,7 +109,12 @@ class Store(Reader):
 
     def compact(self) -> None:
         """Join small files, add new rows to the indexes, remove versions nobody reads any more."""
-        self.commit(lambda: self._table.optimize(cleanup_older_than=_OLD_VERSIONS))
+        tidy = partial(self._table.optimize, cleanup_older_than=_OLD_VERSIONS)
+        if not is_url(self.place) and not _is_whole(connect(self.place)):
+            # An earlier version is damaged, which nothing but this would read: it goes.
+            for old in sorted(Path(self.place, f"{TABLE}.lance").glob("_versions/*.manifest"))[1:]:
+                old.unlink(missing_ok=True)
+        self.commit(tidy)
 
     def keep_quality(self, quality: IndexQuality) -> None:
         """Keep what has been measured of the vector index, in the table itself."""
@@ -102,6 +128,33 @@ class Store(Reader):
     def commit(self, change: Callable[[], object]) -> None:
         """Change the table; raises SearchError where that cannot be written."""
         commit(self.place, change)
+
+
+def _is_whole(database: Any) -> bool:
+    """Return whether a new version can be put over those of the table, all of which it reads."""
+    if TABLE not in tables(database):
+        return True
+    try:
+        database.open_table(TABLE).list_versions()
+    except Exception:  # see `lance.reading`
+        return False
+    return True
+
+
+def _create_anew(place: str, form: pa.Schema) -> Any:
+    """Make an empty table in the place of one that is damaged."""
+    database = connect(place)
+    if is_url(place):
+        database.drop_table(TABLE)
+        return database.create_table(TABLE, schema=form)
+    # Beside it first: killed at any moment, it ends with the old one, the new one, or none.
+    beside, name = Path(place, ".rebuild"), f"{TABLE}.lance"
+    rmtree(beside, ignore_errors=True)
+    connect(str(beside)).create_table(TABLE, schema=form)
+    Path(place, name).rename(beside / "damaged")
+    (beside / name).rename(Path(place, name))
+    rmtree(beside, ignore_errors=True)
+    return database.open_table(TABLE)
 
 
 LOCK_NAME = ".writer"

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from longclip.data.storage import is_url
-from longclip.errors import SearchError
+from longclip.errors import SearchError, UnreadableError
 from longclip.model import CLIP
 from longclip.search.config import Cluster, IndexConfig
 from longclip.search.database.lance import quoted
+from longclip.search.database.origin import read_origin
 from longclip.search.database.schema import About, ImageRow, check_same_model
 from longclip.search.database.store import Store, writer_lock
 from longclip.search.database.vector_index import ensure_index
@@ -136,7 +137,7 @@ def _open_sources(
 
     Nothing is written yet.
     """
-    before = Store.open(db).sources() if not places or Store.exists(db) else []
+    before = _sources_before(db, rebuild=rebuild, named=bool(places))
     without = None if is_url(db) else db
     opened = [open_image_source(place, without=without) for place in places]
     missing = []
@@ -149,13 +150,40 @@ def _open_sources(
     return list({source.name: source for source in reversed(opened)}.values())[::-1], missing
 
 
-def _check_all_there(listings: Listings, store: Store) -> None:
+def _sources_before(db: str, *, rebuild: bool, named: bool) -> Sequence[str]:
+    """Return what a database was made from.
+
+    Args:
+        db: which is allowed to be damaged where it is to be made anew.
+        rebuild: whether it is.
+        named: sources are given, which will do where others are not known.
+    """
+    origin = read_origin(db) if rebuild else None
+    try:
+        # Without a table, what made it anew may have been killed.
+        if origin is not None and not Store.exists(db):
+            return origin.sources
+        return Store.open(db).sources() if Store.exists(db) or not named else []
+    except UnreadableError as error:
+        if origin is not None:
+            return origin.sources
+        if rebuild and named:
+            return []
+        if not rebuild:
+            raise
+        raise SearchError(
+            f"{error}. What it was made from is not noted there, so name all its sources and its "
+            f"model: longclip index SOURCES --db {db} --model MODEL --rebuild"
+        ) from error
+
+
+def _check_all_there(listings: Listings, place: str) -> None:
     """Refuse to rebuild a database from less than it holds.
 
     Raises:
         SearchError: names what cannot be read now.
     """
-    before = store.sources()
+    before = _sources_before(place, rebuild=True, named=True)
     empty = [
         source.name
         for source, listing in listings.whole
@@ -166,7 +194,7 @@ def _check_all_there(listings: Listings, store: Store) -> None:
         part.place or part.prefix
         for _, listing in listings.whole
         for part in listing.unlisted
-        if store.count(f"starts_with(uri, {quoted(part.prefix)})")
+        if _holds_any(place, part.prefix)
     ]
     if listings.unusable or empty or hidden:
         lacking = ", ".join([*(each.uri for each in listings.unusable), *empty, *hidden])
@@ -174,6 +202,14 @@ def _check_all_there(listings: Listings, store: Store) -> None:
             f"{lacking} cannot be read now and would be lost; connect the disk, or --forget it "
             "first. Nothing was changed"
         )
+
+
+def _holds_any(place: str, prefix: str) -> bool:
+    """Return whether a database holds images whose `uri` begins so; a damaged one holds none."""
+    try:
+        return Store.open(place).count(f"starts_with(uri, {quoted(prefix)})") > 0
+    except UnreadableError:
+        return False
 
 
 def _open_database(
@@ -184,7 +220,7 @@ def _open_database(
     So an indexing that is stopped is taken up again without naming them.
     """
     if rebuild and Store.exists(place):
-        _check_all_there(listings, Store.open(place))
+        _check_all_there(listings, place)
     sources = [source.name for source, _ in listings.whole]
     sources += dict.fromkeys(shard.source for shard in work.shards)
     if work.missing and not sources:

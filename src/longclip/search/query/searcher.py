@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from longclip.errors import CheckpointError, SearchError
+from longclip.errors import CheckpointError, SearchError, UnreadableError
 from longclip.model import CLIP, load
 from longclip.search.database.reader import Hit, Reader
 from longclip.search.database.schema import About, IndexQuality, check_same_model
@@ -327,14 +327,21 @@ def distinct_images(
     """
     asked = count + _SPARE_ROWS
     while True:
-        hits = store.nearest(
-            direction,
-            asked,
-            where=where,
-            exact=index is None,
-            probes=index.probes if index else None,
-            refine=index.refine if index else None,
-        )
+        try:
+            hits = store.nearest(
+                direction,
+                asked,
+                where=where,
+                exact=index is None,
+                probes=index.probes if index else None,
+                refine=index.refine if index else None,
+            )
+        except UnreadableError:
+            if index is None:
+                raise
+            # It may be the index alone that is damaged.
+            index = None
+            continue
         if index and len(hits) < min(asked, total):
             # The partitions that were looked into hold fewer rows than there are: compare all.
             index = None
