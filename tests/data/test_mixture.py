@@ -124,7 +124,8 @@ def test_problems_name_their_source(tmp_path: Path) -> None:
         cache=ShardCache(tmp_path / "cache"),
     )
     assert mixture.problems == ()
-    write_jsonl(tmp_path / "three/t.jsonl", {"image": "gone.png"}, {"image": "../one/0.png"})
+    rows = [{"image": name, "text": "A dog."} for name in ("gone.png", "../one/0.png")]
+    write_jsonl(tmp_path / "three/t.jsonl", *rows)
     names = [tmp_path / "one/t.jsonl", tmp_path / "three/t.jsonl"]
     mixture = open_training_data(names, images=[tmp_path / "empty"])
     [line] = mixture.problems

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,9 @@ from longclip.data import (
 )
 from longclip.data.mixture import Joined
 from longclip.data.names import SCENE_SPLITS
+from longclip.data.open import open_training_data
 from longclip.errors import DataError
+from tests.helpers.table_files import write_jsonl, write_parquet, write_png
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,63 @@ def test_scenes_are_measured_on_both_tests(data: str, names: list[str]) -> None:
 def test_unknown_split() -> None:
     with pytest.raises(DataError, match=r"no split 'tset', only train, .*test, test-short"):
         open_collection("scenes/tset")
+
+
+@pytest.mark.parametrize("container", ["csv", "jsonl", "parquet", "folder"])
+def test_rows_without_a_text_are_left_out_of_training_and_evaluation(
+    container: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("datasets")
+    texts: list[Any] = ["A dog.", "", None, " ", ["A cat.", None]]
+    if container == "csv":
+        texts[4] = "A cat."
+    path, columns = tmp_path / f"t.{container}", [f"{i}.png" for i in range(5)]
+    for name in columns:
+        write_png(tmp_path / "t" / name, "red")
+    rows = [{"image": f"t/{name}", "text": text} for name, text in zip(columns, texts, strict=True)]
+    if container == "csv":
+        path.write_text("image,text\n" + "".join(f"{r['image']},{r['text'] or ''}\n" for r in rows))
+    elif container == "jsonl":
+        write_jsonl(path, *rows)
+    elif container == "parquet":
+        as_lists = [[text] if isinstance(text, str) else text for text in texts]
+        write_parquet(path, image=[row["image"] for row in rows], text=as_lists)
+    else:
+        path = tmp_path / "t"
+        for i, text in enumerate(texts[:2]):
+            (path / f"{i}.txt").write_text(text)
+        (path / "4.txt").write_text("A cat.")
+    for collection in (open_training_data([path]), *open_for_evaluation(path)):
+        assert [collection.captions(i).short for i in range(2)] == [("A dog.",), ("A cat.",)]
+        assert (len(collection), collection.missing) == (2, 3)
+        [problem] = collection.problems
+        assert problem.startswith("3 of 5 rows left out: no text in ")
+        assert problem.endswith("(row 1, 2, 3)")
+    assert len(open_collection(path)) == 5, "images without a text can be searched"
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("image,title", "t has no texts, only the columns image, title; name .*--short-column or"),
+        ("image,text", "t has no texts in 'text', only the columns image, text; name the one with"),
+        ("image,label", "t has no texts, only the columns image, label; name the one with texts"),
+    ],
+)
+def test_data_without_texts_cannot_be_trained_on(header: str, says: str, tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    write_png(tmp_path / "a.png", "red")
+    value = "" if header.endswith("text") else "dog"
+    (tmp_path / "t.csv").write_text(f"{header}\na.png,{value}\na.png,{value}\n")
+    with pytest.raises(DataError, match=says):
+        open_training_data([tmp_path / "t.csv"])
+
+
+def test_a_folder_of_pictures_alone_says_where_texts_would_be(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    write_png(tmp_path / "set" / "a.png", "red")
+    with pytest.raises(DataError, match=r"set has no texts, .*put a text beside each picture"):
+        open_training_data([tmp_path / "set"])
 
 
 @pytest.mark.parametrize("path", ["./scenes", Path("scenes")])

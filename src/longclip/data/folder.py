@@ -44,7 +44,9 @@ class _Files(NamedTuple):
     others: "Counter[str]"
 
 
-def open_folder(path: Path, columns: Columns, images: Sequence[Path] = ()) -> Table:
+def open_folder(
+    path: Path, columns: Columns, images: Sequence[Path] = (), *, texts_only: bool = False
+) -> Table:
     """Open a folder with all folders in it; what is hidden is left out.
 
     A table `metadata.csv`, `.tsv`, `.jsonl` or `.parquet` names pictures by their paths from where
@@ -85,7 +87,13 @@ def open_folder(path: Path, columns: Columns, images: Sequence[Path] = ()) -> Ta
     else:
         table = to_table(_labelled_pictures(files.pictures), path)
     datasets_rows = datasets.Dataset(datasets.table.InMemoryTable(table))
-    collection = Table(table_name(path), datasets_rows, path, columns, images=images)
+    collection = Table(
+        table_name(path), datasets_rows, path, columns, images=images, texts_only=texts_only
+    )
+    if not files.tables:
+        collection.texts_remedy = (
+            "put a text beside each picture (a.txt beside a.jpg), or a table metadata.csv into it"
+        )
     collection.missing += len(unnamed)
     collection.problems = (*problems, *collection.problems)
     return collection

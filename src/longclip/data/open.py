@@ -10,7 +10,7 @@ from longclip.data.mixture import Mixture, MixtureSource, read_mixture
 from longclip.data.names import SCENE_SPLITS, SCENES, Kind, kind_of
 from longclip.data.scenes import ScenesCollection
 from longclip.data.shard_cache import ShardCache
-from longclip.data.table import Columns, open_hub, open_saved, open_table
+from longclip.data.table import Columns, Table, open_hub, open_saved, open_table
 from longclip.errors import DataError
 
 _SHARD_KINDS = frozenset(
@@ -25,6 +25,7 @@ def open_collection(
     columns: Columns | None = None,
     images: Sequence[str | Path] = (),
     cache: ShardCache | None = None,
+    texts_only: bool = False,
 ) -> Collection:
     """Open data by name or path.
 
@@ -44,6 +45,8 @@ def open_collection(
         images: folders that paths of pictures start from, tried in this order and then where the
             file is; rows whose picture is in none of them are left out and counted.
         cache: where shards from elsewhere are kept.
+        texts_only: leave out the rows of tables that have no text, where any row has one; they
+            are counted.
 
     Raises:
         DataError: if there is no such data or it cannot be read.
@@ -59,21 +62,21 @@ def open_collection(
     if missing:
         raise DataError(f"there is no folder of pictures {', '.join(missing)}; check the path")
     if kind is Kind.MIXTURE:
-        return _mixed(read_mixture(path), columns, roots, cache)
+        return _mixed(read_mixture(path), columns, roots, cache, texts_only=texts_only)
     # A pattern of other files than shards, or a shard that is not there, gets its reader's message.
     if kind in _SHARD_KINDS or (kind in (Kind.PATTERN, Kind.MISSING) and path.suffix == ".tar"):
         from longclip.data.shards import open_shards  # loads the tokenizer
 
         return open_shards(str(data), columns, cache)
     if kind is Kind.CONVERSATIONS:
-        return open_conversations(path, split=split, images=roots)
+        return open_conversations(path, split=split, images=roots, texts_only=texts_only)
     if kind is Kind.SAVED:
-        return open_saved(path, columns, roots)
+        return open_saved(path, columns, roots, texts_only=texts_only)
     if kind is Kind.HUB:
-        return open_hub(str(data), columns, roots)
+        return open_hub(str(data), columns, roots, texts_only=texts_only)
     if path.is_dir():
-        return open_folder(path, columns, roots)
-    return open_table(path, columns, roots)
+        return open_folder(path, columns, roots, texts_only=texts_only)
+    return open_table(path, columns, roots, texts_only=texts_only)
 
 
 def open_training_data(
@@ -92,14 +95,16 @@ def open_training_data(
         cache: where shards from elsewhere are kept.
 
     Raises:
-        DataError: if any of it cannot be opened, or a mixture file is not the only one.
+        DataError: if any of it cannot be opened or has no texts, or a mixture file is not the only
+            one.
     """
     names = list(data)
     if len(names) == 1 and kind_of(names[0]) is Kind.MIXTURE:
         sources = read_mixture(Path(names[0]))
     else:
         sources = [MixtureSource(name) for name in names]
-    return _mixed(sources, columns or Columns(), [Path(root) for root in images], cache)
+    roots = [Path(root) for root in images]
+    return _mixed(sources, columns or Columns(), roots, cache, texts_only=True, required=True)
 
 
 def open_for_evaluation(
@@ -108,7 +113,7 @@ def open_for_evaluation(
     """Open data as `open_collection` does; `scenes` alone means both of its test splits."""
     if data == SCENES:
         return [ScenesCollection("test"), ScenesCollection("test-short")]
-    return [open_collection(data, split="test", columns=columns, images=images)]
+    return [open_collection(data, split="test", columns=columns, images=images, texts_only=True)]
 
 
 def _mixed(
@@ -116,6 +121,9 @@ def _mixed(
     columns: Columns,
     images: Sequence[Path],
     cache: ShardCache | None,
+    *,
+    texts_only: bool,
+    required: bool = False,
 ) -> Mixture:
     for source in sources:
         if kind_of(source.data) is Kind.MIXTURE:
@@ -129,7 +137,11 @@ def _mixed(
             columns=source.columns or columns,
             images=(*source.images, *images),
             cache=cache,
+            texts_only=texts_only,
         )
         for source in sources
     ]
+    for part in opened:
+        if required and isinstance(part, Table):
+            part.require_texts()
     return Mixture(sources, opened)

@@ -96,14 +96,18 @@ class Table(Collection):
             picture is in none are left out.
         as_written: take each row for an image and each column for what its name says, as the
             protocol of a benchmark does.
+        texts_only: leave out rows without a text, where any row has one.
 
     Attributes:
         missing: how many rows have been left out.
         problems: a line that says so, if there were any; one for pictures with two labels.
+        texts_remedy: what to do where there are no texts.
 
     Raises:
         DataError: if there are no rows, a column that was named is not there, or none has pictures.
     """
+
+    texts_remedy = "name the one with texts with --short-column or --long-column"
 
     def __init__(
         self,
@@ -114,6 +118,7 @@ class Table(Collection):
         *,
         images: Sequence[Path] = (),
         as_written: bool = False,
+        texts_only: bool = False,
     ) -> None:
         self.name = name
         if not len(rows):
@@ -147,10 +152,19 @@ class Table(Collection):
         )
         first = pictures.first if merge else np.arange(len(rows))
         kept = pictures.there if images else np.ones(len(rows), np.bool_)
-        self._groups = RowGroups(first, kept)
+        without = kept & ~self._rows_with_texts() if texts_only else np.zeros_like(kept)
+        self._has_texts = bool((kept & ~without).any())
+        if not self._has_texts:
+            without = np.zeros_like(kept)
+        self._groups = RowGroups(first, kept & ~without)
         self.absent = np.flatnonzero(~pictures.there[self._groups.firsts()]).tolist()
         self.missing = len(rows) - self._groups.row_count
-        self.problems = (*self._left_out(kept), *self._absent(), *self._two_labels())
+        self.problems = (
+            *self._left_out(kept),
+            *self._without_texts(without),
+            *self._absent(),
+            *self._two_labels(),
+        )
         if not len(self):
             raise DataError(f"{self.problems[0]}; name the folder that they lie in with --images")
 
@@ -274,6 +288,50 @@ class Table(Collection):
     def _title(self, index: int) -> str:
         return f"{self.name}, row {self._groups[index][0]}"
 
+    def require_texts(self) -> None:
+        """Raise where no row has a text; only of a table that was opened with `texts_only`.
+
+        Raises:
+            DataError: names the columns there are, and the options to say which one it is.
+        """
+        if not self._has_texts:
+            empty = ", ".join(map(repr, self._texts.column_names))
+            raise DataError(
+                f"{self.name} has no texts{f' in {empty}' if empty else ''}, only the columns "
+                f"{', '.join(self._rows.column_names)}; {self.texts_remedy}"
+            )
+
+    def _rows_with_texts(self) -> NDArray[np.bool_]:
+        """Return for each row whether it has a text that is not blank, bool [rows]."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        found = np.zeros(len(self._rows), np.bool_)
+        for name in self._texts.column_names:
+            column, start = self._texts.select_columns([name]).with_format("arrow"), 0
+            for batch in column.iter(batch_size=10_000):
+                values = batch.column(0)
+                if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+                    lengths = pc.binary_length(pc.utf8_trim_whitespace(values))
+                    has_text = pc.fill_null(lengths, 0).to_numpy() > 0
+                else:
+                    has_text = np.array([bool(strings(value)) for value in values.to_pylist()])
+                found[start : start + len(values)] |= has_text
+                start += len(values)
+        return found
+
+    def _without_texts(self, left_out: NDArray[np.bool_]) -> Iterator[str]:
+        """Yield a line that counts and names the rows without a text, if there are any."""
+        rows = np.flatnonzero(left_out)
+        if len(rows):
+            named = ", ".join(map(str, rows[:_MAX_NAMED_PICTURES]))
+            more = ", …" if len(rows) > _MAX_NAMED_PICTURES else ""
+            columns = " and ".join(map(repr, self._texts.column_names))
+            yield (
+                f"{len(rows):,} of {len(self._rows):,} rows left out: no text in {columns} "
+                f"(row {named}{more})"
+            )
+
     def _left_out(self, kept: NDArray[np.bool_]) -> Iterator[str]:
         """Yield a line that counts and names the rows without a picture, if there are any."""
         rows = np.flatnonzero(~kept)
@@ -348,7 +406,9 @@ def strings(value: Any) -> tuple[str, ...]:
     return tuple(text for text in texts if text is not None and text.strip())
 
 
-def open_table(path: Path, columns: Columns, images: Sequence[Path] = ()) -> Table:
+def open_table(
+    path: Path, columns: Columns, images: Sequence[Path] = (), *, texts_only: bool = False
+) -> Table:
     """Open a .csv, .tsv, .jsonl, .json or .parquet file.
 
     Raises:
@@ -364,7 +424,7 @@ def open_table(path: Path, columns: Columns, images: Sequence[Path] = ()) -> Tab
     if not path.stat().st_size:
         raise DataError(f"{path} is empty; write or copy it again")
     rows = load_parquet([path]) if suffix == ".parquet" else open_rows(path)
-    return Table(table_name(path), rows, path.parent, columns, images=images)
+    return Table(table_name(path), rows, path.parent, columns, images=images, texts_only=texts_only)
 
 
 def open_rows(path: Path) -> Any:
@@ -400,7 +460,9 @@ def load_parquet(paths: Sequence[Path]) -> Any:
         ) from error
 
 
-def open_saved(path: Path, columns: Columns, images: Sequence[Path] = ()) -> Table:
+def open_saved(
+    path: Path, columns: Columns, images: Sequence[Path] = (), *, texts_only: bool = False
+) -> Table:
     """Open a folder that `save_to_disk` has written; it is read from there, not copied.
 
     Raises:
@@ -415,10 +477,13 @@ def open_saved(path: Path, columns: Columns, images: Sequence[Path] = ()) -> Tab
         rows = datasets.load_from_disk(str(path))
     except Exception as error:
         raise DataError(f"{path} cannot be read ({error}); save or copy it again") from error
-    return Table(path.absolute().name, rows, path, columns, images=images)
+    name = path.absolute().name
+    return Table(name, rows, path, columns, images=images, texts_only=texts_only)
 
 
-def open_hub(data: str, columns: Columns, images: Sequence[Path] = ()) -> Table:
+def open_hub(
+    data: str, columns: Columns, images: Sequence[Path] = (), *, texts_only: bool = False
+) -> Table:
     """Open `owner/name`, which means its split train, or `owner/name:split` of the hub.
 
     Raises:
@@ -445,7 +510,7 @@ def open_hub(data: str, columns: Columns, images: Sequence[Path] = ()) -> Table:
         raise DataError(
             f"{data} is no path here and could not be had from the Hugging Face hub: {reason}"
         ) from error
-    return Table(data, rows, Path(), columns, images=images)
+    return Table(data, rows, Path(), columns, images=images, texts_only=texts_only)
 
 
 def quiet_datasets(data: str | Path) -> Any:

@@ -30,7 +30,9 @@ HELD_OUT_ROWS = 1000
 """Number of the first rows of that file which are its test, ShareGPT4V-1k (Long-CLIP, 4.1)."""
 
 
-def open_conversations(path: Path, *, split: str, images: Sequence[Path] = ()) -> Table:
+def open_conversations(
+    path: Path, *, split: str, images: Sequence[Path] = (), texts_only: bool = False
+) -> Table:
     """Open ShareGPT4V's or another JSON list of {id, image, conversations} for training.
 
     Rows whose picture is in none of `images`, nor beside the file, nor in `data` there, are left
@@ -51,7 +53,8 @@ def open_conversations(path: Path, *, split: str, images: Sequence[Path] = ()) -
         rows = rows.select(part[: len(rows)])
     columns = Columns(image="image", long="long")
     beside, inside = _picture_folders(path)
-    return Table(table_name(path), rows, beside, columns, images=(*images, beside, inside))
+    images = (*images, beside, inside)
+    return Table(table_name(path), rows, beside, columns, images=images, texts_only=texts_only)
 
 
 def open_sharegpt4v(root: Path, name: str, *, rows: int) -> FileCollection:
