@@ -187,7 +187,7 @@ def test_a_folder_that_must_not_be_read(tmp_path: Path, monkeypatch: pytest.Monk
         (
             ".json",
             '{"text": "no", "description": ["A boat. ", "", 3, "A pier."]}',
-            "A boat. A pier.",
+            "A boat. 3 A pier.",
         ),
         (".json", '{"other": 1}', None),
         (".json", "[1]", None),
@@ -410,7 +410,7 @@ def test_a_damaged_parquet_file(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(SearchError, match="cannot be read as parquet"):
         open_image_source(tmp_path / "x.parquet").list()
     pq.write_table(pa.table({"picture": [b"x"]}), tmp_path / "y.parquet")
-    with pytest.raises(SearchError, match="no column image, file_name, path among picture"):
+    with pytest.raises(SearchError, match=r"no column image, file_name, path, .* among picture"):
         open_image_source(tmp_path / "y.parquet").list()
 
 

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from longclip.data.file_tree import walk
 from longclip.data.json_files import parse_json
 from longclip.data.layouts.file_collection import count_of
-from longclip.data.names import SEARCHED_SUFFIXES, TABLE_SUFFIXES
+from longclip.data.names import SEARCHED_SUFFIXES, TABLE_SUFFIXES, TEXT_SUFFIXES
 from longclip.data.picture_values import spellings
 from longclip.data.rows import Row, as_row, read_rows, read_table, to_table
 from longclip.data.table import Columns, Table, quiet_datasets, strings, table_name, usual_column
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 METADATA = "metadata"
 """Name, without suffix, of a table of the pictures in its folder and those below."""
 
-TEXT_SUFFIXES = (".txt", ".caption", ".json")
-"""Of the files beside a picture with its texts, in lower or upper case."""
-
 _READERS = 16
 
 
@@ -36,12 +34,14 @@ class _Files(NamedTuple):
         tables: that describe pictures.
         texts: that may lie beside a picture.
         others: how many there are of each suffix.
+        left_out: what is no file: links that lead nowhere, pipes, devices.
     """
 
     pictures: list[str]
     tables: list[str]
     texts: list[str]
     others: "Counter[str]"
+    left_out: list[str]
 
 
 def open_folder(
@@ -95,53 +95,45 @@ def open_folder(
             "put a text beside each picture (a.txt beside a.jpg), or a table metadata.csv into it"
         )
     collection.missing += len(unnamed)
+    problems += count_of(files.left_out, "is no file and left out", "are no files and left out")
     collection.problems = (*problems, *collection.problems)
     return collection
 
 
 def _list_files(root: Path) -> _Files:
-    """List a folder and those in it, each once even where links lead to it again."""
-    files = _Files([], [], [], Counter())
-    waiting, seen = [""], set[tuple[int, int]]()
-    while waiting:
-        folder = waiting.pop()
-        try:
-            about = os.stat(root / folder)
-            if (about.st_dev, about.st_ino) in seen:
-                continue
-            seen.add((about.st_dev, about.st_ino))
-            with os.scandir(root / folder) as entries:
-                shown = [entry for entry in entries if not entry.name.startswith(".")]
-        except OSError as error:
-            raise DataError(f"{root / folder} cannot be read: {error.strerror}") from None
-        for entry in shown:
-            inside = os.path.join(folder, entry.name)
-            stem, suffix = os.path.splitext(entry.name)
-            suffix = suffix.lower()
-            is_folder, is_file = _kind(entry)
-            if is_folder:
-                waiting.append(inside)
-            elif not is_file:
-                continue
-            elif suffix in SEARCHED_SUFFIXES:
-                files.pictures.append(inside)
-            elif stem == METADATA and suffix in TABLE_SUFFIXES and suffix != ".json":
-                files.tables.append(inside)
-            elif suffix in TEXT_SUFFIXES:
-                files.texts.append(inside)
-            else:
-                files.others[suffix or entry.name] += 1
-    for found in files[:3]:
+    """List the files of a folder and of those in it.
+
+    Raises:
+        DataError: if one of them cannot be read.
+    """
+    files = _Files([], [], [], Counter(), [])
+    try:
+        for folder in walk(root, lambda name: _list_for(files, name) is not None):
+            for path, reason, is_link in folder.left_out:
+                if not is_link:
+                    raise DataError(f"{path} cannot be read: {reason}")
+                files.left_out.append(f"{os.path.relpath(path, root)}: {reason}")
+            inside = os.path.relpath(folder.path, root) if folder.path != str(root) else ""
+            for file in folder.files:
+                wanted = _list_for(files, file.name)
+                assert wanted is not None
+                wanted.append(os.path.join(inside, file.name))
+            files.others.update(os.path.splitext(name)[1].lower() or name for name in folder.others)
+    except OSError as error:
+        raise DataError(f"{root} cannot be read: {error.strerror or error}") from None
+    for found in (files.pictures, files.tables, files.texts, files.left_out):
         found.sort()
     return files
 
 
-def _kind(entry: "os.DirEntry[str]") -> tuple[bool, bool]:
-    """Return whether it is a folder and whether a regular file; a pipe would be waited for."""
-    try:
-        return entry.is_dir(), entry.is_file()
-    except OSError:  # a circle of links
-        return False, False
+def _list_for(files: _Files, name: str) -> list[str] | None:
+    """Return the list that a file of this name belongs to; None for any other file."""
+    stem, suffix = os.path.splitext(name)
+    if suffix.lower() in SEARCHED_SUFFIXES:
+        return files.pictures
+    if stem == METADATA and suffix.lower() in TABLE_SUFFIXES and suffix.lower() != ".json":
+        return files.tables
+    return files.texts if suffix.lower() in TEXT_SUFFIXES else None
 
 
 def _described_pictures(

@@ -39,6 +39,9 @@ SEARCHED_SUFFIXES = IMAGE_SUFFIXES | {
 }
 """Files that search takes for images; what cannot be decoded is then listed as broken."""
 
+TEXT_SUFFIXES = (".txt", ".caption", ".json")
+"""Files beside a picture with its texts, in lower or upper case; the first kind counts most."""
+
 TABLE_SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 """Files with a row for each picture or text."""
 

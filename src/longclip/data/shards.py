@@ -214,10 +214,10 @@ class ShardCollection(Collection):
 
     def captions(self, index: int) -> Captions:
         """Return the texts of one sample; damaged JSON counts as none."""
-        members = self._read(index, lambda samples, inner: samples.texts(inner, ".txt"))
+        members = self._read(index, lambda samples, inner: samples.texts(inner, as_json=False))
         texts = tuple(dict.fromkeys(filter(None, (decode_text(m).strip() for m in members))))
         fields: dict[str, Any] = {}
-        for member in self._read(index, lambda samples, inner: samples.texts(inner, ".json")):
+        for member in self._read(index, lambda samples, inner: samples.texts(inner, as_json=True)):
             with suppress(ValueError, RecursionError):
                 found = json.loads(decode_text(member))
                 fields = {**found, **fields} if isinstance(found, dict) else fields

@@ -26,6 +26,7 @@ from longclip.data.picture_values import check_picture_column, picture_of_base64
 from longclip.data.rows import as_text, read_table
 from longclip.errors import DataError, ImageError
 from longclip.image.decode import decode_image
+from longclip.util.files import open_regular
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,8 @@ class Table(Collection):
         if isinstance(source, bytes):
             return source
         try:
-            return source.read_bytes()
+            with open_regular(source) as file:
+                return file.read()
         except (OSError, ValueError) as error:  # ValueError is a path with a null character
             reason = error.strerror if isinstance(error, OSError) else error
             raise ImageError(f"{self._title(index)}: {source}: {reason}") from None

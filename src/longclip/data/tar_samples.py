@@ -10,11 +10,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from longclip.data.names import SEARCHED_SUFFIXES
+from longclip.data.names import SEARCHED_SUFFIXES, TEXT_SUFFIXES
 from longclip.data.tar import TarMember, read_members
-
-TEXT_SUFFIXES = (".txt", ".json")
-"""Of members with the texts of a picture."""
 
 MAX_NAMED = 3
 """Members that are named, of those that are left out for one reason."""
@@ -37,7 +34,7 @@ class TarSample:
     Attributes:
         picture: the picture.
         others: further pictures of the sample, such as its segmentation.
-        texts: members with texts, .txt before .json, those with the name of the picture first.
+        texts: members with texts, those of .json last, those with the name of the picture first.
     """
 
     picture: TarMember
@@ -170,8 +167,8 @@ class ShardIndex:
     """The samples of one shard as arrays, which are small and quickly loaded.
 
     Attributes:
-        places: int64 [rows, 2], first byte and number of bytes: of a sample's picture, its .txt
-            members and its .json members, in this order.
+        places: int64 [rows, 2], first byte and number of bytes: of a sample's picture, its texts
+            and its .json members, in this order.
         ends: int64 [samples, 3], the rows before which these three end.
         left_out: for each reason the number of members that are in no sample, and some names.
         damage: what is wrong with the file; empty where it is whole.
@@ -190,10 +187,9 @@ class ShardIndex:
         first, size = self.places[self.ends[sample, 0] - 1].tolist()
         return first, size
 
-    def texts(self, sample: int, suffix: str) -> list[tuple[int, int]]:
-        """Return the same for each text of a sample with one of `TEXT_SUFFIXES`."""
-        kind = TEXT_SUFFIXES.index(suffix)
-        first, end = self.ends[sample, kind : kind + 2]
+    def texts(self, sample: int, *, as_json: bool) -> list[tuple[int, int]]:
+        """Return the same for each text of a sample, those that are JSON or the others."""
+        first, end = self.ends[sample, int(as_json) : int(as_json) + 2]
         return [(start, size) for start, size in self.places[first:end].tolist()]
 
     def save(self, file: BinaryIO) -> None:

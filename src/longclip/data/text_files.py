@@ -3,10 +3,12 @@
 import codecs
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
 from longclip.errors import DataError
+from longclip.util.files import open_regular
 
 _MARKS = (  # the longer one first: UTF-32's begins with UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -43,10 +45,11 @@ def open_text(path: Path) -> Iterator[TextIO]:
         DataError: if it cannot be read, also where it turns out on the way that it is no text.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             encoding = encoding_of(file.read(_START_BYTES))
-        with path.open(encoding=encoding) as text:
-            yield text
+            file.seek(0)
+            with TextIOWrapper(file, encoding=encoding) as text:
+                yield text
     except UnicodeError as error:
         raise DataError(
             f"{path} is not UTF-8 text ({error}); save it as UTF-8, or copy it again"

@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from longclip.errors import ImageError, MissingDecoderError, RetryableImageError
 from longclip.image.metadata import WithoutSpans, find_metadata, leave_out_long_parts
 from longclip.spec import MAX_PIXELS
+from longclip.util.files import open_regular
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 """The formats that are read, by Pillow's names, and HEIC with pillow-heif.
@@ -114,7 +115,7 @@ def decode_image(
     if isinstance(source, bytes):
         return _decode_file(io.BytesIO(source), f"the image of {len(source)} bytes", max_pixels)
     try:
-        with Path(source).open("rb") as file:
+        with open_regular(source) as file:
             return _decode_file(file, str(source), max_pixels)
     except ImageError:  # a ValueError too, but not the one below
         raise

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from longclip.data.file_tree import FoundFile, walk
+from longclip.data.names import TEXT_SUFFIXES
 from longclip.data.storage import (
     changed_ns,
     file_system,
@@ -20,7 +21,6 @@ from longclip.data.storage import (
 )
 from longclip.errors import SearchError
 from longclip.search.sources.image_source import (
-    CAPTION_SUFFIXES,
     MAX_CAPTION_BYTES,
     SHARDS,
     ImageSource,
@@ -212,7 +212,7 @@ def read_file(path: str) -> bytes:
 
 
 def _is_wanted(name: str) -> bool:
-    return is_image_name(name) or name.lower().endswith(CAPTION_SUFFIXES)
+    return is_image_name(name) or name.lower().endswith(TEXT_SUFFIXES)
 
 
 def _images_of(files: Sequence[FoundFile]) -> Iterator[Item]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
-from longclip.data.names import SEARCHED_SUFFIXES
+from longclip.data.names import SEARCHED_SUFFIXES, TEXT_SUFFIXES
 from longclip.data.table import USUAL, strings
 from longclip.data.text_files import decode_text
 from longclip.errors import DataError, SearchError
@@ -18,9 +18,6 @@ PART = "::"
 
 SHARDS = (".tar", ".parquet")
 """How files end that hold many images and may be many themselves."""
-
-CAPTION_SUFFIXES = (".txt", ".json")
-"""Of the file beside an image with its caption; the first that is there counts."""
 
 MAX_CAPTION_BYTES = 64 << 10
 """A description has a hundredth of that; the rest of a larger file is not read."""
@@ -162,7 +159,7 @@ def caption_beside(image: str, is_there: Callable[[str], bool]) -> str | None:
         is_there: tells whether there is a file of a name.
     """
     stem = os.path.splitext(image)[0]
-    names = (stem + case for suffix in CAPTION_SUFFIXES for case in (suffix, suffix.upper()))
+    names = (stem + case for suffix in TEXT_SUFFIXES for case in (suffix, suffix.upper()))
     return next(filter(is_there, names), None)
 
 
@@ -174,7 +171,7 @@ def caption_of(content: bytes, name: str) -> str | None:
         name: of the file.
     """
     text = decode_text(content).strip()
-    if name.lower().endswith(".txt"):
+    if not name.lower().endswith(".json"):
         return text or None
     try:
         fields = json.loads(text)
