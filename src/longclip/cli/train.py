@@ -21,6 +21,7 @@ def train_command(
     options: Annotated[_OVERRIDES, AS_OPTIONS] = _OVERRIDES(),  # noqa: B008 (frozen)
     resume: bool = False,
     overwrite: bool = False,
+    changed_data: bool = False,
     as_json: AsJson = False,
 ) -> None:
     """Pre-train or fine-tune a CLIP.
@@ -45,10 +46,13 @@ def train_command(
         Where the options get their values from; with --resume from the run itself.
     resume:
         Continue the run in OUT from its last checkpoint. Options that change no result, such as
-        --workers or --micro-batch, may be given anew.
+        --workers or --micro-batch, may be given anew; so may --data, --images and --model, where
+        the same content is elsewhere now.
     overwrite:
         Delete the run in OUT, if there is one, once the new one can begin; its model stays until
         the new one takes its place.
+    changed_data:
+        With --resume: go on although the data is not what the run was started with.
     """
     import json
     import os
@@ -84,6 +88,7 @@ def train_command(
             config,
             resume=resume,
             overwrite=overwrite,
+            changed_data=changed_data,
             on_start=say,
             on_step=lambda n, of, note: progress(config.recipe, n, of, note),
             evaluate=evaluate,

@@ -173,6 +173,8 @@ SETTING_WIDTH = 24
 
 State = Literal["finished", "running", "stopped", "failed", "killed"]
 
+# What config.json holds beside them.
+_NO_SETTINGS = (SEAL, "content")
 _MAX_DEPTH = 4
 # A run that writes nothing for so long has ended, or hangs: several times what lies between its
 # lines, and never less than an evaluation or the writing of a checkpoint may take.
@@ -333,7 +335,7 @@ def read_run(path: Path, *, name: str = "", now: float | None = None) -> Run:
             config, damage = sound, [problem]
     except CheckpointError as error:
         damage = [str(error)]
-    config = {key: value for key, value in (config or {}).items() if key != SEAL}
+    config = {key: value for key, value in (config or {}).items() if key not in _NO_SETTINGS}
     metrics = read_metrics(path / METRICS)
     last: Mapping[str, float] = metrics.lines[-1] if metrics.lines else {}
     steps = last.get("total_steps") or config.get("steps")

@@ -1,7 +1,7 @@
 """Training loop: from a configuration to a trained model."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from longclip.checkpoints.write import MODEL_MARKERS
+from longclip.data import Collection
 from longclip.data.collection import refuse_absent
 from longclip.errors import Preempted, TrainingError, UsageError
 from longclip.model import CLIP
@@ -21,7 +22,13 @@ from longclip.training.log import Clock, Trackers
 from longclip.training.plan import Plan, plan_of
 from longclip.training.process import StopRequest, keep_freed_memory, peak_memory, stop_request
 from longclip.training.run_checkpoint import RunCheckpoints, training_tensors
-from longclip.training.run_directory import RunDirectory, config_json
+from longclip.training.run_content import (
+    check_data,
+    data_content,
+    model_content,
+    resumed_model,
+)
+from longclip.training.run_directory import CONTENT, RunDirectory, config_json
 from longclip.training.run_model import (
     check_finite,
     initial_model,
@@ -71,6 +78,7 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    changed_data: bool = False,
     store: PixelStore | None = None,
     on_start: OnStart | None = None,
     on_step: OnStep | None = None,
@@ -87,6 +95,7 @@ def train(
             processes on the same machine the result is bit for bit that of an uninterrupted run,
             otherwise it is the same up to rounding.
         overwrite: delete the run in `config.out`, if there is one, once the new one can begin.
+        changed_data: resume although the data is not what the run was started with.
         store: pictures that are decoded already, in place of opening `config.data`.
         on_start: called once all is open, before the first step.
         on_step: called after every step.
@@ -107,12 +116,29 @@ def train(
         )
     if resume and overwrite:
         raise UsageError("--resume goes on in a run, --overwrite deletes it; take one of them")
+    if changed_data and not resume:
+        raise UsageError("--changed-data is for --resume: a new run takes whatever data there is")
     with world(config.device) as processes, stop_request() as stop:
         directory = RunDirectory(config.out)
         directory.check_free(processes, resume=resume, overwrite=overwrite)
         check_replaceable(config.out / MODEL, MODEL_MARKERS)  # not only after the last step
         # The run comes last: a configuration that cannot work must not leave one behind.
-        model = initial_model(config, processes.device)
+        before = directory.started(processes) if resume else {}
+        started = before.get(CONTENT, {})
+        if "model" in started:
+            # A model that is no longer there must not end a run that has left it behind.
+            asked = config_json(config)
+            start_needed = (
+                last_checkpoint(config.out) is None
+                or config.distill_weight > 0
+                or config.wise_ft > 0
+                or any(asked[name] != before.get(name) for name in ("model", "scratch"))
+            )
+            model = resumed_model(
+                config, started["model"], processes.device, start_needed=start_needed
+            )
+        else:
+            model = initial_model(config, processes.device)
         original = original_model(config).to(processes.device) if config.distill_weight else None
         if processes.device.type == "cpu":
             keep_freed_memory()
@@ -123,6 +149,10 @@ def train(
         if processes.first:
             for problem in store.collection.problems:
                 warnings.warn(problem, stacklevel=2)
+        content = {
+            "model": started.get("model") or model_content(model),
+            "data": _data_content(config, store.collection, processes, started, changed_data),
+        }
         trackers = Trackers(
             config.out,
             config_json(config),
@@ -131,11 +161,14 @@ def train(
         )
         stepper = Stepper(config, model, original, processes)
         pairs = Pairs(store, read_options(config, model))
-        with directory.writing(config, processes, resume=resume, overwrite=overwrite):
+        with directory.writing(config, content, processes, resume=resume, overwrite=overwrite):
             if on_start and processes.first:
                 on_start(first_lines(config, stepper.model, plan, processes))
             checkpoints = RunCheckpoints(
-                config.out, processes, config.keep_checkpoints, config_json(config)
+                config.out,
+                processes,
+                config.keep_checkpoints,
+                config_json(config) | {CONTENT: content},
             )
             run = _Run(
                 config, processes, stepper, plan, directory, checkpoints, trackers, evaluate, stop
@@ -146,6 +179,33 @@ def train(
             # One stays, so that resuming a finished run finds nothing left to do.
             checkpoints.keep_last()
             return result
+
+
+def _data_content(
+    config: TrainConfig,
+    collection: Collection,
+    world: World,
+    started: Mapping[str, Any],
+    changed_data: bool,
+) -> dict[str, Any]:
+    """Return what the data is known by, found by the first process, and compare it on resuming.
+
+    Raises:
+        DataError: if the run was started with other data; in all processes.
+    """
+    found: dict[str, Any] = {}
+    error: Exception | None = None
+    if world.first:
+        try:
+            found = data_content(collection)
+            if "data" in started and not changed_data:
+                check_data(found, started["data"], ", ".join(map(str, config.data)))
+        except (ValueError, OSError) as caught:
+            error = caught
+    found, error = world.gather_objects((found, error))[0]
+    if error is not None:
+        raise error
+    return found
 
 
 @dataclass

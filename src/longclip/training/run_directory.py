@@ -2,14 +2,16 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longclip import __version__
+from longclip.data.storage import is_url
 from longclip.errors import Preempted, UsageError
 from longclip.runs.run_files import (
     CHECKPOINTS,
@@ -29,6 +31,15 @@ from longclip.util.files import remove_leftovers, write_text
 
 if TYPE_CHECKING:  # torch is slow to import, and a run to resume is read before
     from longclip.training.distributed import World
+
+CONTENT = "content"
+"""Key of config.json under which are fingerprints, see `longclip.training.run_content`."""
+
+CONTENT_OPTIONS = (
+    *("model", "scratch", "data", "images"),
+    *("image_column", "short_column", "long_column"),
+)
+"""Options that say where content is; what it is, its fingerprint says."""
 
 
 class RunDirectory:
@@ -60,11 +71,18 @@ class RunDirectory:
 
     @contextmanager
     def writing(
-        self, config: TrainConfig, world: "World", *, resume: bool, overwrite: bool
+        self,
+        config: TrainConfig,
+        content: Mapping[str, Any],
+        world: "World",
+        *,
+        resume: bool,
+        overwrite: bool,
     ) -> Iterator[None]:
         """Begin a run, or go on in it, as its one writer while the block runs.
 
-        Of a new run that fails before it has logged a step nothing stays.
+        Of a new run that fails before it has logged a step nothing stays. One that is resumed
+        keeps the options it was started with, but knows afterwards where its content is now.
 
         Raises:
             UsageError: as `check_free` and `check`.
@@ -79,13 +97,16 @@ class RunDirectory:
                 remove_leftovers(self.path)
                 if resume:
                     self.check(config)
-                    _, damage = read_run_config(self.path)
-                    if damage:
-                        write_sealed(self.path / CONFIG, config_json(config))
+                    started, damage = read_run_config(self.path)
+                    asked = config_json(config)
+                    now = started | {key: asked[key] for key in CONTENT_OPTIONS}
+                    now |= {CONTENT: dict(content)}
+                    if damage or now != started:
+                        write_sealed(self.path / CONFIG, now)
                 else:
                     if overwrite:
                         self.clear()
-                    write_sealed(self.path / CONFIG, config_json(config))
+                    write_sealed(self.path / CONFIG, config_json(config) | {CONTENT: dict(content)})
                     (self.path / METRICS).write_text("")
                 writer.announce()
             except BaseException:
@@ -138,6 +159,17 @@ class RunDirectory:
             return True
         return bool(read_metrics(self.path / METRICS).lines)
 
+    def started(self, world: "World") -> dict[str, Any]:
+        """Return what config.json holds, fingerprints among it, in all processes."""
+
+        def read() -> None:
+            found.update(read_run_config(self.path)[0])
+
+        found: dict[str, Any] = {}
+        _in_first(world, read)
+        started: dict[str, Any] = world.gather_objects(found)[0]
+        return started
+
     def check(self, config: TrainConfig) -> None:
         """Check that the run here may go on with this configuration.
 
@@ -147,7 +179,7 @@ class RunDirectory:
         # An option that an earlier version did not know had what is now its default.
         started = config_json(TrainConfig()) | _written_config(self.path)
         asked = config_json(config)
-        free = resumable_options() | {"longclip"}
+        free = {"longclip", *resumable_options(), *CONTENT_OPTIONS}
         changed = [
             f"{key} was {started.get(key)!r}, now {asked[key]!r}"
             for key in asked
@@ -204,13 +236,27 @@ def _in_first(world: "World", action: Callable[[], None]) -> None:
 def config_json(config: TrainConfig) -> dict[str, Any]:
     """Return the configuration as it goes into config.json."""
     values = dataclasses.asdict(config)
+    # A run may be resumed from another working directory.
+    anchored = {key: found_from_anywhere(values[key]) for key in ("model", "scratch")}
+    lists = {
+        key: [found_from_anywhere(str(each)) for each in values[key]]
+        for key in ("data", "images", "evaluate")
+    }
     return {
         "longclip": __version__,
         **{key: str(v) if isinstance(v, Path) else v for key, v in values.items()},
-        "data": list(config.data),
-        "images": [str(path) for path in config.images],
-        "evaluate": list(config.evaluate),
+        **anchored,
+        **lists,
     }
+
+
+def found_from_anywhere(name: str) -> str:
+    """Return the absolute path of what is there, or matches a pattern; other names as they are."""
+    if not name or name in ("nano", "scenes") or is_url(name):
+        return name
+    before_pattern = re.split(r"[*?\[{]", name, maxsplit=1)[0]
+    there = Path(name) if before_pattern == name else Path(f"{before_pattern}_").parent
+    return str(Path(name).absolute()) if there.exists() else name
 
 
 def read_config(run: Path) -> TrainConfig:
@@ -221,6 +267,7 @@ def read_config(run: Path) -> TrainConfig:
     """
     values = _written_config(run)
     version = values.pop("longclip", "another version")
+    values.pop(CONTENT, None)
     kinds = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     unknown = values.keys() - kinds.keys()
     if unknown:

@@ -1,0 +1,85 @@
+"""Content that a run depends on and that lies elsewhere: its data, and the model it starts from.
+
+Paths say little: data may be moved, or change in its place. So config.json holds fingerprints, and
+a run that is resumed compares them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from longclip.data import Collection
+from longclip.errors import CheckpointError, DataError
+from longclip.image.preprocess import Preprocess
+from longclip.model import CLIP
+from longclip.model.config import CLIPConfig
+from longclip.model.identity import model_digest
+from longclip.model.pretrained import place
+from longclip.training.config import TrainConfig
+from longclip.training.run_model import initial_model
+
+
+def data_content(collection: Collection) -> dict[str, Any]:
+    """Return what is known again of the data of a run."""
+    return {"sha256": collection.fingerprint(), "items": len(collection)}
+
+
+def model_content(model: CLIP) -> dict[str, Any]:
+    """Return what is known again of the model a run starts from, and what it takes to build it."""
+    return {
+        "sha256": model_digest(model),
+        "config": model.config.to_json(),
+        "preprocess": model.preprocess.to_json(),
+    }
+
+
+def check_data(found: Mapping[str, Any], started: Mapping[str, Any], names: str) -> None:
+    """Compare the data of a run that is resumed.
+
+    Raises:
+        DataError: if it is not what the run was started with; says what changed, and what to do.
+    """
+    if found["sha256"] == started["sha256"]:
+        return
+    if found["items"] == started["items"]:
+        what = f"there are {found['items']:,} items as before, but other texts or pictures"
+    else:
+        what = f"there are {found['items']:,} items, there were {started['items']:,}"
+    raise DataError(
+        f"{names} is not the data that this run was started with: {what}. Put it back, name it "
+        "with --data if it is elsewhere, or take --changed-data to go on with what there is"
+    )
+
+
+def resumed_model(
+    config: TrainConfig,
+    started: Mapping[str, Any],
+    device: torch.device | str,
+    *,
+    start_needed: bool,
+) -> CLIP:
+    """Return a model to be filled from a checkpoint, or the one that the run starts from.
+
+    Args:
+        config: of the run.
+        started: what `model_content` returned when it began.
+        device: where the model is to be.
+        start_needed: whether its weights are wanted, and not the shape alone.
+
+    Raises:
+        CheckpointError: if the weights are wanted and are other ones than they were.
+        ValueError: if they cannot be loaded.
+    """
+    if not start_needed:
+        torch.manual_seed(config.seed)
+        shape = CLIPConfig.from_json(started["config"])
+        return place(CLIP(shape, Preprocess.from_json(started["preprocess"])), device)
+    model = initial_model(config, device)
+    if model_digest(model) != started["sha256"]:
+        name = f"--scratch {config.scratch}" if config.scratch else f"--model {config.model}"
+        raise CheckpointError(
+            f"{name} is not the model that this run was started with: its weights or its settings "
+            "are others. Put that one back, or name it with --model"
+        )
+    return model
