@@ -329,7 +329,7 @@ def test_eval_of_several_collections(run: Run, model: Path, walls: Path) -> None
         (("--data", "gone.jsonl"), "no data 'gone.jsonl'"),
         (("--data", "scenes/tset"), "scenes has no split 'tset'"),
         (("--image-column", "photo"), "no column 'photo'; its columns are image, short, long"),
-        (("--device", "nonsense"), "device 'nonsense' cannot be used"),
+        (("--device", "nonsense"), "--device nonsense is none that a model can run on"),
     ],
 )
 def test_evals_that_cannot_start(

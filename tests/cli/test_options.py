@@ -275,3 +275,23 @@ def test_an_output_that_knows_ascii_alone_gets_everything() -> None:
     assert "lighthouse" in shown("prompt", "A lighthouse … at dusk")
     text = "Ein Café – 港 🚤"
     assert json.loads(shown("tokenize", text, "--json"))["read"].split()[1] == "café"
+
+
+@pytest.mark.parametrize("words", [("--recipe", "best"), ("--recipe=best",), ()])
+def test_help_of_train_shows_the_values_of_the_chosen_recipe(words: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "longclip", "train", *words, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    share = "0.25" if words else "0.0"
+    shown = " ".join(done.stdout.replace("│", " ").split())
+    assert f"training started from; its share. [{share} *]" in shown
+    assert "Tokens after stretching. [248]" in shown
+
+
+def test_a_model_and_random_weights_are_not_both_taken(run: Run) -> None:  # noqa: F811
+    outcome = run("train", "--scratch", "nano", "--model", "gone")
+    assert outcome.code == 1
+    assert "--scratch starts without a model; leave out --model or --scratch" in outcome.err

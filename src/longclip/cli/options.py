@@ -44,14 +44,14 @@ def own_options_first(options: type[_Options]) -> type[_Options]:
     return options
 
 
-def overrides(starts: Mapping[str, Any], *, but: Sequence[str] = ()) -> type:
+def overrides(starts: Mapping[str, Any], *, chosen: str, but: Sequence[str] = ()) -> type:
     """Return a dataclass of options that, left out, keep the value of a start.
 
     `--help` shows them in a panel for each group.
 
     Args:
-        starts: configurations of one class by name; the help of an option says its value in each,
-            or the one value that they share.
+        starts: configurations of one class by name.
+        chosen: the one of them whose values the help says, with a star where they differ.
         but: fields that are no options.
     """
     [config] = {type(start) for start in starts.values()}
@@ -61,12 +61,11 @@ def overrides(starts: Mapping[str, Any], *, but: Sequence[str] = ()) -> type:
     for one in dataclasses.fields(config):
         if one.name in but:
             continue
-        shown = {name: _shown(getattr(start, one.name)) for name, start in starts.items()}
-        if len(set(shown.values())) == 1:
-            default = next(iter(shown.values()))
-        else:
-            default = ", ".join(f"{name} {value}" for name, value in shown.items())
-        help = one.metadata["help"] + f" [{default}]" * bool(default)
+        values = {_shown(getattr(start, one.name)) for start in starts.values()}
+        default = _shown(getattr(starts[chosen], one.name))
+        help = one.metadata["help"]
+        if default or len(values) > 1:
+            help += f" [{default or 'none'}{' *' * (len(values) > 1)}]"
         # The commands' switches have no negative, but here one may turn off what a recipe turns on.
         wanted: Any = types[one.name]
         negative = "--no-" + one.name.replace("_", "-") if wanted is bool else ()

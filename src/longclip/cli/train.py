@@ -3,16 +3,23 @@
 import dataclasses
 import sys
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from longclip.cli.options import AS_OPTIONS, AsJson, given, overrides
+from longclip.errors import UsageError
 from longclip.training.config import TrainConfig
 from longclip.training.preflight import check_data_name, check_paths
 from longclip.training.recipes import RECIPES
 
+_WORDS = {*sys.argv, *map(" ".join, pairwise(sys.argv))}
 _STARTS: dict[str, TrainConfig] = {name: recipe() for name, recipe in RECIPES.items()}
 _RECIPE: Any = Literal[tuple(RECIPES)]
-_OVERRIDES: Any = overrides(_STARTS, but=["recipe"])
+# `--help` shows the values of the recipe that stands beside it.
+_CHOSEN = next(
+    (name for name in RECIPES if {f"--recipe={name}", f"--recipe {name}"} & _WORDS), "paper"
+)
+_OVERRIDES: Any = overrides(_STARTS, chosen=_CHOSEN, but=["recipe"])
 
 
 def train_command(
@@ -30,7 +37,9 @@ def train_command(
     fine-tuning on long texts with primary component matching. `direct` is the paper's baseline:
     plain interpolation, long texts only. `reference` has the settings of Long-CLIP's published
     code, `debias` those of DeBias-CLIP. `best` did best in our own comparison. `clip` pre-trains a
-    base model on short captions. Options replace the recipe's own values, which stand in brackets.
+    base model on short captions. Options replace the recipe's own values. Those of `paper` stand in
+    brackets, with a star where recipes differ; `longclip train --recipe best --help` shows those of
+    `best`.
 
     Under torchrun all processes learn from one batch, as one would. SIGTERM or SIGUSR1 end a run
     with a checkpoint and exit code 75; --resume continues it, with any number of processes.
@@ -59,6 +68,8 @@ def train_command(
 
     first = os.environ.get("RANK", "0") == "0"
     changed = given(options)
+    if "scratch" in changed and "model" in changed:
+        raise UsageError("--scratch starts without a model; leave out --model or --scratch")
     start = _STARTS[recipe]
     if resume:
         from longclip.training.run_directory import read_config
