@@ -14,6 +14,7 @@ from longclip.checkpoints.formats.huggingface import (
     WEIGHTS,
     dtype_name,
     read_weights,
+    weight_files,
 )
 from longclip.checkpoints.tensor_files import write_safetensors
 from longclip.errors import CheckpointError
@@ -42,7 +43,7 @@ def test_weights_come_back_as_they_were(tmp_path: Path) -> None:
     write_safetensors(
         tmp_path / WEIGHTS, {**TENSORS, "a": TENSORS["a"].T.contiguous().T.requires_grad_()}
     )
-    assert_same(read_weights(tmp_path))
+    assert_same(read_weights(weight_files(tmp_path)))
     with safe_open(tmp_path / WEIGHTS, "pt") as file:
         assert file.metadata() == {"format": "pt"}, "transformers refuses files without it"
 
@@ -50,19 +51,19 @@ def test_weights_come_back_as_they_were(tmp_path: Path) -> None:
 def test_shards(tmp_path: Path) -> None:
     first, second = (f"model-0000{i}-of-00002.safetensors" for i in (1, 2))
     write_shards(tmp_path, {"a": first, "b": second, "c": second})
-    assert_same(read_weights(tmp_path))
+    assert_same(read_weights(weight_files(tmp_path)))
 
 
 def test_a_whole_file_goes_before_shards(tmp_path: Path) -> None:
     write_safetensors(tmp_path / WEIGHTS, TENSORS)
     (tmp_path / INDEX).write_text("left over")
-    assert_same(read_weights(tmp_path))
+    assert_same(read_weights(weight_files(tmp_path)))
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     write_shards(tmp_path, {"a": "model-00003-of-00003.safetensors"})
     with pytest.raises(CheckpointError, match=r"00003\.safetensors is missing though the index"):
-        read_weights(tmp_path)
+        read_weights(weight_files(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -87,14 +88,14 @@ def test_an_index_that_leads_elsewhere_is_refused(shard: object, tmp_path: Path)
         save_file({"a": TENSORS["a"]}, place)
     write_shards(directory, {"a": shard})
     with pytest.raises(CheckpointError, match=r"index\.json names the shard .* is refused"):
-        read_weights(directory)
+        read_weights(weight_files(directory))
 
 
 @pytest.mark.parametrize("weight_map", [None, [], "all"])
 def test_an_index_without_a_map(weight_map: object, tmp_path: Path) -> None:
     write_shards(tmp_path, weight_map)
     with pytest.raises(CheckpointError, match=r"index\.json has no 'weight_map'"):
-        read_weights(tmp_path)
+        read_weights(weight_files(tmp_path))
 
 
 @pytest.mark.parametrize("kept", [0, 4, 100, -1])
@@ -103,17 +104,17 @@ def test_a_truncated_file(kept: int, tmp_path: Path) -> None:
     whole = (tmp_path / WEIGHTS).read_bytes()
     (tmp_path / WEIGHTS).write_bytes(whole[:kept])
     with pytest.raises(CheckpointError, match=r"model\.safetensors is not a complete .*again"):
-        read_weights(tmp_path)
+        read_weights(weight_files(tmp_path))
 
 
 def test_no_weights(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"neither model\.safetensors nor .*safe serializ"):
-        read_weights(tmp_path)
+        read_weights(weight_files(tmp_path))
 
 
 def test_older_directories_have_a_pickle(tmp_path: Path) -> None:
     torch.save(TENSORS, tmp_path / "pytorch_model.bin")
-    found = read_weights(tmp_path)
+    found = read_weights(weight_files(tmp_path))
     assert found.keys() == TENSORS.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in TENSORS.items())
 
@@ -124,19 +125,19 @@ def test_pickles_come_in_shards_too(tmp_path: Path) -> None:
     torch.save({k: TENSORS[k] for k in "bc"}, tmp_path / names[1])
     index = {"weight_map": {"a": names[0], "b": names[1], "c": names[1]}}
     (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
-    assert_same(read_weights(tmp_path))
+    assert_same(read_weights(weight_files(tmp_path)))
     index["weight_map"]["a"] = "../a.bin"
     (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     with pytest.raises(CheckpointError, match=r"not a plain \.bin file beside it"):
-        read_weights(tmp_path)
+        read_weights(weight_files(tmp_path))
 
 
 def test_a_half_precision_variant_alone(tmp_path: Path) -> None:
     write_safetensors(tmp_path / "model.fp16.safetensors", TENSORS)
-    assert_same(read_weights(tmp_path))
+    assert_same(read_weights(weight_files(tmp_path)))
     write_safetensors(tmp_path / "model.bf16.safetensors", TENSORS)
     with pytest.raises(CheckpointError, match=r"several variants \(model\.bf16.*model\.fp16"):
-        read_weights(tmp_path)
+        read_weights(weight_files(tmp_path))
 
 
 def test_json_round_trip_for_people(tmp_path: Path) -> None:

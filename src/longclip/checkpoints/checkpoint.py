@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from longclip.checkpoints.tensor_files import read_tensors
+from longclip.checkpoints.tensor_files import read_values
+from longclip.checkpoints.wrappings import unwrap
 from longclip.errors import CheckpointError
 from longclip.spec import Activation, Tower
 
@@ -31,6 +32,8 @@ class Checkpoint:
         preprocess: content of preprocessor_config.json, where the checkpoint has preprocessing.
         notes: sentences on what was changed or left out in reading.
         extras: tensors that the model does not use but an audit may want, by their own names.
+        config_file: that the configuration was read from; None where it was inferred from shapes.
+        assumed: what no file says and was guessed, as a sentence; empty where nothing was.
     """
 
     path: Path
@@ -41,6 +44,8 @@ class Checkpoint:
     preprocess: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    config_file: Path | None = None
+    assumed: str = ""
 
     def has(self, tower: Tower) -> bool:
         """Return whether there is a tower of that kind."""
@@ -84,27 +89,47 @@ class Source:
     Args:
         path: a file or a directory.
         activation: activation of the towers, where the caller names it.
+        part: which of several text towers in one file.
     """
 
-    def __init__(self, path: Path, activation: Activation | None = None) -> None:
+    def __init__(
+        self, path: Path, activation: Activation | None = None, part: str | None = None
+    ) -> None:
         self.path = path
         self.activation = activation
+        self.part = part
+
+    @property
+    def folder(self) -> Path:
+        """Directory in which configurations lie: the path, or that of the file."""
+        return self.path if self.path.is_dir() else self.path.parent
 
     def has_file(self, *names: str) -> bool:
         """Return whether the path is a directory with a file of one of these names."""
         return any((self.path / name).is_file() for name in names)
 
     @cached_property
+    def _unwrapped(self) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
+        if self.path.is_dir():
+            return {}, ()
+        return unwrap(self.path, read_values(self.path), self.part)
+
+    @property
     def tensors(self) -> Mapping[str, Tensor]:
         """Tensors of the file under its own names, mapped into memory; none of a directory.
 
         Raises:
             CheckpointError: if the file is broken or holds no tensors.
         """
-        return {} if self.path.is_dir() else read_tensors(self.path)
+        return self._unwrapped[0]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what was around the tensors of the file and was taken away."""
+        return self._unwrapped[1]
 
     def refuse_activation(self) -> None:
-        """Refuse the caller's activation for a directory that has a configuration.
+        """Refuse the caller's activation where a configuration says it.
 
         Raises:
             CheckpointError: if the caller named one.
@@ -122,11 +147,12 @@ class Source:
         name = self.path.name.lower()
         return "quick_gelu" if "quickgelu" in name or "openai" in name else "gelu"
 
-    def settle_activation(self, guess: Activation) -> tuple[Activation, tuple[str, ...]]:
-        """Return the caller's activation, or `guess` with a note that it is one."""
+    def settle_activation(self, guess: Activation) -> tuple[Activation, str]:
+        """Return the caller's activation, or `guess` with a sentence that says so."""
         if self.activation:
-            return self.activation, ()
+            return self.activation, ""
         return guess, (
-            f"the activation is not in the file; {guess} was assumed, --activation decides "
-            "otherwise",
+            f"the activation is not in the file; {guess} was assumed, with heads of the usual "
+            "width and an eps of 1e-5, since no configuration of it lies beside it; --activation "
+            "decides otherwise"
         )

@@ -39,6 +39,42 @@ def write_json(path: Path, values: object) -> None:
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
+def adopt_config(
+    inferred: Mapping[str, Any], described: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Complete a configuration inferred from shapes by one that lies beside the weights.
+
+    Args:
+        inferred: as `infer_config` returns it.
+        described: a config.json, which may be of a whole CLIP where the weights are a lone tower.
+
+    Returns:
+        The inferred configuration with everything that shapes do not show; None where the other
+        one is of another model.
+    """
+    shown = {"hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size", "patch_size"}
+    shown |= {"max_position_embeddings", "image_size"}
+    adopted = dict(inferred)
+    for kind in ("text", "vision"):
+        name = f"{kind}_config"
+        whole = name in inferred
+        if not whole and inferred["model_type"] != f"clip_{kind}_model":
+            continue
+        mine = inferred[name] if whole else inferred
+        alone = described.get("model_type") == f"clip_{kind}_model"
+        theirs = described if alone else described.get(name)
+        if not isinstance(theirs, Mapping):
+            return None
+        if any(theirs.get(key, mine[key]) != mine[key] for key in shown & mine.keys()):
+            return None
+        merged = {**mine, **{key: value for key, value in theirs.items() if key not in shown}}
+        # Of a lone tower, the shapes say whether there is a projection.
+        kept = ("model_type", "architectures", "projection_dim", "text_projection_bias")
+        merged |= {key: mine[key] for key in kept if key in mine}
+        adopted = {**adopted, name: merged} if whole else merged
+    return adopted
+
+
 _TEXT, _VISION = "text_model", "vision_model"
 
 HEAD_WIDTH = 64

@@ -25,34 +25,19 @@ from longclip.util.files import open_regular
 NUMBERS = frozenset({"input_resolution", "context_length", "vocab_size"})
 """Entries of OpenAI's files that are plain numbers; no other program writes them."""
 
-# Where training programs keep the weights inside a checkpoint.
-_WEIGHT_ENTRIES = ("state_dict", "model", "model_state_dict")
 
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of one file, and OpenAI's numbers as tensors.
+def read_values(path: Path) -> dict[str, Any]:
+    """Return what one file holds, by name: tensors, and beside them whatever a pickle has.
 
     Raises:
-        CheckpointError: if the file cannot be read or holds no tensors.
+        CheckpointError: if the file cannot be read.
     """
     try:
         if is_safetensors(path) or path.suffix == ".safetensors":
-            return read_safetensors(path)
+            return dict(read_safetensors(path))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
-    values = read_torch_file(path)
-    for name in _WEIGHT_ENTRIES:
-        if isinstance(values.get(name), Mapping):
-            values = {str(key): value for key, value in values[name].items()}
-    tensors = {
-        # DistributedDataParallel, which many trained in, calls every model `module`.
-        name.removeprefix("module."): value if isinstance(value, Tensor) else torch.tensor(value)
-        for name, value in values.items()
-        if isinstance(value, Tensor) or (name in NUMBERS and type(value) is int)
-    }
-    if not tensors:
-        raise CheckpointError(f"{path} holds no tensors, only {', '.join(list(values)[:5])}")
-    return tensors
+    return read_torch_file(path)
 
 
 _DTYPES = {

@@ -1,5 +1,6 @@
 """Models by their name, file or directory: loaded, placed on a device, and saved."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
@@ -23,6 +24,11 @@ from longclip.model.config import CLIPConfig
 from longclip.options import refuse_revision
 from longclip.spec import Activation, Tower
 from longclip.util.hardware import moving_to
+
+
+class AssumptionWarning(UserWarning):
+    """Settings of a model that no file states were guessed."""
+
 
 # How many times the tensors together may be as large as their files: some share their numbers.
 _MAX_SHARING = 4
@@ -60,8 +66,13 @@ def load(
             not fit its configuration; the message lists what is missing, left over or of another
             shape.
         UsageError: if there is no such device or no room on it.
+
+    Warns:
+        AssumptionWarning: if the weights are bare, and what they do not show was guessed.
     """
     checkpoint, model = open_checked(source, tower, activation, revision)
+    if checkpoint.assumed:
+        warnings.warn(f"{checkpoint.path}: {checkpoint.assumed}", AssumptionWarning, stacklevel=2)
     # Assigned, not copied: the weights stay views of the mapped file until a cast or a move.
     model.load_state_dict(checkpoint.tensors, assign=True)
     model.name = str(source)
@@ -83,15 +94,17 @@ def open_checked(
     Raises:
         CheckpointError: as `load`.
     """
-    path = Path(source)
+    path, part = Path(source), None
     if source in BUNDLED:
         path = Path(str(resources.files("longclip") / "models" / str(source)))
+    elif path.parent.is_file():
+        path, part = path.parent, path.name
     elif not path.exists():
         check_model_name(source)
         path = fetch(str(source), revision)
         revision = None
     refuse_revision(str(source), revision)
-    checkpoint = open_checkpoint(path, activation)
+    checkpoint = open_checkpoint(path, activation, part)
     if tower:
         checkpoint = lone_tower(checkpoint, tower)
     model = _empty_model(checkpoint)
@@ -149,11 +162,10 @@ def _empty_model(checkpoint: Checkpoint) -> CLIP:
         with torch.device("meta"), _NoInitialisation():
             model = CLIP(config)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        config_file = checkpoint.path / hf.CONFIG
-        at_fault = config_file if config_file.is_file() else checkpoint.path
-        raise CheckpointError(f"{at_fault}: {error}") from error
+        raise CheckpointError(f"{checkpoint.config_file or checkpoint.path}: {error}") from error
     if config.vision and checkpoint.preprocess is not None:
-        path, size = checkpoint.path / hf.PREPROCESSOR, config.vision.image_size
+        beside = checkpoint.config_file or checkpoint.path
+        path, size = beside.with_name(hf.PREPROCESSOR), config.vision.image_size
         try:
             check_fields(checkpoint.preprocess, PREPROCESSOR)
             model.preprocess = Preprocess.from_json(checkpoint.preprocess)

@@ -4,6 +4,8 @@
 what that library wants beside a model's own files.
 """
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +16,10 @@ from longclip.spec import Activation
 
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt")
 """Endings of files that are taken for weights in a directory of no known layout."""
+
+_SHARD = re.compile(r"-\d+-of-0*([2-9]|[1-9]\d+)\.(?:safetensors|bin)$")
+# Folder of the one module of a CLIP as sentence-transformers saved it before its version 5.4.
+_OLD_MODULE = "0_CLIPModel"
 
 
 class Format(Protocol):
@@ -31,24 +37,40 @@ class Format(Protocol):
 FORMATS: tuple[Format, ...] = (huggingface, declip, longclip, openai, openclip)
 
 
-def open_checkpoint(path: Path, activation: Activation | None = None) -> Checkpoint:
+def open_checkpoint(
+    path: Path, activation: Activation | None = None, part: str | None = None
+) -> Checkpoint:
     """Read a checkpoint of any format that can be recognised by its content.
 
     Args:
         path: a file, or a directory in Hugging Face's or OpenCLIP's layout or with one weight file.
+            A file is read with the configuration that lies beside it.
         activation: activation of the towers' hidden layers, for bare weights that do not say.
+        part: which of the text towers in a single-file diffusion checkpoint, as diffusers calls
+            them: text_encoder, text_encoder_2.
 
     Raises:
         CheckpointError: if it is no CLIP with ViT towers, is broken, or has tensors that mean
             nothing here; these are listed.
     """
     if path.suffix == ".json" and not path.is_dir():
+        if path.name.endswith(".index.json"):
+            return huggingface.open_shards(Source(path, activation))
         raise CheckpointError(f"{path} is a configuration; name its directory to load the model")
-    source = Source(path, activation)
+    if match := _SHARD.search(path.name):
+        raise CheckpointError(
+            f"{path} is one of {int(match[1])} parts of a model; name their directory, "
+            f"{path.parent}"
+        )
+    source = Source(path, activation, part)
     for model_format in FORMATS:
         if model_format.recognise(source):
-            return model_format.open(source)
+            found = model_format.open(source)
+            notes = (*source.notes, *found.notes, *([found.assumed] if found.assumed else []))
+            return _without_temperature(replace(found, notes=notes))
     # A file is always recognised, so this is a directory in no layout of ours.
+    if (path / _OLD_MODULE).is_dir():
+        return open_checkpoint(path / _OLD_MODULE, activation)
     files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
     if len(files) == 1:
         return open_checkpoint(files[0], activation)
@@ -59,3 +81,13 @@ def open_checkpoint(path: Path, activation: Activation | None = None) -> Checkpo
         f"{path} holds no weights: neither {huggingface.WEIGHTS} nor any other "
         f"{', '.join(_SUFFIXES)} file; fetch the model again"
     )
+
+
+def _without_temperature(checkpoint: Checkpoint) -> Checkpoint:
+    """Leave out the temperature of a lone tower, which ComfyUI and others save beside it."""
+    whole = checkpoint.has("text") and checkpoint.has("image")
+    if whole or "logit_scale" not in checkpoint.tensors:
+        return checkpoint
+    tensors = {n: t for n, t in checkpoint.tensors.items() if n != "logit_scale"}
+    note = "logit_scale is left out: it belongs to two towers, and this is one"
+    return replace(checkpoint, tensors=tensors, notes=(*checkpoint.notes, note))

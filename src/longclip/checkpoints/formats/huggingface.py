@@ -1,16 +1,19 @@
 """Hugging Face's layout: config.json and safetensors, whole or in shards, or a bare weight file."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from longclip.checkpoints.checkpoint import Checkpoint, Source
-from longclip.checkpoints.config import infer_config, read_json
+from longclip.checkpoints.config import adopt_config, infer_config, read_json
 from longclip.checkpoints.formats import openclip
 from longclip.checkpoints.tensor_files import read_safetensors
 from longclip.checkpoints.torch_files import read_torch_file
+from longclip.checkpoints.wrappings import unwrap
 from longclip.errors import CheckpointError
 
 CONFIG = "config.json"
@@ -41,39 +44,91 @@ def recognise(source: Source) -> bool:
 
 
 def open(source: Source) -> Checkpoint:
-    """Read a directory, or a file of bare weights.
+    """Read a directory, or a file of weights with the configuration that lies beside it.
 
     Raises:
-        CheckpointError: if something is missing or broken, or the caller names an activation for a
-            directory that says its own.
+        CheckpointError: if something is missing or broken, or the caller names an activation where
+            the configuration says its own.
     """
     path = source.path
-    if not path.is_dir():
-        tensors = _without_position_ids(source.tensors)
-        # A lone text tower is what ComfyUI reads, which takes the activation from the depth.
-        lone = not any(name.startswith("vision_model.") for name in tensors)
-        start = "text_model.encoder.layers."
-        layers = {name.split(".")[3] for name in tensors if name.startswith(start)}
-        is_clip_l = lone and 0 < len(layers) <= MAX_CLIP_L_LAYERS
-        guess = "quick_gelu" if is_clip_l else source.usual_activation
-        activation, notes = source.settle_activation(guess)
-        config = infer_config(path, tensors, activation)
-        return Checkpoint(path, (path,), "Hugging Face", config, tensors, notes=notes)
-    if source.has_file(CONFIG):
+    if path.is_dir():
+        return _open_directory(source, weight_files(path))
+    tensors = _without_position_ids(source.tensors)
+    described = _config_beside(source)
+    if described is not None and _is_whole(path):
+        return _open_directory(source, (path,))
+    # A lone text tower is what ComfyUI reads, which takes the activation from the depth.
+    lone = not any(name.startswith("vision_model.") for name in tensors)
+    start = "text_model.encoder.layers."
+    layers = {name.split(".")[3] for name in tensors if name.startswith(start)}
+    is_clip_l = lone and 0 < len(layers) <= MAX_CLIP_L_LAYERS
+    guess = "quick_gelu" if is_clip_l else source.usual_activation
+    activation, assumed = source.settle_activation(guess)
+    config = infer_config(path, tensors, activation)
+    bare = Checkpoint(path, (path,), "Hugging Face", config, tensors, assumed=assumed)
+    if described is None:
+        return bare
+    adopted = adopt_config(config, described)
+    if adopted is None:
+        note = f"{CONFIG} beside it describes another model and was left aside"
+        return replace(bare, notes=(note,))
+    source.refuse_activation()
+    return replace(
+        bare,
+        config=adopted,
+        preprocess=_preprocess(source.folder),
+        notes=(f"{CONFIG} beside it was read",),
+        config_file=source.folder / CONFIG,
+        assumed="",
+    )
+
+
+def open_shards(source: Source) -> Checkpoint:
+    """Read the directory of an index of shards, by that index.
+
+    Raises:
+        CheckpointError: as `open`.
+    """
+    return _open_directory(source, _shards(source.path))
+
+
+def _open_directory(source: Source, files: tuple[Path, ...]) -> Checkpoint:
+    """Read weights by the configuration of their directory."""
+    folder = source.folder
+    if (folder / CONFIG).is_file():
         source.refuse_activation()
-    config = read_json(path / CONFIG)
-    tensors = _without_position_ids(read_weights(path))
-    kind = config.get("model_type")
-    if kind in ("clip_text_model", "clip_vision_model"):
-        prefix = f"{kind.split('_')[1]}_model."
-        if not any(name.startswith(prefix) for name in tensors):
-            # transformers 5 leaves the prefix out of lone towers, 4 looks for it.
-            tensors = {
-                name if "projection." in name and "encoder." not in name else prefix + name: tensor
-                for name, tensor in tensors.items()
-            }
-    preprocess = read_json(path / PREPROCESSOR) if source.has_file(PREPROCESSOR) else None
-    return Checkpoint(path, weight_files(path), "Hugging Face", config, tensors, preprocess)
+    config = read_json(folder / CONFIG)
+    tensors, notes = unwrap(source.path, read_weights(files))
+    return Checkpoint(
+        source.path,
+        files,
+        "Hugging Face",
+        config,
+        _without_position_ids(tensors),
+        _preprocess(folder),
+        notes,
+        config_file=folder / CONFIG,
+    )
+
+
+def _preprocess(folder: Path) -> dict[str, Any] | None:
+    path = folder / PREPROCESSOR
+    return read_json(path) if path.is_file() else None
+
+
+def _config_beside(source: Source) -> dict[str, Any] | None:
+    """Return the config.json beside a file, if it is of a CLIP; training runs have one as well."""
+    path = source.folder / CONFIG
+    if not path.is_file():
+        return None
+    config = read_json(path)
+    kinds = ("clip", "clip_text_model", "clip_vision_model")
+    return config if config.get("model_type") in kinds or "text_config" in config else None
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a file has the name that a directory's weights have."""
+    return path.name in (WEIGHTS, PICKLED) or path.match(_VARIANTS)
 
 
 def _without_position_ids(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -121,21 +176,16 @@ def _shards(index: Path) -> tuple[Path, ...]:
     return tuple(index.parent / name for name in names)
 
 
-def read_weights(directory: Path) -> dict[str, Tensor]:
-    """Return all tensors of a model directory, on the CPU and mapped into memory.
+def read_weights(files: Iterable[Path]) -> dict[str, Any]:
+    """Return what the weight files of a model directory hold, mapped into memory.
 
     Raises:
-        CheckpointError: as `weight_files`, and if a file is truncated or missing, or holds
-            anything but tensors.
+        CheckpointError: if a file is truncated or missing, or holds anything but tensors.
     """
-    tensors: dict[str, Tensor] = {}
-    for file in weight_files(directory):
-        if file.suffix == ".safetensors":
-            tensors |= read_safetensors(file)
-        else:
-            values = read_torch_file(file)
-            tensors |= {n: value for n, value in values.items() if isinstance(value, Tensor)}
-    return tensors
+    values: dict[str, Any] = {}
+    for file in files:
+        values |= read_safetensors(file) if file.suffix == ".safetensors" else read_torch_file(file)
+    return values
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -1,11 +1,12 @@
 """OpenCLIP's layout: open_clip_config.json and one weight file, or a bare weight file."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from longclip.checkpoints.checkpoint import Checkpoint, Source
-from longclip.checkpoints.config import HEAD_WIDTH, infer_config, read_json
+from longclip.checkpoints.config import HEAD_WIDTH, adopt_config, infer_config, read_json
 from longclip.checkpoints.fields import (
     OPENCLIP,
     OPENCLIP_PREPROCESS,
@@ -14,7 +15,8 @@ from longclip.checkpoints.fields import (
     check_fields,
 )
 from longclip.checkpoints.formats import openai
-from longclip.checkpoints.tensor_files import read_tensors
+from longclip.checkpoints.tensor_files import read_values
+from longclip.checkpoints.wrappings import unwrap
 from longclip.errors import CheckpointError
 from longclip.image.preprocess import OPENAI_MEAN, OPENAI_STD
 from longclip.spec import EOT, STOCK_CONTEXT
@@ -41,18 +43,55 @@ def open(source: Source) -> Checkpoint:
             caller names an activation for a directory that says its own.
     """
     path = source.path
-    if not path.is_dir():
-        tensors = openai.rename(path, openai.plain_names(path, source.tensors))
-        activation, notes = source.settle_activation(source.usual_activation)
-        config = infer_config(path, tensors, activation)
-        return Checkpoint(path, (path,), "OpenCLIP", config, tensors, notes=notes)
+    if path.is_dir():
+        return _open_directory(source)
+    if path.name in (WEIGHTS, PICKLED) and (source.folder / CONFIG).is_file():
+        return _open_directory(source)
+    tensors = openai.rename(path, openai.plain_names(path, source.tensors))
+    activation, assumed = source.settle_activation(source.usual_activation)
+    config = infer_config(path, tensors, activation)
+    bare = Checkpoint(path, (path,), "OpenCLIP", config, tensors, assumed=assumed)
+    if not (source.folder / CONFIG).is_file():
+        return bare
+    described, preprocess = read_config(source.folder)
+    adopted = adopt_config(config, described)
+    if adopted is None:
+        note = f"{CONFIG} beside it describes another model and was left aside"
+        return replace(bare, notes=(note,))
     source.refuse_activation()
-    config, preprocess = read_config(path)
-    weights = next((path / name for name in (WEIGHTS, PICKLED) if source.has_file(name)), None)
+    return replace(
+        bare,
+        config=adopted,
+        preprocess=preprocess,
+        notes=(f"{CONFIG} beside it was read",),
+        config_file=source.folder / CONFIG,
+        assumed="",
+    )
+
+
+def _open_directory(source: Source) -> Checkpoint:
+    """Read weights by the configuration of their directory."""
+    path, folder = source.path, source.folder
+    source.refuse_activation()
+    config, preprocess = read_config(folder)
+    weights = path if path != folder else None
+    for name in (WEIGHTS, PICKLED):
+        if weights is None and (folder / name).is_file():
+            weights = folder / name
     if weights is None:
         raise CheckpointError(f"{path} has {CONFIG} but neither {WEIGHTS} nor {PICKLED}")
-    tensors = openai.rename(path, openai.plain_names(path, read_tensors(weights)))
-    return Checkpoint(path, (weights,), "OpenCLIP", config, tensors, preprocess)
+    found, notes = unwrap(weights, read_values(weights))
+    tensors = openai.rename(path, openai.plain_names(path, found))
+    return Checkpoint(
+        path,
+        (weights,),
+        "OpenCLIP",
+        config,
+        tensors,
+        preprocess,
+        notes,
+        config_file=folder / CONFIG,
+    )
 
 
 def read_config(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
