@@ -26,7 +26,9 @@ def check_model_name(source: str | Path) -> None:
     Raises:
         CheckpointError: if it is neither bundled, nor a path that is there, nor may be on the hub.
     """
-    if source in BUNDLED or Path(source).exists():
+    path = Path(source)
+    # Of a file, a part may be named: `sdxl.safetensors/text_encoder_2`.
+    if source in BUNDLED or path.exists() or path.parent.is_file():
         return
     if not (isinstance(source, str) and is_hub_id(source)):
         raise CheckpointError(
