@@ -1,3 +1,4 @@
+import unicodedata
 from datetime import datetime, timedelta
 
 import pytest
@@ -31,6 +32,30 @@ def store(tmp_path_factory):
         name = uri.removeprefix(folder).strip("/:")
         rows.append(row(uri, vector, folder=folder, name=name, taken=taken))
     return database(tmp_path_factory.mktemp("filters"), rows)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accented_letters_are_found_however_they_are_written(form, tmp_path):
+    folders = [unicodedata.normalize(each, "/fotos/Zürich") for each in ("NFC", "NFD")]
+    names = [unicodedata.normalize(each, "Café.jpg") for each in ("NFD", "NFC")]
+    rows = [
+        row(f"{folder}/{name}", vector, folder=folder, name=name)
+        for folder, name, vector in zip(folders, names, vectors(2), strict=True)
+    ]
+    rows.append(
+        row("/fotos/Zurich/Cafe.jpg", vectors(3)[2], folder="/fotos/Zurich", name="Cafe.jpg")
+    )
+    store = database(tmp_path, rows)
+
+    def count(**wanted):
+        wanted = {key: unicodedata.normalize(form, value) for key, value in wanted.items()}
+        return store.count(Query("x", **wanted).condition())
+
+    assert count(folder="/fotos/Zürich") == count(folder="/fotos/Zürich/") == 2
+    assert count(where="name = 'Café.jpg'") == count(where="name IN ('Café.jpg', 'x')") == 2
+    assert count(where="name LIKE 'Café%'") == 2
+    assert count(where="NOT name = 'Café.jpg'") == count(where="name NOT LIKE 'Café%'") == 1
+    assert count(where="name NOT IN ('Café.jpg')") == 1
 
 
 @pytest.fixture(scope="module")

@@ -213,6 +213,14 @@ def test_an_empty_folder_and_none_at_all(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+def test_a_source_is_known_however_its_letters_are_written(tmp_path: Path) -> None:
+    folder, db = photos(tmp_path / "Zu\u0308rich", 2), tmp_path / "db"
+    composed = tmp_path / "Z\u00fcrich"
+    assert run_index(composed, db=db).added == 2
+    assert set(rows_of(db)) == {str(folder / f"000{i}.jpg") for i in (0, 1)}
+    assert forget(str(composed), db) == 2
+
+
 def test_an_unplugged_source(tmp_path: Path) -> None:
     folder, other, db = photos(tmp_path / "disk", 3), photos(tmp_path / "b", 1), tmp_path / "db"
     run_index(folder, other, db=db)
@@ -345,7 +353,7 @@ def test_half_a_character_in_a_caption_stops_nothing(tmp_path: Path) -> None:
     (folder / "0000.json").write_text('{"caption": "\\ud83d boat"}')
     assert run_index(folder, db=tmp_path / "db").added == 1
     [row] = Store.open(str(tmp_path / "db")).rows("uri", [str(folder / "0000.jpg")])
-    assert row.facts.caption == "? boat"
+    assert row.facts.caption == "\ufffd boat"
 
 
 def test_a_run_that_failed_binds_no_model(tmp_path: Path) -> None:

@@ -3,12 +3,12 @@
 import base64
 import binascii
 import os
-import unicodedata
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from longclip.data.storage import is_url
 from longclip.errors import DataError
+from longclip.util.unicode import unicode_forms
 
 _FILE = "file:"
 _BASE64 = ("data:image/", "/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR")
@@ -60,11 +60,7 @@ def spellings(path: str) -> list[str]:
     found = [path]
     if "\\" in path and os.sep != "\\":
         found.append(path.replace("\\", "/"))
-    if not path.isascii():
-        found += [
-            unicodedata.normalize(form, one) for one in tuple(found) for form in ("NFC", "NFD")
-        ]
-    return found
+    return [form for one in found for form in unicode_forms(one)]
 
 
 def picture_of_base64(text: str) -> bytes | None:

@@ -44,6 +44,7 @@ from longclip.search.sources.image_source import ImageSource, Unusable
 from longclip.search.sources.open_image_source import open_image_source
 from longclip.util.libraries import require_libraries
 from longclip.util.terminal import SILENT, OnProgress
+from longclip.util.unicode import unicode_forms
 
 
 def index(
@@ -119,8 +120,9 @@ def forget(source: str, db: str | Path) -> int:
     with writer_lock(place):
         known = store.sources()
         whole = source.rstrip("/") if is_url(source) else os.path.abspath(source)
-        name = source if source in known else whole
-        if name not in known:
+        forms = (*unicode_forms(source), *unicode_forms(whole))
+        name = next((form for form in forms if form in known), None)
+        if name is None:
             raise SearchError(
                 f"nothing in {place} comes from {source}, only from {', '.join(known)}"
             )

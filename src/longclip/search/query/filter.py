@@ -7,7 +7,8 @@
 
 It looks like SQL and means the same, but nothing that a user writes reaches the database: a filter
 is read here, and what is asked of the database is written anew. So no filter can call a function,
-and none costs more than the bounds below allow.
+and none costs more than the bounds below allow. A text that is equal to another, or like it, is so
+however accented letters are written (composed or not).
 """
 
 import re
@@ -23,6 +24,7 @@ import pyarrow as pa
 from longclip.errors import FilterError
 from longclip.search.database.lance import quoted
 from longclip.search.database.schema import FACTS, schema
+from longclip.util.unicode import unicode_forms
 
 MAX_CHARACTERS = 10_000
 """Characters of a filter."""
@@ -286,7 +288,9 @@ class _Compiler:
                 raise self._error(f"its lists have more than {MAX_VALUES:,} values")
             start, value = self._start, self._value()
             checked = self._checked(column, value, start)
-            if column.kind != "whole number" or self._is_possible(column, value):
+            if isinstance(value.content, str) and column.kind == "text":
+                written += map(quoted, unicode_forms(value.content))
+            elif column.kind != "whole number" or self._is_possible(column, value):
                 written.append(checked)
             if not self._took(","):
                 break
@@ -319,12 +323,18 @@ class _Compiler:
             )
         # A backslash takes % _ \ as they are; before any other character it is one itself.
         pattern = re.sub(r"\\[%_\\]|\\", lambda found: found[0].ljust(2, "\\"), value.content)
-        return f"{column.name} {'NOT ' if negated else ''}{word} {quoted(pattern)}"
+        sign, joint = (f"NOT {word}", " AND ") if negated else (word, " OR ")
+        parts = [f"{column.name} {sign} {quoted(form)}" for form in unicode_forms(pattern)]
+        return parts[0] if len(parts) == 1 else f"({joint.join(parts)})"
 
     def _compared(self, column: _Column, sign: str, value: _Value, at: int) -> str:
         written = self._checked(column, value, at)
         if column.kind == "whole number":
             return self._whole(column, sign, value)
+        forms = unicode_forms(value.content) if isinstance(value.content, str) else []
+        if column.kind == "text" and len(forms) > 1 and sign in ("=", "!="):
+            any_form = f"IN ({', '.join(map(quoted, forms))})"
+            return f"{column.name} {'NOT ' if sign == '!=' else ''}{any_form}"
         return f"{column.name} {sign} {written}"
 
     # Operands.

@@ -14,6 +14,7 @@ from longclip.search.database.lance import quoted
 from longclip.search.database.schema import Facts
 from longclip.search.query import MAX_COUNT, MAX_TEXT_CHARACTERS
 from longclip.search.query.filter import check_encodable, compile_filter, read_date, timestamp
+from longclip.util.unicode import unicode_forms
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,12 @@ class Query:
             check_encodable(self.folder, "the folder")
             place = self.folder.strip().rstrip("/") or "/"
             # `starts_with` and not LIKE: names hold % and _. An archive is `x.tar::a` from within.
-            below = "/" if place == "/" else f"{place}/"
-            starts = " OR ".join(f"starts_with(folder, {quoted(x)})" for x in (below, f"{place}::"))
-            conditions.append(f"(folder = {quoted(place)} OR {starts})")
+            tests = []
+            for form in unicode_forms(place):
+                below = "/" if form == "/" else f"{form}/"
+                tests.append(f"folder = {quoted(form)}")
+                tests += (f"starts_with(folder, {quoted(x)})" for x in (below, f"{form}::"))
+            conditions.append(f"({' OR '.join(tests)})")
         for sign, date in ((">=", self.after), ("<", self.before)):
             if date and date.strip():
                 conditions.append(f"taken {sign} {timestamp(read_date(date.strip()))}")

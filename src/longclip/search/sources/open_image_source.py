@@ -28,6 +28,7 @@ from longclip.search.sources.image_source import (
 )
 from longclip.search.sources.table_source import CollectionSource, LinesSource, ParquetSource
 from longclip.search.sources.tar_source import TarSource, read_image, tar_images
+from longclip.util.unicode import unicode_forms
 
 _COLLECTIONS = frozenset(
     {Kind.SAVED, Kind.MIXTURE, Kind.SHARD_INDEX, Kind.CONVERSATIONS, Kind.TABLE}
@@ -52,6 +53,10 @@ def open_image_source(place: str | Path, *, without: str | Path | None = None) -
         SearchError: if there is no such place.
     """
     name, kind = str(place), kind_of(place)
+    if kind is Kind.MISSING:
+        # The disk may have composed the letters of a name, or not.
+        found = next(filter(os.path.exists, unicode_forms(name)), None)
+        name, kind = (name, kind) if found is None else (found, kind_of(found))
     if kind is Kind.SCENES and os.path.isdir(name):
         raise SearchError(
             f"{name} is a folder here, and also the name of drawings that longclip makes: "
