@@ -100,7 +100,7 @@ def test_every_option_is_explained(name: str) -> None:
         (["tokenize", "hi", "--context-length", "many"], "--context-length"),
         (["stretch", "nano"], "DESTINATION"),
         (["eval"], "MODEL"),
-        (["train", "--recipe", "pie"], '"clip", "direct", "paper"'),
+        (["train", "--recipe", "pie"], "pie is none of clip, direct, paper"),
         (["train", "--steps", "soon"], "--steps"),
         (["train", "--precision", "half"], "--precision"),
     ],

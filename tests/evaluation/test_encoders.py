@@ -14,10 +14,10 @@ from longclip.errors import CheckpointError, EncoderError, ImageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_images, embed_texts
 from longclip.evaluation.encoders import CLIPEncoder, open_encoder
-from longclip.evaluation.encoders import encoder as encoder_file
 from longclip.image.preprocess import Preprocess
 from longclip.model.convert import convert
 from longclip.model.identity import encoder_fingerprint
+from longclip.util import plugins
 from tests.helpers.encoders import BagOfTokens
 from tests.helpers.models import SMALL, small_clip
 
@@ -78,11 +78,11 @@ def test_anybody_can_plug_one_in(monkeypatch):
     module.mine, module.broken, module.other = mine, lambda rest, device: 1 / 0, lambda *_, **__: 5
     monkeypatch.setitem(sys.modules, "plugin", module)
     offered = [
-        EntryPoint(name, f"plugin:{name}", encoder_file.ENTRY_POINTS)
+        EntryPoint(name, f"plugin:{name}", plugins.ENCODERS)
         for name in ("mine", "broken", "other", "lost")
     ]
     monkeypatch.setattr(
-        encoder_file,
+        plugins,
         "entry_points",
         lambda group: offered if group == "longclip.encoders" else [],
     )

@@ -4,27 +4,40 @@ import dataclasses
 import sys
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from longclip.cli.options import AS_OPTIONS, AsJson, given, overrides
 from longclip.errors import UsageError
 from longclip.training.config import TrainConfig
 from longclip.training.preflight import check_data_name, check_paths
-from longclip.training.recipes import RECIPES
+from longclip.training.recipes import RECIPES, find_recipe, recipe_names
 
 _WORDS = {*sys.argv, *map(" ".join, pairwise(sys.argv))}
 _STARTS: dict[str, TrainConfig] = {name: recipe() for name, recipe in RECIPES.items()}
-_RECIPE: Any = Literal[tuple(RECIPES)]
 # `--help` shows the values of the recipe that stands beside it.
 _CHOSEN = next(
     (name for name in RECIPES if {f"--recipe={name}", f"--recipe {name}"} & _WORDS), "paper"
 )
+_RECIPES_HELP = (
+    "Where the options get their values from; with --resume from the run itself. "
+    + " ".join(
+        f"`{name}`: {(make.__doc__ or '').strip().splitlines()[0]}"
+        for name, make in RECIPES.items()
+    )
+)
 _OVERRIDES: Any = overrides(_STARTS, chosen=_CHOSEN, but=["recipe"])
+
+
+def _check_recipe(kind: Any, name: str) -> None:
+    if name not in RECIPES and name not in (known := recipe_names()):
+        raise ValueError(f"{name} is none of {', '.join(known)}.")
 
 
 def train_command(
     *,
-    recipe: _RECIPE = "paper",
+    recipe: Annotated[str, Parameter(help=_RECIPES_HELP, validator=_check_recipe)] = "paper",
     options: Annotated[_OVERRIDES, AS_OPTIONS] = _OVERRIDES(),  # noqa: B008 (frozen)
     resume: bool = False,
     overwrite: bool = False,
@@ -33,13 +46,9 @@ def train_command(
 ) -> None:
     """Pre-train or fine-tune a CLIP.
 
-    The model is in OUT/model afterwards. `paper` is Long-CLIP: knowledge-preserved stretching, then
-    fine-tuning on long texts with primary component matching. `direct` is the paper's baseline:
-    plain interpolation, long texts only. `reference` has the settings of Long-CLIP's published
-    code, `debias` those of DeBias-CLIP. `best` did best in our own comparison. `clip` pre-trains a
-    base model on short captions. Options replace the recipe's own values. Those of `paper` stand in
-    brackets, with a star where recipes differ; `longclip train --recipe best --help` shows those of
-    `best`.
+    The model is in OUT/model afterwards. Options replace the recipe's own values. Those of `paper`
+    stand in brackets, with a star where recipes differ; `longclip train --recipe best --help` shows
+    those of `best`.
 
     Under torchrun all processes learn from one batch, as one would. SIGTERM or SIGUSR1 end a run
     with a checkpoint and exit code 75; --resume continues it, with any number of processes.
@@ -51,8 +60,6 @@ def train_command(
 
     Parameters
     ----------
-    recipe:
-        Where the options get their values from; with --resume from the run itself.
     resume:
         Continue the run in OUT from its last checkpoint. Options that change no result, such as
         --workers or --micro-batch, may be given anew; so may --data, --images and --model, where
@@ -70,7 +77,7 @@ def train_command(
     changed = given(options)
     if "scratch" in changed and "model" in changed:
         raise UsageError("--scratch starts without a model; leave out --model or --scratch")
-    start = _STARTS[recipe]
+    start = _STARTS[recipe] if recipe in _STARTS else find_recipe(recipe)
     if resume:
         from longclip.training.run_directory import read_config
 

@@ -25,6 +25,9 @@ ShortLoss = Literal["softmax", "sigmoid"]
 Learn = Literal["all", "image", "text", "positions"]
 Parallel = Literal["ddp", "fsdp"]
 
+LONG_CLIP = "long-clip"
+"""Name of the objective of all recipes."""
+
 # The panels of `longclip train --help`.
 _data = partial(option, group="Data")
 _texts = partial(option, group="Texts")
@@ -86,6 +89,10 @@ class TrainConfig:
     stretch: Stretch = _method("How the position table is lengthened first.", "none")
     context_length: int = _method("Tokens after stretching.", LONG_CONTEXT)
     keep: int = _method("First positions that stretching keeps, and training leaves frozen.", KEEP)
+    objective: str = _method(
+        f"The loss: {LONG_CLIP}, which the options below shape, or one of an installed package.",
+        LONG_CLIP,
+    )
     long_weight: float = _method("Weight of the loss between images and long texts.", 1.0, least=0)
     pcm: bool = _method("Match the primary components of images with short texts too.", False)
     pcm_weight: float = _method("Weight of that second loss.", 1.0, least=0)
@@ -267,6 +274,8 @@ class TrainConfig:
     @property
     def reads_short(self) -> bool:
         """Return whether short texts are embedded at all."""
+        if self.objective != LONG_CLIP:  # it may want all that there is
+            return True
         return self.texts == "short" or self.pcm or self.distill_weight > 0
 
 

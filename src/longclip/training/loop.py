@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from longclip.training.data import Batch, Pairs, PixelStore, batches, open_store
 from longclip.training.distributed import World, world
 from longclip.training.forward import autocast
 from longclip.training.log import Clock, Trackers
+from longclip.training.objectives import Objective, find_objective, objective_name
 from longclip.training.plan import Plan, plan_of
 from longclip.training.process import StopRequest, keep_freed_memory, peak_memory, stop_request
 from longclip.training.run_checkpoint import RunCheckpoints, training_tensors
@@ -83,6 +84,7 @@ def train(
     on_start: OnStart | None = None,
     on_step: OnStep | None = None,
     evaluate: Evaluate | None = None,
+    objective: Objective | None = None,
 ) -> TrainResult:
     """Run a recipe; the trained model is in `config.out / "model"` afterwards.
 
@@ -101,6 +103,8 @@ def train(
         on_step: called after every step.
         evaluate: measures the model every `config.evaluate_every` steps and at the end, in the
             first process; see `longclip.evaluation.periodic`.
+        objective: what is to be made small, in place of the one that `config.objective` names; a
+            run is resumed with the same one, by its name (`objective_name`).
 
     Raises:
         ValueError: if the configuration, the model or the data do not fit together.
@@ -114,6 +118,10 @@ def train(
             "config.evaluate names data, but nothing to measure with was handed over: "
             "train(config, evaluate=periodic_evaluation(config.evaluate))"
         )
+    if objective is None:
+        objective = find_objective(config.objective)
+    else:
+        config = replace(config, objective=objective_name(objective))
     if resume and overwrite:
         raise UsageError("--resume goes on in a run, --overwrite deletes it; take one of them")
     if changed_data and not resume:
@@ -159,7 +167,7 @@ def train(
             tensorboard=config.tensorboard and processes.first,
             wandb=config.wandb if processes.first else "",
         )
-        stepper = Stepper(config, model, original, processes)
+        stepper = Stepper(config, model, original, objective, processes)
         pairs = Pairs(store, read_options(config, model))
         with directory.writing(config, content, processes, resume=resume, overwrite=overwrite):
             if on_start and processes.first:

@@ -2,14 +2,60 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 
+from longclip.errors import UsageError
 from longclip.training.config import TrainConfig
+from longclip.util.plugins import RECIPES as GROUP
+from longclip.util.plugins import load_plugin, plugins
+
+Recipe = Callable[[], TrainConfig]
+
+RECIPES: dict[str, Recipe] = {}
+"""Recipes of this package by name; `find_recipe` knows those of others too."""
 
 
+def _recipe(make: Recipe) -> Recipe:
+    """Register a recipe under the name of its function; the first line of its text is its help."""
+    name = make.__name__
+
+    @wraps(make)
+    def named() -> TrainConfig:
+        return replace(make(), recipe=name)
+
+    RECIPES[name] = named
+    return named
+
+
+def recipe_names() -> list[str]:
+    """Return the names of all recipes, those that installed packages offer last."""
+    return list(dict.fromkeys([*RECIPES, *sorted(plugins(GROUP))]))
+
+
+def find_recipe(name: str) -> TrainConfig:
+    """Return a recipe by its name: one of ours, or of an installed package.
+
+    Raises:
+        UsageError: if there is none, or what a package offers is none.
+    """
+    if name in RECIPES:
+        return RECIPES[name]()
+    offered = plugins(GROUP)
+    if name not in offered:
+        raise UsageError(f"no recipe {name!r}, only {', '.join(recipe_names())}")
+    config = load_plugin(offered[name])()
+    if not isinstance(config, TrainConfig):
+        raise UsageError(
+            f"the recipe {name} of {offered[name].value} gives {type(config).__name__}, must be a "
+            "longclip.training.TrainConfig"
+        )
+    return replace(config, recipe=name)
+
+
+@_recipe
 def clip() -> TrainConfig:
     """Pre-train a base CLIP on short captions (Radford et al. 2021), as `nano` was made."""
     return TrainConfig(
-        recipe="clip",
         texts="short",
         batch_size=256,
         epochs=30,
@@ -21,16 +67,19 @@ def clip() -> TrainConfig:
     )
 
 
+@_recipe
 def direct() -> TrainConfig:
     """Interpolate all positions, fine-tune on long captions only: the paper's baseline."""
-    return replace(_table_4(), recipe="direct", stretch="linear")
+    return replace(_table_4(), stretch="linear")
 
 
+@_recipe
 def paper() -> TrainConfig:
     """Train Long-CLIP: knowledge-preserved stretching and primary component matching."""
-    return replace(_table_4(), recipe="paper", stretch="knowledge-preserved", pcm=True)
+    return replace(_table_4(), stretch="knowledge-preserved", pcm=True)
 
 
+@_recipe
 def reference() -> TrainConfig:
     """Train Long-CLIP as its published code does, where that differs from the paper.
 
@@ -39,7 +88,6 @@ def reference() -> TrainConfig:
     """
     return replace(
         paper(),
-        recipe="reference",
         short_texts="first-sentence",
         batch_size=2048,
         epochs=6,
@@ -49,11 +97,11 @@ def reference() -> TrainConfig:
     )
 
 
+@_recipe
 def debias() -> TrainConfig:
     """Train DeBias-CLIP (CVPR 2026): short texts come from behind a text's opening summary."""
     return replace(
         paper(),
-        recipe="debias",
         short_texts="without-first",
         long_weight=0.9,
         pcm_weight=0.1,
@@ -62,13 +110,14 @@ def debias() -> TrainConfig:
     )
 
 
+@_recipe
 def best() -> TrainConfig:
     """Train what did best in our own comparison (docs/results.md), on splits kept for choosing.
 
     This is `paper` with two things more: long texts that are alike repel each other, and a quarter
     of the weights' change is taken back at the end (WiSE-FT, Wortsman et al. 2022).
     """
-    return replace(paper(), recipe="best", margin=0.25, wise_ft=0.25)
+    return replace(paper(), margin=0.25, wise_ft=0.25)
 
 
 def _table_4() -> TrainConfig:
@@ -78,13 +127,3 @@ def _table_4() -> TrainConfig:
     a model with another one keeps it here.
     """
     return TrainConfig(texts="long", label_smoothing=0.1)
-
-
-RECIPES: dict[str, Callable[[], TrainConfig]] = {
-    "clip": clip,
-    "direct": direct,
-    "paper": paper,
-    "reference": reference,
-    "debias": debias,
-    "best": best,
-}

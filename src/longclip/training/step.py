@@ -12,13 +12,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from longclip.errors import TrainingError
-from longclip.losses import Loss, distillation, long_clip_loss
+from longclip.losses import Loss, distillation
 from longclip.model import CLIP
 from longclip.spec import BOS, EOT
 from longclip.training.config import TrainConfig
 from longclip.training.data import Batch, crop
 from longclip.training.distributed import World, gather
 from longclip.training.forward import Features, GradientCache, ParallelTowers, Towers, autocast
+from longclip.training.objectives import BatchFeatures, Objective, share_of
 from longclip.training.optimizer import (
     MAX_LOG_SCALE,
     FrozenRows,
@@ -56,6 +57,7 @@ class Stepper:
         config: of the run.
         model: where it starts; parameters that are not to learn are frozen here.
         original: the model to distil from, or None.
+        objective: what is to be made small.
         world: the processes; each holds a Stepper.
 
     Raises:
@@ -63,9 +65,14 @@ class Stepper:
     """
 
     def __init__(
-        self, config: TrainConfig, model: CLIP, original: CLIP | None, world: World
+        self,
+        config: TrainConfig,
+        model: CLIP,
+        original: CLIP | None,
+        objective: Objective,
+        world: World,
     ) -> None:
-        self._config, self._world = config, world
+        self._config, self._objective, self._world = config, objective, world
         self.model = model.train()
         choose_what_learns(model, config)
         model.activation_checkpointing(config.activation_checkpointing)
@@ -157,7 +164,7 @@ class Stepper:
         # Each process has the loss of its own rows against all; the shares add up to the whole.
         start = sum(counts[: self._world.rank])
         rows = slice(start, start + counts[self._world.rank]) if self._world.size > 1 else None
-        loss = loss_share(whole, config, rows, taught)
+        loss = loss_share(self._objective, whole, config, rows, taught)
         loss.total.backward()  # type: ignore[no-untyped-call]
         cache.backward()
         return loss
@@ -212,25 +219,6 @@ def _blank(model: CLIP, config: TrainConfig) -> Batch:
         crops=np.array([[1, 0, 0]], np.float32),
         bad=(),
     )
-
-
-@dataclass(frozen=True)
-class BatchFeatures:
-    """Normalised float32 features of the whole batch of B pairs, by the student or its teacher.
-
-    Attributes:
-        images: [B, D].
-        logit_scale: scalar, the inverse temperature.
-        short: [B·K, D], K texts for each image in turn; None where none are read.
-        long: [B, D], likewise.
-        logit_bias: scalar; None for the teacher, whose own loss is not wanted.
-    """
-
-    images: Tensor
-    logit_scale: Tensor
-    short: Tensor | None
-    long: Tensor | None = None
-    logit_bias: Tensor | None = None
 
 
 class Teacher:
@@ -311,30 +299,14 @@ def gather_features(
 
 
 def loss_share(
-    batch: BatchFeatures, config: TrainConfig, rows: slice | None, taught: BatchFeatures | None
+    objective: Objective,
+    batch: BatchFeatures,
+    config: TrainConfig,
+    rows: slice | None,
+    taught: BatchFeatures | None,
 ) -> Loss:
     """Return the loss of `rows` of the batch (None: all); all processes' shares add up to it."""
-    # Distillation too reads short texts; without PCM they are not matched beside long ones.
-    matched = config.texts == "short" or config.pcm
-    loss = long_clip_loss(
-        batch.images,
-        batch.long,
-        batch.short if matched else None,
-        batch.logit_scale,
-        logit_bias=batch.logit_bias if config.short_loss == "sigmoid" else None,
-        long_weight=config.long_weight,
-        weight=config.pcm_weight if config.pcm else 1.0,
-        components=config.pcm_components if config.pcm else None,
-        groups=config.pcm_groups,
-        label_smoothing=config.label_smoothing,
-        margin=config.margin,
-        # Beside long texts the short ones are summaries, which many images may share; a margin
-        # would drive apart what is alike.
-        short_margin=0.0 if batch.long is not None else config.margin,
-        normalize=False,
-        rows=rows,
-        chunk=config.logit_rows,
-    )
+    loss = share_of(objective, batch, config, rows)
     if taught is None:
         return loss
     assert batch.short is not None

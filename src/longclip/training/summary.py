@@ -10,7 +10,7 @@ from longclip.model import CLIP
 from longclip.training.config import TrainConfig
 from longclip.training.distributed import World
 from longclip.training.plan import Plan
-from longclip.training.recipes import RECIPES
+from longclip.training.recipes import find_recipe, recipe_names
 from longclip.training.schedule import peak_lr
 from longclip.util.hardware import has_fast_bfloat16
 from longclip.util.terminal import counted
@@ -57,9 +57,9 @@ def _model(config: TrainConfig, model: CLIP) -> str:
 
 def _recipe(config: TrainConfig) -> str:
     """Say what the recipe sets, and what of the method was changed."""
-    if config.recipe not in RECIPES:
+    if config.recipe not in recipe_names():
         return config.recipe
-    recipe, plain = RECIPES[config.recipe](), TrainConfig()
+    recipe, plain = find_recipe(config.recipe), TrainConfig()
     own = _differences(recipe, plain)
     changed = _differences(config, recipe)
     # They stand in the other lines.

@@ -1,19 +1,46 @@
 """Catalogue of all benchmarks by name: finding, downloading and opening their data."""
 
 import tarfile
+import warnings
 import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from longclip.data.collection import Collection
-from longclip.errors import DataError
+from longclip.errors import DataError, UsageError
 from longclip.evaluation.benchmarks.benchmark import Benchmark, OpenedBenchmark
 from longclip.evaluation.benchmarks.retrieval_sets import LONG_TEXTS, SHORT_TEXTS
 from longclip.evaluation.benchmarks.zero_shot_sets import ZERO_SHOT_SETS
+from longclip.util.plugins import BENCHMARKS as GROUP
+from longclip.util.plugins import load_plugin, plugins
+
+
+def _offered() -> Iterator[Benchmark]:
+    """Yield the benchmarks of installed packages; one that is none is left out with a warning."""
+    for name, plugin in plugins(GROUP).items():
+        try:
+            found = load_plugin(plugin)
+        except UsageError as error:
+            warnings.warn(f"the benchmark {error}; it is left out", stacklevel=2)
+            continue
+        if isinstance(found, Benchmark):
+            yield replace(found, name=name)
+        else:
+            warnings.warn(
+                f"the benchmark {name} of {plugin.value} is {type(found).__name__} and no "
+                "longclip.evaluation.benchmarks.Benchmark; it is left out",
+                stacklevel=2,
+            )
+
 
 BENCHMARKS: dict[str, Benchmark] = {
-    benchmark.name: benchmark for benchmark in (*LONG_TEXTS, *SHORT_TEXTS, *ZERO_SHOT_SETS)
+    benchmark.name: benchmark
+    # Ours last: no package may change what a published name means.
+    for benchmark in (*_offered(), *LONG_TEXTS, *SHORT_TEXTS, *ZERO_SHOT_SETS)
 }
+"""Benchmarks by name, those of installed packages too."""
 
 SUITES: dict[str, tuple[str, ...]] = {
     # The tables of the Long-CLIP paper, but for Urban-200, which was never published.

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -23,6 +23,7 @@ from longclip.evaluation.encoders.precomputed import PrecomputedEncoder
 from longclip.model import CLIP, load
 from longclip.model.identity import encoder_fingerprint
 from longclip.text.tokenizer import TruncationWarning, tokenize
+from longclip.util.plugins import ENCODERS, plugins
 
 Rows: TypeAlias = torch.Tensor | NDArray[np.floating[Any]]
 """[N, D] of any floating-point type, on any device, not necessarily of length one."""
@@ -136,10 +137,6 @@ class CLIPEncoder:
         return self.model.encode_pixels(torch.from_numpy(np.stack(rows)))
 
 
-ENTRY_POINTS = "longclip.encoders"
-"""Group of entry points by which other packages offer encoders: a name, and a callable that takes
-what stands behind `NAME:` and `device=`, and returns an `Encoder`."""
-
 _LIBRARIES: dict[str, Callable[..., Encoder]] = {
     "transformers": open_transformers,
     "open_clip": open_open_clip,
@@ -161,7 +158,7 @@ def open_encoder(
         spec: what `longclip.load` takes; or `transformers:NAME_OR_DIRECTORY`,
             `open_clip:ARCHITECTURE/WEIGHTS` (or `open_clip:local-dir:DIRECTORY`),
             `sentence-transformers:NAME_OR_DIRECTORY`, `npy:DIRECTORY` (arrays, see
-            `export_inputs`); or `NAME:…` of a package that offers NAME (`ENTRY_POINTS`).
+            `export_inputs`); or `NAME:…` of a package that offers NAME (`longclip.util.plugins`).
         device: where it runs; arrays stay in main memory.
         dtype: of the weights; float32 where None.
         batch_size: texts per forward pass in other libraries.
@@ -176,12 +173,12 @@ def open_encoder(
         return _LIBRARIES[prefix](rest, device=device, dtype=dtype, batch_size=batch_size)
     if prefix == _ARRAYS and colon:
         return PrecomputedEncoder(rest)
-    plugins = {found.name: found for found in entry_points(group=ENTRY_POINTS)}
-    if prefix in plugins and colon:
-        return _open_plugin(plugins[prefix], spec, rest, device)
+    offered = plugins(ENCODERS)
+    if prefix in offered and colon:
+        return _open_plugin(offered[prefix], spec, rest, device)
     # A single letter is a drive of Windows.
     if colon and len(prefix) > 1 and "/" not in prefix:
-        known = ", ".join(f"{name}:" for name in (*_LIBRARIES, _ARRAYS, *sorted(plugins)))
+        known = ", ".join(f"{name}:" for name in (*_LIBRARIES, _ARRAYS, *sorted(offered)))
         raise EncoderError(
             f"no encoder {spec!r}: {prefix!r} is none of {known}; a model of ours has no prefix "
             "(a file with a colon in its name is reached as ./NAME)"

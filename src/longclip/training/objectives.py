@@ -1,0 +1,127 @@
+"""Objectives: what is computed of the features of a whole batch, to be made small."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from longclip.errors import UsageError
+from longclip.losses import Loss, long_clip_loss
+from longclip.training.config import LONG_CLIP, TrainConfig
+from longclip.util.plugins import OBJECTIVES as GROUP
+from longclip.util.plugins import load_plugin, plugins
+
+
+@dataclass(frozen=True)
+class BatchFeatures:
+    """Normalised float32 features of the whole batch of B pairs, by the student or its teacher.
+
+    Attributes:
+        images: [B, D].
+        logit_scale: scalar, the inverse temperature.
+        short: [B·K, D], K texts for each image in turn; None where none are read.
+        long: [B, D], likewise.
+        logit_bias: scalar; None for the teacher, whose own loss is not wanted.
+    """
+
+    images: Tensor
+    logit_scale: Tensor
+    short: Tensor | None
+    long: Tensor | None = None
+    logit_bias: Tensor | None = None
+
+
+class Objective(Protocol):
+    """A loss of the features of a batch."""
+
+    def __call__(
+        self, features: BatchFeatures, config: TrainConfig, rows: slice | None, /
+    ) -> Loss | Mapping[str, Tensor]:
+        """Return the share of some rows in the loss, as a `Loss`, or parts that are summed.
+
+        Args:
+            features: of the whole batch, of all processes. Their gradients are taken.
+            config: of the run.
+            rows: the images whose share is wanted, None for all of them. The shares of all
+                processes must add up to the loss of the batch, and so must their parts.
+        """
+        ...
+
+
+def long_clip(features: BatchFeatures, config: TrainConfig, rows: slice | None) -> Loss:
+    """Return Long-CLIP's loss and its variants, as the options of a run say."""
+    # Distillation too reads short texts; without PCM they are not matched beside long ones.
+    matched = config.texts == "short" or config.pcm
+    return long_clip_loss(
+        features.images,
+        features.long,
+        features.short if matched else None,
+        features.logit_scale,
+        logit_bias=features.logit_bias if config.short_loss == "sigmoid" else None,
+        long_weight=config.long_weight,
+        weight=config.pcm_weight if config.pcm else 1.0,
+        components=config.pcm_components if config.pcm else None,
+        groups=config.pcm_groups,
+        label_smoothing=config.label_smoothing,
+        margin=config.margin,
+        # Beside long texts the short ones are summaries, which many images may share; a margin
+        # would drive apart what is alike.
+        short_margin=0.0 if features.long is not None else config.margin,
+        normalize=False,
+        rows=rows,
+        chunk=config.logit_rows,
+    )
+
+
+OBJECTIVES: dict[str, Objective] = {LONG_CLIP: long_clip}
+"""Objectives by the name that `--objective` takes."""
+
+
+def find_objective(name: str) -> Objective:
+    """Return an objective by its name: one of ours, or of an installed package.
+
+    Raises:
+        UsageError: if there is none, or its package cannot be imported.
+    """
+    if name in OBJECTIVES:
+        return OBJECTIVES[name]
+    offered = plugins(GROUP)
+    if name in offered:
+        found: Objective = load_plugin(offered[name])
+        return found
+    raise UsageError(
+        f"--objective {name} is none of {', '.join([*OBJECTIVES, *sorted(offered)])}; one of your "
+        "own is handed over in Python, `train(config, objective=…)`, or offered by an entry point "
+        f"of the group {GROUP}"
+    )
+
+
+def objective_name(objective: Callable[..., Any]) -> str:
+    """Return the name under which a run keeps an objective: module and name, or its class's."""
+    named = objective if hasattr(objective, "__qualname__") else type(objective)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def share_of(
+    objective: Objective, features: BatchFeatures, config: TrainConfig, rows: slice | None
+) -> Loss:
+    """Return what an objective gives as a `Loss`; parts alone are summed.
+
+    Raises:
+        UsageError: if it gives something else than scalars by name.
+    """
+    found = objective(features, config, rows)
+    if isinstance(found, Loss):
+        return found
+    scalars = isinstance(found, Mapping) and all(
+        isinstance(part, Tensor) and part.ndim == 0 for part in found.values()
+    )
+    if not scalars or not found:
+        raise UsageError(
+            f"the objective {config.objective} gives {type(found).__name__}; it must return a "
+            "longclip.losses.Loss, or scalar tensors by name, which are summed"
+        )
+    parts = dict(found)
+    first, *others = parts.values()
+    return Loss(sum(others, start=first), parts)

@@ -1,0 +1,113 @@
+"""Objectives and recipes of one's own: from Python, and from an installed package."""
+
+import json
+import sys
+from dataclasses import replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from longclip.errors import UsageError
+from longclip.evaluation.benchmarks import BENCHMARKS, catalogue
+from longclip.losses import info_nce
+from longclip.training import TrainConfig, train
+from longclip.training.objectives import BatchFeatures, find_objective
+from longclip.training.recipes import direct, find_recipe
+from longclip.util import plugins
+from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
+from tests.helpers.training import tiny_config
+
+
+def two_parts(
+    features: BatchFeatures, config: TrainConfig, rows: slice | None
+) -> dict[str, torch.Tensor]:
+    assert features.long is not None
+    assert features.short is not None, "an objective gets all texts that there are"
+    long = info_nce(features.images, features.long, features.logit_scale, rows=rows)
+    short = info_nce(features.images, features.short, features.logit_scale, rows=rows)
+    return {"details": long, "gist": short / 4}
+
+
+def other(features: BatchFeatures, config: TrainConfig, rows: slice | None) -> torch.Tensor:
+    return features.images.sum()
+
+
+def metrics(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_function_is_an_objective(photos: Path, tmp_path: Path) -> None:
+    config = replace(tiny_config(photos, tmp_path / "run", direct()), steps=2, dtype="float32")
+    train(config, objective=two_parts)
+    lines = metrics(config.out)
+    for line in lines:
+        assert line["loss"] == pytest.approx(line["loss_details"] + line["loss_gist"], abs=1e-5)
+    assert json.loads((config.out / "config.json").read_text())["objective"] == (
+        "tests.training.test_objectives:two_parts"
+    )
+    # Gradient caching asks for the loss once, of features, and so does not change it.
+    cached = replace(config, out=tmp_path / "cached", micro_batch=3)
+    train(cached, objective=two_parts)
+    assert [line["loss"] for line in metrics(cached.out)] == pytest.approx(
+        [line["loss"] for line in lines], abs=1e-4
+    )
+    with pytest.raises(UsageError, match=r"objective was '.*two_parts', now '.*other'"):
+        train(config, resume=True, objective=other)
+    with pytest.raises(UsageError, match=r"objective was '.*two_parts', now 'long-clip'"):
+        train(config, resume=True)
+    with pytest.raises(UsageError, match=r"other gives Tensor; it must return"):
+        train(replace(config, out=tmp_path / "other"), objective=other)
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, group: str, **offered: object) -> None:
+    """Let a package offer these."""
+    module = ModuleType("plugin")
+    vars(module).update(offered)
+    monkeypatch.setitem(sys.modules, "plugin", module)
+    points = [EntryPoint(name, f"plugin:{name}", group) for name in (*offered, "lost")]
+    monkeypatch.setattr(
+        plugins, "entry_points", lambda group: [p for p in points if p.group == group]
+    )
+
+
+def test_a_package_offers_an_objective(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, "longclip.objectives", mine=two_parts)
+    assert find_objective("mine") is two_parts
+    with pytest.raises(UsageError, match=r"lost of the group .* comes from plugin:lost, which "):
+        find_objective("lost")
+    with pytest.raises(UsageError, match=r"--objective gone is none of long-clip, lost, mine"):
+        find_objective("gone")
+
+
+def test_a_package_offers_a_recipe(
+    monkeypatch: pytest.MonkeyPatch,
+    run: Run,  # noqa: F811
+    photos: Path,
+    tmp_path: Path,
+) -> None:
+    config = replace(tiny_config(photos, tmp_path / "run"), recipe="custom", steps=1)
+    offer(monkeypatch, "longclip.recipes", mine=lambda: config, wrong=lambda: 5)
+    assert find_recipe("mine").recipe == "mine"
+    with pytest.raises(UsageError, match=r"wrong of plugin:wrong gives int, must be a longclip"):
+        find_recipe("wrong")
+    outcome = run("train", "--recipe", "mine", "--objective", "gone")
+    assert outcome.code == 1
+    assert "--objective gone is none of long-clip" in outcome.err
+    outcome = run("train", "--recipe", "mine")
+    assert outcome.code == 0, outcome.err
+    assert json.loads((config.out / "config.json").read_text())["recipe"] == "mine"
+    outcome = run("train", "--recipe", "pie")
+    assert outcome.code == 2
+    assert "clip, direct, paper, reference, debias, best, lost, mine, wrong" in " ".join(
+        outcome.err.replace("│", " ").split()
+    )
+
+
+def test_a_package_offers_a_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, "longclip.benchmarks", mine=BENCHMARKS["urban1k"], wrong=5)
+    with pytest.warns(UserWarning, match=r"wrong of plugin:wrong is int|lost of the group"):
+        [found] = catalogue._offered()
+    assert found == replace(BENCHMARKS["urban1k"], name="mine")
