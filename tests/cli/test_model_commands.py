@@ -306,10 +306,13 @@ def test_eval_finds_pictures_elsewhere(run: Run, model: Path, walls: Path) -> No
     assert outcome.code == 1
     assert "tables/captions, row 0: " in outcome.err
     assert "are not there, more than --max-bad-fraction 0.01; name the folder" in outcome.err
-    [result] = run("eval", model, "--data", table, "--images", walls.parent, "--json").json[
-        "results"
-    ]
+    outcome = run("eval", model, "--data", table, "--images", walls.parent, "--json")
+    assert f"tables/captions: {IMAGES} pictures; short: short (2 each, median " in outcome.err
+    [result] = outcome.json["results"]
     assert result["images"] == IMAGES
+    [about] = result["data"]
+    assert about["long"]["origin"] == "long"
+    assert about["long"]["texts"] == IMAGES
 
 
 def test_eval_of_several_collections(run: Run, model: Path, walls: Path) -> None:  # noqa: F811

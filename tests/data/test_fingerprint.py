@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from longclip.data import ShardCache, open_collection, open_training_data
-from longclip.data.fingerprint import Digest, spread
+from longclip.util.digest import Digest, spread
 from tests.helpers.shard_files import samples, write_tar
 from tests.helpers.table_files import png, write_jsonl, write_parquet, write_png
 

@@ -139,6 +139,8 @@ def _run_session(sources: Sequence[str], options: EvalOptions) -> "Session":
         allow_partial=o.allow_partial,
         download=o.download,
     )
+    for summary in (summary for request in requests for summary in request.summaries):
+        print("\n".join(summary.lines()), file=sys.stderr, flush=True)
     device, dtype = pick_device(o.device), pick_dtype(o.dtype, auto=torch.float32)
     remark = (
         "nothing is kept"

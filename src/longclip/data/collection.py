@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from PIL import Image
 
 from longclip.data.captions import Captions, TextPolicy
-from longclip.data.fingerprint import MAX_PICTURES_READ, Digest, spread
 from longclip.errors import DataError, ImageError
+from longclip.util.digest import Digest, spread
+
+MAX_PICTURES_READ = 1000
+"""Pictures of a collection whose content goes into its fingerprint, evenly spread over all."""
 
 _MAX_NAMED_PICTURES = 10
 
@@ -33,6 +36,8 @@ class Collection(ABC):
 
     Attributes:
         name: as reports show it, for example `scenes/test`.
+        rows: how many rows the images come from; 0 where each is one of its own.
+        origins: where short and long texts come from, for people.
         missing: how many rows or samples have been left out.
         absent: items that have no picture, as was found without reading any.
         problems: one sentence for each thing that the files promised and do not hold; what it
@@ -40,6 +45,8 @@ class Collection(ABC):
     """
 
     name: str
+    rows: int = 0
+    origins: tuple[str, str] = ("captions", "descriptions")
     missing: int = 0
     absent: Sequence[int] = ()
     problems: tuple[str, ...] = ()

@@ -12,11 +12,11 @@ from PIL import Image
 
 from longclip.data.captions import DEFAULT_POLICY, UNCHANGED, Captions, PolicyChange, TextPolicy
 from longclip.data.collection import Collection
-from longclip.data.fingerprint import Digest
 from longclip.data.names import SCENES
 from longclip.data.storage import is_url
 from longclip.data.table import Columns
 from longclip.errors import DataError, UsageError
+from longclip.util.digest import Digest
 
 
 class Joined(Collection):
@@ -54,6 +54,13 @@ class Joined(Collection):
 
     def __len__(self) -> int:
         return self._ends[-1]
+
+    def collections(self) -> list[tuple[Collection, int]]:
+        """Return the parts, and how many of the first items of each are used."""
+        return [
+            (part, stop - start)
+            for part, (start, stop) in zip(self._parts, self._bounds(), strict=True)
+        ]
 
     def image(self, index: int) -> Image.Image:
         """Return the picture of the part that holds this index."""

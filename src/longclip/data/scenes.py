@@ -7,7 +7,7 @@ from PIL import Image
 from longclip import __version__, scenes
 from longclip.data.captions import Captions
 from longclip.data.collection import Collection, LabelSet
-from longclip.data.fingerprint import Digest
+from longclip.util.digest import Digest
 
 _TEXTS = {"train-tags": scenes.tags, "train-landmarks": scenes.landmark_tags}
 _GROUPS = ("val", "test")

@@ -18,8 +18,7 @@ from zipfile import BadZipFile
 from PIL import Image
 
 from longclip.data.captions import Captions, is_long, sort_by_length
-from longclip.data.collection import Collection
-from longclip.data.fingerprint import MAX_PICTURES_READ, Digest, spread
+from longclip.data.collection import MAX_PICTURES_READ, Collection
 from longclip.data.json_files import parse_json
 from longclip.data.names import is_tar_name
 from longclip.data.shard_cache import ShardCache
@@ -29,6 +28,7 @@ from longclip.data.tar_samples import MAX_NAMED, NO_PICTURE, ShardIndex, scan
 from longclip.data.text_files import decode_text, read_text
 from longclip.errors import DataError, FetchError, ImageError
 from longclip.image.decode import decode_image
+from longclip.util.digest import Digest, spread
 from longclip.util.files import atomic_path
 from longclip.util.terminal import progress_display
 
@@ -177,6 +177,8 @@ class ShardCollection(Collection):
         DataError: if no shard has a picture.
         FetchError: if a shard that has to be read through cannot be fetched.
     """
+
+    origins = (".txt and .json", ".txt and .json")
 
     def __init__(
         self, shards: Sequence[Shard], cache: ShardCache, columns: Columns | None = None

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from longclip.data.captions import Captions, sort_by_length
-from longclip.data.collection import Collection, LabelSet
-from longclip.data.fingerprint import MAX_PICTURES_READ, Digest, spread
+from longclip.data.collection import MAX_PICTURES_READ, Collection, LabelSet
 from longclip.data.names import ACCEPTED, TABLE_SUFFIXES, is_saved
 from longclip.data.picture_column import (
     PictureFolders,
@@ -26,6 +25,7 @@ from longclip.data.picture_values import check_picture_column, picture_of_base64
 from longclip.data.rows import as_text, read_table
 from longclip.errors import DataError, ImageError
 from longclip.image.decode import decode_image
+from longclip.util.digest import Digest, spread
 from longclip.util.files import open_regular
 
 
@@ -159,7 +159,10 @@ class Table(Collection):
             without = np.zeros_like(kept)
         self._groups = RowGroups(first, kept & ~without)
         self.absent = np.flatnonzero(~pictures.there[self._groups.firsts()]).tolist()
-        self.missing = len(rows) - self._groups.row_count
+        self.rows = self._groups.row_count
+        short, long = self._columns["short"], self._columns["long"]
+        self.origins = (short or "", long or short or "")
+        self.missing = len(rows) - self.rows
         self.problems = (
             *self._left_out(kept),
             *self._without_texts(without),

@@ -27,6 +27,7 @@ def periodic_evaluation(
     root: Path = Path("data"),
     columns: Columns | None = None,
     images: Sequence[str | Path] = (),
+    on_start: Callable[[list[str]], None] | None = None,
     batch_size: int = EvaluateConfig.batch_size,
     workers: int | None = None,
     max_bad_fraction: float = EvaluateConfig.max_bad_fraction,
@@ -45,6 +46,7 @@ def periodic_evaluation(
         root: where benchmarks lie.
         columns: which columns mean what; for tables.
         images: folders that paths of pictures start from.
+        on_start: called with lines for people on what the data was taken for.
         batch_size: images per forward pass.
         workers: threads that decode; one per processor where None.
         max_bad_fraction: the largest share of images that may be unreadable.
@@ -64,6 +66,9 @@ def periodic_evaluation(
             f"--evaluate names {counts[twice[0]]} collections that are called {twice[0]}, whose "
             "results could not be told apart; rename one, or leave it out"
         )
+    if on_start:
+        summaries = (summary for request in requests for summary in request.summaries)
+        on_start([f"evaluate: {line}" for summary in summaries for line in summary.lines()])
     budget = _ByteBudget(int(memory_gb * 2**30))
     collections = [_DecodedCollection(request.collection, budget) for request in requests]
     config = EvaluateConfig(

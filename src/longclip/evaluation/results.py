@@ -92,6 +92,7 @@ class EvaluationResult:
         protocol: of the benchmark, in words; empty for other data.
         partial: whether a benchmark's data were not all that is published.
         fingerprint: of the data that were read.
+        data: what they were taken for, see `longclip.data.summary.DataSummary`; one of each part.
         image_embeddings: float32 [images, D]; row r is the r-th image that could be read, number
             `image_indices[r]` of the collection. None and empty in results read from a file.
     """
@@ -108,6 +109,7 @@ class EvaluationResult:
     protocol: str = ""
     partial: bool = False
     fingerprint: str = ""
+    data: list[dict[str, Any]] = field(default_factory=list)
     image_embeddings: torch.Tensor | None = field(default=None, repr=False, compare=False)
     image_indices: tuple[int, ...] = field(default=(), repr=False, compare=False)
 
@@ -119,6 +121,7 @@ class EvaluationResult:
             "protocol": self.protocol,
             "partial": self.partial,
             "fingerprint": self.fingerprint,
+            "data": self.data,
             "context_length": self.context_length,
             "images": self.images,
             "bad_images": [{"index": bad.index, "reason": bad.reason} for bad in self.bad_images],
@@ -165,6 +168,7 @@ class EvaluationResult:
             protocol=str(values["protocol"]),
             partial=bool(values["partial"]),
             fingerprint=str(values["fingerprint"]),
+            data=list(values.get("data", ())),
         )
 
 

@@ -5,10 +5,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 
 from longclip.data import Collection, Columns, open_for_evaluation
 from longclip.data.collection import refuse_absent
+from longclip.data.summary import DataSummary, summarise
 from longclip.errors import DataError, UsageError
 from longclip.evaluation.benchmarks import (
     BENCHMARKS,
@@ -43,14 +45,20 @@ class Request:
         """Return the benchmark's name, or else the collection's."""
         return self.opened.benchmark.name if self.opened else self.collection.name
 
+    @cached_property
+    def summaries(self) -> list[DataSummary]:
+        """What the data was taken for: one of them, or one for each part of a mixture."""
+        return summarise(self.collection, labels="zero-shot" in self.tasks)
+
     def describe(self, result: EvaluationResult, digest: str) -> EvaluationResult:
-        """Add to a result the name and protocol of its data, and their digest."""
+        """Add to a result the name and protocol of its data, what they are, and their digest."""
         return dataclasses.replace(
             result,
             collection=self.name,
             protocol=self.opened.benchmark.protocol if self.opened else "",
             partial=self.opened is not None and self.opened.partial,
             fingerprint=digest,
+            data=[summary.to_json() for summary in self.summaries],
         )
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from longclip.data.collection import Collection
-from longclip.data.fingerprint import Digest
 from longclip.data.layouts.benchmark_table import TableCollection, parquet_files
 from longclip.errors import ImageError
 from longclip.spec import Task
+from longclip.util.digest import Digest
 
 Reader = Callable[[Path, str], Collection]
 """Opens the data at a path as a collection of a name."""

@@ -1,9 +1,6 @@
-"""Fingerprints of data: SHA-256 of sequences of texts and of an even choice of items."""
+"""SHA-256 of sequences of texts, and even choices of items."""
 
 import hashlib
-
-MAX_PICTURES_READ = 1000
-"""Pictures of a collection whose content goes into its fingerprint, evenly spread over all."""
 
 
 class Digest:
