@@ -124,7 +124,11 @@ def test_train_then_resume(run: Run, options: dict[str, object], walls: Path) ->
     assert outcome.json["model"] == "out/model"
     assert outcome.json["steps"] == 4
     assert outcome.json["bad"] == []
-    model, recipe, steps, place = outcome.err.splitlines()[1:5]
+    model, data, recipe, steps, place = outcome.err.splitlines()[1:6]
+    assert data.startswith(f"data: walls/walls: {IMAGES} pictures; short: short (2 each, median ")
+    [about] = outcome.json["data"]
+    assert about["pictures"] == IMAGES
+    assert json.loads(Path("out/data.json").read_text()) == [about]
     assert "stretched to 248 tokens" in model
     assert "all of it learns" in model
     assert "pcm-components 2" in recipe

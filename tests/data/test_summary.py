@@ -60,7 +60,7 @@ def test_labels_and_what_is_left_out(tmp_path: Path) -> None:
     found = open_collection(write(tmp_path / "set/u.jsonl", *captioned), images=[tmp_path / "set"])
     [summary] = summarise(found)
     assert summary.lines()[0] == (
-        "set/u: 1 picture; short: short (median 1 tokens), long: none → the short one"
+        "set/u: 1 picture; short: short (median 1 token), long: none → the short one"
     )
     assert summary.lines()[1].startswith("set/u: 1 of 2 rows left out: no such picture (8.png) in")
 

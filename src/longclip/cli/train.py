@@ -100,7 +100,7 @@ def train_command(
 
     evaluate = None
     if config.evaluate:
-        evaluate = periodic_evaluation(config.evaluate, images=config.images)
+        evaluate = periodic_evaluation(config.evaluate, images=config.images, on_start=say)
     with progress_display() as progress:
         result = train(
             config,

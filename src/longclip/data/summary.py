@@ -5,14 +5,17 @@ from dataclasses import asdict, dataclass
 from statistics import median_low
 from typing import Any
 
+from longclip.data.captions import Captions
 from longclip.data.collection import Collection
 from longclip.data.mixture import Joined
+from longclip.errors import ImageError
 from longclip.spec import SPECIAL_TOKENS
 from longclip.text.tokenizer import clip_tokenizer
 from longclip.util.digest import spread
+from longclip.util.terminal import counted
 
 MAX_PICTURES_COUNTED = 500
-"""Pictures whose texts are looked at, evenly spread over all: half a second at most."""
+"""Pictures whose texts are looked at: half a second at most."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class DataSummary:
         pictures: images that there are.
         rows: that they come from.
         looked_at: pictures whose texts were counted; the next three are of these.
+        chosen: how those were chosen where they are not all.
         without_text: of them.
         short: None where there are none.
         long: likewise.
@@ -52,6 +56,7 @@ class DataSummary:
     pictures: int
     rows: int
     looked_at: int
+    chosen: str
     without_text: int
     short: TextsSummary | None
     long: TextsSummary | None
@@ -59,9 +64,9 @@ class DataSummary:
     problems: tuple[str, ...]
 
     def __str__(self) -> str:
-        pictures = f"{self.pictures:,} picture{'s' * (self.pictures != 1)}"
+        pictures = counted(self.pictures, "picture")
         if self.rows != self.pictures:
-            pictures += f" from {self.rows:,} rows"
+            pictures += f" from {counted(self.rows, 'row')}"
         parts = [pictures]
         if self.short or self.long:
             joined = bool(self.short and self.short.texts > self.short.pictures)
@@ -75,7 +80,7 @@ class DataSummary:
         if self.without_text and (self.short or self.long):
             parts.append(f"{self.without_text:,} without a text")
         if self.looked_at < self.pictures and (self.short or self.long):
-            parts.append(f"counted in {self.looked_at:,} pictures, evenly spread")
+            parts.append(f"counted in {self.looked_at:,} pictures, {self.chosen}")
         if self.labels:
             tasks = (f"{task} ({count:,} classes)" for task, count in self.labels.items())
             parts.append(f"labels: {', '.join(tasks)}")
@@ -104,19 +109,30 @@ def summarise(collection: Collection, *, labels: bool = False) -> list[DataSumma
 
 
 def _summary(collection: Collection, count: int, labels: bool) -> DataSummary:
-    indices = spread(count, MAX_PICTURES_COUNTED)
-    captions = [collection.captions(index) for index in indices]
+    # What is in shards elsewhere is fetched whole, and an even choice would be of all of them.
+    blocks = [block for block in collection.blocks() if block]
+    among = range(count)[: len(blocks[0])] if blocks else range(count)
+    indices = [among[place] for place in spread(len(among), MAX_PICTURES_COUNTED)]
+    captions = [_captions(collection, index) for index in indices]
     return DataSummary(
         name=collection.name,
         pictures=count,
         rows=collection.rows if collection.rows and count == len(collection) else count,
         looked_at=len(indices),
+        chosen="of the first shard" if blocks else "evenly spread",
         without_text=sum(not own.short and not own.long for own in captions),
         short=_texts(collection.origins[0], [own.short for own in captions]),
         long=_texts(collection.origins[1], [own.long for own in captions]),
         labels={own.name: len(own.classes) for own in collection.label_sets()} if labels else {},
         problems=collection.problems,
     )
+
+
+def _captions(collection: Collection, index: int) -> Captions:
+    try:
+        return collection.captions(index)
+    except ImageError:  # a damaged sample is met again, and counted, when its turn comes
+        return Captions()
 
 
 def _texts(origin: str, of_pictures: Sequence[Sequence[str]]) -> TextsSummary | None:
@@ -131,6 +147,5 @@ def _words(texts: TextsSummary | None) -> str:
     if texts is None:
         return ""
     each = texts.texts / texts.pictures
-    tokens = "token" if texts.median_tokens == 1 else "tokens"
     several = f"{each:.3g} each, " if each > 1 else ""
-    return f"{texts.origin} ({several}median {texts.median_tokens} {tokens})"
+    return f"{texts.origin} ({several}median {counted(texts.median_tokens, 'token')})"

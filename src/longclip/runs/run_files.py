@@ -21,6 +21,7 @@ from longclip.runs.writer import WRITER, Writer, writer_state
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
+DATA = "data.json"
 MODEL = "model"
 CHECKPOINTS = "checkpoints"
 CHECKPOINT_PREFIX = "step-"

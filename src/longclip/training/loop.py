@@ -11,6 +11,7 @@ from torch import Tensor
 from longclip.checkpoints.write import MODEL_MARKERS
 from longclip.data import Collection
 from longclip.data.collection import refuse_absent
+from longclip.data.summary import DataSummary, summarise
 from longclip.errors import Preempted, TrainingError, UsageError
 from longclip.model import CLIP
 from longclip.runs.run_files import METRICS, MODEL, last_checkpoint, read_metrics
@@ -63,6 +64,7 @@ class TrainResult:
         bad: what was wrong with items that were left out.
         before: what was measured before the first step, by name; empty where nothing was.
         after: the same of the finished model.
+        data: what each source was taken for, in the first process.
     """
 
     model: Path
@@ -72,6 +74,7 @@ class TrainResult:
     bad: tuple[str, ...]
     before: dict[str, float] = field(default_factory=dict)
     after: dict[str, float] = field(default_factory=dict)
+    data: tuple[DataSummary, ...] = ()
 
 
 def train(
@@ -170,8 +173,12 @@ def train(
         stepper = Stepper(config, model, original, objective, processes)
         pairs = Pairs(store, read_options(config, model))
         with directory.writing(config, content, processes, resume=resume, overwrite=overwrite):
-            if on_start and processes.first:
-                on_start(first_lines(config, stepper.model, plan, processes))
+            data: list[DataSummary] = []
+            if processes.first:
+                data = summarise(store.collection)
+                directory.describe_data(data)
+                if on_start:
+                    on_start(first_lines(config, stepper.model, plan, processes, data))
             checkpoints = RunCheckpoints(
                 config.out,
                 processes,
@@ -186,7 +193,7 @@ def train(
             result = run.finish_steps(pairs, on_step)
             # One stays, so that resuming a finished run finds nothing left to do.
             checkpoints.keep_last()
-            return result
+            return replace(result, data=tuple(data))
 
 
 def _data_content(

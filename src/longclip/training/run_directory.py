@@ -5,7 +5,7 @@ import json
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from longclip.errors import Preempted, UsageError
 from longclip.runs.run_files import (
     CHECKPOINTS,
     CONFIG,
+    DATA,
     METRICS,
     MODEL,
     holds_run,
@@ -30,6 +31,7 @@ from longclip.training.log import delete_tracker_files
 from longclip.util.files import remove_leftovers, write_text
 
 if TYPE_CHECKING:  # torch is slow to import, and a run to resume is read before
+    from longclip.data.summary import DataSummary
     from longclip.training.distributed import World
 
 CONTENT = "content"
@@ -193,10 +195,15 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Delete the run, so that another may start here; its model stays until that one ends."""
-        for name in (METRICS, CONFIG):  # that which makes it a run goes last
+        for name in (METRICS, DATA, CONFIG):  # that which makes it a run goes last
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
         delete_tracker_files(self.path)
+
+    def describe_data(self, summaries: "Sequence[DataSummary]") -> None:
+        """Write what each source of the data was taken for."""
+        found = [summary.to_json() for summary in summaries]
+        write_text(self.path / DATA, json.dumps(found, ensure_ascii=False, indent=2) + "\n")
 
     def log(self, values: dict[str, Any]) -> None:
         """Append one line of metrics."""

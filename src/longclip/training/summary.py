@@ -1,11 +1,13 @@
 """What a run says first: what is trained on what, and how."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
 import torch
 
+from longclip.data.summary import DataSummary
 from longclip.model import CLIP
 from longclip.training.config import TrainConfig
 from longclip.training.distributed import World
@@ -23,17 +25,21 @@ _LEARNS = {
 }
 
 
-def first_lines(config: TrainConfig, model: CLIP, plan: Plan, world: World) -> list[str]:
-    """Return lines for people on the model, the recipe, the steps and where they are made.
+def first_lines(
+    config: TrainConfig, model: CLIP, plan: Plan, world: World, data: Sequence[DataSummary]
+) -> list[str]:
+    """Return lines for people on the model, the data, the recipe, the steps and where it runs.
 
     Args:
         config: of the run.
         model: stretched already, and with what does not learn frozen.
         plan: of the steps.
         world: the processes.
+        data: what each source was taken for.
     """
     return [
         f"model: {_model(config, model)}",
+        *(f"data: {summary}" for summary in data),
         f"recipe: {_recipe(config)}",
         f"steps: {_steps(config, plan)}",
         f"runs on: {_place(config, world)}; goes into {config.out}",
