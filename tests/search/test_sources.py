@@ -4,6 +4,7 @@ import io
 import json
 import os
 import tarfile
+import unicodedata
 from datetime import datetime
 from pathlib import Path
 
@@ -410,7 +411,7 @@ def test_a_damaged_parquet_file(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(SearchError, match="cannot be read as parquet"):
         open_image_source(tmp_path / "x.parquet").list()
     pq.write_table(pa.table({"picture": [b"x"]}), tmp_path / "y.parquet")
-    with pytest.raises(SearchError, match=r"no column image, file_name, path, .* among picture"):
+    with pytest.raises(SearchError, match="no image column among picture; call the one"):
         open_image_source(tmp_path / "y.parquet").list()
 
 
@@ -433,8 +434,49 @@ def test_json_lines(tmp_path: Path) -> None:
 
 def test_json_lines_that_are_nested_too_deeply(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text("[" * 60_000)
-    with pytest.raises(SearchError, match=r"x\.jsonl: a row is nested too deeply"):
+    with pytest.raises(SearchError, match=r"x\.jsonl .*a row is nested too deeply"):
         open_image_source(tmp_path / "x.jsonl").list()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "json"])
+def test_lists_of_every_kind_are_read_as_for_training(suffix: str, tmp_path: Path) -> None:
+    name = unicodedata.normalize("NFD", "café.jpg")
+    photo(tmp_path / "p" / name, 1)
+    photo(tmp_path / "p" / "b.jpg", 2)
+    rows = [
+        {"File_Name": "p/café.jpg", " TEXT": "None"},
+        {"File_Name": (tmp_path / "p" / "b.jpg").as_uri(), " TEXT": "1984"},
+        {"File_Name": "https://x.org/c.jpg", " TEXT": "nowhere"},
+        {"File_Name": "", " TEXT": "nothing"},
+    ]
+    path = tmp_path / f"x.{suffix}"
+    if suffix == "json":
+        path.write_text(json.dumps(rows))
+    elif suffix == "jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        mark = ";" if suffix == "csv" else "\t"
+        lines = [mark.join(rows[0]), *(mark.join(row.values()) for row in rows)]
+        path.write_text("\n".join(lines), encoding="utf-16")
+    source = open_image_source(path)
+    listing = source.list()
+    assert [item.uri for item in listing.items] == [f"{tmp_path}/p/{name}", f"{tmp_path}/p/b.jpg"]
+    assert [source.caption(item) for item in listing.items] == ["None", "1984"]
+    assert [part.prefix for part in listing.unlisted] == [f"{path}::2", f"{path}::3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("title,size\na,b\n", "no image column among title, size; call the one with the images"),
+        ("image\nhttps://x.org/c.jpg\n", "names no files: .*which is no file; name paths of"),
+        ("image\n,\n ,x\n", "line 3: 2 values, .* names 1 columns"),
+    ],
+)
+def test_a_list_that_names_no_files(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(SearchError, match=says):
+        open_image_source(tmp_path / "x.csv").list()
 
 
 @pytest.mark.parametrize("name", ["a\0b.jpg", "\ud800.jpg"])

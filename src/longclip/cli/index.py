@@ -78,8 +78,9 @@ def index_command(
     Parameters
     ----------
     sources:
-        Folders, image files, patterns in quotes, .tar, .parquet and .jsonl files, URLs of object
-        storage, data sets as `longclip eval` takes them. Without any, all that were indexed before.
+        Folders, image files, patterns in quotes, .tar, .parquet, .csv and .jsonl files, URLs of
+        object storage, data sets as `longclip eval` takes them. Without any, all that were
+        indexed before.
     """
     if options.status or options.forget is not None:
         if sources or (options.status and options.forget is not None):

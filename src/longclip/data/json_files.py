@@ -76,6 +76,8 @@ def json_rows(path: Path, decoder: json.JSONDecoder = _DECODER) -> Iterator[Any]
                 text, at = text[at:] + more, 0
                 continue
             except (ValueError, RecursionError) as error:
-                raise DataError(f"{path} is damaged after row {number} ({error})") from None
+                too_deep = isinstance(error, RecursionError)
+                reason = "a row is nested too deeply" if too_deep else error
+                raise DataError(f"{path} is damaged after row {number} ({reason})") from None
             yield row
             number += 1

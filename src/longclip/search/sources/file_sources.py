@@ -21,6 +21,7 @@ from longclip.data.storage import (
 )
 from longclip.errors import SearchError
 from longclip.search.sources.image_source import (
+    LISTS,
     MAX_CAPTION_BYTES,
     SHARDS,
     ImageSource,
@@ -181,7 +182,7 @@ class JoinedSource:
                 # No prefix where the name is not how each `uri` in it begins: a list names files
                 # that are elsewhere, and no URL begins with the pattern that it matches.
                 is_pattern = is_url(part.name) and set("*?[") & set(part.name)
-                prefix = "" if is_pattern or part.name.endswith(".jsonl") else part.name
+                prefix = "" if is_pattern or part.name.endswith(LISTS) else part.name
                 kind = UnlistedKind.LINK if isinstance(part, FileSource) else UnlistedKind.PLACE
                 unlisted.append(Unlisted(prefix, str(error), part.name, kind))
                 continue

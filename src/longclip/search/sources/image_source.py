@@ -2,14 +2,14 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
 from longclip.data.names import SEARCHED_SUFFIXES, TEXT_SUFFIXES
-from longclip.data.table import USUAL, strings
+from longclip.data.table import strings, usual_columns
 from longclip.data.text_files import decode_text
 from longclip.errors import DataError, SearchError
 
@@ -19,11 +19,11 @@ PART = "::"
 SHARDS = (".tar", ".parquet")
 """How files end that hold many images and may be many themselves."""
 
+LISTS = (".jsonl", ".csv", ".tsv")
+"""How tables end whose rows name files, which may be anywhere."""
+
 MAX_CAPTION_BYTES = 64 << 10
 """A description has a hundredth of that; the rest of a larger file is not read."""
-
-CAPTION_COLUMNS = (*USUAL["long"], *USUAL["short"])
-"""Columns of tables and keys of JSON that may hold captions, those of the longest texts first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,11 @@ def caption_of(content: bytes, name: str) -> str | None:
         fields = json.loads(text)
     except (ValueError, RecursionError):  # the latter where it is nested too deeply
         return None
-    if not isinstance(fields, dict):
-        return None
-    found = (strings(fields.get(key)) for key in CAPTION_COLUMNS)
+    return caption_of_row(fields) if isinstance(fields, dict) else None
+
+
+def caption_of_row(fields: Mapping[str, Any]) -> str | None:
+    """Return the texts of the first usual column that has any, joined; a long one goes before."""
+    names = [*usual_columns("long", fields), *usual_columns("short", fields)]
+    found = (strings(fields[name]) for name in names)
     return next((" ".join(text.strip() for text in texts) for texts in found if texts), None)

@@ -19,6 +19,7 @@ from longclip.search.sources.file_sources import (
     read_file,
 )
 from longclip.search.sources.image_source import (
+    LISTS,
     PART,
     SHARDS,
     ImageSource,
@@ -26,7 +27,7 @@ from longclip.search.sources.image_source import (
     is_image_name,
     search_errors,
 )
-from longclip.search.sources.table_source import CollectionSource, LinesSource, ParquetSource
+from longclip.search.sources.table_source import CollectionSource, ListSource, ParquetSource
 from longclip.search.sources.tar_source import TarSource, read_image, tar_images
 from longclip.util.unicode import unicode_forms
 
@@ -43,7 +44,7 @@ def open_image_source(place: str | Path, *, without: str | Path | None = None) -
         place: one of
             an image file; a folder, with all folders in it;
             a .tar file, `part-{000..099}.tar`, a folder of nothing but tar files;
-            a .parquet or .jsonl file;
+            a .parquet, .csv, .tsv, .jsonl or .json file with a row for each image;
             a pattern of paths with `*`, `**` and `?`, which may match any of these;
             a URL that fsspec knows (`s3://bucket/photos`), of a folder or one such file;
             `scenes/test` and whatever else `longclip.data.open_collection` takes.
@@ -82,8 +83,8 @@ def open_image_source(place: str | Path, *, without: str | Path | None = None) -
         )
     if container := _open_container(name):
         return container
-    if name.endswith(".jsonl"):
-        return LinesSource(name)
+    if kind is Kind.TABLE and name.lower().endswith((*LISTS, ".json")):
+        return ListSource(name)
     return CollectionSource(os.path.abspath(name)) if kind in _COLLECTIONS else FileSource(name)
 
 
@@ -166,6 +167,6 @@ def _open_pattern(pattern: str, without: str | Path | None) -> ImageSource:
                 parts += folder.parts if isinstance(folder, JoinedSource) else [folder]
         elif is_image_name(path):
             parts.append(FileSource(path))
-        elif path.endswith((*SHARDS, ".jsonl")) or is_tar_name(path):
+        elif path.endswith((*SHARDS, *LISTS)) or is_tar_name(path):
             parts.append(open_image_source(Path(path)))
     return JoinedSource(os.path.abspath(pattern), parts)

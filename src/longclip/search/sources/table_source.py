@@ -1,27 +1,28 @@
-"""Tables of images: Parquet with the images in it, JSON lines with their paths, data sets."""
+"""Tables of images: Parquet with the images in it, CSV or JSON with their paths, data sets."""
 
 import io
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from longclip.data import Captions, Collection, open_collection
-from longclip.data.json_files import read_jsonl
+from longclip.data.picture_values import picture_of_base64, spellings
+from longclip.data.rows import read_rows
 from longclip.data.storage import file_info, is_url, open_file
-from longclip.data.table import USUAL, strings
+from longclip.data.table import USUAL, usual_column, usual_columns
 from longclip.errors import SearchError, UsageError
 from longclip.search.sources.file_sources import FileSource, read_file
 from longclip.search.sources.image_source import (
-    CAPTION_COLUMNS,
     PART,
     Item,
     Listing,
     Unlisted,
     UnlistedKind,
+    caption_of_row,
     search_errors,
 )
 
@@ -55,23 +56,21 @@ class ParquetSource:
 
     def read(self, item: Item) -> bytes:
         """Return the image of a row: embedded, or a file whose path starts where the table is."""
-        value = next(
-            (v for name, v in self._row(item.place).items() if name in USUAL["image"]), None
-        )
+        row = self._row(item.place)
+        value = row[usual_column("image", row) or ""]
         path = value.get("path") if isinstance(value, dict) else value
         content = value.get("bytes") if isinstance(value, dict) else value
+        if isinstance(content, str):
+            content = picture_of_base64(content)
         if isinstance(content, bytes):
             return content
         if not isinstance(path, str) or is_url(self.name):
             raise UsageError(f"row {item.place} has no image")
-        return read_file(str(Path(self.name).parent / path))
+        return read_file(_path_in(Path(self.name).parent, path))
 
     def caption(self, item: Item) -> str | None:
         """Return the text of the usual columns."""
-        row = self._row(item.place)
-        return next(
-            (" ".join(strings(row[k])) for k in CAPTION_COLUMNS if strings(row.get(k))), None
-        )
+        return caption_of_row(self._row(item.place))
 
     def _open(self) -> Sequence[int]:
         """Return the first row of each row group, and the number of rows."""
@@ -85,11 +84,8 @@ class ParquetSource:
                 sizes = [about.metadata.row_group(i).num_rows for i in range(about.num_row_groups)]
         except (OSError, pa.ArrowException) as error:
             raise SearchError(f"{self.name} cannot be read as parquet: {error}") from None
-        if not set(USUAL["image"]) & set(names):
-            raise SearchError(
-                f"{self.name} has no column {', '.join(USUAL['image'])} among {', '.join(names)}; "
-                "name the one with the images so"
-            )
+        if usual_column("image", names) is None:
+            raise _no_image_column(self.name, names)
         self._starts = [0]
         for size in sizes:
             self._starts.append(self._starts[-1] + size)
@@ -109,9 +105,11 @@ class ParquetSource:
                 try:
                     with open_file(self.name) as file:
                         whole = pq.ParquetFile(file)
-                        wanted = {*USUAL["image"], *CAPTION_COLUMNS}
-                        columns = [n for n in whole.schema_arrow.names if n in wanted]
-                        rows = whole.read_row_group(number, columns)
+                        names = whole.schema_arrow.names
+                        wanted = [usual_columns(r, names) for r in ("image", "long", "short")]
+                        rows = whole.read_row_group(
+                            number, [*wanted[0][:1], *wanted[1], *wanted[2]]
+                        )
                 except pa.ArrowException as error:
                     raise UsageError(f"the file is damaged ({error}); fetch it again") from None
                 self._group = (number, rows)
@@ -125,8 +123,8 @@ class ParquetSource:
         return FileNotFoundError(f"{self.name} has no row {row} any more")
 
 
-class LinesSource:
-    """The image files that a JSON-lines file names, with the captions that it holds."""
+class ListSource:
+    """The image files that a CSV, TSV or JSON file names, with the captions that it holds."""
 
     def __init__(self, path: str) -> None:
         self.name = os.path.abspath(path)
@@ -135,19 +133,28 @@ class LinesSource:
     def list(self) -> Listing:
         """Return an item for each file; the captions of rows with the same one are joined."""
         about = file_info(self.name)
-        rows = read_jsonl(Path(self.name))
         captions: dict[str, list[str]] = {}
-        for row in rows:
-            values = row if isinstance(row, dict) else {}
-            name = next((v for k in USUAL["image"] if isinstance(v := values.get(k), str)), None)
-            if name is None:
-                raise SearchError(
-                    f"{self.name}: a row has no {', '.join(USUAL['image'])} with the path of a file"
-                )
-            path = os.path.abspath(Path(self.name).parent / name)
-            texts = captions.setdefault(path, [])
-            texts += next((found for k in CAPTION_COLUMNS if (found := strings(values.get(k)))), ())
-        items, unlisted = [], []
+        names: dict[str, None] = {}
+        unlisted: list[Unlisted] = []
+        for number, row in enumerate(read_rows(Path(self.name))):
+            names |= dict.fromkeys(row)
+            path = next(
+                (v for n in usual_columns("image", row) if isinstance(v := row[n], str)), ""
+            )
+            if not path or is_url(path.removeprefix("file://")) or picture_of_base64(path):
+                what = f"{path:.80}, which is no file" if path else "no file"
+                place = f"{self.name}{PART}{number}"
+                unlisted.append(Unlisted(place, f"the row names {what}", kind=UnlistedKind.IMAGE))
+                continue
+            texts = captions.setdefault(_path_in(Path(self.name).parent, path), [])
+            texts += filter(None, [caption_of_row(row)])
+        if unlisted and not captions:
+            if usual_column("image", names) is None:
+                raise _no_image_column(self.name, names)
+            raise SearchError(
+                f"{self.name} names no files: {unlisted[0].reason}; name paths of files"
+            )
+        items = []
         for path, texts in captions.items():
             try:
                 [item] = FileSource(path).list().items
@@ -165,6 +172,19 @@ class LinesSource:
     def caption(self, item: Item) -> str | None:
         """Return the text of the file's rows."""
         return item.place or None
+
+
+def _path_in(folder: Path, name: str) -> str:
+    """Return the path of the file that a row means, spelled as the disk has it."""
+    places = [os.path.abspath(folder / path) for path in spellings(name)]
+    return next(filter(os.path.isfile, places), places[0]) if len(places) > 1 else places[0]
+
+
+def _no_image_column(name: str, columns: Iterable[str]) -> SearchError:
+    return SearchError(
+        f"{name} has no image column among {', '.join(columns)}; call the one with the images or "
+        f"their paths {', '.join(USUAL['image'][:3])}"
+    )
 
 
 class CollectionSource:
