@@ -79,7 +79,7 @@ def test_train_shows_its_options_in_panels() -> None:
         [group] = argument.parameter.group or ("Parameters",)
         panels.setdefault(getattr(group, "name", group), []).append(name)
     assert [*panels][1:] == ["Data", "Texts", "Method", "Optimisation", "Running", "Watching"]
-    main = {"--recipe", "--model", "--scratch", "--out", "--json"}
+    main = {"--recipe", "--config", "--model", "--scratch", "--out", "--json"}
     assert set(panels["Parameters"]) == main | {"--resume", "--overwrite", "--changed-data"}
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Iterable
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -21,7 +22,7 @@ _CHOSEN = next(
     (name for name in RECIPES if {f"--recipe={name}", f"--recipe {name}"} & _WORDS), "paper"
 )
 _RECIPES_HELP = (
-    "Where the options get their values from; with --resume from the run itself. "
+    "Where the options get their values from, `paper` if not said; with --resume the run itself. "
     + " ".join(
         f"`{name}`: {(make.__doc__ or '').strip().splitlines()[0]}"
         for name, make in RECIPES.items()
@@ -30,14 +31,15 @@ _RECIPES_HELP = (
 _OVERRIDES: Any = overrides(_STARTS, chosen=_CHOSEN, but=["recipe"])
 
 
-def _check_recipe(kind: Any, name: str) -> None:
-    if name not in RECIPES and name not in (known := recipe_names()):
+def _check_recipe(kind: Any, name: str | None) -> None:
+    if name is not None and name not in RECIPES and name not in (known := recipe_names()):
         raise ValueError(f"{name} is none of {', '.join(known)}.")
 
 
 def train_command(
     *,
-    recipe: Annotated[str, Parameter(help=_RECIPES_HELP, validator=_check_recipe)] = "paper",
+    recipe: Annotated[str | None, Parameter(help=_RECIPES_HELP, validator=_check_recipe)] = None,
+    config: Path | None = None,
     options: Annotated[_OVERRIDES, AS_OPTIONS] = _OVERRIDES(),  # noqa: B008 (frozen)
     resume: bool = False,
     overwrite: bool = False,
@@ -60,6 +62,9 @@ def train_command(
 
     Parameters
     ----------
+    config:
+        Options from a file: TOML, or the config.json of another run. Those on the command line go
+        before it.
     resume:
         Continue the run in OUT from its last checkpoint. Options that change no result, such as
         --workers or --micro-batch, may be given anew; so may --data, --images and --model, where
@@ -77,38 +82,47 @@ def train_command(
     changed = given(options)
     if "scratch" in changed and "model" in changed:
         raise UsageError("--scratch starts without a model; leave out --model or --scratch")
-    start = _STARTS[recipe] if recipe in _STARTS else find_recipe(recipe)
+    if config is not None:
+        from longclip.training.config_file import read_options_file
+
+        # A model on the command line takes the place of the file's architecture.
+        from_model = {"scratch": ""} if "model" in changed else {}
+        changed = read_options_file(config) | from_model | changed
+    # The label, which is no option, is that of the recipe.
+    recipe = recipe or changed.get("recipe", "paper")
+    changed.pop("recipe", None)
+    start = TrainConfig() if recipe == TrainConfig().recipe else find_recipe(recipe)
     if resume:
         from longclip.training.run_directory import read_config
 
         start = read_config(changed.get("out", start.out))
-    config = dataclasses.replace(start, **changed)
+    settings = dataclasses.replace(start, **changed)
     if not resume:
-        check_paths(config)
-        _check_evaluate(config)
+        check_paths(settings)
+        _check_evaluate(settings)
 
     def say(lines: Iterable[str]) -> None:
         if first:
             print("\n".join(lines), file=sys.stderr, flush=True)
 
-    start_from = f"{config.scratch} from random weights" if config.scratch else config.model
-    say([f"{config.recipe}: {start_from}, on {', '.join(config.data)}; loading torch …"])
+    start_from = f"{settings.scratch} from random weights" if settings.scratch else settings.model
+    say([f"{settings.recipe}: {start_from}, on {', '.join(settings.data)}; loading torch …"])
 
     from longclip.evaluation.periodic import periodic_evaluation
     from longclip.training.loop import train
     from longclip.util.terminal import counted, progress_display
 
     evaluate = None
-    if config.evaluate:
-        evaluate = periodic_evaluation(config.evaluate, images=config.images, on_start=say)
+    if settings.evaluate:
+        evaluate = periodic_evaluation(settings.evaluate, images=settings.images, on_start=say)
     with progress_display() as progress:
         result = train(
-            config,
+            settings,
             resume=resume,
             overwrite=overwrite,
             changed_data=changed_data,
             on_start=say,
-            on_step=lambda n, of, note: progress(config.recipe, n, of, note),
+            on_step=lambda n, of, note: progress(settings.recipe, n, of, note),
             evaluate=evaluate,
         )
     if not first:
@@ -123,7 +137,7 @@ def train_command(
         print(f"{name}: {before}{100 * value:.1f} %")
     speed = f"{result.seconds:.0f} s, {result.pairs_per_second:.0f} pairs/s"
     print(f"{result.model}: {counted(result.steps, 'step')} in {speed}")
-    data = config.evaluate[0] if config.evaluate else "DATA"
+    data = settings.evaluate[0] if settings.evaluate else "DATA"
     print(f"next: longclip eval {result.model} --data {data}")
     print(f"      longclip index PHOTOS --db PHOTOS.db --model {result.model}")
 
