@@ -93,6 +93,14 @@ def test_more_like_an_image(run: Run, db: str, name: str) -> None:  # noqa: F811
     assert sorted(found) == ["/walls/a/green.png", "/walls/b/blue.png"]
 
 
+def test_an_image_is_named_however_its_letters_are_written(run: Run, tmp_path: Path) -> None:  # noqa: F811
+    for name in ("Zu\u0308rich.png", "Bern.png"):
+        Image.new("RGB", (40, 48), COLOURS["blue"]).save(tmp_path / name)
+    assert run("index", tmp_path, "--db", tmp_path / "db").code == 0
+    outcome = run("search", "--like", tmp_path / "Z\u00fcrich.png", "--db", tmp_path / "db")
+    assert outcome.code == 0, outcome.err
+
+
 def test_a_picture_finds_itself(run: Run, db: str) -> None:  # noqa: F811
     Image.new("RGB", (40, 48), COLOURS["blue"]).save("query.png")
     outcome = run("search", "--image", "query.png", "--db", db, "--json")

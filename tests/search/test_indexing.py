@@ -213,6 +213,25 @@ def test_an_empty_folder_and_none_at_all(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+def test_a_source_that_was_moved_is_told_of_with_the_way_out(tmp_path: Path) -> None:
+    folder, db = photos(tmp_path / "my photos", 3), tmp_path / "db"
+    run_index(folder, db=db)
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    assert run_index(copy, db=db).notes == (), "the other one is still there"
+    forget(str(copy), db)
+    moved = folder.rename(tmp_path / "moved")
+    photo(moved / "new.jpg", 9)
+    report = run_index(moved, db=db)
+    assert (report.added, report.duplicates, report.total) == (4, 3, 7)
+    [note] = report.notes
+    assert note.startswith(
+        f"3 of 3 images of {folder}, which is not there any more, are in {moved}"
+    )
+    assert note.endswith(f"longclip index --db {db} --forget '{folder}'")
+    assert forget(str(folder), db) == 3
+
+
 def test_a_source_is_known_however_its_letters_are_written(tmp_path: Path) -> None:
     folder, db = photos(tmp_path / "Zu\u0308rich", 2), tmp_path / "db"
     composed = tmp_path / "Z\u00fcrich"

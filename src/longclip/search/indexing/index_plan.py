@@ -119,7 +119,9 @@ def compare(
     parts: dict[UnlistedKind, list[Unusable]] = {kind: [] for kind in UnlistedKind}
     parts[UnlistedKind.PLACE] += listings.unusable
     notes = [
-        f"{each.uri} could not be read; what is known of it is kept" for each in listings.unusable
+        f"{each.uri} could not be read; what is known of it is kept. If it is gone for good: "
+        "--forget it"
+        for each in listings.unusable
     ]
     found: dict[str, tuple[ImageSource, Item]] = {}
     for source, listing in listings.whole:

@@ -1,16 +1,21 @@
 """Outcomes of an indexing: what became of each image, the rows that are written, the report."""
 
+import glob
+import os
+import shlex
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from longclip.data.storage import is_url
+from longclip.search.database.lance import quoted
 from longclip.search.database.reader import IndexedImage, Status
 from longclip.search.database.schema import ImageRow, IndexQuality
 from longclip.search.database.store import Store
 from longclip.search.indexing.image_loader import KnownImage
 from longclip.search.indexing.index_plan import ImageTask, IndexPlan
-from longclip.search.sources.image_source import Unusable, folder_and_name
+from longclip.search.sources.image_source import Unusable, container_of, folder_and_name
 from longclip.util.terminal import plain_text
 
 
@@ -171,6 +176,7 @@ class Outcomes:
         self._rows_at_once = rows_at_once or _ROWS_PER_WRITE
         self._untouched = 0
         self._gone_with: dict[str, int] = defaultdict(int)
+        self._copied: Counter[tuple[str, str]] = Counter()
         self._rows: list[tuple[ImageTask, ImageRow]] = []
         self._same: list[KnownImage] = []
         self._left = 0
@@ -243,6 +249,7 @@ class Outcomes:
             else:
                 self.counts["changed" if before else "added"] += 1
                 self.counts["duplicates"] += 1
+                self._copied[originals[same.sha256].facts.source, same.task.source.name] += 1
         self._same = [same for same in self._same if same.sha256 not in originals]
         self._left = len(self._same)
         self._written = time.monotonic()
@@ -277,13 +284,29 @@ class Outcomes:
             bad=_by_name(self.unusable),
             unread=_by_name(self.unread),
             links=_by_name(self.links),
-            notes=tuple(self.notes),
+            notes=(*self.notes, *self._moved_sources()),
             total=total,
             embedded=counts["embedded"],
             seconds=seconds,
             images_per_second=handled / max(reading, 1e-9),
             quality=quality,
         )
+
+    def _moved_sources(self) -> Iterator[str]:
+        """Yield what to do about sources that are not there, and whose images now are elsewhere.
+
+        They may be on a disk that is not connected, so nothing is forgotten without being asked.
+        """
+        for (old, new), copies in self._copied.items():
+            if old == new or is_url(old) or os.path.exists(container_of(old) or old):
+                continue
+            known = self._store.count(f"source = {quoted(old)}")
+            if 0 < known <= 2 * copies and not glob.glob(old, recursive=True):
+                command = f"longclip index --db {shlex.quote(self._store.place)} --forget"
+                yield (
+                    f"{copies:,} of {image_count(known)} of {old}, which is not there any more, "
+                    f"are in {new} now. If that was moved: {command} {shlex.quote(old)}"
+                )
 
     def _put(self, rows: Sequence[tuple[ImageTask, ImageRow]]) -> None:
         for start in range(0, len(rows), self._rows_at_once):
