@@ -35,7 +35,7 @@ Tower = Literal["text", "image"]
 Activation = Literal["quick_gelu", "gelu"]
 """The hidden layers' function: x · σ(1.702 x) in OpenAI's weights, GELU in most later ones."""
 
-ExportTarget = Literal["hf", "hf-text", "openai", "openclip", "comfyui"]
+ExportTarget = Literal["hf", "hf-text", "openai", "longclip", "openclip", "comfyui"]
 """Names of the layouts that a checkpoint can be written in, after the programs that read them."""
 
 StretchMethod = Literal["knowledge-preserved", "linear"]

@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import longclip
+from longclip.checkpoints import write
 from longclip.errors import CheckpointError
 from longclip.model import CLIP, TextConfig
 from longclip.model.convert import convert
@@ -32,6 +33,12 @@ from tests.helpers.models import SMALL, small_clip
 
 # Depth and activation of the three text towers it knows.
 KINDS = {"CLIP_L": (12, "quick_gelu"), "CLIP_H": (24, "gelu"), "CLIP_G": (32, "gelu")}
+
+
+@pytest.fixture
+def small_towers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let small text towers stand for the real ones."""
+    monkeypatch.setattr(write, "COMFYUI_WIDTHS", {"CLIP-L": 64, "CLIP-G": 64})
 
 
 def kind_of(names: set[str]) -> str:
@@ -76,7 +83,8 @@ def written(model: CLIP, directory: Path, dtype: torch.dtype | None = None) -> d
     return load_file(directory / "clip.safetensors")
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.usefixtures("small_towers")
+@pytest.mark.parametrize("kind", ["CLIP_L", "CLIP_G"])
 def test_names_shapes_and_kinds(kind: str, tmp_path: Path) -> None:
     layers, activation = KINDS[kind]
     model = clip_with(layers, activation)
@@ -106,6 +114,7 @@ def test_real_shapes(kind: str, width: int, tmp_path: Path) -> None:
     assert dtypes == {"F16"}
 
 
+@pytest.mark.usefixtures("small_towers")
 def test_the_file_loads_here_again(tmp_path: Path) -> None:
     model = clip_with(12, "quick_gelu")
     written(model, tmp_path)
@@ -123,3 +132,17 @@ def test_an_activation_it_would_not_compute_is_refused(
     """The file has no room to say which, and the pictures would be wrong without a word."""
     with pytest.raises(CheckpointError, match=activation):
         written(clip_with(layers, activation), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("CLIP_L", r"is 64 wide, and ComfyUI takes 12 layers for a CLIP-L, which is 768 wide"),
+        ("CLIP_G", r"is 64 wide, and ComfyUI takes 32 layers for a CLIP-G, which is 1280 wide"),
+        ("CLIP_H", r"has 24 layers, which ComfyUI takes for a CLIP-H"),
+    ],
+)
+def test_a_tower_it_would_not_load_is_refused(kind: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=says):
+        written(clip_with(*KINDS[kind]), tmp_path)
+    assert not (tmp_path / "clip.safetensors").exists()

@@ -209,3 +209,9 @@ def test_prepared_pixels_embed_as_their_pictures() -> None:
         assert not found.requires_grad
     with pytest.raises(ValueError, match=r"normalize takes uint8"):
         MODEL.encode_pixels(pixels.float())
+
+
+def test_a_call_of_the_model_says_what_to_call() -> None:
+    ids = torch.tensor([[49406, 49407]])
+    with pytest.raises(longclip.errors.UsageError, match=r"model\.encode_text.*encode_image"):
+        small_clip()(ids)

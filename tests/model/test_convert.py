@@ -54,7 +54,7 @@ def test_hf_openai_openclip_hf_is_bit_identical(
 
 def test_openai_files_have_openais_entries(saved: Path, tmp_path: Path) -> None:
     convert(saved, tmp_path / "b.pt", "openai")
-    state = torch.load(tmp_path / "b.pt", weights_only=True)
+    state = torch.jit.load(tmp_path / "b.pt").state_dict()
     assert int(state["input_resolution"]) == 32
     assert int(state["context_length"]) == 248
     assert state["positional_embedding"].shape == (248, 64)
@@ -176,7 +176,7 @@ def long_clip_file(path: Path, model: longclip.CLIP, shift: float) -> dict[str, 
     convert_from = path.with_suffix(".hf")
     longclip.save(model, convert_from)
     convert(convert_from, path, "openai")
-    state = torch.load(path, weights_only=True)
+    state = dict(torch.jit.load(path).state_dict())
     frozen = state["positional_embedding"]
     state["positional_embedding_res"] = frozen + shift * torch.randn_like(frozen)
     torch.save(state, path)
@@ -198,3 +198,37 @@ def test_lost_position_rows_are_noticed(model: longclip.CLIP, tmp_path: Path) ->
     assert difference.name == "text_model.embeddings.position_embedding.weight"
     assert 1e-4 < difference.largest < 1e-2
     assert lost_rows(wrong, original) is None
+
+
+@torch.inference_mode()
+def test_long_clips_own_code_finds_its_two_tables(
+    saved: Path, model: longclip.CLIP, tmp_path: Path
+) -> None:
+    """It multiplies each table by a mask and adds both; then every name is one of its module's."""
+    convert(saved, tmp_path / "l.pt", "longclip")
+    state = torch.load(tmp_path / "l.pt", weights_only=True)
+    first = (torch.arange(248) < 20).float()[:, None]
+    acting = state["positional_embedding"] * first + state["positional_embedding_res"] * (1 - first)
+    assert torch.equal(acting, model.text_model.embeddings.position_embedding.weight)
+    assert state["positional_embedding_res"].shape == (248, 64)
+    assert {name.split(".")[0] for name in state} == {
+        "logit_scale",
+        "ln_final",
+        "positional_embedding",
+        "positional_embedding_res",
+        "text_projection",
+        "token_embedding",
+        "transformer",
+        "visual",
+    }
+    assert open_checkpoint(tmp_path / "l.pt").format == "Long-CLIP"
+    again = longclip.load(tmp_path / "l.pt")
+    assert again.config.text == model.config.text
+    state = again.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_long_clips_code_reads_248_tokens_only(tmp_path: Path) -> None:
+    longclip.save(small_clip(SHAPE), tmp_path / "short")
+    with pytest.raises(CheckpointError, match=r"reads 77 tokens and Long-CLIP's code 248"):
+        convert(tmp_path / "short", tmp_path / "l.pt", "longclip")

@@ -163,11 +163,19 @@ def test_a_failure_while_saving_leaves_the_old_model(
 
 def test_a_model_is_replaced_even_by_what_was_read_from_it(model_dir: Path) -> None:
     model = longclip.load(model_dir, dtype=None)
-    (model_dir / "old.txt").touch()
     longclip.save(longclip.stretch(model), model_dir)
     assert longclip.load(model_dir).context_length == 248
     assert {path.name for path in model_dir.iterdir()} == FILES
     assert [path.name for path in model_dir.parent.iterdir()] == ["model"]
+
+
+def test_what_lies_beside_a_model_is_not_removed_with_it(model_dir: Path) -> None:
+    (model_dir / "photos").mkdir()
+    (model_dir / "notes.txt").write_text("mine")
+    before = {path.name for path in model_dir.iterdir()}
+    with pytest.raises(FileExistsError, match=r"holds notes\.txt, photos beside a model"):
+        longclip.save(small_clip(), model_dir)
+    assert {path.name for path in model_dir.iterdir()} == before
 
 
 def test_a_training_run_is_not_taken_for_a_model(tmp_path: Path) -> None:

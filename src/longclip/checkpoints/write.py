@@ -1,5 +1,6 @@
 """Writing checkpoints in the layouts of the programs that load CLIPs."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from longclip.checkpoints.config import HEAD_WIDTH, write_json
 from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.formats import openai, openclip
 from longclip.checkpoints.formats.declip import BIAS
+from longclip.checkpoints.formats.longclip import FROZEN, TRAINED
 from longclip.checkpoints.formats.sentence_transformers import write_sentence_transformers_files
 from longclip.checkpoints.hub import README
 from longclip.checkpoints.tensor_files import (
@@ -23,13 +25,16 @@ from longclip.checkpoints.tensor_files import (
     write_safetensors,
 )
 from longclip.errors import CheckpointError
-from longclip.spec import ExportTarget
+from longclip.spec import LONG_CONTEXT, ExportTarget
 from longclip.text.tokenizer_files import write_tokenizer_files
 from longclip.util.files import atomic_directory, atomic_path
 
 # A directory with config.json alone may be a training run, which must not be replaced.
 MODEL_MARKERS = (hf.WEIGHTS, hf.INDEX)
 """Files of which one shows that a directory is a model's."""
+
+COMFYUI_WIDTHS = {"CLIP-L": 768, "CLIP-G": 1280}
+"""Channels of the text towers that ComfyUI loads from a file of their own."""
 
 _SECTIONS = ("text_config", "vision_config")
 
@@ -62,10 +67,11 @@ def write_checkpoint(
 
     Args:
         checkpoint: as `open_checkpoint` returns it, with its bias folded (`fold_bias`).
-        destination: a directory for hf, hf-text and openclip, a file for openai and comfyui.
+        destination: a directory for hf, hf-text and openclip, a file for the others.
         target: hf: a CLIPModel, or the lone tower that the source is. hf-text: its text tower as
-            CLIPTextModelWithProjection. openai: a state dict that OpenAI's code loads. openclip:
-            a directory for `local-dir:`. comfyui: one safetensors file with the text tower.
+            CLIPTextModelWithProjection. openai: a TorchScript archive, as OpenAI's `clip.load`
+            takes it. longclip: a state dict for Long-CLIP's own code. openclip: a directory for
+            `local-dir:`. comfyui: one safetensors file with the text tower.
         storing: dtype and the like.
 
     Raises:
@@ -74,7 +80,7 @@ def write_checkpoint(
     """
     destination = Path(destination)
     _refuse_loss(checkpoint, target)
-    if target in ("openai", "comfyui"):
+    if target in ("openai", "longclip", "comfyui"):
         if destination.is_dir():
             raise FileExistsError(f"{destination} is a directory, and --to {target} writes a file")
         if destination.exists() and not (is_safetensors(destination) or is_zipfile(destination)):
@@ -91,6 +97,7 @@ def write_checkpoint(
     elif target == "openclip":
         renamed = openai.from_huggingface(checkpoint.tensors)
         config = openclip.write_config(checkpoint.config, checkpoint.preprocess or {})
+        refuse_foreign(destination)
         with atomic_directory(destination, marker=(openclip.WEIGHTS,)) as new:
             write_safetensors(new / openclip.WEIGHTS, renamed, storing.dtype, storing.on_bytes)
             write_json(new / openclip.CONFIG, config)
@@ -98,6 +105,8 @@ def write_checkpoint(
                 (new / README).write_text(storing.card, encoding="utf-8")
     elif target == "openai":
         _write_openai(destination, checkpoint, storing)
+    elif target == "longclip":
+        _write_longclip(destination, checkpoint, storing)
     else:
         with atomic_path(destination) as new:
             write_safetensors(new, checkpoint.tensors, storing.dtype, storing.on_bytes)
@@ -149,20 +158,60 @@ def write_huggingface(
             (new / README).write_text(storing.card, encoding="utf-8")
 
 
+# What a model directory holds that was written here.
+_OWN_FILES = re.compile(
+    r"(open_clip_)?config\.json|open_clip_model\.safetensors|preprocessor_config\.json|"
+    r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?|merges\.txt|vocab\.json|tokenizer\.json|"
+    r"tokenizer_config\.json|special_tokens_map\.json|modules\.json|README\.md|1_Pooling|2_Dense"
+)
+
+
+def refuse_foreign(directory: Path) -> None:
+    """Refuse to replace a directory that holds more than a model: the rest would be gone.
+
+    Raises:
+        FileExistsError: names some of the other files.
+    """
+    weights = (*MODEL_MARKERS, openclip.WEIGHTS)
+    if not any((directory / name).is_file() for name in weights):
+        return  # without them it is not replaced at all
+    other = sorted(p.name for p in directory.iterdir() if not _OWN_FILES.fullmatch(p.name))
+    if other:
+        more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+        raise FileExistsError(
+            f"{directory} holds {', '.join(other[:3])}{more} beside a model, which would be "
+            "removed with it, so it is not overwritten; name a new directory or move the files"
+        )
+
+
 def _write_openai(path: Path, checkpoint: Checkpoint, storing: Storing) -> None:
     text, vision = checkpoint.config["text_config"], checkpoint.config["vision_config"]
-    tensors = {
-        name: tensor.to(storing.dtype or tensor.dtype).contiguous()
-        for name, tensor in openai.from_huggingface(checkpoint.tensors).items()
-    }
     entries = {
         "input_resolution": torch.tensor(vision["image_size"]),
         "context_length": torch.tensor(text["max_position_embeddings"]),
         "vocab_size": torch.tensor(text["vocab_size"]),
     }
+    with atomic_path(path) as new:
+        openai.write_archive(new, _openai_tensors(checkpoint, storing) | entries)
+        if storing.on_bytes:
+            storing.on_bytes(new.stat().st_size)
+
+
+def _write_longclip(path: Path, checkpoint: Checkpoint, storing: Storing) -> None:
+    tensors = _openai_tensors(checkpoint, storing)
+    # Its code adds rows 0 to 19 of the one table and the others of the second.
+    tensors[TRAINED] = tensors[FROZEN]
     with atomic_path(path) as new, new.open("wb") as file:
         counted = _Counted(file, storing.on_bytes) if storing.on_bytes else file
-        torch.save(tensors | entries, cast(BinaryIO, counted))
+        torch.save(tensors, cast(BinaryIO, counted))
+
+
+def _openai_tensors(checkpoint: Checkpoint, storing: Storing) -> dict[str, torch.Tensor]:
+    """Return all tensors under OpenAI's names, in memory, none a part of a larger one."""
+    return {
+        name: tensor.to(storing.dtype or tensor.dtype).contiguous().clone()
+        for name, tensor in openai.from_huggingface(checkpoint.tensors).items()
+    }
 
 
 class _Counted:
@@ -186,26 +235,33 @@ def _refuse_loss(checkpoint: Checkpoint, target: ExportTarget) -> None:
     assert BIAS not in checkpoint.tensors, "fold_bias first"
     source, config = checkpoint.path, checkpoint.config
     whole = checkpoint.has("text") and checkpoint.has("image")
-    if target in ("openai", "openclip") and not whole:
+    if target in ("openai", "longclip", "openclip") and not whole:
         raise CheckpointError(
             f"{source} is one tower alone and {target} takes both; write it with --to hf"
         )
     if target in ("hf-text", "comfyui") and not checkpoint.has("text"):
         raise CheckpointError(f"{source} has no text tower to write with --to {target}")
-    if target == "openai":
+    if target in ("openai", "longclip"):
+        code = "OpenAI's code" if target == "openai" else "Long-CLIP's code"
+        context = config["text_config"]["max_position_embeddings"]
+        if target == "longclip" and context != LONG_CONTEXT:
+            raise CheckpointError(
+                f"{source} reads {context} tokens and Long-CLIP's code {LONG_CONTEXT}, no more and "
+                "no less; lengthen it (longclip stretch) or write it with --to openai"
+            )
         for section in _SECTIONS:
             tower = config[section]
             if _activation(tower) != "quick_gelu":
                 raise CheckpointError(
-                    f"{source} computes {_activation(tower)} and OpenAI's code knows quick_gelu "
+                    f"{source} computes {_activation(tower)} and {code} knows quick_gelu "
                     "alone; write it with --to openclip"
                 )
-            _check_heads(source, section, tower, "OpenAI's code", "openclip")
+            _check_heads(source, section, tower, code, "openclip")
             width, inner = tower["hidden_size"], tower["intermediate_size"]
             if inner != 4 * width:
                 raise CheckpointError(
                     f"{source} has layers {inner} wide inside for a width of {width} ({section}), "
-                    "and OpenAI's code takes four times the width; write it with --to openclip"
+                    f"and {code} takes four times the width; write it with --to openclip"
                 )
     elif target == "openclip":
         if len({_activation(config[section]) for section in _SECTIONS}) > 1:
@@ -226,6 +282,19 @@ def _refuse_loss(checkpoint: Checkpoint, target: ExportTarget) -> None:
                 "read config.json"
             )
         _check_heads(source, "text_config", tower, "ComfyUI", "hf-text")
+        width, expected_width = tower["hidden_size"], COMFYUI_WIDTHS.get(kind)
+        if expected_width is None:
+            raise CheckpointError(
+                f"{source} has {layers} layers, which ComfyUI takes for a {kind}, and loads as a "
+                "CLIP-L of another width; write it with --to hf-text for programs that read "
+                "config.json"
+            )
+        if width != expected_width:
+            raise CheckpointError(
+                f"{source} is {width} wide, and ComfyUI takes {layers} layers for a {kind}, which "
+                f"is {expected_width} wide, and refuses others; write it with --to hf-text for "
+                "programs that read config.json"
+            )
 
 
 def _check_heads(

@@ -42,7 +42,8 @@ def convert_command(
 
     `hf` is a directory for transformers, sentence-transformers and diffusers, `hf-text` one with
     the text tower alone; `openclip` is a directory for open_clip; `openai` is a .pt file for
-    OpenAI's code, and `comfyui` a .safetensors file with the text tower.
+    OpenAI's code, `longclip` one for Long-CLIP's, and `comfyui` a .safetensors file with the text
+    tower.
 
     Example: `longclip convert longclip-B.pt runs/longclip-B`
 
@@ -51,7 +52,7 @@ def convert_command(
     source:
         A model directory, a checkpoint file of any kind, a hub name, or `nano`.
     destination:
-        A directory, or for `openai` and `comfyui` a file.
+        A directory, or for `openai`, `longclip` and `comfyui` a file.
     """
     import json
 

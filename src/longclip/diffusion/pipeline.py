@@ -69,14 +69,19 @@ def text_slots(pipeline: Any) -> tuple[Slot, ...]:
     there = tuple(slot for slot, encoder in encoders.items() if encoder is not None)
     known = (
         hasattr(pipeline, "unet")
-        and hasattr(pipeline, "encode_prompt")
         and not hasattr(pipeline, "text_encoder_3")
         and all(
             getattr(getattr(encoders[slot], "config", None), "model_type", None) == _CLIP_TEXT
             for slot in there
         )
     )
-    if not known:
+    if known and hasattr(pipeline, "_encode_prompt") and not hasattr(pipeline, "encode_prompt"):
+        raise UsageError(
+            f"{type(pipeline).__name__} reads its prompts with CLIP, but inside its own call: it "
+            "has no encode_prompt, which longclip puts longer prompts through. Of InstructPix2Pix, "
+            "diffusers has a pipeline for SDXL (StableDiffusionXLInstructPix2PixPipeline) that does"
+        )
+    if not (known and hasattr(pipeline, "encode_prompt")):
         raise UsageError(
             f"{type(pipeline).__name__} does not read its prompts with CLIP alone, around a U-Net; "
             f"longclip.diffusion knows {_SUPPORTED}, with their image-to-image, inpainting and "

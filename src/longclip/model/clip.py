@@ -6,6 +6,7 @@ is saved here loads anywhere a CLIP loads, with no custom code.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from PIL import Image
@@ -102,6 +103,18 @@ class CLIP(nn.Module):
     def dtype(self) -> torch.dtype:
         """Dtype of the weights."""
         return next(self.parameters()).dtype
+
+    def forward(self, *_: object, **__: object) -> NoReturn:
+        """Refuse to be called: there are two towers, and none is the model.
+
+        Raises:
+            UsageError: always; it names the methods to call.
+        """
+        raise UsageError(
+            "a CLIP has two encoders and is not called itself: call model.encode_text(texts) or "
+            "model.encode_image(pictures), and in training model.text_features(ids) or "
+            "model.image_features(pixels)"
+        )
 
     def activation_checkpointing(self, enabled: bool = True) -> None:
         """Recompute activations in the backward pass: less memory, a third more time."""

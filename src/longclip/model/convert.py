@@ -56,7 +56,7 @@ def convert(
 
     Args:
         source: as `longclip.load` takes it.
-        destination: a directory for hf, hf-text and openclip, a file for openai and comfyui.
+        destination: a directory for hf, hf-text and openclip, a file for the others.
         to: see `longclip.checkpoints.write.write_checkpoint`.
         dtype: of the stored weights; None keeps theirs, and with it every bit.
         shard_bytes: the size at which an hf directory begins another weight file.

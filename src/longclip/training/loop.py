@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from longclip.checkpoints.write import MODEL_MARKERS
+from longclip.checkpoints.write import MODEL_MARKERS, refuse_foreign
 from longclip.data import Collection
 from longclip.data.collection import refuse_absent
 from longclip.data.summary import DataSummary, summarise
@@ -133,6 +133,7 @@ def train(
         directory = RunDirectory(config.out)
         directory.check_free(processes, resume=resume, overwrite=overwrite)
         check_replaceable(config.out / MODEL, MODEL_MARKERS)  # not only after the last step
+        refuse_foreign(config.out / MODEL)
         # The run comes last: a configuration that cannot work must not leave one behind.
         before = directory.started(processes) if resume else {}
         started = before.get(CONTENT, {})

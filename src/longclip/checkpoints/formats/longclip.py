@@ -14,12 +14,12 @@ from longclip.checkpoints.formats import openai
 from longclip.errors import CheckpointError
 from longclip.spec import KEEP
 
-FROZEN, _TRAINED = "positional_embedding", "positional_embedding_res"
+FROZEN, TRAINED = "positional_embedding", "positional_embedding_res"
 
 
 def recognise(source: Source) -> bool:
     """Return whether it is a file with the second position table."""
-    return _TRAINED in source.tensors or f"text.{_TRAINED}" in source.tensors
+    return TRAINED in source.tensors or f"text.{TRAINED}" in source.tensors
 
 
 def open(source: Source) -> Checkpoint:
@@ -32,18 +32,18 @@ def open(source: Source) -> Checkpoint:
     """
     path = source.path
     tensors = openai.plain_names(path, source.tensors)
-    extras = {name: tensors[name] for name in (FROZEN, _TRAINED) if name in tensors}
+    extras = {name: tensors[name] for name in (FROZEN, TRAINED) if name in tensors}
     if len(extras) < 2:
-        raise CheckpointError(f"{path} has {_TRAINED} without {FROZEN}; a Long-CLIP has both")
+        raise CheckpointError(f"{path} has {TRAINED} without {FROZEN}; a Long-CLIP has both")
     frozen, trained = extras.values()
     if frozen.shape != trained.shape or frozen.ndim != 2:
         raise CheckpointError(
-            f"{path}: {FROZEN} is {list(frozen.shape)} and {_TRAINED} {list(trained.shape)}; "
+            f"{path}: {FROZEN} is {list(frozen.shape)} and {TRAINED} {list(trained.shape)}; "
             "the two tables of a Long-CLIP have one shape"
         )
-    del tensors[_TRAINED]
+    del tensors[TRAINED]
     tensors[FROZEN] = torch.cat([frozen[:KEEP], trained[KEEP:]])
     found = openai.rename(path, tensors)
     config = infer_config(path, found, source.activation or "quick_gelu")
-    notes = (f"rows from {KEEP} on are those of {_TRAINED}",)
+    notes = (f"rows from {KEEP} on are those of {TRAINED}",)
     return Checkpoint(path, (path,), "Long-CLIP", config, found, notes=notes, extras=extras)

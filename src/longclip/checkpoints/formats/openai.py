@@ -7,11 +7,12 @@ is read before it is used.
 """
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from longclip.checkpoints.checkpoint import Checkpoint, Source
 from longclip.checkpoints.config import infer_config
@@ -186,3 +187,33 @@ def _sources(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, tuple[str, ..
         elif part == f"self_attn.{_QKV[0]}":
             prefix = name.removesuffix(f"{_QKV[0]}.{kind}")
             yield f"{block}.attn.in_proj_{kind}", tuple(f"{prefix}{q}.{kind}" for q in _QKV)
+
+
+class _Modules(nn.Module):
+    """Modules without code that hold tensors under dotted names, as TorchScript stores them."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        inner: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            first, _, rest = name.partition(".")
+            if rest:
+                inner.setdefault(first, {})[rest] = tensor
+            elif first in NUMBERS:
+                self.register_buffer(first, tensor)
+            else:
+                self.register_parameter(first, nn.Parameter(tensor, requires_grad=False))
+        for name, parts in inner.items():
+            self.add_module(name, _Modules(parts))
+
+
+def write_archive(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a TorchScript archive without code, the layout of OpenAI's releases.
+
+    OpenAI's `clip.load` reads a state dict in no version that opens the file itself: after the
+    failed attempt at an archive it goes on in the middle of the file.
+    """
+    with warnings.catch_warnings():
+        # TorchScript is not developed any more; it is what OpenAI's code reads.
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(_Modules(tensors)), str(path))
