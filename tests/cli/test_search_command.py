@@ -74,7 +74,7 @@ def test_a_line_for_each_image_and_a_mark_for_each_sentence(run: Run, db: str) -
     lines = [line.split() for line in outcome.out.splitlines() if line.endswith(".png")]
     hits = [line for line in lines if line[0] in "123"]
     assert [line[0] for line in hits] == ["1", "2", "3"]
-    assert all(set(line[2]) <= set("+~-") and len(line[2]) == 2 for line in hits)
+    assert all(set(line[2]) <= set("+:.-") and len(line[2]) == 2 for line in hits)
 
 
 def test_json_is_all_there_is(run: Run, db: str) -> None:  # noqa: F811

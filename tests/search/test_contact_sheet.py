@@ -61,11 +61,11 @@ def test_images_come_in_their_order():
 
 
 def test_satisfied_sentences_are_green():
-    scores = (1.5, 0.5, -0.5, 3.0)
+    scores = (3.5, 0.5, -0.5, 3.0)
     answer = found(2, scores)
     none = count_of(GREEN, contact_sheet(found(2, (0.5,) * 4), {}), 0)
     some = count_of(GREEN, contact_sheet(answer, {}), 0)
-    many = count_of(GREEN, contact_sheet(found(2, (2.0,) * 4), {}), 0)
+    many = count_of(GREEN, contact_sheet(found(2, (3.5,) * 4), {}), 0)
     # In the legend there is one in any case.
     assert some - none == pytest.approx(4 * none, rel=0.2)
     assert many - none == pytest.approx(8 * none, rel=0.2)

@@ -7,6 +7,7 @@ from rich.console import Console
 from longclip.search.database.schema import Facts
 from longclip.search.query.print import print_found
 from longclip.search.query.query import Found, FoundImage
+from longclip.search.query.sentence_scores import LEGEND
 
 TIMES = {"embedding": 0.25, "searching": 0.02, "explaining": 0.01}
 
@@ -34,24 +35,27 @@ def _colours(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
 
 
-SCORED = answer([hit("a.jpg", (1.2, 0.5, -0.5))], ["One.", "Two [red]x[/].", "Three."])
+SCORED = answer(
+    [hit("a.jpg", (3.2, 1.2, 0.5, -0.5))], ["One.", "Two [red]x[/].", "Three.", "Four."]
+)
 
 
 def test_a_pipe_gets_marks():
     out = printed(SCORED, terminal=False)
     assert "\x1b" not in out
-    assert "1   0.500  +~-  /p/a.jpg\n" in out
+    assert "1   0.500  +:.-  /p/a.jpg\n" in out
     assert "  2  Two [red]x[/].\n" in out, "no markup is read from texts"
 
 
 def test_the_legend_says_what_marks_mean():
-    assert "\n  + fits   ~ unclear   - does not fit\n" in printed(SCORED, terminal=False)
+    out = printed(SCORED, terminal=False)
+    assert f"\n  {LEGEND}\n  + far more than most   : more than most   . like most" in out
 
 
 def test_a_terminal_gets_numbers_in_colours():
     out = printed(SCORED, terminal=True)
     assert "\x1b[1;30;42m 1 \x1b[0m" in out
-    assert "\x1b[9;31m3\x1b[0m" in out, "only the number is struck"
+    assert "\x1b[9;31m4\x1b[0m" in out, "only the number is struck"
 
 
 def test_lines_of_a_pipe_are_not_broken():

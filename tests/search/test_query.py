@@ -12,12 +12,14 @@ from PIL import Image
 pytest.importorskip("lancedb")
 
 from longclip.errors import EncoderError, FilterError, SearchError
-from longclip.model import save
+from longclip.model import load, save
+from longclip.model.stretch import stretch
 from longclip.search.database.schema import id_of
 from longclip.search.database.vector_index import ensure_index
 from longclip.search.query.query import Query
 from longclip.search.query.searcher import (
     _SPARE_ROWS,
+    NANO,
     NEGATIVE_SHARE,
     QueryVectors,
     Searcher,
@@ -285,3 +287,13 @@ def test_where_an_index_finds_too_few_everything_is_compared(indexed, monkeypatc
     found = searcher.search(Query("a boat", count=20))
     assert found.exact
     assert names(found) == by_cosine(encode("a boat"), MANY)[:20]
+
+
+def test_what_nano_finds_comes_with_a_note_on_what_it_knows(tmp_path):
+    for number, model in enumerate((load("nano"), stretch(load("nano"), 100))):
+        place = tmp_path / str(number)
+        known = row("/a.jpg", np.ones(model.embedding_dim))
+        store = database(place, [known], model, "some name")
+        assert Searcher(store, model).search(Query("a boat")).notes[-1] == NANO
+    store = database(tmp_path / "other", [row("/a.jpg", vectors(1)[0])])
+    assert NANO not in Searcher(store, MODEL).search(Query("a boat")).notes

@@ -33,7 +33,16 @@ def test_without_a_reference_there_is_nothing_to_compare_with():
 
 
 @pytest.mark.parametrize(
-    ("z", "expected"), [(1.0, "yes"), (0.99, "open"), (0.0, "open"), (-0.01, "no"), (5, "yes")]
+    ("z", "expected"),
+    [
+        (3.0, "yes"),
+        (2.99, "some"),
+        (1.0, "some"),
+        (0.99, "open"),
+        (0.0, "open"),
+        (-0.01, "no"),
+        (5, "yes"),
+    ],
 )
 def test_verdicts(z, expected):
     assert verdict(z) == expected

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from longclip.search.query.sentence_scores import MEANINGS, verdict
+from longclip.search.query.sentence_scores import LEGEND, MEANINGS, verdict
 from tests.helpers.browser import TEXT, asked_by, expect, expect_words, names, search
 from tests.helpers.small_database import HOSTILE, HOSTILE_CAPTION, Served
 
@@ -41,10 +41,10 @@ def test_detail_says_which_sentences_fit(page: Any) -> None:
 def test_the_page_judges_as_the_terminal_does_and_in_the_same_words(page: Any) -> None:
     search(page)
     legend = page.locator("#legend")
-    assert legend.inner_text().split("\n") == ["Your sentences:", *MEANINGS.values()]
+    assert legend.inner_text().split("\n") == [LEGEND, *MEANINGS.values()]
     marks = legend.locator("i").evaluate_all("all => all.map(mark => mark.classList[1])")
     assert marks == list(MEANINGS)
-    scores = [-9, -0.001, 0, 0.5, 0.999, 1, 9]
+    scores = [-9, -0.001, 0, 0.5, 0.999, 1, 2.99, 3, 9]
     assert page.evaluate("scores => scores.map(verdictOf)", scores) == list(map(verdict, scores))
 
 
@@ -182,3 +182,13 @@ def focused(page: Any) -> int:
 
 def names_in(answer: dict[str, Any]) -> list[str]:
     return [hit["name"] for hit in answer["hits"]]
+
+
+def test_the_buttons_stand_in_one_row_and_tiny_pictures_stay_small(page: Any) -> None:
+    search(page)
+    buttons = page.locator("form > .actions > .button:visible")
+    expect(buttons).to_have_count(3)
+    assert len({button.bounding_box()["y"] for button in buttons.all()}) == 1
+    image = page.locator(".hit img").first
+    image.evaluate("image => image.style.setProperty('--width', '16')")
+    assert image.bounding_box()["width"] == 48

@@ -77,9 +77,11 @@ def constant(name: str) -> float:
 def test_page_and_server_agree_on_bounds_and_words() -> None:
     assert f'maxlength="{query.MAX_TEXT_CHARACTERS}"' in HTML
     assert constant("SATISFIED") == sentence_scores.SATISFIED
+    assert constant("OUTSTANDING") == sentence_scores.OUTSTANDING
     assert constant("UNSATISFIED") == sentence_scores.UNSATISFIED
-    states = dict(re.findall(r'(yes|open|no): \[".", "([\w ]+)"\]', SCRIPT))
+    states = dict(re.findall(r'(yes|some|open|no): \[".", "([\w ]+)"\]', SCRIPT))
     assert states == sentence_scores.MEANINGS
+    assert f"<span>{sentence_scores.LEGEND}</span>" in HTML
     request = search_api.SearchRequest.model_json_schema()["properties"]
     assert constant("MAX_HITS") == request["offset"]["maximum"]
     assert constant("PAGE_SIZE") <= request["k"]["maximum"]

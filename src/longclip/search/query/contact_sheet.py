@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageOps
 from longclip.image.decode import open_image
 from longclip.search.query.print import nothing_found, summary
 from longclip.search.query.query import Found, FoundImage
-from longclip.search.query.sentence_scores import MEANINGS, Verdict, verdict
+from longclip.search.query.sentence_scores import LEGEND, MEANINGS, Verdict, verdict
 from longclip.util.drawing import (
     GREY,
     INK,
@@ -37,6 +37,7 @@ class _Chip(NamedTuple):
 # They differ in lightness and by a stroke, too: not everybody sees red and green.
 _CHIPS: dict[Verdict, _Chip] = {
     "yes": _Chip((22, 101, 52), (22, 101, 52), (255, 255, 255), False),
+    "some": _Chip((220, 238, 226), (22, 101, 52), (22, 101, 52), False),
     "open": _Chip((228, 228, 224), (228, 228, 224), GREY, False),
     "no": _Chip((255, 255, 255), (190, 74, 60), (190, 74, 60), True),
 }
@@ -127,7 +128,8 @@ def _header(
     left = _BOX + _GAP if image else 0
     lines = list(_header_lines(found, text, without, width - left, fonts))
     scored = any(hit.sentences for hit in found.hits)
-    height = len(lines) * _LINE + 8 + _LINE + (_LINE + 14) * scored
+    notes = [line for note in found.notes for line in wrapped(note, fonts.small, width - left)]
+    height = (len(lines) + 1 + len(notes)) * _LINE + 8 + (2 * _LINE + 14) * scored
     height = max(height, _BOX) if image else height
     canvas = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(canvas)
@@ -142,8 +144,11 @@ def _header(
         y += _LINE
     y += 8
     words = summary(found) if found.hits else nothing_found(found)
-    draw.text((left, y), drawable(words, fonts.small), font=fonts.small, fill=GREY)
+    for line in (words, *notes):
+        draw.text((left, y), drawable(line, fonts.small), font=fonts.small, fill=GREY)
+        y += _LINE
     if scored:
+        draw.text((left, y + 8), LEGEND, font=fonts.small, fill=GREY)
         x, y = left, y + _LINE + 8
         for kind, meaning in MEANINGS.items():
             _draw_chip(draw, (x, y), "n", kind, fonts)

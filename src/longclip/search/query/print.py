@@ -9,15 +9,16 @@ from rich.console import Console
 from rich.text import Text
 
 from longclip.search.query.query import Found
-from longclip.search.query.sentence_scores import MEANINGS, Verdict, verdict
+from longclip.search.query.sentence_scores import LEGEND, MEANINGS, Verdict, verdict
 from longclip.util.terminal import plain_text, print_line
 
 _STYLES: dict[Verdict, str] = {
     "yes": "bold black on green",
+    "some": "green",
     "open": "bright_black",
     "no": "red strike",
 }
-_MARKS: dict[Verdict, str] = {"yes": "+", "open": "~", "no": "-"}
+_MARKS: dict[Verdict, str] = {"yes": "+", "some": ":", "open": ".", "no": "-"}
 _MAX_COPIES_SHOWN = 3
 _MAX_START_SECONDS = 5.0
 """A viewer that cannot start has failed by then, or never will; it may run until it is closed."""
@@ -85,6 +86,7 @@ def _print_sentences(found: Found, console: Console, *, coloured: bool) -> None:
         line.append(" ".join(sentence.split()), style="default")
         print_line(console, line)
     console.print()
+    print_line(console, Text(f"  {LEGEND}", style="bright_black"))
     legend = Text("  ")
     for kind, meaning in MEANINGS.items():
         legend.append_text(_chip("n", kind) if coloured else Text(_MARKS[kind]))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from longclip.errors import CheckpointError, SearchError, UnreadableError
 from longclip.model import CLIP, load
+from longclip.model.config import architecture
 from longclip.search.database.reader import Hit, Reader
 from longclip.search.database.schema import About, IndexQuality, check_same_model
 from longclip.search.database.vector_index import EXACT_BELOW
@@ -31,6 +32,12 @@ On `scenes/val`, asked for a summary without the landmark of one picture, the su
 68 in 100 of the best hits, and 13 show the landmark, if it is not mentioned; with 0.25 these are
 58 and 1, with 0.5 they are 52 and 0 (nano fine-tuned on scenes; stretched alone much the same).
 """
+NANO = (
+    "The model is nano, or was made from it: nano has seen drawings and no photos. For photos, "
+    "index with a CLIP that has."
+)
+"""A note on all that is found with a model which comes with the package to be tried out."""
+
 _MIN_DIRECTION_LENGTH = 1e-4
 """Below this length the direction of a query, made of vectors of length one, is only rounding."""
 
@@ -89,6 +96,9 @@ class Searcher:
         self.model = model
         self._reference = np.empty((0, store.about.width), np.float32)
         self._images_when_sampled = -1
+        # Stretched and trained, it still has the shape of nano's image tower; no known CLIP has.
+        is_nano = model.config.vision == architecture("nano").vision
+        self._model_notes = (NANO,) if is_nano else ()
 
     def search(self, query: Query) -> Found:
         """Return the images nearest to a query.
@@ -176,7 +186,7 @@ class Searcher:
             pieces=len(reading.text.texts),
             exact=exact,
             total=total,
-            notes=(*self._length_notes(reading), *notes),
+            notes=(*self._length_notes(reading), *notes, *self._model_notes),
             seconds={
                 "embedding": vectors.seconds,
                 "searching": searched - began,

@@ -23,8 +23,12 @@ from numpy.typing import NDArray
 SATISFIED = 1.0
 """From this z on, an image is said to satisfy a sentence."""
 
+OUTSTANDING = 3.0
+"""From this z on the mark is a strong one. Hits are the best of many: of 1,000 images at random the
+nearest has a z of some 3, so below that a hit hardly stands out, whatever the model knows."""
+
 UNSATISFIED = 0.0
-"""Below this z, it is said not to."""
+"""Below this z, an image is said not to satisfy it."""
 
 MAX_REFERENCE_IMAGES = 1000
 """Images of the database that a sentence is compared with."""
@@ -35,20 +39,24 @@ MIN_REFERENCE_IMAGES = 30
 _MIN_DEVIATION = 1e-4
 """Less than the rounding of stored embeddings makes of it."""
 
-Verdict = Literal["yes", "open", "no"]
+Verdict = Literal["yes", "some", "open", "no"]
+
+LEGEND = "Each sentence fits an image, compared with your other images,"
+"""What marks say; a `MEANING` goes on with it. No mark says that a sentence is true of an image."""
 
 MEANINGS: dict[Verdict, str] = {
-    "yes": "fits",
-    "open": "unclear",
-    "no": "does not fit",
+    "yes": "far more than most",
+    "some": "more than most",
+    "open": "like most",
+    "no": "less than most",
 }
-"""Verdicts in words; `service/page/common.js` has the same."""
+"""Verdicts in words, relative to the collection; `service/page/common.js` has the same."""
 
 
 def verdict(z: float) -> Verdict:
-    """Return whether an image of this score satisfies the sentence."""
+    """Return whether an image of this score satisfies the sentence, and how clearly."""
     if z >= SATISFIED:
-        return "yes"
+        return "yes" if z >= OUTSTANDING else "some"
     return "no" if z < UNSATISFIED else "open"
 
 

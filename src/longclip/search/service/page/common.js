@@ -63,7 +63,7 @@
  * @property {string} before
  * @property {string} where
  *
- * @typedef {"yes" | "open" | "no"} Verdict
+ * @typedef {"yes" | "some" | "open" | "no"} Verdict
  */
 
 // ---- Settings ------------------------------------------------------------------------------------
@@ -71,9 +71,15 @@
 const PAGE_SIZE = 48;
 const MAX_HITS = 2000; // the server goes no further down
 const SATISFIED = 1; // standard deviations above what this sentence scores on other images
+const OUTSTANDING = 3; // what the best of 1,000 images reaches by chance
 const UNSATISFIED = 0;
 /** @type {Record<Verdict, [sign: string, meaning: string]>} */
-const VERDICTS = { yes: ["✓", "fits"], open: ["~", "unclear"], no: ["✕", "does not fit"] };
+const VERDICTS = {
+  yes: ["✓", "far more than most"],
+  some: ["›", "more than most"],
+  open: ["~", "like most"],
+  no: ["✕", "less than most"],
+};
 const CLIP_TOKENS = 77;
 const WORDS_PER_TOKEN = 0.75;
 const DEFAULT_SHARE = 0.5;
@@ -199,7 +205,7 @@ const count = (amount, singular, plural = `${singular}s`) =>
 
 /** Return the verdict of sentence_scores.py. @param {number} score @returns {Verdict} */
 function verdictOf(score) {
-  if (score >= SATISFIED) return "yes";
+  if (score >= SATISFIED) return score >= OUTSTANDING ? "yes" : "some";
   return score < UNSATISFIED ? "no" : "open";
 }
 

@@ -121,6 +121,8 @@ function tileOf({ id, name, width, height, also, similarity, sentences }, index)
     image.replaceWith(make("span", { className: "lost" }, "No preview any more")),
   );
   image.src = thumbnailOf(id);
+  if (width) image.style.setProperty("--width", String(width));
+  if (height) image.style.setProperty("--height", String(height));
 
   const similar = similarity.toFixed(3);
   const caption = make("span", { className: "under" }, make("bdi", { className: "name" }, name));
@@ -133,8 +135,9 @@ function tileOf({ id, name, width, height, also, similarity, sentences }, index)
   button.ariaLabel = `${index + 1}. ${name}, similarity ${similar}`;
   if (sentences.length) {
     const verdicts = sentences.map(verdictOf);
-    const satisfied = verdicts.filter((verdict) => verdict === "yes").length;
-    button.ariaLabel += `, ${VERDICTS.yes[1]} ${satisfied} of ${count(sentences.length, "sentence")}`;
+    const satisfied = sentences.filter((score) => score >= SATISFIED).length;
+    const all = count(sentences.length, "sentence");
+    button.ariaLabel += `, ${satisfied} of ${all} fit more than most images`;
     button.append(make("span", { className: "marks" }, ...verdicts.map(verdictMark)));
   }
   const item = make("li", {}, button);
