@@ -1,12 +1,15 @@
 """Every field of every configuration is typed and bounded, and named where it is wrong."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import longclip
 from longclip.checkpoints import fields
@@ -167,3 +170,27 @@ def test_brackets_without_end_are_no_configuration(name: str, model_dir: Path) -
     (model_dir / name).write_text("[" * 100_000)
     with pytest.raises(CheckpointError, match=rf"{re.escape(name)} is not valid JSON"):
         open_checked(model_dir)
+
+
+def test_pipes_and_devices_in_the_place_of_a_model_are_refused(model_dir: Path) -> None:
+    """Each would be waited for, or read without end."""
+    os.mkfifo(model_dir / "pipe.safetensors")
+    for path in (model_dir / "pipe.safetensors", Path("/dev/zero")):
+        with pytest.raises(CheckpointError, match=r"cannot be read: Not a regular file"):
+            open_checked(path)
+    index = {"weight_map": {"a": "pipe.safetensors"}}
+    (model_dir / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=r"pipe\.safetensors cannot be read: Not a regular"):
+        open_checked(model_dir / "model.safetensors.index.json")
+    (model_dir / "config.json").unlink()
+    (model_dir / "config.json").symlink_to("/dev/zero")
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read: Not a regular file"):
+        open_checked(model_dir)
+
+
+def test_a_position_table_without_rows_is_no_grid(tmp_path: Path) -> None:
+    state = {name: tensor.clone() for name, tensor in small_clip().state_dict().items()}
+    state["vision_model.embeddings.position_embedding.weight"] = torch.zeros(0, 48)
+    save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match=r"0 positions, which is not a square grid"):
+        open_checked(tmp_path / "a.safetensors")

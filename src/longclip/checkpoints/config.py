@@ -160,7 +160,7 @@ def _infer_towers(
     if any(name.startswith(_VISION) for name in tensors):
         width, _, patch, _ = shape(f"{_VISION}.embeddings.patch_embedding.weight", 4)
         positions, _ = shape(f"{_VISION}.embeddings.position_embedding.weight", 2)
-        grid = isqrt(positions - 1)
+        grid = isqrt(max(0, positions - 1))
         if grid**2 + 1 != positions:
             raise CheckpointError(
                 f"{path}: the image tower has {positions} positions, which is not a square grid "

@@ -65,9 +65,12 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         CheckpointError: if it is missing or truncated.
     """
     try:
+        open_regular(path).close()
         return load_file(path)
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing though the index names it") from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
     except SafetensorError as error:
         raise CheckpointError(
             f"{path} is not a complete safetensors file ({error}); fetch or copy it again"

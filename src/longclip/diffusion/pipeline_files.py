@@ -19,6 +19,7 @@ from longclip.checkpoints.config import read_json
 from longclip.checkpoints.model_names import is_hub_id
 from longclip.errors import CheckpointError, MissingWeightsError, UsageError
 from longclip.options import refuse_revision
+from longclip.util.files import read_regular
 
 INDEX = "model_index.json"
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
@@ -92,7 +93,7 @@ def choose_local(directory: Path, *, half: bool) -> Choice:
     """
     path = directory / INDEX
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = json.loads(read_regular(path))
     except FileNotFoundError:
         raise UsageError(
             f"{directory} is not a diffusers pipeline: it has no {INDEX}; a single checkpoint file "

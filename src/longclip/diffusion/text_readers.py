@@ -12,6 +12,7 @@ from longclip.errors import UsageError
 from longclip.options import refuse_revision
 from longclip.spec import STOCK_CONTEXT
 from longclip.text.tokenizer import clip_tokenizer
+from longclip.util.files import read_regular
 from longclip.util.libraries import require_libraries
 
 _FOLDERS = ("tokenizer", "tokenizer_2")
@@ -147,9 +148,9 @@ def _directory_readers(path: Path) -> list[TextReader]:
         from transformers import CLIPTokenizer
 
     try:
-        index = json.loads((path / INDEX).read_text(encoding="utf-8"))
+        index = json.loads(read_regular(path / INDEX))
         kinds = {name: index[name][1] for name in _FOLDERS if name in index}
-    except (ValueError, TypeError, IndexError, KeyError) as error:
+    except (ValueError, TypeError, IndexError, KeyError, RecursionError) as error:
         raise UsageError(f"{path / INDEX} is not a pipeline's: {error}") from None
     found = [name for name, kind in kinds.items() if str(kind).startswith("CLIPTokenizer")]
     if not found:

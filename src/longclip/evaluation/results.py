@@ -19,7 +19,7 @@ from longclip.evaluation.probes.separation import Separation
 from longclip.evaluation.ranking import DIRECTIONS, RetrievalResult, TextPool
 from longclip.evaluation.stats import RecallIntervals, bootstrap_recall, bootstrap_top1
 from longclip.evaluation.zero_shot import ZeroShotResult
-from longclip.util.files import write_text
+from longclip.util.files import read_regular, write_text
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def read_results(path: Path) -> list[EvaluationResult]:
         ValueError: if there is no such file or it holds something else; it is named.
     """
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(read_regular(path))
         return [EvaluationResult.from_json(values) for values in content["results"]]
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}; make one: longclip eval --results") from None

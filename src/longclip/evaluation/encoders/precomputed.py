@@ -24,7 +24,7 @@ from longclip.data.collection import Collection
 from longclip.errors import EncoderError, ImageError
 from longclip.evaluation.ranking import long_texts, short_texts
 from longclip.evaluation.zero_shot import IMAGENET_TEMPLATES
-from longclip.util.files import write_text
+from longclip.util.files import read_regular, write_text
 
 _KEY_OF = {"images": "key", "texts": "text"}
 
@@ -135,6 +135,10 @@ class PrecomputedEncoder:
         )
 
 
+_MAX_LIST_BYTES = 4_000_000_000
+"""Size of the largest list of texts or images: a hundred bytes for each of 40 million."""
+
+
 class _Rows:
     """Rows of the arrays of several folders, by the keys in their lists."""
 
@@ -144,8 +148,10 @@ class _Rows:
         for number, folder in enumerate(folders):
             path = folder / f"{kind}.jsonl"
             try:
-                lines = [json.loads(x) for x in path.read_text(encoding="utf-8").splitlines()]
-            except (OSError, ValueError) as error:
+                lines = [
+                    json.loads(line) for line in read_regular(path, _MAX_LIST_BYTES).splitlines()
+                ]
+            except (OSError, ValueError, RecursionError) as error:
                 raise EncoderError(
                     f"{path} cannot be read ({error}); export the inputs again"
                 ) from error
