@@ -137,6 +137,10 @@ def train_command(
         print(f"{name}: {before}{100 * value:.1f} %")
     speed = f"{result.seconds:.0f} s, {result.pairs_per_second:.0f} pairs/s"
     print(f"{result.model}: {counted(result.steps, 'step')} in {speed}")
+    if result.kept != result.steps:
+        print(
+            f"kept: the model of step {result.kept}, the best of --keep-best {settings.keep_best}"
+        )
     data = settings.evaluate[0] if settings.evaluate else "DATA"
     print(f"next: longclip eval {result.model} --data {data}")
     print(f"      longclip index PHOTOS --db PHOTOS.db --model {result.model}")

@@ -224,6 +224,11 @@ class TrainConfig:
         least=0,
         resumable=True,
     )
+    keep_best: str = _watching(
+        "End with the model of the step that had the highest of this measurement, such as "
+        "`long T2I R@1`, in place of the last step's.",
+        "",
+    )
     tensorboard: bool = _watching(
         "Write metrics for TensorBoard too, into OUT/tensorboard.", False, resumable=True
     )
@@ -270,6 +275,13 @@ class TrainConfig:
             )
         if self.evaluate_every and not self.evaluate:
             raise UsageError("--evaluate-every needs data to measure on: --evaluate scenes/val")
+        if self.keep_best and not self.evaluate_every:
+            raise UsageError("--keep-best needs measurements on the way: --evaluate-every 100")
+        if self.keep_best and self.wise_ft:
+            raise UsageError(
+                "--keep-best compares models as they are in training, --wise-ft changes them at "
+                "the end; leave out one"
+            )
 
     @property
     def reads_short(self) -> bool:

@@ -8,13 +8,15 @@ from typing import Any
 
 from torch import Tensor
 
+from longclip.checkpoints.hub import README
 from longclip.checkpoints.write import MODEL_MARKERS, refuse_foreign
 from longclip.data import Collection
 from longclip.data.collection import refuse_absent
 from longclip.data.summary import DataSummary, summarise
 from longclip.errors import Preempted, TrainingError, UsageError
-from longclip.model import CLIP
+from longclip.model import CLIP, load, save
 from longclip.runs.run_files import METRICS, MODEL, last_checkpoint, read_metrics
+from longclip.training.best_model import Best, BestModel
 from longclip.training.config import TrainConfig
 from longclip.training.data import Batch, Pairs, PixelStore, batches, open_store, read_options
 from longclip.training.distributed import World, world
@@ -64,6 +66,7 @@ class TrainResult:
         bad: what was wrong with items that were left out.
         before: what was measured before the first step, by name; empty where nothing was.
         after: the same of the finished model.
+        kept: the step whose model that is: the last, or with `keep_best` the best.
         data: what each source was taken for, in the first process.
     """
 
@@ -74,6 +77,7 @@ class TrainResult:
     bad: tuple[str, ...]
     before: dict[str, float] = field(default_factory=dict)
     after: dict[str, float] = field(default_factory=dict)
+    kept: int = 0
     data: tuple[DataSummary, ...] = ()
 
 
@@ -255,6 +259,7 @@ class _Run:
         # Steps after the checkpoint are made again, and their lines written again.
         if self.world.first:
             self.directory.cut_metrics(self.step)
+            self._best().forget_after(self.step)
         self.world.wait()
 
     def finish_steps(self, pairs: Pairs, on_step: OnStep | None) -> TrainResult:
@@ -285,6 +290,7 @@ class _Run:
             values = self._measure(model) if model is not None else None
             if values is not None:
                 self._write({"step": self.step, "final": True, "evaluation": values})
+            kept = self._end_with_best(path, values)
             self.world.wait()
             done = True
             if model is not None and self.evaluate is not None and values is None:
@@ -299,7 +305,9 @@ class _Run:
         # A run that was resumed has measured the start in another process.
         measured = read_metrics(self.directory.path / METRICS).evaluations
         before = next((dict(each.values) for each in measured if each.step == 0), {})
-        return TrainResult(path, self.step, self.seconds, rate, bad, before, values or {})
+        return TrainResult(
+            path, self.step, self.seconds, rate, bad, before, kept.values, kept=kept.step
+        )
 
     def _take_step(self, batch: Batch, on_step: OnStep | None) -> None:
         config, total = self.config, self.plan.total_steps
@@ -403,14 +411,48 @@ class _Run:
         """Measure in the first process; a model in shards is brought together for it."""
         if self.evaluate is None:
             return
-        model = whole_model(self.stepper.towers, self.config)
+        model, values = whole_model(self.stepper.towers, self.config), None
         if self.world.first:
             assert model is not None
             values = self._measure(model.to(self.world.device))
             if values is not None:
                 self._write({"step": self.step, "evaluation": values})
         self.world.wait()
+        if self.config.keep_best:
+            self._keep_if_best(values)
         self.clock.pause()  # measuring is no training time
+
+    def _keep_if_best(self, values: dict[str, float] | None) -> None:
+        """Write the model of this step, where it is the best so far; all processes call this."""
+        best, better, error = self._best(), False, None
+        if values is not None:
+            try:
+                better = best.beaten_by(values)
+            except UsageError as caught:
+                error = caught
+        # All write it or none, and all end where the metric is none.
+        for each, raised in self.world.gather_objects((better, error)):
+            if raised is not None:
+                raise raised
+            better = better or each
+        if better and self.step:  # the start is no result
+            place = best.place(self.step)
+            write_model(self.stepper.towers, self.config, place, step=self.step, bad=len(self.bad))
+            if values is not None:
+                best.note(Best(self.step, values))
+
+    def _end_with_best(self, path: Path, values: dict[str, float] | None) -> Best:
+        """Put the best model in the place of the last step's, where that one is worse."""
+        last = Best(self.step, values or {})
+        best = self._best().load() if self.config.keep_best else None
+        if not values or best is None or self._best().beaten_by(values):
+            return last
+        place = self._best().place(best.step)
+        save(load(place), path, card=(place / README).read_text(encoding="utf-8"))
+        return best
+
+    def _best(self) -> BestModel:
+        return BestModel(self.directory.path, self.config.keep_best)
 
     def _measure(self, model: CLIP) -> dict[str, float] | None:
         """Measure a model; None where nothing is to be measured, or ^C ended it."""

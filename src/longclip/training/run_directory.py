@@ -26,6 +26,7 @@ from longclip.runs.run_files import (
 )
 from longclip.runs.sealed_json import write_sealed
 from longclip.runs.writer import WRITER, Outcome, RunWriter, busy, writer_state
+from longclip.training.best_model import BEST
 from longclip.training.config import RENAMED_OPTIONS, TrainConfig, resumable_options
 from longclip.training.log import delete_tracker_files
 from longclip.util.files import remove_leftovers, write_text
@@ -197,7 +198,8 @@ class RunDirectory:
         """Delete the run, so that another may start here; its model stays until that one ends."""
         for name in (METRICS, DATA, CONFIG):  # that which makes it a run goes last
             (self.path / name).unlink(missing_ok=True)
-        shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
+        for folder in (CHECKPOINTS, BEST):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
         delete_tracker_files(self.path)
 
     def describe_data(self, summaries: "Sequence[DataSummary]") -> None:
