@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 # Modules of this package with a function `attempt(seed, folder)`.
-TARGETS = ("checkpoints",)
+TARGETS = ("checkpoints", "filters", "requests")
 
 _MAX_REPORTED = 20
 
