@@ -15,7 +15,7 @@ from longclip.data import (
 from longclip.data.mixture import read_mixture
 from longclip.errors import DataError
 from tests.helpers.shard_files import samples, write_tar
-from tests.helpers.table_files import write_jsonl, write_png
+from tests.helpers.table_files import png, write_jsonl, write_parquet, write_png
 
 pytest.importorskip("datasets")
 
@@ -84,6 +84,29 @@ def test_a_mixture(tmp_path: Path) -> None:
     assert len(as_any_data) == 9
 
 
+def test_a_picture_in_two_sources_is_counted(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_png(tmp_path / f"{name}.png", "red" if name == "a" else "blue")
+    rows = [{"image": f"{name}.png", "short": name} for name in "ab"]
+    write_jsonl(tmp_path / "one.jsonl", *rows)
+    write_jsonl(tmp_path / "two.jsonl", {"image": str(tmp_path / "b.png"), "short": "b"})
+    for name in ("three", "four"):
+        write_parquet(tmp_path / f"{name}.parquet", image=[png("red")], short=["a"])
+
+    def problems(*names: str) -> list[str]:
+        return list(open_training_data([tmp_path / name for name in names]).problems)
+
+    [line] = problems("one.jsonl", "two.jsonl")
+    assert line.startswith("1 picture is in more than one source (")
+    assert "/one and " in line
+    [line] = problems("three.parquet", "four.parquet", "three.parquet")
+    assert line.startswith("2 pictures are in more than one source (")
+    assert problems("one.jsonl", "three.parquet") == [], "a file is not compared with bytes"
+    scenes = open_training_data(["scenes/val", "scenes/test", "scenes/val"])
+    assert scenes.problems[0].startswith(f"{len(open_collection('scenes/val')):,} pictures are in")
+    assert open_training_data(["scenes/val"]).problems == ()
+
+
 def test_blocks_of_shards_among_others(tmp_path: Path) -> None:
     mixture = open_training_data([sources(tmp_path)], cache=ShardCache(tmp_path / "cache"))
     assert mixture.blocks() == [
@@ -128,7 +151,8 @@ def test_problems_name_their_source(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "three/t.jsonl", *rows)
     names = [tmp_path / "one/t.jsonl", tmp_path / "three/t.jsonl"]
     mixture = open_training_data(names, images=[tmp_path / "empty"])
-    [line] = mixture.problems
+    [line, twice] = mixture.problems
+    assert twice.startswith("1 picture is in more than one source (one/t and three/t); in a step")
     assert mixture.missing == 1
     assert line.startswith("three/t: 1 of 2 rows left out: no such picture (gone.png) in")
 

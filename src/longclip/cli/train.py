@@ -142,7 +142,8 @@ def train_command(
             f"kept: the model of step {result.kept}, the best of --keep-best {settings.keep_best}"
         )
     data = settings.evaluate[0] if settings.evaluate else "DATA"
-    print(f"next: longclip eval {result.model} --data {data}")
+    images = "".join(f" --images {folder}" for folder in settings.images)
+    print(f"next: longclip eval {result.model} --data {data}{images}")
     print(f"      longclip index PHOTOS --db PHOTOS.db --model {result.model}")
 
 

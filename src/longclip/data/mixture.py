@@ -2,7 +2,7 @@
 
 import tomllib
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -179,6 +179,8 @@ class Mixture(Joined):
             )
         )
 
+        self.problems += tuple(_found_twice(opened, sizes))
+
     def fingerprint(self) -> str:
         """Return the SHA-256 of the sources' fingerprints, sizes, weights and text policies."""
         digest = Digest()
@@ -190,6 +192,27 @@ class Mixture(Joined):
     def policy_of(self, index: int, policy: TextPolicy) -> TextPolicy:
         """Return what the source of one item makes of a run's policy."""
         return self.parts[bisect_right(self._ends, index)].texts.of(policy)
+
+
+def _found_twice(opened: Sequence[Collection], sizes: Sequence[int]) -> Iterator[str]:
+    """Yield a line on pictures that are in more than one source, if there are any."""
+    if len(opened) < 2:
+        return
+    found: dict[int, int] = {}
+    count, examples = 0, dict[str, None]()
+    for number, (collection, size) in enumerate(zip(opened, sizes, strict=True)):
+        for value in collection.picture_hashes()[:size]:
+            first = found.setdefault(value, number)
+            if first != number:
+                count += 1
+                examples[f"{opened[first].name} and {collection.name}"] = None
+    if count:
+        pictures = "picture is" if count == 1 else "pictures are"
+        more = ", …" if len(examples) > 1 else ""
+        yield (
+            f"{count:,} {pictures} in more than one source ({next(iter(examples))}{more}); in "
+            "a step with both, one counts as another picture than the other"
+        )
 
 
 # The fields of MixtureSource, with those of PolicyChange in the place of `texts`.

@@ -111,10 +111,12 @@ class PictureRows:
     Attributes:
         first: int64 [rows], the first row that shows the same picture.
         there: bool [rows], whether the row has a picture, embedded or in a file that is there.
+        paths: int64 [rows], a hash of the path of a file in this process; 0 without a file.
     """
 
     first: NDArray[np.int64]
     there: NDArray[np.bool_]
+    paths: NDArray[np.int64]
 
 
 def read_picture_rows(
@@ -130,7 +132,7 @@ def read_picture_rows(
 
     count = len(rows)
     first, there = np.arange(count), np.ones(count, np.bool_)
-    sizes = np.zeros(count, np.int64)
+    sizes, paths = np.zeros(count, np.int64), np.zeros(count, np.int64)
     places: list[Any] = []
     start = 0
     for batch in picture_batches(rows, column):
@@ -144,15 +146,21 @@ def read_picture_rows(
         there[here] = (sizes[here] > 0) | [pair is not None and pair[1] for pair in found]
         # As bytes: a path need not be text.
         encoded = [None if pair is None else os.fsencode(pair[0]) for pair in found]
+        paths[here] = [0 if path is None else hash(path) for path in encoded]
         places.append(pa.array(encoded, pa.large_binary()))
     if not count:
-        return PictureRows(first, there)
+        return PictureRows(first, there, paths)
     codes = pa.chunked_array(places).combine_chunks().dictionary_encode().indices
     with_path = np.flatnonzero(codes.is_valid().to_numpy(zero_copy_only=False))
     _set_first(first, with_path, codes.drop_null().to_numpy())
     if compare_content:
         _compare_contents(rows, column, sizes, first)
-    return PictureRows(first, there)
+    return PictureRows(first, there, paths)
+
+
+def hash_contents(rows: Any, column: str, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a hash of the length and a few bytes of the embedded pictures of some rows."""
+    return _digests(rows, column, wanted, whole=False).view(np.int64)[::2]
 
 
 def _set_first(

@@ -43,6 +43,10 @@ class ScenesCollection(Collection):
         """Return what determines a picture: split, index, size, and the version that draws it."""
         return f"scenes {__version__} {self.split} {index} {self.image_size}"
 
+    def picture_hashes(self) -> Sequence[int]:
+        """Return a hash of what determines each picture."""
+        return [hash((self.split, index, self.image_size)) for index in range(len(self))]
+
     def fingerprint(self) -> str:
         """Return the SHA-256 of the split, its size, and the version that draws it."""
         digest = Digest()

@@ -18,6 +18,7 @@ from longclip.data.names import ACCEPTED, TABLE_SUFFIXES, is_saved
 from longclip.data.picture_column import (
     PictureFolders,
     RowGroups,
+    hash_contents,
     picture_batches,
     read_picture_rows,
 )
@@ -56,6 +57,9 @@ USUAL = {
 
 _ADDRESSES = frozenset({"url", "urls", "image_url", "img_url"})
 """Names, in lower case, of columns with addresses of pictures."""
+
+_MAX_COMPARED = 200_000
+"""Embedded pictures of one table that are compared with those of others."""
 
 _MAX_NAMED_PICTURES = 3
 
@@ -159,6 +163,7 @@ class Table(Collection):
             without = np.zeros_like(kept)
         self._groups = RowGroups(first, kept & ~without)
         self.absent = np.flatnonzero(~pictures.there[self._groups.firsts()]).tolist()
+        self._path_hashes = pictures.paths[self._groups.firsts()]
         self.rows = self._groups.row_count
         short, long = self._columns["short"], self._columns["long"]
         self.origins = (short or "", long or short or "")
@@ -205,6 +210,18 @@ class Table(Collection):
         if not self._by_length:
             return Captions(tuple(short), tuple(long))
         return sort_by_length(short, long)
+
+    def picture_hashes(self) -> Sequence[int]:
+        """Return a hash of each path, or of a few bytes of an embedded picture."""
+        hashes = self._path_hashes.copy()
+        embedded = np.flatnonzero(hashes == 0)
+        if len(embedded) > _MAX_COMPARED:
+            return ()
+        rows = self._groups.firsts()[embedded]
+        in_order = np.argsort(rows)
+        found = hash_contents(self._rows, self._columns["image"] or "", rows[in_order])
+        hashes[embedded[in_order]] = found
+        return list(map(int, hashes))
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of all texts and paths, and of an even choice of pictures.
