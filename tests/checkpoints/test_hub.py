@@ -1,6 +1,7 @@
 """Models by their hub names, against a local server; no test reaches the network."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     longclip.save(longclip.load(root / "owner" / "clip", tower="text"), pipeline / "text_encoder")
     weights = pipeline / "text_encoder" / "model.safetensors"
     weights.rename(weights.with_name("model.fp16.safetensors"))
+    shutil.copytree(root / "owner" / "clip", root / "owner" / "old" / "0_CLIPModel")
+    (root / "owner" / "old" / "modules.json").write_text("[]")
     (pipeline / "unet").mkdir()
     (pipeline / "unet" / "model.safetensors").write_bytes(b"not fetched")
     return root
@@ -78,6 +81,13 @@ def test_a_model_is_fetched_once(models: Path, expected: str, tmp_path: Path) ->
     # The server is gone: what is in the cache is enough, asked for or not.
     assert load("owner/clip", tmp_path, endpoint) == expected
     assert load("owner/clip", tmp_path, endpoint, offline=True) == expected
+
+
+def test_the_old_layout_of_sentence_transformers(models: Path, tmp_path: Path) -> None:
+    with hub_server(models) as (endpoint, requests):
+        found = load("owner/old", tmp_path, endpoint)
+        assert found == load(str(models / "owner" / "clip"), tmp_path, endpoint)
+    assert any(path.endswith("0_CLIPModel/model.safetensors") for path in requests)
 
 
 def test_a_part_of_a_pipeline(models: Path, expected: str, tmp_path: Path) -> None:

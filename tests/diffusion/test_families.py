@@ -64,3 +64,16 @@ def test_missing_parts(family: Family, name: str, message: str) -> None:
     setattr(pipeline, name, None)
     with pytest.raises(ValueError, match=message):
         text_slots(pipeline)
+
+
+def test_instruct_pix2pix_is_refused_with_its_own_reason() -> None:
+    """It reads its prompts with CLIP, but there is no way in."""
+
+    class StableDiffusionInstructPix2PixPipeline:
+        unet = tokenizer = object()
+        text_encoder = SimpleNamespace(config=SimpleNamespace(model_type="clip_text_model"))
+
+        def _encode_prompt(self) -> None: ...
+
+    with pytest.raises(ValueError, match=r"but inside its own call: .* a pipeline for SDXL"):
+        text_slots(StableDiffusionInstructPix2PixPipeline())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.formats import openclip
+from longclip.checkpoints.formats.sentence_transformers import OLD_FOLDER
 from longclip.errors import CheckpointError
 
 README = "README.md"
@@ -50,7 +51,11 @@ def fetch(name: str, revision: str | None = None) -> Path:
         with hub_answers(repository, revision):
             info = HfApi().model_info(repository, revision=revision)
             inside = "".join(f"{folder}/" for folder in folders)
-            files = directly_in(inside, [file.rfilename for file in info.siblings or ()])
+            everything = [file.rfilename for file in info.siblings or ()]
+            files = directly_in(inside, everything)
+            old = directly_in(f"{inside}{OLD_FOLDER}/", everything)
+            if old and not any(file.endswith(_CHECKPOINT_SUFFIXES) for file in files):
+                inside, files = f"{inside}{OLD_FOLDER}/", old
             paths = [
                 hf_hub_download(repository, inside + file, revision=revision)
                 for file in files_to_fetch(name, files)

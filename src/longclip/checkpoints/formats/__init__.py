@@ -11,6 +11,7 @@ from typing import Protocol
 
 from longclip.checkpoints.checkpoint import Checkpoint, Source
 from longclip.checkpoints.formats import declip, huggingface, longclip, openai, openclip
+from longclip.checkpoints.formats.sentence_transformers import OLD_FOLDER
 from longclip.errors import CheckpointError
 from longclip.spec import Activation
 
@@ -18,8 +19,6 @@ _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt")
 """Endings of files that are taken for weights in a directory of no known layout."""
 
 _SHARD = re.compile(r"-\d+-of-0*([2-9]|[1-9]\d+)\.(?:safetensors|bin)$")
-# Folder of the one module of a CLIP as sentence-transformers saved it before its version 5.4.
-_OLD_MODULE = "0_CLIPModel"
 
 
 class Format(Protocol):
@@ -69,8 +68,8 @@ def open_checkpoint(
             notes = (*source.notes, *found.notes, *([found.assumed] if found.assumed else []))
             return _without_temperature(replace(found, notes=notes))
     # A file is always recognised, so this is a directory in no layout of ours.
-    if (path / _OLD_MODULE).is_dir():
-        return open_checkpoint(path / _OLD_MODULE, activation)
+    if (path / OLD_FOLDER).is_dir():
+        return open_checkpoint(path / OLD_FOLDER, activation)
     files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
     if len(files) == 1:
         return open_checkpoint(files[0], activation)

@@ -15,6 +15,9 @@ from torch import Tensor
 from longclip.checkpoints.config import write_json
 from longclip.checkpoints.tensor_files import write_safetensors
 
+OLD_FOLDER = "0_CLIPModel"
+"""Folder of the one module of a CLIP in directories from before version 5.4."""
+
 
 def write_sentence_transformers_files(
     directory: Path,
