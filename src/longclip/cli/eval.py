@@ -29,7 +29,7 @@ class EvalOptions(EvaluateConfig, ResultFiles):
 
     data: tuple[str, ...] = option(
         "A benchmark (`longclip benchmarks` lists them) or BENCHMARK=PATH, `scenes` (or one of "
-        "`scenes/test` and `scenes/test-short`), a .parquet or .jsonl file, or a folder of "
+        "`scenes/test` and `scenes/test-short`), a .csv, .jsonl or .parquet file, or a folder of "
         "pictures. Repeat the option for several.",
         ("scenes",),
     )

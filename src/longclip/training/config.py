@@ -55,7 +55,7 @@ class TrainConfig:
         "",
     )
     data: tuple[str, ...] = _data(
-        "Training data: `scenes`, a .parquet, .json or .jsonl file, a folder of pictures, tar "
+        "Training data: `scenes`, a .csv, .jsonl or .parquet file, a folder of pictures, tar "
         "shards (a glob, a brace range or a URL), a hub data set, or a mixture.toml. Repeat the "
         "option to train on several at once.",
         ("scenes",),
