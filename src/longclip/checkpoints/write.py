@@ -136,6 +136,7 @@ def write_huggingface(
     """
     stored = storing.dtype or next(iter(tensors.values())).dtype
     text = config if "max_position_embeddings" in config else config.get("text_config")
+    refuse_foreign(Path(directory))
     with atomic_directory(directory, marker=MODEL_MARKERS) as new:
         shards = list(in_shards(tensors, storing.dtype, storing.shard_bytes))
         weight_map: dict[str, str] = {}
