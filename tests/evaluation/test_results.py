@@ -99,14 +99,17 @@ def test_every_number_has_a_line_in_csv() -> None:
 def test_latex_escapes_and_marks_the_best() -> None:
     best, worst = measured("a_b & 100%"), measured("short", context_length=3)
     text = as_latex([best, replace(worst, partial=True)])
+    assert r"$^*$ on a part of the data" in text
+    assert "part of" not in as_latex([best, worst])
     assert best.long
     first = f"{100 * best.long.recall.text_to_image[1]:.1f}"
     assert rf"a\_b \& 100\% & \textbf{{{first}}} & " in text
-    assert "$^*$" in text.splitlines()[-3]
+    assert "$^*$" in text.splitlines()[-4]
     assert r"\multicolumn{13}{c}{painted/test}" in text
     assert text.count(r"\multicolumn{3}{c}{long, text to image}") == 1
     columns = [line.count("&") for line in text.splitlines() if line.endswith(r"\\")]
-    assert columns[2:] == [13, 13 + 1, 13]  # the name of the first model has one more, escaped
+    # The name of the first model has one more, escaped; the line that explains the star has none.
+    assert columns[2:] == [13, 13 + 1, 13, 0]
     assert "--" in as_latex([best, replace(worst, short=None)])
 
 

@@ -2,14 +2,17 @@
 
 import json
 import math
+import re
 import threading
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 import longclip
@@ -102,9 +105,32 @@ def test_a_models_card_says_how_it_was_trained(photos: Path, tmp_path: Path) -> 
     assert "| data | photos.jsonl |" in text
     assert "- `pcm`: True" in text
     assert str(tmp_path) not in text
+    assert ModelCard.load(result.model / "README.md").data.pipeline_tag == (
+        "zero-shot-image-classification"
+    )
     # What was trained is still told after a conversion.
     convert(result.model, tmp_path / "there", "openclip")
     assert "| recipe | paper |" in (tmp_path / "there" / "README.md").read_text()
+
+
+def test_a_models_card_has_what_was_measured_where_it_comes_from_and_how_it_is_loaded(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recalls = iter([0.25, 0.75])
+    config = replace(
+        tiny_config(photos, tmp_path / "run"), scratch="", model="nano", steps=1, evaluate=("x",)
+    )
+    result = train(config, evaluate=lambda model: {"x long T2I R@1": next(recalls)})
+    content = (result.model / "README.md").read_text()
+    licence, text = read_card(result.model)
+    assert licence == "mit", "that of nano"
+    assert "| x long T2I R@1 | 25.0 | 75.0 |" in text
+    monkeypatch.chdir(result.model)
+    found: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", content, re.DOTALL):
+        exec(block, found)
+        assert found["model"].text_model.embeddings.position_embedding.weight.shape[0] == 248
+    assert "input_ids" in found["processor"](text=["a wall"])
 
 
 def test_only_matrices_decay_and_text_and_positions_have_their_own_rates() -> None:

@@ -178,6 +178,8 @@ class Card:
         notes: a list under the table.
         sections: further Markdown, by heading.
         licence: of the weights, where it is known.
+        base_model: name on the hub of the model that it was made from.
+        task: the hub's name of what it is for.
     """
 
     title: str
@@ -187,13 +189,19 @@ class Card:
     notes: Sequence[str] = ()
     sections: Mapping[str, str] | None = None
     licence: str | None = None
+    base_model: str | None = None
+    task: str | None = None
 
     def text(self) -> str:
         """Return Markdown with the front matter that the hub reads."""
         from huggingface_hub import ModelCardData
 
         data = ModelCardData(
-            license=self.licence, library_name=self.library, tags=["clip", "long-clip"]
+            license=self.licence,
+            base_model=self.base_model,
+            pipeline_tag=self.task,
+            library_name=self.library,
+            tags=["clip", "long-clip"],
         )
         cells = ([cell.replace("|", "\\|") for cell in fact] for fact in self.facts.items())
         rows = (f"| {name} | {value} |" for name, value in cells)

@@ -305,7 +305,11 @@ def as_latex(results: Sequence[EvaluationResult]) -> str:
             cell = rf"\textbf{{{shown:.1f}}}" if is_best else f"{shown:.1f}"
             cells.append(cell + ("$^*$" if row.partial else ""))
         lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    lines.append(r"\bottomrule")
+    if any(row.partial for row in row_of.values()):
+        note = r"$^*$ on a part of the data that the protocol asks for"
+        lines.append(rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{{note}}} \\")
+    return "\n".join([*lines, r"\end{tabular}"]) + "\n"
 
 
 def _latex_heading(columns: Sequence[tuple[str, str, str]], part: int) -> str:

@@ -96,7 +96,7 @@ def open_checked(
     """
     path, part = Path(source), None
     if source in BUNDLED:
-        path = Path(str(resources.files("longclip") / "models" / str(source)))
+        path = bundled_path(str(source))
     elif path.parent.is_file():
         path, part = path.parent, path.name
     elif not path.exists():
@@ -110,6 +110,11 @@ def open_checked(
     model = _empty_model(checkpoint)
     _check_tensors(checkpoint, model.state_dict())
     return checkpoint, model
+
+
+def bundled_path(name: str) -> Path:
+    """Return the directory of a model that comes with the package."""
+    return Path(str(resources.files("longclip") / "models" / name))
 
 
 def place(model: CLIP, device: str | torch.device, dtype: torch.dtype | None = None) -> CLIP:

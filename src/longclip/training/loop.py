@@ -38,6 +38,7 @@ from longclip.training.run_model import (
     initial_model,
     original_model,
     whole_model,
+    write_card,
     write_model,
 )
 from longclip.training.step import Stepper, StepResult
@@ -291,6 +292,15 @@ class _Run:
             if values is not None:
                 self._write({"step": self.step, "final": True, "evaluation": values})
             kept = self._end_with_best(path, values)
+            if model is not None and kept.values:
+                write_card(
+                    config,
+                    path,
+                    step=kept.step,
+                    bad=len(bad),
+                    before=self._measured_before(),
+                    after=kept.values,
+                )
             self.world.wait()
             done = True
             if model is not None and self.evaluate is not None and values is None:
@@ -302,12 +312,15 @@ class _Run:
         finally:
             self.trackers.close(failed=not done)
         rate = self.pairs / self.seconds if self.seconds else 0.0
-        # A run that was resumed has measured the start in another process.
-        measured = read_metrics(self.directory.path / METRICS).evaluations
-        before = next((dict(each.values) for each in measured if each.step == 0), {})
+        before = self._measured_before()
         return TrainResult(
             path, self.step, self.seconds, rate, bad, before, kept.values, kept=kept.step
         )
+
+    def _measured_before(self) -> dict[str, float]:
+        """Return what was measured before the first step, be it in another process."""
+        measured = read_metrics(self.directory.path / METRICS).evaluations
+        return next((dict(each.values) for each in measured if each.step == 0), {})
 
     def _take_step(self, batch: Batch, on_step: OnStep | None) -> None:
         config, total = self.config, self.plan.total_steps

@@ -1,8 +1,11 @@
 """The model of a run: what it starts from, which of its weights learn, and what is left of it."""
 
 import copy
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 import torch
@@ -10,18 +13,20 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from longclip import __version__
-from longclip.checkpoints.hub import Card, source_name
-from longclip.errors import TrainingError, UsageError
+from longclip.checkpoints.hub import README, Card, fetch, read_card, source_name
+from longclip.checkpoints.model_names import BUNDLED, is_hub_id
+from longclip.errors import CheckpointError, TrainingError, UsageError
 from longclip.model import CLIP, load, save
 from longclip.model.average import average
 from longclip.model.config import architecture
-from longclip.model.pretrained import place
+from longclip.model.pretrained import bundled_path, place
 from longclip.model.stretch import stretch
 from longclip.spec import POSITION_TABLE, Tower
 from longclip.training.config import TrainConfig
 from longclip.training.forward import ParallelTowers
 from longclip.training.lora import add_lora, merge_lora
 from longclip.training.schedule import peak_lr
+from longclip.util.files import write_text
 
 _LEARNED = {
     "image": ("vision_model.", "visual_projection.", "logit_scale"),
@@ -31,6 +36,20 @@ _LEARNED = {
 
 _NO_SETTINGS = {"recipe", "model", "scratch", "data", "images"}
 """Options that a card does not list: it names them above its settings, or they are paths."""
+
+_USE = """From the folder of this file, or with the name of its repository in place of the dot:
+
+```python
+from transformers import CLIPModel, CLIPProcessor
+
+model, processor = CLIPModel.from_pretrained("."), CLIPProcessor.from_pretrained(".")
+```
+
+```python
+import longclip
+
+model = longclip.load(".")
+```"""
 
 
 def original_model(config: TrainConfig) -> CLIP:
@@ -160,7 +179,27 @@ def write_model(
     return model
 
 
-def _card(config: TrainConfig, *, steps: int, bad: int) -> str:
+def write_card(
+    config: TrainConfig,
+    path: Path,
+    *,
+    step: int,
+    bad: int,
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+) -> None:
+    """Write the README.md of a run's model anew, with what was measured before and after."""
+    write_text(path / README, _card(config, steps=step, bad=bad, before=before, after=after))
+
+
+def _card(
+    config: TrainConfig,
+    *,
+    steps: int,
+    bad: int,
+    before: Mapping[str, float] = MappingProxyType({}),
+    after: Mapping[str, float] = MappingProxyType({}),
+) -> str:
     """Return Markdown for the README.md of a run's model; `bad` items were left out."""
     scratch = config.scratch and f"random weights ({source_name(config.scratch)})"
     facts = {
@@ -171,15 +210,44 @@ def _card(config: TrainConfig, *, steps: int, bad: int) -> str:
         "peak learning rate": f"{peak_lr(config):.3g}",
         "items left out as unusable": str(bad),
     }
+    sections = {"Use": _USE}
+    if after:
+        rows = (
+            f"| {name} | {_percent(before.get(name))} | {_percent(value)} |"
+            for name, value in after.items()
+        )
+        head = "| | before training, % | after, % |\n|---|---:|---:|"
+        sections["Results"] = "\n".join([head, *rows])
     settings = "\n".join(
         f"- `{option.name}`: {getattr(config, option.name)}"
         for option in fields(config)
         if not (option.metadata["resumable"] or option.name in _NO_SETTINGS)
         and getattr(config, option.name) != option.default
     )
+    if settings:
+        sections["Settings other than the defaults"] = settings
+    licence, base = (None, None) if config.scratch else _origin(config.model)
     return Card(
         title=config.out.name or "model",
         introduction=f"A CLIP trained by longclip {__version__}.",
         facts=facts,
-        sections={"Settings other than the defaults": settings} if settings else None,
+        sections=sections,
+        licence=licence,
+        base_model=base,
+        task="zero-shot-image-classification",
     ).text()
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _origin(model: str) -> tuple[str | None, str | None]:
+    """Return the licence of the model that a run starts from, and its name if it is on the hub."""
+    path = bundled_path(model) if model in BUNDLED else Path(model)
+    base = None
+    if not path.exists() and is_hub_id(model):
+        base = "/".join(model.split("/")[:2])
+        with suppress(CheckpointError):  # it was fetched at the start; what is cached is enough
+            path = fetch(model)
+    return read_card(path if path.is_dir() else path.parent)[0], base
