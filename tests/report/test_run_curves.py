@@ -151,6 +151,29 @@ def test_runs_with_other_batches_are_compared_by_pairs(tmp_path: Path) -> None:
     assert "step</text>" not in svg
 
 
+def test_ten_runs_are_told_apart(tmp_path: Path) -> None:
+    for i in range(10):
+        make_run(tmp_path / f"run-{i}", lines_to(100), lr=i)
+    svg = curves_svg(find_runs([tmp_path]))
+    legend = svg.partition("<svg x=")[0]
+    colours = re.findall(r"fill:(var\(--series-\d\))", legend)
+    dashes = legend.count("stroke-dasharray:7 4")
+    assert (len(colours), len(set(colours)), dashes) == (10, 6, 4)
+    assert svg.count("stroke-dasharray:7 4") > dashes, "the curves have them as well"
+
+
+def test_one_run_alone_sets_no_axis(tmp_path: Path) -> None:
+    for i in range(3):
+        make_run(tmp_path / f"short-{i}", lines_to(100), lr=i)
+    diverged = [line(s, loss=500.0) for s in range(100, 2001, 100)]
+    make_run(tmp_path / "long", diverged, steps=2000)
+    loss = curves_svg(find_runs([tmp_path])).partition("learning rate")[0]
+    assert "up to 500" in loss
+    ticks = re.findall(r'text-anchor="end">([\d.]+)</text>', loss)
+    assert max(map(float, ticks)) < 3
+    assert "% of the run" in loss
+
+
 def test_what_is_no_number_is_left_out(tmp_path: Path) -> None:
     lines = [*lines_to(30), line(40, loss=math.nan), line(50, loss=math.inf)]
     make_run(tmp_path / "a", lines)

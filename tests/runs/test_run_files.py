@@ -337,3 +337,9 @@ def test_setting_text(value: object, says: str) -> None:
     assert len(shown) <= 24
     assert shown.startswith(says[0])
     assert shown.endswith(says[1:])
+
+
+def test_a_rate_of_zero_is_one_that_the_batch_size_decides() -> None:
+    assert setting_text(0.0, "lr") == "by batch size"
+    assert setting_text(0.0045000000000000005, "lr") == "0.0045"
+    assert setting_text(0.0, "eps") == "0"

@@ -8,6 +8,12 @@ from html import escape
 from markupsafe import Markup
 
 _SERIES_COLOURS = 6
+# Of the second six series and the third, which have the colours of the first.
+_DASHES = ("", "7 4", "2 4")
+# More signs on a line than this hide it; then only its end has one.
+_MAX_DOTS = 25
+# A curve that rises this many times as high above the lowest value as most do is cut off.
+_MAX_RISE = 4.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 30, 40
 _MIN_X_TICK_PIXELS, _MIN_Y_TICK_PIXELS = 62, 42
 # More points than pixels only make the file large.
@@ -18,10 +24,10 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Curve:
-    """A line through `(x, y)` points; `series` is its colour and sign.
+    """A line through `(x, y)` points; `series` is its colour, dashes and sign.
 
-    `raw` is what it was smoothed from, drawn faintly. With `dots` every point has its sign, else
-    only the last one.
+    `raw` is what it was smoothed from, drawn faintly. With `dots` every point has its sign, where
+    there are few, else only the last one.
     """
 
     name: str
@@ -82,13 +88,27 @@ def line_chart(
 
     The horizontal axis begins at 0, the vertical one `from_zero` or near the lowest value.
     `percent` says that values are; `mark` is an x with a label, drawn as an upright line. Points
-    must be finite. What is drawn faintly may leave the picture, which is cut there.
+    must be finite. What is drawn faintly may leave the picture, which is cut there; so may a curve
+    that is far higher than most, for one run must not press all others together. How high it gets
+    is written beside the title.
     """
     xs = [x for curve in curves for x, _ in curve.points]
     ys = [y for curve in curves for _, y in curve.points] + [0.0] * from_zero
     right, bottom = width - _RIGHT, height - _BOTTOM
     x = _Scale.of(0.0, max(1.0, *xs), _LEFT, right, tick=_MIN_X_TICK_PIXELS, whole=False)
-    y = _Scale.of(min(ys), max(ys), bottom, _TOP, tick=_MIN_Y_TICK_PIXELS, whole=True)
+    top = _highest(curves)
+    y = _Scale.of(
+        min(ys),
+        max([top, *ys[len(ys) - from_zero :]]),
+        bottom,
+        _TOP,
+        tick=_MIN_Y_TICK_PIXELS,
+        whole=True,
+    )
+    beyond = ""
+    if max(ys) > top:
+        says = f"\N{UPWARDS ARROW} up to {_short(max(ys))}"
+        beyond = f'<text x="{right}" y="14" text-anchor="end">{says}</text>'
     names = ", ".join(curve.name for curve in curves)
     lines = "\n".join(
         f'<polyline points="{_path(_envelope(curve.raw), x, y)}" '
@@ -102,6 +122,7 @@ def line_chart(
 role="img" aria-label="{escape(f"{title} against {x_label}: {names}")}">
 {_grid(x, y)}
 <text class="title" x="4" y="14">{escape(f"{title}, %" if percent else title)}</text>
+{beyond}
 <text x="{(_LEFT + right) / 2}" y="{height - 4}" text-anchor="middle">{escape(x_label)}</text>
 {_mark(*mark, x, y) if mark is not None and mark[0] <= x.high else ""}
 <svg x="0" y="{_TOP - 6}" width="{width}" height="{bottom - _TOP + 12}" \
@@ -124,13 +145,36 @@ def marker(index: int, x: float, y: float, size: float = 4.5) -> Markup:
 
 def swatch(index: int) -> Markup:
     """Return the sign of series `index` as a small picture to stand before its name."""
-    sign = marker(index, 0, 0)
+    sign = legend_sign(index, 0, 0)
     return Markup(f'<svg class="swatch" aria-hidden="true" viewBox="-7 -7 14 14">{sign}</svg>')
+
+
+def legend_sign(index: int, x: float, y: float) -> Markup:
+    """Return the sign of series `index`, on a piece of its line where that has dashes."""
+    sign = marker(index, x, y)
+    if not (dashes := _dashes(index)):
+        return sign
+    line = f'<polyline points="{x - 10:.1f},{y:.1f} {x + 10:.1f},{y:.1f}"'
+    return Markup(f'{line} style="stroke:{colour(index)};stroke-width:2;{dashes}"/>{sign}')
 
 
 def colour(index: int) -> str:
     """Return the CSS colour of series `index`."""
     return f"var(--series-{index % _SERIES_COLOURS})"
+
+
+def _dashes(index: int, before: str = "") -> str:
+    """Return the CSS of a series' dashes; empty where its line has none."""
+    dashes = _DASHES[index // _SERIES_COLOURS % len(_DASHES)]
+    return f"{before}stroke-dasharray:{dashes}" if dashes else ""
+
+
+def _highest(curves: Sequence[Curve]) -> float:
+    """Return the highest value to be shown: that of the highest curve not far above most."""
+    tops = sorted(max(y for _, y in curve.points) for curve in curves)
+    low = min(y for curve in curves for _, y in curve.points)
+    limit = low + _MAX_RISE * (tops[(len(tops) - 1) // 2] - low)
+    return max((top for top in tops if top <= limit), default=tops[-1])
 
 
 def smoothed(points: Points) -> list[tuple[float, float]]:
@@ -188,9 +232,11 @@ def _line(curve: Curve, x: _Scale, y: _Scale, percent: bool) -> str:
     path = _path([*curve.points[:-1:stride], curve.points[-1]], x, y)
     parts = [
         f"<g><title>{escape(curve.name)}</title>"
-        f'<polyline points="{path}" style="stroke:{colour(curve.series)}"/></g>'
+        f'<polyline points="{path}" '
+        f'style="stroke:{colour(curve.series)}{_dashes(curve.series, ";")}"/></g>'
     ]
-    for at, value in curve.points if curve.dots else curve.points[-1:]:
+    dots = curve.dots and len(curve.points) <= _MAX_DOTS
+    for at, value in curve.points if dots else curve.points[-1:]:
         shown = f"{value:.1f}%" if percent else f"{value:.4g}"
         parts.append(
             f"<g><title>{escape(f'{curve.name}: {shown} at {_short(at)}')}</title>"

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from longclip.evaluation.disagreements import Evidence, GalleryQuery, Mark
-from longclip.report.chart import colour, marker, swatch
+from longclip.report.chart import colour, legend_sign, swatch
 
 
 def render(template: str, **values: Any) -> str:
@@ -33,7 +33,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals |= {"colour": colour, "marker": marker, "swatch": swatch, "zip": zip}
+    signs = {"colour": colour, "legend_sign": legend_sign, "swatch": swatch}
+    environment.globals |= {**signs, "zip": zip}
     return environment
 
 

@@ -24,6 +24,8 @@ from longclip.util.files import write_text
 _WIDTH, _HEIGHT = 440, 280
 _GAP = 24
 _LEGEND_LINE = 22
+_PAIRS, _SHARE = "pairs seen", "% of the run"
+_MAX_LENGTH_RATIO = 5
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def curves_page(runs: Sequence[Run]) -> str:
         runs=[run.name for run in runs],
         tables={
             "Settings that differ": {
-                key: list(map(setting_text, values)) for key, values in settings.items()
+                key: [setting_text(value, key) for value in values]
+                for key, values in settings.items()
             },
             "Where they stand": _standing(runs),
         },
@@ -90,8 +93,7 @@ def curves_svg(runs: Sequence[Run]) -> str:
 
 def _charts(series: Sequence[_Series]) -> list[Markup]:
     runs = [run for one in series for run in one.runs]
-    by_pairs = len({_batch_size(run) for run in runs}) > 1
-    x_label = "pairs seen" if by_pairs else "step"
+    x_label = _common_axis(runs)
     losses = [key for key in last_metrics(runs) if key.startswith("loss")]
     if not any(sum(key in run.last for key in losses) > 2 for run in runs):
         losses = losses[:1]  # the only part of a loss is the loss
@@ -109,13 +111,13 @@ def _charts(series: Sequence[_Series]) -> list[Markup]:
     for key in losses:
         part = key.removeprefix("loss").strip("_")
         title = f"loss, {part} part" if part else "loss"
-        charts.append(chart(title, _logged(key, by_pairs, smooth=True)))
-    charts.append(chart("learning rate", _logged("lr", by_pairs, smooth=False)))
+        charts.append(chart(title, _logged(key, x_label, smooth=True)))
+    charts.append(chart("learning rate", _logged("lr", x_label, smooth=False)))
     for name in metrics_of(runs):
 
         def measured(run: Run, index: int, name: str = name) -> Curve:
             values = [(float(step), 100 * value) for step, value in run.measured(name)]
-            return Curve(run.name, _drawable(run, values, by_pairs), index, dots=True)
+            return Curve(run.name, _drawable(run, values, x_label), index, dots=True)
 
         charts.append(chart(name, measured, percent=True))
     drawn = [one for one in charts if one is not None]
@@ -124,10 +126,18 @@ def _charts(series: Sequence[_Series]) -> list[Markup]:
     return drawn
 
 
-def _logged(key: str, by_pairs: bool, *, smooth: bool) -> Callable[[Run, int], Curve | None]:
+def _common_axis(runs: Sequence[Run]) -> str:
+    """Say what runs are drawn against: one that is far longer than most must not squeeze them."""
+    lengths = sorted(max(run.step, 1) for run in runs)
+    if lengths[-1] > _MAX_LENGTH_RATIO * lengths[(len(lengths) - 1) // 2]:
+        return _SHARE
+    return _PAIRS if len({_batch_size(run) for run in runs}) > 1 else "step"
+
+
+def _logged(key: str, x_label: str, *, smooth: bool) -> Callable[[Run, int], Curve | None]:
     def curve(run: Run, series: int) -> Curve | None:
         values = [(line["step"], line[key]) for line in run.lines if key in line]
-        raw = _drawable(run, values, by_pairs)
+        raw = _drawable(run, values, x_label)
         line = smoothed(raw) if smooth else raw
         return Curve(run.name, line, series, raw=raw if line != raw else ())
 
@@ -142,8 +152,10 @@ def _batch_size(run: Run) -> float:
     return run.last.get("pairs", 0.0) / step if step else 1.0
 
 
-def _drawable(run: Run, values: Points, by_pairs: bool) -> list[tuple[float, float]]:
-    factor = _batch_size(run) if by_pairs else 1
+def _drawable(run: Run, values: Points, x_label: str) -> list[tuple[float, float]]:
+    factor = {_PAIRS: _batch_size(run), _SHARE: 100 / (run.total_steps or run.step or 1)}.get(
+        x_label, 1
+    )
     return [(factor * step, value) for step, value in values if math.isfinite(value)]
 
 

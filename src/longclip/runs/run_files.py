@@ -404,12 +404,16 @@ def last_metrics(runs: Sequence[Run]) -> list[str]:
     return [*losses, *(key for key in keys if key not in losses)]
 
 
-def setting_text(value: Any) -> str:
+def setting_text(value: Any, name: str = "") -> str:
     """Write a setting for tables: not too long, and of a path the end, which says most."""
     if value is None or value in ("", []):
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if name == "lr" and value == 0:
+        return "by batch size"
+    if isinstance(value, float):
+        return f"{value:.6g}"
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if len(text) <= SETTING_WIDTH else f"…{text[1 - SETTING_WIDTH :]}"
 

@@ -163,7 +163,7 @@ def _comparison(runs: Sequence[Run]) -> Iterator[tuple[str, list[str]]]:
     settings = differing_settings(runs)
     yield ("settings that differ" if settings else "no settings differ"), []
     for key, values in settings.items():
-        yield key, list(map(setting_text, values))
+        yield key, [setting_text(value, key) for value in values]
     yield "at the last step", []
     yield "state", [run.state for run in runs]
     for key in last_metrics(runs):

@@ -135,7 +135,9 @@ class RunDirectory:
 
     def _check_kind(self, *, resume: bool, overwrite: bool) -> None:
         """Check that there is a run exactly where one is wanted."""
-        found = [name for name in (CONFIG, METRICS, CHECKPOINTS) if (self.path / name).exists()]
+        found = [name for name in (CONFIG, METRICS) if (self.path / name).exists()]
+        if last_checkpoint(self.path) is not None:
+            found.append(CHECKPOINTS)
         if resume:
             if not found:
                 raise UsageError(f"{self.path} holds no run to resume; leave out --resume")
