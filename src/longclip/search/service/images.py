@@ -12,8 +12,9 @@ from PIL import Image
 from longclip.errors import ImageError, UsageError
 from longclip.image.decode import decode_image, open_image
 from longclip.search.database.schema import ID_PATTERN, Facts
-from longclip.search.service.request_limits import RequestError
-from longclip.search.service.service import Service
+from longclip.search.service.embedder import Pixels
+from longclip.search.service.request_limits import PixelBudget, RequestError
+from longclip.search.service.service import MAX_UPLOAD_PIXELS, Service
 from longclip.search.sources.open_image_source import read_original
 
 _ID = re.compile(ID_PATTERN)
@@ -27,9 +28,6 @@ _BROWSER_FORMATS = {
     "WEBP": "image/webp",
 }
 """Formats that browsers show, by Pillow's names."""
-
-MAX_UPLOAD_PIXELS = 50_000_000
-"""Pixels; clients are strangers, and several images may be decoded at once."""
 
 _JPEG_QUALITY = 90
 _CACHE_HEADERS = {"cache-control": "private, max-age=300"}
@@ -50,7 +48,7 @@ def images_router(service: Service) -> APIRouter:
     @router.get("/image/{id}", summary="The original", response_class=Response)
     async def original(id: str) -> Response:
         facts, content = await service.reading(_read, service, id)
-        shown, kind = await service.decoding(for_browser, content, facts)
+        shown, kind = await service.decoding(for_browser, content, facts, service.pixel_budget)
         name = quote(facts.name, safe="", errors="replace")
         disposition = {"content-disposition": f"inline; filename*=UTF-8''{name}"}
         return Response(shown, media_type=kind, headers=_CACHE_HEADERS | disposition)
@@ -76,7 +74,7 @@ def _read(service: Service, id: str) -> tuple[Facts, bytes]:
         ) from error
 
 
-def for_browser(content: bytes, facts: Facts) -> tuple[bytes, str]:
+def for_browser(content: bytes, facts: Facts, budget: PixelBudget) -> tuple[bytes, str]:
     """Return an image file that browsers show, and its type: as it is, or as a JPEG.
 
     Whatever has taken the place of the image since it was indexed is given out only if it is an
@@ -88,10 +86,12 @@ def for_browser(content: bytes, facts: Facts) -> tuple[bytes, str]:
     try:
         with open_image(io.BytesIO(content)) as image:
             kind = _BROWSER_FORMATS.get(image.format or "")
+            pixels = image.width * image.height
         if kind:
             return content, kind
         file = io.BytesIO()
-        decode_image(content).save(file, "JPEG", quality=_JPEG_QUALITY)
+        with budget.room(pixels):
+            decode_image(content).save(file, "JPEG", quality=_JPEG_QUALITY)
     except (ImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise RequestError(
             404, f"{facts.name} can no longer be read as an image; its thumbnail is still there"
@@ -107,8 +107,10 @@ def is_data_url(text: str) -> bool:
     return _DATA_URL.match(text) is not None
 
 
-def decode_data_url(url: str, param: str) -> Image.Image:
-    """Decode the picture in `data:image/…;base64,…`, in RGB and upright.
+def pixels_of(service: Service, url: str, param: str) -> Pixels:
+    """Return what the model reads of the picture in `data:image/…;base64,…`.
+
+    The decoded picture is not kept: those of requests that wait would take all memory.
 
     What it is says its content; the type may be another one, or none. Lines may be broken.
 
@@ -129,4 +131,11 @@ def decode_data_url(url: str, param: str) -> Image.Image:
         content = base64.b64decode("".join(data.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise RequestError(400, f"{param}: not valid base64: {error}", param=param) from error
-    return decode_image(content, max_pixels=MAX_UPLOAD_PIXELS)
+    try:
+        with open_image(io.BytesIO(content)) as image:
+            pixels = image.width * image.height
+    except Exception:  # what is wrong is said below
+        pixels = 0
+    with service.pixel_budget.room(min(pixels, MAX_UPLOAD_PIXELS)):
+        image = decode_image(content, max_pixels=MAX_UPLOAD_PIXELS)
+        return service.embedder.pixels(image)

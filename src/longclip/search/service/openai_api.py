@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from longclip.search.query import MAX_TEXT_CHARACTERS
 from longclip.search.query.pieces import unit
 from longclip.search.service.embedder import Embedder, Input, Tokens
-from longclip.search.service.images import decode_data_url, is_data_url
+from longclip.search.service.images import is_data_url, pixels_of
 from longclip.search.service.request_limits import RequestError, RequestModel
 from longclip.search.service.service import Service
 from longclip.text.tokenizer import clip_tokenizer
@@ -97,7 +97,7 @@ def openai_router(service: Service) -> APIRouter:
             if request.dimensions is not None and request.dimensions > width:
                 message = f"dimensions is {request.dimensions}; this model has {width}"
                 raise RequestError(400, message, param="dimensions")
-            items = await service.decoding(read_inputs, service.embedder, request.input)
+            items = await service.decoding(read_inputs, service, request.input)
             rows = await service.embed(items)
             return await run_in_threadpool(_answer, request, items, rows, served)
 
@@ -145,7 +145,7 @@ def _kind(value: Any) -> str:
 
 
 def read_inputs(
-    embedder: Embedder, given: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
+    service: Service, given: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
 ) -> list[Input]:
     """Read what is to be embedded, and check it, so that none of it can fail later.
 
@@ -163,20 +163,20 @@ def read_inputs(
             param="input",
         )
     if isinstance(given, str):
-        return [_read_text(embedder, given, "input")]
+        return [_read_text(service, given, "input")]
     if isinstance(given[0], int):
-        return [_read_ids(embedder, given, "input")]  # type: ignore[arg-type]
+        return [_read_ids(service.embedder, given, "input")]  # type: ignore[arg-type]
     return [
-        _read_text(embedder, one, f"input[{i}]")
+        _read_text(service, one, f"input[{i}]")
         if isinstance(one, str)
-        else _read_ids(embedder, one, f"input[{i}]")  # type: ignore[arg-type]
+        else _read_ids(service.embedder, one, f"input[{i}]")  # type: ignore[arg-type]
         for i, one in enumerate(given)
     ]
 
 
-def _read_text(embedder: Embedder, text: str, param: str) -> Input:
+def _read_text(service: Service, text: str, param: str) -> Input:
     if is_data_url(text):
-        return embedder.pixels(decode_data_url(text, param))
+        return pixels_of(service, text, param)
     if not text:
         raise RequestError(400, f"{param} is an empty text", param=param)
     if len(text) > MAX_TEXT_CHARACTERS:  # not even its tokens are counted
@@ -186,7 +186,7 @@ def _read_text(embedder: Embedder, text: str, param: str) -> Input:
             param=param,
             code="context_length_exceeded",
         )
-    return _fitting(embedder, embedder.tokens(text), param)
+    return _fitting(service.embedder, service.embedder.tokens(text), param)
 
 
 def _read_ids(embedder: Embedder, ids: Sequence[int], param: str) -> Tokens:

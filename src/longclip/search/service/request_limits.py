@@ -6,6 +6,7 @@ Errors have the shape of OpenAI's API on all routes, so that its clients can rea
 import asyncio
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ _MAX_FIELD_NAME_CHARACTERS = 100
 """Characters of a field's name that are repeated; clients make up such names, too."""
 
 _MAX_FIELDS = 64
+
+MAX_BODIES = 8
+"""Bodies of the largest size that are in memory at a time; of smaller ones as many more."""
 
 _log = logging.getLogger("longclip.serve")
 
@@ -162,24 +166,70 @@ class Admission:
     Args:
         places: how many there are.
         expected_wait: seconds after which to try again.
+        most_seconds: none is given where what waits already takes longer.
     """
 
-    def __init__(self, places: int, expected_wait: Callable[[], float]) -> None:
+    def __init__(
+        self, places: int, expected_wait: Callable[[], float], most_seconds: float = math.inf
+    ) -> None:
         self.places = places
+        self._most_seconds = most_seconds
         self.taken = 0
         self._expected_wait = expected_wait
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Hold one of the places; raises Busy where all are taken."""
-        if self.taken >= self.places:
-            seconds = math.ceil(self._expected_wait())
+        """Hold one of the places; raises Busy where all are taken, or would be for too long."""
+        wait = self._expected_wait()
+        if self.taken >= self.places or wait > self._most_seconds:
+            seconds = math.ceil(wait)
             raise Busy(min(max(seconds, 1), MAX_RETRY_SECONDS))
         self.taken += 1
         try:
             yield
         finally:
             self.taken -= 1
+
+
+class PixelBudget:
+    """Memory for decoded pictures, in pixels; used by several threads.
+
+    Args:
+        most: pixels decoded at a time; a picture of more goes alone.
+        most_waiting: pixels of what waits besides; beyond them nothing is accepted.
+    """
+
+    def __init__(self, most: int, most_waiting: int) -> None:
+        self._most = most
+        self._most_waiting = most_waiting
+        self._held = self._waiting = 0
+        self._changed = threading.Condition()
+        self._turn = threading.Lock()  # or small pictures would go before a large one for ever
+
+    @contextmanager
+    def room(self, pixels: int) -> Iterator[None]:
+        """Wait for room for so many pixels and hold it; raises RequestError where too many wait."""
+        with self._changed:
+            if self._waiting and self._waiting + pixels > self._most_waiting:
+                raise RequestError(
+                    503,
+                    "too many large pictures are waiting; try again later, or send smaller ones",
+                    headers={"Retry-After": "5"},
+                )
+            self._waiting += pixels
+        try:
+            with self._turn, self._changed:
+                self._changed.wait_for(lambda: not self._held or self._held + pixels <= self._most)
+                self._held += pixels
+        finally:
+            with self._changed:
+                self._waiting -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= pixels
+                self._changed.notify_all()
 
 
 class Limits:
@@ -189,7 +239,7 @@ class Limits:
 
     Args:
         app: what answers.
-        max_bytes: of a body.
+        max_bytes: of a body; of all bodies together MAX_BODIES times as many.
         seconds: from the first byte of a request to the first one of its answer.
     """
 
@@ -197,16 +247,26 @@ class Limits:
         self.app = app
         self.max_bytes = max_bytes
         self.seconds = seconds
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on within the limits, or refuse it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        parts: list[bytes] = []
+        try:
+            await self._within_limits(scope, parts, receive, send)
+        finally:
+            self._held -= sum(map(len, parts))
+
+    async def _within_limits(
+        self, scope: Scope, parts: list[bytes], receive: Receive, send: Send
+    ) -> None:
         deadline = asyncio.get_running_loop().time() + self.seconds
         try:
             async with asyncio.timeout_at(deadline):
-                body = await self._body(scope, receive)
+                await self._read_body(scope, receive, parts)
         except _GoneError:
             return
         except TimeoutError:
@@ -216,12 +276,12 @@ class Limits:
         except RequestError as error:
             await error.response(scope, receive, send)
             return
-        await self._answer(scope, body, receive, send, deadline)
+        await self._answer(scope, b"".join(parts), receive, send, deadline)
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+    async def _read_body(self, scope: Scope, receive: Receive, parts: list[bytes]) -> None:
         claimed = Headers(scope=scope).get("content-length", "0")
         too_large = claimed.isdigit() and int(claimed) > self.max_bytes
-        parts, size, more = [], 0, True
+        size, more, too_many = 0, True, False
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -231,12 +291,20 @@ class Limits:
             too_large |= size > self.max_bytes
             # What is too large is still read, and dropped: a client in the middle of sending
             # would have its connection reset before it reads why.
-            if not too_large:
+            too_many |= self._held + len(part) > MAX_BODIES * self.max_bytes
+            if too_large or too_many:
+                self._held -= sum(map(len, parts))
+                parts.clear()
+            else:
                 parts.append(part)
+                self._held += len(part)
         if too_large:
             limit = f"{self.max_bytes / 2**20:g} MiB"
             raise RequestError(413, f"a request may have {limit}; send a smaller image or fewer")
-        return b"".join(parts)
+        if too_many:
+            raise RequestError(
+                503, "too many large requests are under way", headers={"Retry-After": "5"}
+            )
 
     async def _answer(
         self, scope: Scope, body: bytes, receive: Receive, send: Send, deadline: float
@@ -269,7 +337,8 @@ class Limits:
                 work.cancel()
                 if not gone.done() and not answer.begun:
                     message = f"there was no answer within {self.seconds:g} s; try again later"
-                    await RequestError(504, message).response(scope, receive, send)
+                    late = RequestError(504, message, headers={"Retry-After": "10"})
+                    await late.response(scope, receive, send)
                 await asyncio.wait({work})
             elif error := work.exception():
                 raise error

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter
+from PIL import Image
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -17,7 +18,7 @@ from longclip.search.query.pieces import count_tokens
 from longclip.search.query.query import Found, Query
 from longclip.search.query.searcher import QueryVectors, Reading
 from longclip.search.service.embedder import Input
-from longclip.search.service.images import decode_data_url
+from longclip.search.service.images import pixels_of
 from longclip.search.service.request_limits import RequestModel
 from longclip.search.service.service import Service
 from longclip.spec import SPECIAL_TOKENS, STOCK_CONTEXT
@@ -149,10 +150,11 @@ def search_router(service: Service) -> APIRouter:
 
 def _read(service: Service, request: SearchRequest) -> tuple[Reading, list[Input]]:
     """Return what is asked, and what the model has to embed: the texts, then the image."""
+    pixels = pixels_of(service, request.image, "image") if request.image else None
     query = Query(
         text=request.text,
         without=request.without,
-        image=decode_data_url(request.image, "image") if request.image else None,
+        image=None if pixels is None else Image.fromarray(pixels),
         like=request.like,
         where=request.where,
         folder=request.folder,
@@ -164,8 +166,8 @@ def _read(service: Service, request: SearchRequest) -> tuple[Reading, list[Input
     )
     reading = service.searcher.read(query)
     items: list[Input] = [service.embedder.tokens(text) for text in reading.texts]
-    if reading.query.image is not None:
-        items.append(service.embedder.pixels(reading.query.image))
+    if pixels is not None:
+        items.append(pixels)
     return reading, items
 
 

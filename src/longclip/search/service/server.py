@@ -4,8 +4,9 @@ import re
 import secrets
 import socket
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib import resources
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Response
@@ -15,6 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from longclip import __version__
 from longclip.search.query.searcher import Searcher
 from longclip.search.service.config import ServeConfig
+from longclip.search.service.connections import Connection, allowed_connections
 from longclip.search.service.images import images_router
 from longclip.search.service.metrics import Measured
 from longclip.search.service.openai_api import openai_router
@@ -56,9 +58,14 @@ def serve(
 
 def make_server(searcher: Searcher, config: ServeConfig) -> uvicorn.Server:
     """Make a server that has yet to run."""
+    connections = allowed_connections()
+    protocol: Any = partial(Connection, most=connections)
     return uvicorn.Server(
         uvicorn.Config(
             create_app(searcher, config),
+            http=protocol,
+            # As many are accepted before the first of them is counted.
+            backlog=min(connections, _MAX_WAITING_CONNECTIONS),
             log_level="warning",
             access_log=False,  # addresses may hold the token, and descriptions what people look for
             server_header=False,

@@ -25,13 +25,20 @@ from longclip.search.service.batching import Batcher
 from longclip.search.service.config import ServeConfig
 from longclip.search.service.embedder import Embedder, Input, RecentEmbeddings
 from longclip.search.service.metrics import Metrics
-from longclip.search.service.request_limits import UNREADABLE, Admission, RequestError
+from longclip.search.service.request_limits import UNREADABLE, Admission, PixelBudget, RequestError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_MAX_DECODERS = 4
-"""Images decoded at the same time: each may take hundreds of megabytes."""
+MAX_UPLOAD_PIXELS = 50_000_000
+"""Pixels of a picture that a client sends, and of all that are decoded at a time: some 15 bytes for
+each pixel, at worst."""
+
+_MAX_WAITING_PIXELS = 4 * MAX_UPLOAD_PIXELS
+"""Pixels of pictures that wait to be decoded: some ten seconds of work."""
+
+_MAX_DECODERS = 16
+"""Threads that decode, tokenize and read requests; what they hold is bounded by their pixels."""
 
 _MAX_READERS = 16
 """Originals read at the same time; where storage is slow they wait long and cost little."""
@@ -63,7 +70,8 @@ class Service:
             on_batch=self.metrics.batch_done,
         )
         self.embed_cached = RecentEmbeddings(self.embed)
-        self.admission = Admission(config.max_requests, self.batcher.expected_wait)
+        self.admission = Admission(config.max_requests, self.batcher.expected_wait, config.timeout)
+        self.pixel_budget = PixelBudget(MAX_UPLOAD_PIXELS, _MAX_WAITING_PIXELS)
         self._decoders = CapacityLimiter(_MAX_DECODERS)
         self._readers = CapacityLimiter(_MAX_READERS)
         self._trouble = ""
