@@ -29,6 +29,9 @@ _HEIC_BRANDS = frozenset(
 )
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 
+_ROWS_AT_ONCE = 256
+"""Rows that are converted at once: the steps on the way would each take as much as the picture."""
+
 _ORIENTATION_TAG = 0x0112
 # Turns that put a picture upright, by the value of its EXIF orientation; 1 is upright.
 _TURNS = {
@@ -193,19 +196,27 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         return image
     if image.mode.startswith("I"):  # Pillow's own conversion would clip at 255
         # Mode I is 32 bits wide, but what files put into it are 16-bit values.
-        values = np.asarray(image).astype(np.int32)
+        values = np.asarray(image)
         if values.min() < 0 or values.max() > 0xFFFF:
             raise ImageError(
                 f"{name}: pixel values from {values.min()} to {values.max()} do not fit into 16 "
                 "bits; convert it to 8 or 16 bits"
             )
-        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        scaled = np.empty(values.shape, np.uint8)
+        for top in range(0, len(values), _ROWS_AT_ONCE):
+            strip = slice(top, top + _ROWS_AT_ONCE)
+            scaled[strip] = (values[strip].astype(np.int32) + 128) // 257
+        image = Image.fromarray(scaled)
     if image.mode == "F":
         raise ImageError(
             f"{name}: floating-point pixels have no defined white; convert it to 8 or 16 bits"
         )
     if image.has_transparency_data:
-        picture = Image.new("RGBA", image.size, "white")
-        picture.alpha_composite(image.convert("RGBA"))
-        return picture.convert("RGB")
+        picture = Image.new("RGB", image.size)
+        for top in range(0, image.height, _ROWS_AT_ONCE):
+            box = (0, top, image.width, min(top + _ROWS_AT_ONCE, image.height))
+            strip = image.crop(box).convert("RGBA")
+            white = Image.new("RGBA", strip.size, "white")
+            picture.paste(Image.alpha_composite(white, strip).convert("RGB"), box)
+        return picture
     return image.convert("RGB")

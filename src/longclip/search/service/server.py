@@ -11,6 +11,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Response
 from fastapi.responses import HTMLResponse
+from PIL import Image
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from longclip import __version__
@@ -33,6 +34,10 @@ _KEEP_ALIVE_SECONDS = MAX_RETRY_SECONDS + _SECONDS_TO_FINISH
 
 _MAX_WAITING_CONNECTIONS = 2048
 
+_PICTURE_BLOCK_BYTES = 64 << 20
+"""Blocks in which Pillow has its pictures. The C library gives back at once what is above 32 MiB;
+smaller ones would be kept for each thread that ever decoded a large picture."""
+
 
 def serve(
     searcher: Searcher, config: ServeConfig, on_listening: Callable[[str], None] | None = None
@@ -49,6 +54,8 @@ def serve(
     Raises:
         OSError: where the address or port cannot be had.
     """
+    core: Any = Image.core
+    core.set_block_size(_PICTURE_BLOCK_BYTES)
     with listen(config.host, config.port) as listener:
         server = make_server(searcher, config)
         if on_listening:
