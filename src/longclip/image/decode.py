@@ -204,8 +204,8 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
             )
         scaled = np.empty(values.shape, np.uint8)
         for top in range(0, len(values), _ROWS_AT_ONCE):
-            strip = slice(top, top + _ROWS_AT_ONCE)
-            scaled[strip] = (values[strip].astype(np.int32) + 128) // 257
+            rows = slice(top, top + _ROWS_AT_ONCE)
+            scaled[rows] = (values[rows].astype(np.int32) + 128) // 257
         image = Image.fromarray(scaled)
     if image.mode == "F":
         raise ImageError(

@@ -54,8 +54,8 @@ def serve(
     Raises:
         OSError: where the address or port cannot be had.
     """
-    core: Any = Image.core
-    core.set_block_size(_PICTURE_BLOCK_BYTES)
+    pillow: Any = Image  # its stubs leave out the part in C
+    pillow.core.set_block_size(_PICTURE_BLOCK_BYTES)
     with listen(config.host, config.port) as listener:
         server = make_server(searcher, config)
         if on_listening:
