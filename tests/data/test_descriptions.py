@@ -10,7 +10,7 @@ import pytest
 from longclip.data import Captions, open_collection, open_for_evaluation
 from longclip.data.layouts import descriptions as module
 from longclip.data.layouts.descriptions import SHAREGPT4V
-from longclip.data.table import Table
+from longclip.data.tables.table import Table
 from longclip.errors import DataError
 from tests.helpers.table_files import write_png
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longclip.data import rows as rows_module
-from longclip.data.rows import read_rows, read_table
+from longclip.data.tables import rows as rows_module
+from longclip.data.tables.rows import read_rows, read_table
 from longclip.errors import DataError
 
 LOOK_LIKE_VALUES = [

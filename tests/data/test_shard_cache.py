@@ -12,7 +12,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from longclip.data import ShardCache, open_collection, open_training_data
-from longclip.data import shard_cache as module
+from longclip.data.tar import shard_cache as module
 from longclip.errors import DataError, FetchError, ImageError
 from longclip.util.files import atomic_path, cache_home
 from tests.helpers.shard_files import Server, samples, serving, write_tar

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from longclip.data import Captions, Collection, Columns, ShardCache, open_collection
-from longclip.data.shards import ShardCollection, expand_braces, find_shards, scan
-from longclip.data.tar import WITH_HOLES
+from longclip.data.tar.members import WITH_HOLES
+from longclip.data.tar.shards import ShardCollection, expand_braces, find_shards, scan
 from longclip.errors import DataError, ImageError
 from tests.helpers.shard_files import samples, write_tar
 from tests.helpers.table_files import COLOURS, png
@@ -249,7 +249,7 @@ def test_known_sizes_save_reading_the_shards(
         read.append(path)
         return scan(path)
 
-    monkeypatch.setattr("longclip.data.shards.scan", counting)
+    monkeypatch.setattr("longclip.data.tar.shards.scan", counting)
     collection = opened(str(tmp_path / "part-{000..001}.tar"), cache)
     assert (len(collection), read) == (6, [])
     assert collection.image(4).size == (5, 4)

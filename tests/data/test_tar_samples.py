@@ -15,8 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from longclip.data import ShardCache, open_collection
-from longclip.data.tar import DANGLING
-from longclip.data.tar_samples import NO_PICTURE, OTHERS, read_samples
+from longclip.data.tar.members import DANGLING
+from longclip.data.tar.samples import NO_PICTURE, OTHERS, read_samples
 from longclip.errors import DataError, SearchError
 from longclip.search.sources.open_image_source import open_image_source, read_original
 from longclip.search.sources.tar_source import TarSource

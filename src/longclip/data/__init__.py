@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from longclip.data.open import open_for_evaluation as open_for_evaluation
     from longclip.data.open import open_training_data as open_training_data
     from longclip.data.scenes import ScenesCollection as ScenesCollection
-    from longclip.data.shard_cache import ShardCache as ShardCache
-    from longclip.data.table import Columns as Columns
+    from longclip.data.tables.columns import Columns as Columns
+    from longclip.data.tar.shard_cache import ShardCache as ShardCache
     from longclip.errors import DataError as DataError
 
 export_lazily(__name__)

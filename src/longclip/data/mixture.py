@@ -14,7 +14,7 @@ from longclip.data.captions import DEFAULT_POLICY, UNCHANGED, Captions, PolicyCh
 from longclip.data.collection import Collection
 from longclip.data.names import SCENES
 from longclip.data.storage import is_url
-from longclip.data.table import Columns
+from longclip.data.tables.columns import Columns
 from longclip.errors import DataError, UsageError
 from longclip.util.digest import Digest
 

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from longclip.data.collection import Collection
-from longclip.data.folder import open_folder
 from longclip.data.layouts.descriptions import open_conversations
 from longclip.data.mixture import Mixture, MixtureSource, read_mixture
 from longclip.data.names import SCENE_SPLITS, SCENES, Kind, kind_of
 from longclip.data.scenes import ScenesCollection
-from longclip.data.shard_cache import ShardCache
-from longclip.data.table import Columns, Table, open_hub, open_saved, open_table
+from longclip.data.tables.columns import Columns
+from longclip.data.tables.folder import open_folder
+from longclip.data.tables.open import open_hub, open_saved, open_table
+from longclip.data.tables.table import Table
+from longclip.data.tar.shard_cache import ShardCache
 from longclip.errors import DataError
 
 _SHARD_KINDS = frozenset(
@@ -65,7 +67,7 @@ def open_collection(
         return _mixed(read_mixture(path), columns, roots, cache, texts_only=texts_only)
     # A pattern of other files than shards, or a shard that is not there, gets its reader's message.
     if kind in _SHARD_KINDS or (kind in (Kind.PATTERN, Kind.MISSING) and path.suffix == ".tar"):
-        from longclip.data.shards import open_shards  # loads the tokenizer
+        from longclip.data.tar.shards import open_shards  # loads the tokenizer
 
         return open_shards(str(data), columns, cache)
     if kind is Kind.CONVERSATIONS:

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from longclip.data import Collection, Columns
 from longclip.data.captions import DEFAULT_POLICY, TextPolicy, sample_texts
 from longclip.data.open import open_training_data
-from longclip.data.shard_cache import ShardCache
+from longclip.data.tar.shard_cache import ShardCache
 from longclip.errors import ImageError
 from longclip.image.preprocess import Preprocess
 from longclip.model import CLIP

@@ -8,7 +8,9 @@ from PIL import Image
 from longclip.data.captions import Captions
 from longclip.data.collection import Collection, LabelSet
 from longclip.data.layouts.file_collection import count_of
-from longclip.data.table import Columns, Table, load_parquet, table_name
+from longclip.data.tables.columns import Columns
+from longclip.data.tables.open import load_parquet, table_name
+from longclip.data.tables.table import Table
 from longclip.errors import DataError
 
 # What the usual hub copies call them, where longclip's own tables use another name.

@@ -18,8 +18,10 @@ from longclip.data.layouts.file_collection import (
     image_files,
     listing,
 )
-from longclip.data.rows import picture_and_description
-from longclip.data.table import Columns, Table, open_rows, table_name
+from longclip.data.tables.columns import Columns
+from longclip.data.tables.open import open_rows, table_name
+from longclip.data.tables.rows import picture_and_description
+from longclip.data.tables.table import Table
 from longclip.data.text_files import read_text
 from longclip.errors import DataError
 

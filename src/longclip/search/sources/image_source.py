@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from longclip.data.names import SEARCHED_SUFFIXES, TEXT_SUFFIXES
-from longclip.data.table import strings, usual_columns
+from longclip.data.tables.columns import strings, usual_columns
 from longclip.data.text_files import decode_text
 from longclip.errors import DataError, SearchError
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from longclip.data import Captions, Collection, open_collection
-from longclip.data.picture_values import picture_of_base64, spellings
-from longclip.data.rows import read_rows
 from longclip.data.storage import file_info, is_url, open_file
-from longclip.data.table import USUAL, usual_column, usual_columns
+from longclip.data.tables.columns import USUAL, usual_column, usual_columns
+from longclip.data.tables.picture_values import picture_of_base64, spellings
+from longclip.data.tables.rows import read_rows
 from longclip.errors import SearchError, UsageError
 from longclip.search.sources.file_sources import FileSource, read_file
 from longclip.search.sources.image_source import (

@@ -6,8 +6,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from longclip.data.storage import file_info, is_url, read_part
-from longclip.data.tar import WITH_HOLES, TarMember
-from longclip.data.tar_samples import NO_PICTURE, read_samples
+from longclip.data.tar.members import WITH_HOLES, TarMember
+from longclip.data.tar.samples import NO_PICTURE, read_samples
 from longclip.errors import SearchError
 from longclip.search.sources.image_source import (
     MAX_CAPTION_BYTES,

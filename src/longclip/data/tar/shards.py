@@ -21,10 +21,10 @@ from longclip.data.captions import Captions, is_long, sort_by_length
 from longclip.data.collection import MAX_PICTURES_READ, Collection
 from longclip.data.json_files import parse_json
 from longclip.data.names import is_tar_name
-from longclip.data.shard_cache import ShardCache
 from longclip.data.storage import WILDCARDS, beside, is_url, is_web, matching, read_part
-from longclip.data.table import Columns, strings, usual_columns
-from longclip.data.tar_samples import MAX_NAMED, NO_PICTURE, ShardIndex, scan
+from longclip.data.tables.columns import Columns, strings, usual_columns
+from longclip.data.tar.samples import MAX_NAMED, NO_PICTURE, ShardIndex, scan
+from longclip.data.tar.shard_cache import ShardCache
 from longclip.data.text_files import decode_text, read_text
 from longclip.errors import DataError, FetchError, ImageError
 from longclip.image.decode import decode_image

@@ -11,9 +11,11 @@ from longclip.data.file_tree import walk
 from longclip.data.json_files import parse_json
 from longclip.data.layouts.file_collection import count_of
 from longclip.data.names import SEARCHED_SUFFIXES, TABLE_SUFFIXES, TEXT_SUFFIXES
-from longclip.data.picture_values import spellings
-from longclip.data.rows import Row, as_row, read_rows, read_table, to_table
-from longclip.data.table import Columns, Table, quiet_datasets, strings, table_name, usual_column
+from longclip.data.tables.columns import Columns, strings, usual_column
+from longclip.data.tables.open import quiet_datasets, table_name
+from longclip.data.tables.picture_values import spellings
+from longclip.data.tables.rows import Row, as_row, read_rows, read_table, to_table
+from longclip.data.tables.table import Table
 from longclip.data.text_files import read_text
 from longclip.errors import DataError
 

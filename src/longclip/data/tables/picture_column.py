@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from longclip.data.picture_values import separate_base64, spellings
+from longclip.data.tables.picture_values import separate_base64, spellings
 from longclip.util.terminal import progress_display
 
 _BATCH_ROWS = 1000

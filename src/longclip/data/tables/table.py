@@ -1,10 +1,8 @@
-"""Tables as collections: Parquet, CSV, JSON, what `datasets` has saved, and the hub's."""
+"""A table as a collection: its rows of one picture are one image."""
 
-import glob
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,76 +12,24 @@ from PIL import Image
 
 from longclip.data.captions import Captions, sort_by_length
 from longclip.data.collection import MAX_PICTURES_READ, Collection, LabelSet
-from longclip.data.names import ACCEPTED, TABLE_SUFFIXES, is_saved
-from longclip.data.picture_column import (
+from longclip.data.tables.columns import ADDRESSES, USUAL, Columns, strings, usual_column
+from longclip.data.tables.picture_column import (
     PictureFolders,
     RowGroups,
     hash_contents,
     picture_batches,
     read_picture_rows,
 )
-from longclip.data.picture_values import check_picture_column, picture_of_base64, spellings
-from longclip.data.rows import as_text, read_table
+from longclip.data.tables.picture_values import check_picture_column, picture_of_base64, spellings
 from longclip.errors import DataError, ImageError
 from longclip.image.decode import decode_image
 from longclip.util.digest import Digest, spread
 from longclip.util.files import open_regular
 
-
-@dataclass(frozen=True)
-class Columns:
-    """Names of the columns that hold pictures, texts and labels; None for the usual names."""
-
-    image: str | None = None
-    """Pictures (embedded, or paths relative to the file): image, file_name, path, img, jpg …"""
-    short: str | None = None
-    """Short captions, one or a list: short, captions, caption, sentences, text, txt."""
-    long: str | None = None
-    """Long descriptions, one or a list: long, long_caption, description."""
-    label: str | None = None
-    """Class names or class numbers: label."""
-
-
-USUAL = {
-    "image": (
-        *("image", "file_name", "path", "img", "filename", "filepath"),
-        *("jpg", "jpeg", "png", "webp"),  # members of a tar shard, as columns
-    ),
-    "short": ("short", "captions", "caption", "sentences", "text", "txt"),
-    "long": ("long", "long_caption", "description"),
-    "label": ("label",),
-}
-"""The usual names of each column of `Columns` in any case, the first one in a table is taken."""
-
-_ADDRESSES = frozenset({"url", "urls", "image_url", "img_url"})
-"""Names, in lower case, of columns with addresses of pictures."""
-
 _MAX_COMPARED = 200_000
 """Embedded pictures of one table that are compared with those of others."""
 
 _MAX_NAMED_PICTURES = 3
-
-_REMEDIES = {
-    **dict.fromkeys((".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip"), "packed; unpack it first"),
-    **dict.fromkeys((".xlsx", ".xls", ".ods"), "a spreadsheet; save it as CSV"),
-    ".txt": "a text file; call it .csv if its first line names columns",
-}
-"""What is to be done about files of other kinds, by their suffix."""
-
-
-def usual_columns(role: str, names: Iterable[str]) -> list[str]:
-    """Return the columns that have a usual name of a role of `Columns`, the likeliest first.
-
-    Case and blanks around a name do not matter.
-    """
-    place = {usual: i for i, usual in enumerate(USUAL[role])}
-    found = ((place.get(name.strip().casefold()), name not in place, name) for name in names)
-    return [name for _, _, name in sorted(one for one in found if one[0] is not None)]
-
-
-def usual_column(role: str, names: Iterable[str]) -> str | None:
-    """Return the first of `usual_columns`; None where there is none."""
-    return next(iter(usual_columns(role, names)), None)
 
 
 class Table(Collection):
@@ -134,7 +80,7 @@ class Table(Collection):
         image = self._columns["image"]
         if image is None:
             remedy = "say which one it is with --image-column"
-            if any(column.strip().casefold() in _ADDRESSES for column in rows.column_names):
+            if any(column.strip().casefold() in ADDRESSES for column in rows.column_names):
                 remedy += "; pictures at addresses have to be downloaded first"
             raise DataError(
                 f"{name} has no image column among {', '.join(rows.column_names)}; {remedy}"
@@ -416,144 +362,3 @@ def _find_columns(name: str, rows: Any, columns: Columns) -> dict[str, str | Non
     return {
         role: usual_column(role, free) if named[role] is None else named[role] for role in USUAL
     }
-
-
-def strings(value: Any) -> tuple[str, ...]:
-    """Return one text or a list of them as a tuple, without what is empty or no text.
-
-    A number, a truth value or a date is the text that would stand for it in a file.
-    """
-    values = value if isinstance(value, list | tuple) else [value]
-    texts = (as_text(own) for own in values)
-    return tuple(text for text in texts if text is not None and text.strip())
-
-
-def open_table(
-    path: Path, columns: Columns, images: Sequence[Path] = (), *, texts_only: bool = False
-) -> Table:
-    """Open a .csv, .tsv, .jsonl, .json or .parquet file.
-
-    Raises:
-        DataError: if it is missing, of another kind, unreadable, or has no rows or no pictures.
-    """
-    quiet_datasets(path)
-    if not path.exists():
-        raise DataError(f"no data {str(path)!r}: neither a file, a folder nor `scenes`")
-    suffix = path.suffix.lower()
-    if suffix not in TABLE_SUFFIXES:
-        reason = _REMEDIES.get(suffix)
-        raise DataError(f"{path} is {reason or f'not data longclip reads: {ACCEPTED}'}")
-    if not path.stat().st_size:
-        raise DataError(f"{path} is empty; write or copy it again")
-    rows = load_parquet([path]) if suffix == ".parquet" else open_rows(path)
-    return Table(table_name(path), rows, path.parent, columns, images=images, texts_only=texts_only)
-
-
-def open_rows(path: Path) -> Any:
-    """Return the table of a file that `longclip.data.rows` reads.
-
-    Raises:
-        DataError: if it is damaged, or `datasets` is not installed.
-    """
-    datasets = quiet_datasets(path)
-    return datasets.Dataset(datasets.table.InMemoryTable(read_table(path)))
-
-
-def load_parquet(paths: Sequence[Path]) -> Any:
-    """Return the rows of Parquet files, which `datasets` converts once, into its cache.
-
-    Raises:
-        DataError: if they cannot be read, or `datasets` is not installed.
-    """
-    datasets = quiet_datasets(paths[0])
-    import pyarrow.parquet as pq
-
-    # `datasets` takes patterns.
-    patterns = [glob.escape(str(path)) for path in paths]
-    try:
-        if not any(pq.read_metadata(path).num_rows for path in paths):
-            # `datasets` fails on a file without rows.
-            return datasets.Dataset(datasets.table.InMemoryTable(pq.read_table(paths[0])))
-        return datasets.load_dataset("parquet", data_files={"train": patterns}, split="train")
-    except Exception as error:
-        # `datasets` wraps what went wrong in exceptions of its own, many deep.
-        raise DataError(
-            f"{paths[0]} cannot be read as parquet: {error.__cause__ or error}"
-        ) from error
-
-
-def open_saved(
-    path: Path, columns: Columns, images: Sequence[Path] = (), *, texts_only: bool = False
-) -> Table:
-    """Open a folder that `save_to_disk` has written; it is read from there, not copied.
-
-    Raises:
-        DataError: if it is damaged, or holds several parts.
-    """
-    datasets = quiet_datasets(path)
-    if (path / "dataset_dict.json").is_file():
-        parts = sorted(folder.name for folder in path.iterdir() if is_saved(folder))
-        names = ", ".join(str(path / part) for part in parts)
-        raise DataError(f"{path} holds several parts; name the one you mean: {names}")
-    try:
-        rows = datasets.load_from_disk(str(path))
-    except Exception as error:
-        raise DataError(f"{path} cannot be read ({error}); save or copy it again") from error
-    name = path.absolute().name
-    return Table(name, rows, path, columns, images=images, texts_only=texts_only)
-
-
-def open_hub(
-    data: str, columns: Columns, images: Sequence[Path] = (), *, texts_only: bool = False
-) -> Table:
-    """Open `owner/name`, which means its split train, or `owner/name:split` of the hub.
-
-    Raises:
-        DataError: if there is none, it is not for everybody, or there is no network.
-    """
-    name, _, split = data.partition(":")
-    datasets = quiet_datasets(name)
-    try:
-        rows = datasets.load_dataset(name, split=split or "train")
-    except Exception as error:
-        # Only the words tell what happened: the classes change from one version to the next.
-        text = f"{type(error).__name__} {error}".lower()
-        short = " ".join(str(error.__cause__ or error).split())[:300]
-        offline = ("connect", "offline", "resolve", "timed out", "timeout", "reach")
-        if "gated" in text or "401" in text or "403" in text:
-            reason = (
-                "it is gated or private; ask for access on its page, then log in with "
-                "`hf auth login`"
-            )
-        elif isinstance(error, OSError) and any(word in text for word in offline):
-            reason = f"no connection ({short}); check the path or the network"
-        else:
-            reason = f"{short}; check the name"
-        raise DataError(
-            f"{data} is no path here and could not be had from the Hugging Face hub: {reason}"
-        ) from error
-    return Table(data, rows, Path(), columns, images=images, texts_only=texts_only)
-
-
-def quiet_datasets(data: str | Path) -> Any:
-    """Return the `datasets` library, which is made to leave messages to us.
-
-    Raises:
-        DataError: if it is not installed, naming `data`.
-    """
-    try:
-        import datasets
-    except ModuleNotFoundError:
-        raise DataError(
-            f"reading {data} takes the `datasets` library: pip install 'longclip[train]'"
-        ) from None
-    datasets.disable_progress_bars()
-    # It would tell of failures before we do.
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    return datasets
-
-
-def table_name(path: Path) -> str:
-    """Return the name of a file or folder in reports."""
-    whole = path.absolute()
-    return f"{whole.parent.name}/{whole.stem}" if path.is_file() else whole.name

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longclip.data.names import SEARCHED_SUFFIXES, TEXT_SUFFIXES
-from longclip.data.tar import TarMember, read_members
+from longclip.data.tar.members import TarMember, read_members
 
 MAX_NAMED = 3
 """Members that are named, of those that are left out for one reason."""

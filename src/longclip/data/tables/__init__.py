@@ -1,0 +1,1 @@
+"""Tables: Parquet, CSV, TSV and JSON files, folders of pictures, saved data sets, the hub's."""
