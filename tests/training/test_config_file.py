@@ -9,7 +9,7 @@ import pytest
 from longclip.errors import UsageError
 from longclip.training.config_file import read_options_file
 from longclip.training.recipes import RECIPES
-from longclip.training.run_directory import config_json
+from longclip.training.run.directory import config_json
 from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
 from tests.helpers.training import CONFIG
 

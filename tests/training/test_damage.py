@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from longclip.errors import CheckpointError, LongCLIPError
 from longclip.runs.run_files import find_runs, read_run, run_checkpoints
 from longclip.training import TrainConfig, train
-from longclip.training.run_checkpoint import CheckpointWarning
-from longclip.training.run_directory import read_config
+from longclip.training.run.checkpoint import CheckpointWarning
+from longclip.training.run.directory import read_config
 from tests.helpers.training import tiny_config, train_until
 
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from longclip.runs.run_files import run_checkpoints
 from longclip.training import TrainConfig, train
 from longclip.training.distributed import World
-from longclip.training.run_checkpoint import RunCheckpoints, own_share
+from longclip.training.run.checkpoint import RunCheckpoints, own_share
 from tests.helpers.training import tiny_config, write_photos
 
 # All runs of a test in one go: starting the processes takes far longer than the runs.
@@ -29,7 +29,7 @@ _JOB = """
 import pickle, sys, warnings
 import torch.distributed as dist
 from longclip.training import train
-from longclip.training.run_checkpoint import RunCheckpoints
+from longclip.training.run.checkpoint import RunCheckpoints
 warnings.simplefilter("ignore")
 dist.init_process_group("gloo")
 RunCheckpoints.keep_last = lambda self: None  # for a test that goes on before the end

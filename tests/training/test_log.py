@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from longclip.training.log import Trackers
+from longclip.training.run.log import Trackers
 from tests.helpers.runs import line, measured
 
 CONFIG = {"recipe": "paper", "lr": 1e-4, "data": ["scenes"], "out": Path("runs/x")}

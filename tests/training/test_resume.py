@@ -19,9 +19,10 @@ from safetensors.torch import load_file
 from longclip.errors import Preempted, TrainingError, UsageError
 from longclip.runs.run_files import read_run, run_checkpoints
 from longclip.runs.sealed_json import write_sealed
-from longclip.training import TrainConfig, run_checkpoint, train
-from longclip.training.run_checkpoint import CheckpointWarning
-from longclip.training.run_directory import read_config
+from longclip.training import TrainConfig, train
+from longclip.training.run import checkpoint as run_checkpoint
+from longclip.training.run.checkpoint import CheckpointWarning
+from longclip.training.run.directory import read_config
 from tests.helpers.training import tiny_config, train_until
 
 _CHILD = """

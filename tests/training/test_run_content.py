@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 import longclip
 from longclip.errors import CheckpointError, DataError, UsageError
 from longclip.training import TrainConfig, train
-from longclip.training.run_directory import config_json, found_from_anywhere, read_config
-from longclip.training.run_model import original_model
+from longclip.training.run.directory import config_json, found_from_anywhere, read_config
+from longclip.training.run.model import original_model
 from tests.helpers.training import tiny_config, train_until
 
 

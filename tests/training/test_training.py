@@ -40,7 +40,7 @@ from longclip.training.forward import Towers
 from longclip.training.optimizer import make_optimizer
 from longclip.training.plan import make_plan, plan_of
 from longclip.training.recipes import clip, direct, paper
-from longclip.training.run_model import initial_model
+from longclip.training.run.model import initial_model
 from longclip.training.schedule import peak_lr, set_lr
 from tests.helpers.training import tiny_config, write_photos
 

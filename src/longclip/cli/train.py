@@ -93,7 +93,7 @@ def train_command(
     changed.pop("recipe", None)
     start = TrainConfig() if recipe == TrainConfig().recipe else find_recipe(recipe)
     if resume:
-        from longclip.training.run_directory import read_config
+        from longclip.training.run.directory import read_config
 
         start = read_config(changed.get("out", start.out))
     settings = dataclasses.replace(start, **changed)

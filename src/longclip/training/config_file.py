@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from longclip.errors import UsageError
 from longclip.runs.sealed_json import SEAL
 from longclip.training.config import RENAMED_OPTIONS, TrainConfig
-from longclip.training.run_directory import CONTENT
+from longclip.training.run.directory import CONTENT
 from longclip.util.files import read_regular
 
 _NOT_OPTIONS = ("longclip", CONTENT, SEAL)

@@ -16,24 +16,24 @@ from longclip.data.summary import DataSummary, summarise
 from longclip.errors import Preempted, TrainingError, UsageError
 from longclip.model import CLIP, load, save
 from longclip.runs.run_files import METRICS, MODEL, last_checkpoint, read_metrics
-from longclip.training.best_model import Best, BestModel
 from longclip.training.config import TrainConfig
 from longclip.training.data import Batch, Pairs, PixelStore, batches, open_store, read_options
 from longclip.training.distributed import World, world
 from longclip.training.forward import autocast
-from longclip.training.log import Clock, Trackers
 from longclip.training.objectives import Objective, find_objective, objective_name
 from longclip.training.plan import Plan, plan_of
 from longclip.training.process import StopRequest, keep_freed_memory, peak_memory, stop_request
-from longclip.training.run_checkpoint import RunCheckpoints, training_tensors
-from longclip.training.run_content import (
+from longclip.training.run.best_model import Best, BestModel
+from longclip.training.run.checkpoint import RunCheckpoints, training_tensors
+from longclip.training.run.content import (
     check_data,
     data_content,
     model_content,
     resumed_model,
 )
-from longclip.training.run_directory import CONTENT, RunDirectory, config_json
-from longclip.training.run_model import (
+from longclip.training.run.directory import CONTENT, RunDirectory, config_json
+from longclip.training.run.log import Clock, Trackers
+from longclip.training.run.model import (
     check_finite,
     initial_model,
     original_model,

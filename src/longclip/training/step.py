@@ -26,7 +26,7 @@ from longclip.training.optimizer import (
     make_optimizer,
     norm,
 )
-from longclip.training.run_model import choose_what_learns, position_table
+from longclip.training.run.model import choose_what_learns, position_table
 from longclip.training.schedule import set_lr
 
 MAX_TEACHER_IMAGES = 64

@@ -17,7 +17,7 @@ from longclip.model.config import CLIPConfig
 from longclip.model.identity import model_digest
 from longclip.model.pretrained import place
 from longclip.training.config import TrainConfig
-from longclip.training.run_model import initial_model
+from longclip.training.run.model import initial_model
 
 
 def data_content(collection: Collection) -> dict[str, Any]:

@@ -26,9 +26,9 @@ from longclip.runs.run_files import (
 )
 from longclip.runs.sealed_json import write_sealed
 from longclip.runs.writer import WRITER, Outcome, RunWriter, busy, writer_state
-from longclip.training.best_model import BEST
 from longclip.training.config import RENAMED_OPTIONS, TrainConfig, resumable_options
-from longclip.training.log import delete_tracker_files
+from longclip.training.run.best_model import BEST
+from longclip.training.run.log import delete_tracker_files
 from longclip.util.files import remove_leftovers, write_text
 
 if TYPE_CHECKING:  # torch is slow to import, and a run to resume is read before
@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # torch is slow to import, and a run to resume is read before
     from longclip.training.distributed import World
 
 CONTENT = "content"
-"""Key of config.json under which are fingerprints, see `longclip.training.run_content`."""
+"""Key of config.json under which are fingerprints, see `longclip.training.run.content`."""
 
 CONTENT_OPTIONS = (
     *("model", "scratch", "data", "images"),
