@@ -282,6 +282,8 @@ def test_a_start_that_fails_leaves_nothing(photos: Path, tmp_path: Path) -> None
     config = tiny_config(photos, tmp_path / "data")
     broken = tmp_path / "broken.jsonl"
     broken.write_text("".join(f'{{"image": "{i}.png", "long": "a wall"}}\n' for i in range(20)))
+    for i in range(20):
+        (tmp_path / f"{i}.png").write_bytes(b"no picture")
     out = tmp_path / "not" / "yet" / "run"
     with pytest.raises(TrainingError, match="items cannot be used"):
         train(replace(config, data=(str(broken),), out=out))
