@@ -5,6 +5,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def write_photos(folder: Path, count: int) -> Path:
     return folder / "photos.jsonl"
 
 
-def train_until(config: TrainConfig, last: int) -> None:
+def train_until(config: TrainConfig, last: int, **arguments: Any) -> None:
     """Train as far as step `last`, where a signal ends the run with a checkpoint."""
 
     def stop(step: int, total: int, note: str) -> None:
@@ -64,7 +65,7 @@ def train_until(config: TrainConfig, last: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Preempted):
-        train(config, on_step=stop)
+        train(config, on_step=stop, **arguments)
 
 
 def tiny_config(photos: Path, out: Path, recipe: TrainConfig | None = None) -> TrainConfig:

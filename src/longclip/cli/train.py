@@ -108,7 +108,7 @@ def train_command(
     start_from = f"{settings.scratch} from random weights" if settings.scratch else settings.model
     say([f"{settings.recipe}: {start_from}, on {', '.join(settings.data)}; loading torch …"])
 
-    from longclip.evaluation.periodic import periodic_evaluation
+    from longclip.evaluation.periodic import holdout_evaluation, periodic_evaluation
     from longclip.training.loop import train
     from longclip.util.terminal import counted, progress_display
 
@@ -124,6 +124,7 @@ def train_command(
             on_start=say,
             on_step=lambda n, of, note: progress(settings.recipe, n, of, note),
             evaluate=evaluate,
+            measure_holdout=holdout_evaluation,
         )
     if not first:
         return

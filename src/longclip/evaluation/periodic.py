@@ -20,6 +20,9 @@ from longclip.evaluation.session import Request, open_requests
 from longclip.image.preprocess import Preprocess
 from longclip.model import CLIP
 
+_MEMORY_GB = 2.0
+"""Memory for decoded pictures."""
+
 
 def periodic_evaluation(
     data: Sequence[str],
@@ -31,7 +34,7 @@ def periodic_evaluation(
     batch_size: int = EvaluateConfig.batch_size,
     workers: int | None = None,
     max_bad_fraction: float = EvaluateConfig.max_bad_fraction,
-    memory_gb: float = 2.0,
+    memory_gb: float = _MEMORY_GB,
 ) -> Callable[[CLIP], dict[str, float]]:
     """Open data once, to be measured on again and again.
 
@@ -69,11 +72,30 @@ def periodic_evaluation(
     if on_start:
         summaries = (summary for request in requests for summary in request.summaries)
         on_start([f"evaluate: {line}" for summary in summaries for line in summary.lines()])
-    budget = _ByteBudget(int(memory_gb * 2**30))
-    collections = [_DecodedCollection(request.collection, budget) for request in requests]
     config = EvaluateConfig(
         ks=(1,), max_bad_fraction=max_bad_fraction, batch_size=batch_size, workers=workers
     )
+    return _measurement(requests, config, memory_gb)
+
+
+def holdout_evaluation(
+    held_out: Collection, max_bad_fraction: float = EvaluateConfig.max_bad_fraction
+) -> Callable[[CLIP], dict[str, float]]:
+    """Return what measures a model on pictures held out of training, as `periodic_evaluation` does.
+
+    Args:
+        held_out: the pictures.
+        max_bad_fraction: the largest share of them that may be unreadable.
+    """
+    config = EvaluateConfig(ks=(1,), max_bad_fraction=max_bad_fraction)
+    return _measurement([Request(held_out)], config, _MEMORY_GB)
+
+
+def _measurement(
+    requests: Sequence[Request], config: EvaluateConfig, memory_gb: float
+) -> Callable[[CLIP], dict[str, float]]:
+    budget = _ByteBudget(int(memory_gb * 2**30))
+    collections = [_DecodedCollection(request.collection, budget) for request in requests]
     return partial(_measure, requests, collections, config)
 
 

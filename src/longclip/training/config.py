@@ -72,6 +72,12 @@ class TrainConfig:
     )
     shard_cache_gb: float = _data("How much of them is kept.", 100.0, least=0, resumable=True)
     limit: int = _data("Use only this many first items of the data; 0 for all.", 0, least=0)
+    holdout: float = _data(
+        "Keep so many pictures of the data, or below 1 such a share of them, out of training and "
+        "measure on them, as on --evaluate; 0 for none. Chosen by the seed.",
+        0.0,
+        least=0,
+    )
 
     texts: Texts = _texts("Which texts images are matched with.", "long")
     short_texts: ShortTexts = _texts(
@@ -273,8 +279,15 @@ class TrainConfig:
             raise UsageError(
                 "--lora-rank changes weight matrices, --learn positions freezes them; drop one"
             )
-        if self.evaluate_every and not self.evaluate:
-            raise UsageError("--evaluate-every needs data to measure on: --evaluate scenes/val")
+        if self.holdout >= 1 and self.holdout % 1:
+            raise UsageError(
+                f"--holdout {self.holdout:g} is no number of pictures; take a whole one, or a "
+                "share below 1"
+            )
+        if self.evaluate_every and not (self.evaluate or self.holdout):
+            raise UsageError(
+                "--evaluate-every needs data to measure on: --evaluate scenes/val or --holdout 0.05"
+            )
         if self.keep_best and not self.evaluate_every:
             raise UsageError("--keep-best needs measurements on the way: --evaluate-every 100")
         if self.keep_best and self.wise_ft:

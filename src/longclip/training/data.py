@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from longclip.data import Collection, Columns
 from longclip.data.captions import DEFAULT_POLICY, TextPolicy, sample_texts
+from longclip.data.mixture import Mixture
 from longclip.data.open import open_training_data
 from longclip.data.tar.shard_cache import ShardCache
 from longclip.errors import ImageError
@@ -278,8 +279,8 @@ def crop(pixels: Tensor, crops: Tensor) -> Tensor:
     return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
 
 
-def open_store(config: TrainConfig, model: CLIP, world: World) -> PixelStore:
-    """Open the data of a run; the processes of one machine share the memory for pictures.
+def open_data(config: TrainConfig, world: World) -> Mixture:
+    """Open the data of a run, in the first process before the others.
 
     Raises:
         ValueError: if the data cannot be opened.
@@ -288,7 +289,7 @@ def open_store(config: TrainConfig, model: CLIP, world: World) -> PixelStore:
         # Shards are scanned and tables converted once; the others find them done.
         world.wait()
     try:
-        collection = open_training_data(
+        return open_training_data(
             config.data,
             columns=Columns(
                 image=config.image_column or None,
@@ -304,6 +305,10 @@ def open_store(config: TrainConfig, model: CLIP, world: World) -> PixelStore:
         # Also where that failed: the others then fail by themselves, and do not wait for ever.
         if world.first:
             world.wait()
+
+
+def make_store(config: TrainConfig, model: CLIP, collection: Collection) -> PixelStore:
+    """Return a store; the processes of one machine share the memory for pictures."""
     processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return PixelStore(collection, model.preprocess, config.cache_gb / processes_here)
 

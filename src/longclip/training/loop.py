@@ -12,12 +12,22 @@ from longclip.checkpoints.hub import README
 from longclip.checkpoints.write import MODEL_MARKERS, refuse_foreign
 from longclip.data import Collection
 from longclip.data.collection import refuse_absent
+from longclip.data.holdout import Holdout, hold_out
+from longclip.data.mixture import Mixture
 from longclip.data.summary import DataSummary, summarise
 from longclip.errors import Preempted, TrainingError, UsageError
 from longclip.model import CLIP, load, save
 from longclip.runs.run_files import METRICS, MODEL, last_checkpoint, read_metrics
 from longclip.training.config import TrainConfig
-from longclip.training.data import Batch, Pairs, PixelStore, batches, open_store, read_options
+from longclip.training.data import (
+    Batch,
+    Pairs,
+    PixelStore,
+    batches,
+    make_store,
+    open_data,
+    read_options,
+)
 from longclip.training.distributed import World, world
 from longclip.training.forward import autocast
 from longclip.training.objectives import Objective, find_objective, objective_name
@@ -53,6 +63,9 @@ OnStart = Callable[[list[str]], None]
 
 Evaluate = Callable[[CLIP], dict[str, float]]
 """Measures a model and returns values by name."""
+
+MeasureHoldout = Callable[[Collection, float], Evaluate]
+"""Returns what measures on pictures that are held out; takes them, and which share may be bad."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,7 @@ def train(
     on_start: OnStart | None = None,
     on_step: OnStep | None = None,
     evaluate: Evaluate | None = None,
+    measure_holdout: MeasureHoldout | None = None,
     objective: Objective | None = None,
 ) -> TrainResult:
     """Run a recipe; the trained model is in `config.out / "model"` afterwards.
@@ -111,6 +125,8 @@ def train(
         on_step: called after every step.
         evaluate: measures the model every `config.evaluate_every` steps and at the end, in the
             first process; see `longclip.evaluation.periodic`.
+        measure_holdout: opens the pictures that `config.holdout` keeps out of training, which are
+            then measured on likewise; see `longclip.evaluation.periodic.holdout_evaluation`.
         objective: what is to be made small, in place of the one that `config.objective` names; a
             run is resumed with the same one, by its name (`objective_name`).
 
@@ -126,6 +142,13 @@ def train(
             "config.evaluate names data, but nothing to measure with was handed over: "
             "train(config, evaluate=periodic_evaluation(config.evaluate))"
         )
+    if config.holdout and measure_holdout is None:
+        raise UsageError(
+            "config.holdout keeps pictures to be measured on, but nothing to measure with was "
+            "handed over: train(config, measure_holdout=holdout_evaluation)"
+        )
+    if config.holdout and store is not None:
+        raise UsageError("config.holdout is for data that is opened here; leave out store")
     if objective is None:
         objective = find_objective(config.objective)
     else:
@@ -140,7 +163,7 @@ def train(
         check_replaceable(config.out / MODEL, MODEL_MARKERS)  # not only after the last step
         refuse_foreign(config.out / MODEL)
         # The run comes last: a configuration that cannot work must not leave one behind.
-        before = directory.started(processes) if resume else {}
+        before = directory.started(config, processes) if resume else {}
         started = before.get(CONTENT, {})
         if "model" in started:
             # A model that is no longer there must not end a run that has left it behind.
@@ -159,12 +182,19 @@ def train(
         original = original_model(config).to(processes.device) if config.distill_weight else None
         if processes.device.type == "cpu":
             keep_freed_memory()
+        whole = store.collection if store else open_data(config, processes)
+        holdout = None
+        if config.holdout:
+            assert isinstance(whole, Mixture)
+            assert measure_holdout is not None
+            holdout = hold_out(whole, config.holdout, seed=config.seed, limit=config.limit)
+            evaluate = _with_holdout(config, holdout, measure_holdout, evaluate)
         if store is None:
-            store = open_store(config, model, processes)
-        plan = plan_of(config, store.collection)
+            store = make_store(config, model, holdout.training if holdout else whole)
+        plan = plan_of(config, store.collection, held_out=len(holdout.held) if holdout else 0)
         refuse_absent(store.collection, config.max_bad_fraction, items=plan.items)
         if processes.first:
-            for problem in store.collection.problems:
+            for problem in whole.problems:
                 warnings.warn(problem, stacklevel=2)
         content = {
             "model": started.get("model") or model_content(model),
@@ -181,10 +211,11 @@ def train(
         with directory.writing(config, content, processes, resume=resume, overwrite=overwrite):
             data: list[DataSummary] = []
             if processes.first:
-                data = summarise(store.collection)
+                data = summarise(whole)
                 directory.describe_data(data)
                 if on_start:
-                    on_start(first_lines(config, stepper.model, plan, processes, data))
+                    held = len(holdout.held) if holdout else 0
+                    on_start(first_lines(config, stepper.model, plan, processes, data, held))
             checkpoints = RunCheckpoints(
                 config.out,
                 processes,
@@ -200,6 +231,20 @@ def train(
             # One stays, so that resuming a finished run finds nothing left to do.
             checkpoints.keep_last()
             return replace(result, data=tuple(data))
+
+
+def _with_holdout(
+    config: TrainConfig, holdout: Holdout, measure: MeasureHoldout, evaluate: Evaluate | None
+) -> Evaluate:
+    """Return what measures on held-out pictures, and what `evaluate` measures on."""
+    # As many of them may be bad as of all the data: of a few, one is a large share already.
+    data = len(holdout.training) + len(holdout.held)
+    most_bad = min(1.0, config.max_bad_fraction * data / len(holdout.held))
+    measured = measure(holdout.held, most_bad)
+    if evaluate is None:
+        return measured
+    other = evaluate
+    return lambda model: measured(model) | other(model)
 
 
 def _data_content(

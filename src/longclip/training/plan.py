@@ -230,9 +230,23 @@ def _within(blocks: Sequence[range], items: range) -> tuple[range, ...]:
     return tuple(block for block in cut if block)
 
 
-def plan_of(config: TrainConfig, collection: Collection) -> Plan:
-    """Plan a run over a collection, with the weights of a mixture."""
-    items = min(len(collection), config.limit) if config.limit else len(collection)
+def plan_of(config: TrainConfig, collection: Collection, held_out: int = 0) -> Plan:
+    """Plan a run over a collection, with the weights of a mixture.
+
+    Args:
+        config: of the run.
+        collection: what is trained on.
+        held_out: how many of the first items of the data, as its limit counts, are not in it.
+
+    Raises:
+        UsageError: if there are too few items.
+    """
+    items = min(len(collection), config.limit - held_out) if config.limit else len(collection)
+    if held_out and items < config.batch_size:
+        raise UsageError(
+            f"--holdout {config.holdout:g} leaves {items:,} pictures to train on, fewer than one "
+            f"batch of {config.batch_size}; hold out fewer, or take a smaller --batch-size"
+        )
     return make_plan(
         items=items,
         batch_size=config.batch_size,

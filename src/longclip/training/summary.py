@@ -26,7 +26,12 @@ _LEARNS = {
 
 
 def first_lines(
-    config: TrainConfig, model: CLIP, plan: Plan, world: World, data: Sequence[DataSummary]
+    config: TrainConfig,
+    model: CLIP,
+    plan: Plan,
+    world: World,
+    data: Sequence[DataSummary],
+    held_out: int = 0,
 ) -> list[str]:
     """Return lines for people on the model, the data, the recipe, the steps and where it runs.
 
@@ -36,10 +41,13 @@ def first_lines(
         plan: of the steps.
         world: the processes.
         data: what each source was taken for.
+        held_out: pictures of them that are measured on.
     """
+    trained = f"{counted(plan.items, 'picture')} to train on"
     return [
         f"model: {_model(config, model)}",
         *(f"data: {summary}" for summary in data),
+        *([f"data: {trained}, {held_out:,} held out (seed {config.seed})"] if held_out else []),
         f"recipe: {_recipe(config)}",
         f"steps: {_steps(config, plan)}",
         f"runs on: {_place(config, world)}; goes into {config.out}",
@@ -69,7 +77,17 @@ def _recipe(config: TrainConfig) -> str:
     own = _differences(recipe, plain)
     changed = _differences(config, recipe)
     # They stand in the other lines.
-    for name in ("model", "scratch", "data", "images", "steps", "epochs", "batch_size", "lr"):
+    for name in (
+        "model",
+        "scratch",
+        "data",
+        "images",
+        "holdout",
+        "steps",
+        "epochs",
+        "batch_size",
+        "lr",
+    ):
         changed.pop(name, None)
     text = f"{config.recipe} ({_settings(own)})" if own else config.recipe
     return f"{text}; changed: {_settings(changed)}" if changed else text

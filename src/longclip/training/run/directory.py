@@ -99,7 +99,6 @@ class RunDirectory:
                 self._check_kind(resume=resume, overwrite=overwrite)
                 remove_leftovers(self.path)
                 if resume:
-                    self.check(config)
                     started, damage = read_run_config(self.path)
                     asked = config_json(config)
                     now = started | {key: asked[key] for key in CONTENT_OPTIONS}
@@ -164,10 +163,15 @@ class RunDirectory:
             return True
         return bool(read_metrics(self.path / METRICS).lines)
 
-    def started(self, world: "World") -> dict[str, Any]:
-        """Return what config.json holds, fingerprints among it, in all processes."""
+    def started(self, config: TrainConfig, world: "World") -> dict[str, Any]:
+        """Return what config.json holds, fingerprints among it, in all processes.
+
+        Raises:
+            ValueError: as `check`.
+        """
 
         def read() -> None:
+            self.check(config)
             found.update(read_run_config(self.path)[0])
 
         found: dict[str, Any] = {}
