@@ -74,6 +74,19 @@ def test_a_half_sent_body_does_not_hold_up_the_end(
         assert is_closed(client)
 
 
+def test_what_connects_while_the_service_stops_does_not_hold_it_up(searcher: Searcher) -> None:
+    with serving(searcher, ServeConfig(port=0, timeout=10 * PATIENCE)) as served:
+        loop = served.server.servers[0].get_loop()
+        go_on = threading.Event()
+        loop.call_soon_threadsafe(go_on.wait)
+        with connect(served, HALF_A_BODY) as client:
+            # The loop finds both at once: it accepts the connection, and is to stop.
+            served.server.should_exit = True
+            time.sleep(0.2)
+            go_on.set()
+            assert is_closed(client)
+
+
 def test_an_answer_that_nobody_reads_ends_its_connection(
     searcher: Searcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ whoever takes all file handles shuts everybody else out before a token is asked 
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -51,12 +52,14 @@ class Connection(H11Protocol):
 
     Args:
         most: connections at a time.
+        is_stopping: whether the service has been asked to stop.
         options: uvicorn's.
     """
 
-    def __init__(self, *, most: int, **options: Any) -> None:
+    def __init__(self, *, most: int, is_stopping: Callable[[], bool], **options: Any) -> None:
         super().__init__(**options)
         self._most = most
+        self._is_stopping = is_stopping
         self._waits_since = 0.0
         self._header_timer: asyncio.TimerHandle | None = None
         self._reader_timer: asyncio.TimerHandle | None = None
@@ -71,8 +74,12 @@ class Connection(H11Protocol):
         return self._is_between_requests or self.cycle.more_body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Make room for the connection, and await a header."""
+        """Make room for the connection, and await a header; where the service stops, close it."""
         super().connection_made(transport)
+        if self._is_stopping():
+            # One that is accepted just then is not among those that uvicorn shuts down.
+            self.drop()
+            return
         self._waits_since = self.loop.time()
         self._await_header()
         there = [each for each in self.connections if not each.transport.is_closing()]

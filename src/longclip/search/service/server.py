@@ -66,8 +66,8 @@ def serve(
 def make_server(searcher: Searcher, config: ServeConfig) -> uvicorn.Server:
     """Make a server that has yet to run."""
     connections = allowed_connections()
-    protocol: Any = partial(Connection, most=connections)
-    return uvicorn.Server(
+    protocol: Any = partial(Connection, most=connections, is_stopping=lambda: server.should_exit)
+    server: uvicorn.Server = uvicorn.Server(
         uvicorn.Config(
             create_app(searcher, config),
             http=protocol,
@@ -81,6 +81,7 @@ def make_server(searcher: Searcher, config: ServeConfig) -> uvicorn.Server:
             timeout_graceful_shutdown=int(config.timeout) + _SECONDS_TO_FINISH,
         )
     )
+    return server
 
 
 def listen(host: str, port: int) -> socket.socket:
