@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import threading
 import warnings
@@ -399,6 +400,17 @@ def test_texts_are_the_runs_where_a_store_is_handed_over(photos: Path, tmp_path:
     assert losses[0][0] == losses[1][0]
     assert losses[0][1] != losses[1][1]
     assert losses[1] == losses[2]
+
+
+def test_more_workers_than_processors_are_nothing_to_warn_of(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+    config = replace(tiny_config(photos, tmp_path / "run"), steps=1, workers=2)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        train(config)
+    assert [str(each.message) for each in told if "worker" in str(each.message)] == []
 
 
 def test_a_mixture_decides_weights_and_texts(photos: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import mmap
 import multiprocessing
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -215,20 +216,23 @@ def batches(
         for mine in (step_keys[share] for step_keys in plan.batches(first_step))
         for i in range(pieces)
     )
-    loader = DataLoader(
-        pairs,
-        sampler=keys,  # type: ignore[arg-type,unused-ignore]
-        batch_size=None,
-        # Arrays go through a pipe; torch's own conversion would need room in /dev/shm, of which
-        # containers have 64 MB.
-        collate_fn=lambda batch: batch,
-        num_workers=workers,
-        # About one step ahead, and not more than memory has room for.
-        prefetch_factor=min(32, max(2, -(-pieces // workers) + 1)) if workers else None,
-        multiprocessing_context="fork" if workers else None,
-        worker_init_fn=partial(begin_data_worker, os.getpid()) if workers else None,
-    )
-    read = iter(loader)
+    with warnings.catch_warnings():
+        # Said twice; the number is the user's, and workers that wait for files need no processor.
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        loader = DataLoader(
+            pairs,
+            sampler=keys,  # type: ignore[arg-type,unused-ignore]
+            batch_size=None,
+            # Arrays go through a pipe; torch's own conversion would need room in /dev/shm, of which
+            # containers have 64 MB.
+            collate_fn=lambda batch: batch,
+            num_workers=workers,
+            # About one step ahead, and not more than memory has room for.
+            prefetch_factor=min(32, max(2, -(-pieces // workers) + 1)) if workers else None,
+            multiprocessing_context="fork" if workers else None,
+            worker_init_fn=partial(begin_data_worker, os.getpid()) if workers else None,
+        )
+        read = iter(loader)
     steps = (Batch.concatenate([first, *islice(read, pieces - 1)]) for first in read)
     if not workers:
         yield from steps
