@@ -1,7 +1,9 @@
 """stretch, train and eval on models and data of a second."""
 
+import gzip
 import json
 import math
+import os
 import re
 import sys
 from pathlib import Path
@@ -11,6 +13,8 @@ import torch
 
 import longclip
 from longclip.model.stretch import stretch_table
+from longclip.training import TrainConfig
+from longclip.training.run.directory import config_json
 from tests.helpers.cli import Run, run, write_walls  # noqa: F401 (a fixture)
 from tests.helpers.models import small_clip
 from tests.helpers.training import CONFIG
@@ -174,6 +178,12 @@ def test_train_then_resume(run: Run, options: dict[str, object], walls: Path) ->
         ("--images gone", "no folder of pictures gone"),
         ("--evaluate gone", "--evaluate gone: there is no such benchmark"),
         ("--out file/run", "--out file/run: "),
+        ("--out old", "old already holds a run; continue it with --resume"),
+        ("--objective none", "--objective none is none of long-clip"),
+        ("--data a.tar.gz", "a.tar.gz is no tar file but compressed with gzip"),
+        ("--evaluate a.zip", "--evaluate a.zip is packed; unpack it first"),
+        ("--data pipe.tar", "pipe.tar is a pipe, which is not read"),
+        ("--data pipe.toml", "pipe.toml is a pipe, which is not read"),
     ],
 )
 def test_what_is_mistyped_is_told_before_torch_is_loaded(
@@ -182,7 +192,12 @@ def test_what_is_mistyped_is_told_before_torch_is_loaded(
     run: Run,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    Path("file").touch()
+    for name in ("file", "a.zip"):
+        Path(name).touch()
+    Path("old").mkdir()
+    Path("old/config.json").write_text(json.dumps(config_json(TrainConfig())))
+    Path("a.tar.gz").write_bytes(gzip.compress(b"x"))
+    os.mkfifo("pipe" + Path(words).suffix)
     # Importing it would fail.
     monkeypatch.setitem(sys.modules, "longclip.training.loop", None)
     outcome = run("train", *words.split())

@@ -558,6 +558,12 @@ def test_what_is_not_there(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
         open_image_source(name)
 
 
+def test_a_pipe_is_named_as_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p.tar")
+    with pytest.raises(SearchError, match=r"p.tar is a pipe, which is not read"):
+        open_image_source(tmp_path / "p.tar")
+
+
 def test_originals_that_are_gone(tmp_path: Path) -> None:
     for uri in ("x.jpg", "x.tar::a.jpg", "x.parquet::1", "x::y", "a::b::c"):
         with pytest.raises((OSError, ValueError)):

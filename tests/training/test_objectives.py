@@ -14,7 +14,8 @@ from longclip.errors import UsageError
 from longclip.evaluation.benchmarks import BENCHMARKS, catalogue
 from longclip.losses import info_nce
 from longclip.training import TrainConfig, train
-from longclip.training.objectives import BatchFeatures, find_objective
+from longclip.training.config import OBJECTIVE_NAMES
+from longclip.training.objectives import OBJECTIVES, BatchFeatures, find_objective
 from longclip.training.recipes import direct, find_recipe
 from longclip.util import plugins
 from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
@@ -37,6 +38,10 @@ def other(features: BatchFeatures, config: TrainConfig, rows: slice | None) -> t
 
 def metrics(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_every_objective_of_ours_is_known_without_torch() -> None:
+    assert tuple(OBJECTIVES) == OBJECTIVE_NAMES
 
 
 def test_a_function_is_an_objective(photos: Path, tmp_path: Path) -> None:

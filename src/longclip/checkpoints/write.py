@@ -27,7 +27,7 @@ from longclip.checkpoints.tensor_files import (
 from longclip.errors import CheckpointError
 from longclip.spec import LONG_CONTEXT, ExportTarget
 from longclip.text.tokenizer_files import write_tokenizer_files
-from longclip.util.files import atomic_directory, atomic_path
+from longclip.util.files import atomic_directory, atomic_path, check_replaceable
 
 # A directory with config.json alone may be a training run, which must not be replaced.
 MODEL_MARKERS = (hf.WEIGHTS, hf.INDEX)
@@ -97,7 +97,7 @@ def write_checkpoint(
     elif target == "openclip":
         renamed = openai.from_huggingface(checkpoint.tensors)
         config = openclip.write_config(checkpoint.config, checkpoint.preprocess or {})
-        refuse_foreign(destination)
+        refuse_foreign(destination, (openclip.WEIGHTS,))
         with atomic_directory(destination, marker=(openclip.WEIGHTS,)) as new:
             write_safetensors(new / openclip.WEIGHTS, renamed, storing.dtype, storing.on_bytes)
             write_json(new / openclip.CONFIG, config)
@@ -167,15 +167,19 @@ _OWN_FILES = re.compile(
 )
 
 
-def refuse_foreign(directory: Path) -> None:
-    """Refuse to replace a directory that holds more than a model: the rest would be gone.
+def refuse_foreign(directory: Path, marker: tuple[str, ...] = MODEL_MARKERS) -> None:
+    """Refuse to replace a directory that holds no model, or more than one: the rest would be gone.
+
+    Args:
+        directory: which need not exist.
+        marker: files of which a model has one.
 
     Raises:
-        FileExistsError: names some of the other files.
+        FileExistsError: says what it lacks, or names some of the other files.
     """
-    weights = (*MODEL_MARKERS, openclip.WEIGHTS)
-    if not any((directory / name).is_file() for name in weights):
-        return  # without them it is not replaced at all
+    check_replaceable(directory, marker)
+    if not directory.exists():
+        return
     other = sorted(p.name for p in directory.iterdir() if not _OWN_FILES.fullmatch(p.name))
     if other:
         more = f" and {len(other) - 3} more" if len(other) > 3 else ""

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from longclip.cli.options import AS_OPTIONS, AsJson, given, overrides
 from longclip.errors import UsageError
 from longclip.training.config import TrainConfig
-from longclip.training.preflight import check_data_name, check_paths
+from longclip.training.preflight import check_data_name, check_start
 from longclip.training.recipes import RECIPES, find_recipe, recipe_names
 
 _WORDS = {*sys.argv, *map(" ".join, pairwise(sys.argv))}
@@ -98,7 +98,7 @@ def train_command(
         start = read_config(changed.get("out", start.out))
     settings = dataclasses.replace(start, **changed)
     if not resume:
-        check_paths(settings)
+        check_start(settings, overwrite=overwrite)
         _check_evaluate(settings)
 
     def say(lines: Iterable[str]) -> None:

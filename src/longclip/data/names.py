@@ -79,7 +79,7 @@ def kind_of(name: str | Path) -> Kind:
     """Return what a user means by a name; a `Path` is never scenes nor on the hub.
 
     Raises:
-        DataError: if the name is empty.
+        DataError: if the name is empty, or that of a pipe or a device, which can be read only once.
     """
     text, path = str(name), Path(name)
     if not text:  # a Path would make the working directory of it
@@ -99,6 +99,12 @@ def kind_of(name: str | Path) -> Kind:
             name.lower().endswith((".json", ".txt", ".md")) for name in others
         )
         return Kind.SHARD_FOLDER if only_tars else Kind.FOLDER
+    if path.exists() and not path.is_file():
+        what = "a pipe" if path.is_fifo() else "a device or a socket"
+        raise DataError(
+            f"{text} is {what}, which is not read: data are read more than once, at any place. "
+            "Write it into a file first, and name that"
+        )
     if path.suffix == ".toml":  # also where it is not there: it can be nothing else
         return Kind.MIXTURE
     if path.is_file():

@@ -28,6 +28,9 @@ Parallel = Literal["ddp", "fsdp"]
 LONG_CLIP = "long-clip"
 """Name of the objective of all recipes."""
 
+OBJECTIVE_NAMES = (LONG_CLIP,)
+"""Names of our objectives, which are in `longclip.training.objectives`."""
+
 # The panels of `longclip train --help`.
 _data = partial(option, group="Data")
 _texts = partial(option, group="Texts")

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from longclip.checkpoints.hub import README
-from longclip.checkpoints.write import MODEL_MARKERS, refuse_foreign
+from longclip.checkpoints.write import refuse_foreign
 from longclip.data import Collection
 from longclip.data.collection import refuse_absent
 from longclip.data.holdout import Holdout, hold_out
@@ -53,7 +53,6 @@ from longclip.training.run.model import (
 )
 from longclip.training.step import Stepper, StepResult
 from longclip.training.summary import first_lines
-from longclip.util.files import check_replaceable
 
 OnStep = Callable[[int, int, str], None]
 """Called after each step with (steps done, steps in all, a few words on loss and pace)."""
@@ -160,8 +159,7 @@ def train(
     with world(config.device) as processes, stop_request() as stop:
         directory = RunDirectory(config.out)
         directory.check_free(processes, resume=resume, overwrite=overwrite)
-        check_replaceable(config.out / MODEL, MODEL_MARKERS)  # not only after the last step
-        refuse_foreign(config.out / MODEL)
+        refuse_foreign(config.out / MODEL)  # not only after the last step
         # The run comes last: a configuration that cannot work must not leave one behind.
         before = directory.started(config, processes) if resume else {}
         started = before.get(CONTENT, {})

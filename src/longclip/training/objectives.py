@@ -8,7 +8,8 @@ from torch import Tensor
 
 from longclip.errors import UsageError
 from longclip.losses import Loss, long_clip_loss
-from longclip.training.config import LONG_CLIP, TrainConfig
+from longclip.training.config import OBJECTIVE_NAMES, TrainConfig
+from longclip.training.preflight import check_objective
 from longclip.util.plugins import OBJECTIVES as GROUP
 from longclip.util.plugins import load_plugin, plugins
 
@@ -74,7 +75,7 @@ def long_clip(features: BatchFeatures, config: TrainConfig, rows: slice | None) 
     )
 
 
-OBJECTIVES: dict[str, Objective] = {LONG_CLIP: long_clip}
+OBJECTIVES: dict[str, Objective] = dict(zip(OBJECTIVE_NAMES, (long_clip,), strict=True))
 """Objectives by the name that `--objective` takes."""
 
 
@@ -84,17 +85,11 @@ def find_objective(name: str) -> Objective:
     Raises:
         UsageError: if there is none, or its package cannot be imported.
     """
+    check_objective(name)
     if name in OBJECTIVES:
         return OBJECTIVES[name]
-    offered = plugins(GROUP)
-    if name in offered:
-        found: Objective = load_plugin(offered[name])
-        return found
-    raise UsageError(
-        f"--objective {name} is none of {', '.join([*OBJECTIVES, *sorted(offered)])}; one of your "
-        "own is handed over in Python, `train(config, objective=…)`, or offered by an entry point "
-        f"of the group {GROUP}"
-    )
+    found: Objective = load_plugin(plugins(GROUP)[name])
+    return found
 
 
 def objective_name(objective: Callable[..., Any]) -> str:

@@ -5,17 +5,24 @@ from pathlib import Path
 
 from longclip.checkpoints.model_names import check_model_name
 from longclip.data.names import Kind, kind_of
+from longclip.data.tar.members import refuse_compressed
 from longclip.errors import DataError, UsageError
-from longclip.training.config import TrainConfig
+from longclip.training.config import OBJECTIVE_NAMES, TrainConfig
+from longclip.training.run.directory import RunDirectory
+from longclip.util.files import open_regular
+from longclip.util.plugins import OBJECTIVES, plugins
 
 
-def check_paths(config: TrainConfig) -> None:
-    """Check that what a new run is to read is there, and that it can write its directory.
+def check_start(config: TrainConfig, *, overwrite: bool = False) -> None:
+    """Check that what a new run is to read is there, and that it may write its directory.
 
     Raises:
-        ValueError: if the model, data or a folder of pictures is not there, or `out` cannot be
-            written; names it.
+        ValueError: if the model, data, a folder of pictures or the objective is not there, or `out`
+            cannot be written; names it.
+        FileExistsError: if `out` holds a run, which is not to be overwritten.
     """
+    RunDirectory(config.out).check_kind(resume=False, overwrite=overwrite)
+    check_objective(config.objective)
     if not config.scratch:
         check_model_name(config.model)
     for name in config.data:
@@ -36,8 +43,30 @@ def check_data_name(
     """Check that data can be meant by a name; that of data on the hub or at a URL is believed.
 
     Raises:
-        DataError: if it is a path, and nothing is there.
+        DataError: if it is a path, and nothing is there, or a file of a kind that is not read.
     """
     kind = kind_of(name)
     if kind is Kind.MISSING or (kind is Kind.MIXTURE and not Path(name).exists()):
         raise DataError(f"{option} {name}: {problem}")
+    if kind is Kind.TAR:
+        with open_regular(name) as file:
+            refuse_compressed(file, name)
+    if kind is Kind.FILE:
+        from longclip.data.tables.open import what_else  # loads pyarrow
+
+        raise DataError(f"{option} {name} is {what_else(Path(name))}")
+
+
+def check_objective(name: str) -> None:
+    """Check that there is an objective of this name: one of ours, or of an installed package.
+
+    Raises:
+        UsageError: if there is none; says which there are.
+    """
+    known = [*OBJECTIVE_NAMES, *sorted(plugins(OBJECTIVES))]
+    if name not in known:
+        raise UsageError(
+            f"--objective {name} is none of {', '.join(known)}; one of your own is handed over in "
+            "Python, `train(config, objective=…)`, or offered by an entry point of the group "
+            f"{OBJECTIVES}"
+        )

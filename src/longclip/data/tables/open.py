@@ -30,14 +30,17 @@ def open_table(
     quiet_datasets(path)
     if not path.exists():
         raise DataError(f"no data {str(path)!r}: neither a file, a folder nor `scenes`")
-    suffix = path.suffix.lower()
-    if suffix not in TABLE_SUFFIXES:
-        reason = _REMEDIES.get(suffix)
-        raise DataError(f"{path} is {reason or f'not data longclip reads: {ACCEPTED}'}")
+    if (suffix := path.suffix.lower()) not in TABLE_SUFFIXES:
+        raise DataError(f"{path} is {what_else(path)}")
     if not path.stat().st_size:
         raise DataError(f"{path} is empty; write or copy it again")
     rows = load_parquet([path]) if suffix == ".parquet" else open_rows(path)
     return Table(table_name(path), rows, path.parent, columns, images=images, texts_only=texts_only)
+
+
+def what_else(path: Path) -> str:
+    """Return what a file is that is not read, and what is to be done about it."""
+    return _REMEDIES.get(path.suffix.lower(), f"not data longclip reads: {ACCEPTED}")
 
 
 def open_rows(path: Path) -> Any:

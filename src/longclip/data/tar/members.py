@@ -83,7 +83,8 @@ def read_members(place: str) -> TarMembers:
             file.seek(start)
             end, reason = _read_archive(file, size, found)
             if reason and not any(found.archives):
-                raise DataError(f"{place} is no tar file{_instead(file, place, reason)}")
+                refuse_compressed(file, place)
+                raise DataError(f"{place} is no tar file ({reason}); fetch or write it again")
             file.seek(end)
             # Two blocks of zeros end a tar file. tarfile takes a damaged header behind the first
             # one for the end just as well and says nothing, so what follows is looked at.
@@ -159,14 +160,17 @@ def _next_archive(file: BinaryIO) -> int | None:
     return None
 
 
-def _instead(file: BinaryIO, place: str, reason: str) -> str:
-    """Return what a file is that is no tar file, and what to do."""
+def refuse_compressed(file: BinaryIO, place: str) -> None:
+    """Raise where a file is compressed.
+
+    Raises:
+        DataError: says by what, and what to do.
+    """
     file.seek(0)
     start = file.read(8)
     for magic, (kind, command) in _COMPRESSIONS.items():
         if start.startswith(magic):
-            return (
-                f" but compressed with {kind}; decompress it first (`{command} {place}`), as "
-                "members are read at any place of it"
+            raise DataError(
+                f"{place} is no tar file but compressed with {kind}; decompress it first "
+                f"(`{command} {place}`), as members are read at any place of it"
             )
-    return f" ({reason}); fetch or write it again"

@@ -68,7 +68,7 @@ class RunDirectory:
             state = writer_state(self.path)
             if state is not None and state.alive:
                 raise UsageError(busy(self.path, state.writer))
-            self._check_kind(resume=resume, overwrite=overwrite)
+            self.check_kind(resume=resume, overwrite=overwrite)
 
         _in_first(world, check)
 
@@ -96,7 +96,7 @@ class RunDirectory:
         def begin() -> None:
             writer.take()
             try:
-                self._check_kind(resume=resume, overwrite=overwrite)
+                self.check_kind(resume=resume, overwrite=overwrite)
                 remove_leftovers(self.path)
                 if resume:
                     started, damage = read_run_config(self.path)
@@ -132,8 +132,12 @@ class RunDirectory:
         if world.first:
             writer.release("finished")
 
-    def _check_kind(self, *, resume: bool, overwrite: bool) -> None:
-        """Check that there is a run exactly where one is wanted."""
+    def check_kind(self, *, resume: bool, overwrite: bool) -> None:
+        """Check that there is a run exactly where one is wanted.
+
+        Raises:
+            UsageError, FileExistsError: as `check_free`.
+        """
         found = [name for name in (CONFIG, METRICS) if (self.path / name).exists()]
         if last_checkpoint(self.path) is not None:
             found.append(CHECKPOINTS)
