@@ -91,6 +91,7 @@ def eval_command(
         More of them, to be compared with the first.
     """
     say_waiting(f"loading {', '.join((model, *models))} …")
+    from longclip.checkpoints.model_names import check_model_name
     from longclip.evaluation import results
     from longclip.evaluation.session import named
     from longclip.evaluation.tables import print_results
@@ -101,6 +102,9 @@ def eval_command(
     for path in outputs:
         check_writable(path)
     sources = [model, *models]
+    for _, place in map(named, sources):
+        if ":" not in place:  # what has a prefix is a model of another library
+            check_model_name(place)
     if o.probes and any(named(source)[1].startswith("npy:") for source in sources):
         raise UsageError("--probes changes texts, which arrays (npy:) do not hold; leave out one")
     session = _run_session(sources, options)
