@@ -33,7 +33,7 @@ demo: $(VENV)/installed  ## stretch, fine-tune and measure a small CLIP on drawn
 	$(BIN)/longclip demo --out runs/demo
 
 # Files go to workers whole, since their tests share models, databases and servers.
-WORKERS := -n logical --maxprocesses 8 --dist loadfile
+WORKERS := -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/installed-dev  ## all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow" $(WORKERS)
 

@@ -3,6 +3,7 @@
 import os
 import tempfile
 
+import pytest
 from hypothesis import settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -20,3 +21,18 @@ _CACHE = tempfile.TemporaryDirectory(prefix="longclip-tests-")
 os.environ["HF_DATASETS_CACHE"] = _CACHE.name
 # Neither are embeddings kept, nor found from an earlier run.
 os.environ["XDG_CACHE_HOME"] = _CACHE.name
+
+_TAKE_A_MINUTE = {
+    "test_cluster.py",
+    "test_demo.py",
+    "test_distributed.py",
+    "test_hub.py",
+    "test_index_faults.py",
+    "test_process.py",
+    "test_resume.py",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no worker ends with one of them while others wait."""
+    items.sort(key=lambda item: item.path.name not in _TAKE_A_MINUTE)
