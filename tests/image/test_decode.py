@@ -1,5 +1,6 @@
 import contextlib
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,30 @@ def test_16_bits_are_scaled(format: str) -> None:
     image = np.array(decode_image(encoded(Image.fromarray(values), format)))
     expected = np.round(values / 65535 * 255)
     assert np.array_equal(image, np.repeat(expected[..., None], 3, axis=-1))
+
+
+def tiff_with(field: int, value: int, values: list[int]) -> bytes:
+    """Return a TIFF file of one row of 16 bits in which one field is changed."""
+    data = encoded(Image.fromarray(np.array([values], "<u2")), "TIFF")
+    at = data.index(struct.pack("<HHI", field, 3, 1)) + 8
+    return data[:at] + struct.pack("<H", value) + data[at + 2 :]
+
+
+def test_16_bits_whose_least_is_white() -> None:
+    image = np.array(decode_image(tiff_with(262, 0, [0, 32768, 65535])))
+    assert image[0, :, 0].tolist() == [255, 127, 0]
+
+
+def test_12_bits_are_scaled() -> None:
+    # Two pixels in three bytes: 0x800, 0xFFF.
+    image = np.array(decode_image(tiff_with(258, 12, [0xFF80, 0x00FF])))
+    assert image[0, :, 0].tolist() == [128, 255]
+
+
+def test_16_bits_of_which_one_value_is_transparent() -> None:
+    image = Image.fromarray(np.array([[100, 101, 65535]], np.uint16))
+    decoded = np.array(decode_image(encoded(image, transparency=100)))
+    assert decoded[0, :, 0].tolist() == [255, 0, 255]
 
 
 @pytest.mark.parametrize("value", [-1, 65536])

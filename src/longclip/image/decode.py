@@ -32,6 +32,10 @@ _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _ROWS_AT_ONCE = 256
 """Rows that are converted at once: the steps on the way would each take as much as the picture."""
 
+_TIFF_BITS = 258
+_TIFF_PHOTOMETRIC = 262
+_WHITE_IS_ZERO = 0
+
 _ORIENTATION_TAG = 0x0112
 # Turns that put a picture upright, by the value of its EXIF orientation; 1 is upright.
 _TURNS = {
@@ -202,10 +206,18 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
                 f"{name}: pixel values from {values.min()} to {values.max()} do not fit into 16 "
                 "bits; convert it to 8 or 16 bits"
             )
+        # Of TIFF files Pillow leaves 12 bits as they are, and does not turn round 16 bits of which
+        # the least is white.
+        tags = getattr(image, "tag_v2", {})
+        most = 0xFFF if tags.get(_TIFF_BITS) == (12,) else 0xFFFF
         scaled = np.empty(values.shape, np.uint8)
         for top in range(0, len(values), _ROWS_AT_ONCE):
             rows = slice(top, top + _ROWS_AT_ONCE)
-            scaled[rows] = (values[rows].astype(np.int32) + 128) // 257
+            scaled[rows] = (values[rows].astype(np.int32) * 255 + most // 2) // most
+        if tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO:
+            scaled = 255 - scaled
+        if image.mode != "I" and isinstance(image.info.get("transparency"), int):
+            scaled[values == image.info["transparency"]] = 255
         image = Image.fromarray(scaled)
     if image.mode == "F":
         raise ImageError(
