@@ -44,6 +44,7 @@ _BODIES: dict[str, list[dict[str, Any]]] = {
         {"model": "nano", "input": [[320, 525], [320]]},
         {"model": "nano", "input": [data_url(picture(1)), "a"], "user": "me"},
     ],
+    "/v1/browse": [{"k": 3, "offset": 1, "where": "width > 10", "folder": "/", "before": "2020"}],
     "/v1/tokens": [{"text": "a red boat " * 30}],
 }
 _PATHS = [

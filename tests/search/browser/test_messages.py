@@ -92,20 +92,41 @@ def test_an_empty_database(page: Any) -> None:
     about = {"model": "nano", "images": 0, "context_length": 77, "example_folders": []}
     page.route("**/v1/about", lambda route: route.fulfill(json=about))
     page.route("**/v1/search", lambda route: route.fulfill(json=nothing))
+    newest = {"hits": [], "total": 0, "took_ms": 1}
+    page.route("**/v1/browse", lambda route: route.fulfill(json=newest))
     page.goto("/")
     expect(page.locator("#about")).to_have_text("0 images · nano")
+    expect(page.get_by_role("alert")).to_contain_text("There are no images yet")
     page.keyboard.type("a boat")
     page.keyboard.press("Control+Enter")
     expect(page.get_by_role("alert")).to_contain_text("longclip index FOLDER")
 
 
-def test_filters_alone_are_no_query(page: Any) -> None:
+def test_before_a_query_the_newest_images_are_shown(page: Any) -> None:
+    page.goto("/")
+    expect(page.locator("#status")).to_have_text("Newest 48 of 60 images")
+    expect(page.locator(".hit :is(.similarity, .mark)")).to_have_count(0)
+    expect(page.get_by_role("button", name="Clear")).to_be_hidden()
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".hit")).to_have_count(60)
+    assert len(set(names(page))) == 60
+    page.locator(".hit").first.click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.reload()
+    expect(page.locator("#detail-name")).to_have_text("scene 27.png")
+
+
+def test_filters_alone_choose_among_the_newest(page: Any) -> None:
     page.goto("/")
     page.get_by_text("Filters").click()
-    page.get_by_label("Folder").fill("/photos")
-    page.get_by_label("Folder").press("Enter")
-    expect(page.get_by_role("alert")).to_contain_text("Describe the picture first")
-    expect(page.get_by_label("Description of the picture")).to_be_focused()
+    page.get_by_label("Taken from").fill("2024-05-27")
+    page.get_by_label("Taken from").press("Enter")
+    expect(page.locator("#status")).to_have_text("Newest 4 of 4 images")
+    assert names(page) == ["scene 27.png", "scene 55.png", "scene 26.png", "scene 54.png"]
+    page.reload()
+    expect(page.locator(".hit")).to_have_count(4)
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#status")).to_have_text("Newest 48 of 60 images")
 
 
 def test_a_newer_search_gives_the_older_one_up(page: Any) -> None:

@@ -311,7 +311,7 @@ def test_clear_starts_again(page: Any) -> None:
     page.get_by_role("button", name="Clear").click()
     expect(page.locator(".invitation")).to_be_visible()
     expect(page.get_by_label("Description of the picture")).to_have_value("")
-    expect(page.locator(".hit")).to_have_count(0)
+    expect(page.locator("#status")).to_contain_text("Newest")
     expect_words(page, {})
 
 

@@ -333,3 +333,47 @@ def test_a_database_made_anew_with_another_model_is_not_searched(
         refused = client.post("/v1/search", json={"text": "a boat"})
         assert refused.status_code == 503
         assert refused.headers["retry-after"]
+
+
+def test_browsing_lists_all_images_newest_first(client: httpx2.Client, store: Store) -> None:
+    facts = [row.facts for row in store.rows("id", _ids(client))]
+    expected = sorted(facts, key=lambda each: each.mtime_ns, reverse=True)
+    assert all(each.taken is None for each in facts)
+    pages = [
+        client.post("/v1/browse", json={"k": 10, "offset": offset}).json() for offset in (0, 10, 20)
+    ]
+    assert [len(page["hits"]) for page in pages] == [10, 10, 4]
+    assert {page["total"] for page in pages} == {24}
+    shown = [hit["id"] for page in pages for hit in page["hits"]]
+    assert shown == [each.id for each in expected]
+    assert set(pages[0]["hits"][0]) == set(_hit(client)) - {"similarity", "also", "sentences"}
+
+
+def test_browsing_takes_the_filters_of_a_search(client: httpx2.Client) -> None:
+    for condition in ({"where": "format = 'PNG'"}, {"folder": "/nowhere"}, {"after": "2030"}):
+        asked = {"text": TEXT, "k": 200, **condition}
+        found = client.post("/v1/search", json=asked).json()
+        del asked["text"]
+        listed = client.post("/v1/browse", json=asked).json()
+        assert {hit["id"] for hit in listed["hits"]} == {hit["id"] for hit in found["hits"]}
+        assert listed["total"] == found["total"]
+    assert client.post("/v1/browse", json={"where": "sha256(name)"}).status_code == 400
+    for wrong in ({"k": 201}, {"offset": 2001}, {"text": "a"}):
+        assert client.post("/v1/browse", json=wrong).status_code == 400
+
+
+def test_of_an_empty_database_nothing_is_listed(nano: CLIP, tmp_path: Path) -> None:
+    with serving(Searcher(make_database(tmp_path, nano, count=0), nano)) as served:
+        answer = served.client().post("/v1/browse", json={}).json()
+    assert (answer["hits"], answer["total"]) == ([], 0)
+
+
+def _hit(client: httpx2.Client) -> dict[str, object]:
+    answer = client.post("/v1/search", json={"text": TEXT, "k": 1}).json()
+    hit: dict[str, object] = answer["hits"][0]
+    return hit
+
+
+def _ids(client: httpx2.Client) -> list[str]:
+    answer = client.post("/v1/search", json={"text": TEXT, "k": 200}).json()
+    return [hit["id"] for hit in answer["hits"]]

@@ -106,6 +106,8 @@ def test_without_the_token_nothing_is_said(
     answer = guarded.client().get(path, headers=headers)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
+    listed = guarded.client().post("/v1/browse", json={}, headers=headers)
+    assert listed.status_code == 401
     assert answer.json()["error"]["code"] == "invalid_api_key"
 
 
@@ -113,6 +115,7 @@ def test_with_the_token(guarded: Served) -> None:
     headers = {"authorization": f"Bearer {TOKEN}", "host": "photos.example"}
     client = guarded.client(headers=headers)
     assert client.post("/v1/search", json=SEARCH).status_code == 200
+    assert client.post("/v1/browse", json={}).status_code == 200
     assert client.get("/metrics").status_code == 200
 
 

@@ -6,6 +6,7 @@ whatever others write meanwhile.
 
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from longclip.data.storage import is_url
@@ -27,6 +29,9 @@ TABLE = "images"
 SOURCES = "longclip.sources"
 QUALITY = "longclip.quality"
 """Keys in the metadata of the columns `source` and `vector`."""
+
+_ROWS_AT_ONCE = 65_536
+"""Rows of a batch, where a whole table is read."""
 
 
 @dataclass(frozen=True)
@@ -267,6 +272,43 @@ class Reader:
         similarities = (1 - distance for distance in found["_distance"].to_pylist())
         return [*map(Hit, facts, similarities, matrix(found["vector"]))]
 
+    def newest(self, count: int, offset: int = 0, where: str | None = None) -> list[Facts]:
+        """Return the images taken last, or changed last where that is not known, newest first.
+
+        Args:
+            count: how many at most.
+            offset: how many of them are left out first.
+            where: a condition as the database reads it, see `nearest`.
+
+        Raises:
+            SearchError: where that takes longer than `max_seconds`.
+        """
+        end = None if self.max_seconds is None else time.monotonic() + self.max_seconds
+        query = self._table.search().select(["taken", "mtime_ns"]).with_row_id(True)
+        query = query.where(where) if where else query
+        # Row ids and times of the newest so far: what is held does not grow with the table.
+        ids, times = np.empty(0, np.uint64), np.empty(0, np.int64)
+        with reading(self.place):
+            for batch in query.to_batches(_ROWS_AT_ONCE):
+                if end is not None and time.monotonic() > end:
+                    raise SearchError(
+                        f"the database did not answer within {self.max_seconds:g} s; ask with a "
+                        "simpler filter"
+                    )
+                taken = batch["taken"].cast(pa.timestamp("ns"), safe=False).cast(pa.int64())
+                when = pc.coalesce(taken, batch["mtime_ns"]).to_numpy(zero_copy_only=False)
+                ids = np.concatenate([ids, batch["_rowid"].to_numpy(zero_copy_only=False)])
+                times = np.concatenate([times, when])
+                best = np.lexsort((ids, -times))[: offset + count]
+                ids, times = ids[best], times[best]
+        wanted = ids[offset:].tolist()
+        if not wanted:
+            return []
+        found = self._answered(self._table.take_row_ids(wanted).select([PACKED]).with_row_id())
+        facts = dict(zip(found["_rowid"].to_pylist(), self._unpacked(found[PACKED]), strict=True))
+        # A row that was written anew meanwhile has another number.
+        return [facts[each] for each in wanted if each in facts]
+
     def _answered(self, query: Any) -> pa.Table:
         most = self.max_seconds
         with reading(self.place):
@@ -296,7 +338,7 @@ class Reader:
     def scan(
         self,
         columns: Sequence[str],
-        rows: int = 65536,
+        rows: int = _ROWS_AT_ONCE,
         where: str | None = None,
         limit: int | None = None,
     ) -> Iterator[pa.RecordBatch]:

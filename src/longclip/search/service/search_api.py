@@ -1,8 +1,8 @@
-"""`POST /v1/search`, and the routes that the page asks besides."""
+"""`POST /v1/search` and `/v1/browse`, and the routes that the page asks besides."""
 
 import time
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 from fastapi import APIRouter
@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from longclip import __version__
-from longclip.search.database.schema import ID_PATTERN
+from longclip.search.database.schema import ID_PATTERN, Facts
 from longclip.search.query import DEFAULT_COUNT, MAX_TEXT_CHARACTERS
 from longclip.search.query.filter import HELP
 from longclip.search.query.pieces import count_tokens
@@ -33,28 +33,33 @@ _Date = Annotated[str, Field(max_length=_MAX_DATE_CHARACTERS)]
 _Id = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
 
 
-class SearchRequest(RequestModel, extra="forbid"):
+class BrowseRequest(RequestModel, extra="forbid"):
+    """Filters, and how many images are wanted."""
+
+    where: Annotated[_Text | None, Field(description=HELP)] = None
+    folder: _Text | None = None
+    after: Annotated[_Date | None, Field(description="2024, 2024-05, 2024-05-31 …")] = None
+    before: _Date | None = None
+    k: Annotated[int, Field(ge=1, le=200, strict=True)] = DEFAULT_COUNT
+    offset: Annotated[int, Field(ge=0, le=2000, strict=True)] = 0
+
+
+class SearchRequest(BrowseRequest):
     """A query: a text, an image, an image of the database, or several of these."""
 
     text: _Text = ""
     without: Annotated[tuple[_Text, ...], Field(alias="not", max_length=32, fail_fast=True)] = ()
     image: Annotated[str | None, Field(description="A data URL, base64.")] = None
     like: _Id | None = None
-    where: Annotated[_Text | None, Field(description=HELP)] = None
-    folder: _Text | None = None
-    after: Annotated[_Date | None, Field(description="2024, 2024-05, 2024-05-31 …")] = None
-    before: _Date | None = None
     text_share: Annotated[
         float,
         Field(ge=0, le=1, strict=True, description="What the text counts for beside an image."),
     ] = Query.text_share
-    k: Annotated[int, Field(ge=1, le=200, strict=True)] = DEFAULT_COUNT
-    offset: Annotated[int, Field(ge=0, le=2000, strict=True)] = 0
     why: Annotated[bool, Field(strict=True)] = True
 
 
-class HitAnswer(BaseModel):
-    """An image that was found; what its facts mean is said in `longclip.search.Facts`."""
+class ImageAnswer(BaseModel):
+    """An image of the database; what its facts mean is said in `longclip.search.Facts`."""
 
     id: str
     uri: str
@@ -69,10 +74,29 @@ class HitAnswer(BaseModel):
     longitude: float | None
     camera: str | None
     caption: str | None
+    thumbnail: str
+
+    @classmethod
+    def of(cls, facts: Facts, **more: object) -> Self:
+        """Return what is said of an image; facts that the answer does not name are left out."""
+        values = {**vars(facts), "id": facts.id, "thumbnail": f"/thumb/{facts.id}", **more}
+        return cls.model_validate(values)
+
+
+class HitAnswer(ImageAnswer):
+    """An image that was found."""
+
     similarity: float
     also: list[str]
     sentences: list[float]
-    thumbnail: str
+
+
+class BrowseAnswer(BaseModel):
+    """Images, newest first, and how many satisfy the filters."""
+
+    hits: list[ImageAnswer]
+    total: int
+    took_ms: float
 
 
 class SearchAnswer(BaseModel):
@@ -145,7 +169,27 @@ def search_router(service: Service) -> APIRouter:
             found = await run_in_threadpool(service.searcher.answer, reading, vectors)
             return _answer(found, request.offset, 1000 * (time.perf_counter() - began))
 
+    @router.post("/browse", summary="List images, newest first")
+    async def browse(request: BrowseRequest) -> BrowseAnswer:
+        service.check_ready()
+        with service.admission.place():
+            return await run_in_threadpool(_browse, service, request)
+
     return router
+
+
+def _browse(service: Service, request: BrowseRequest) -> BrowseAnswer:
+    began = time.perf_counter()
+    where = Query(
+        where=request.where, folder=request.folder, after=request.after, before=request.before
+    ).condition()
+    total = service.store.count(where)
+    newest = service.store.newest(request.k, request.offset, where)
+    return BrowseAnswer(
+        hits=[ImageAnswer.of(facts) for facts in newest],
+        total=total,
+        took_ms=1000 * (time.perf_counter() - began),
+    )
 
 
 def _read(service: Service, request: SearchRequest) -> tuple[Reading, list[Input]]:
@@ -173,13 +217,11 @@ def _read(service: Service, request: SearchRequest) -> tuple[Reading, list[Input
 
 def _answer(found: Found, offset: int, took_ms: float) -> SearchAnswer:
     hits = [
-        HitAnswer(
-            **vars(hit.facts),  # facts that the answer does not name are left out
-            id=hit.facts.id,
+        HitAnswer.of(
+            hit.facts,
             similarity=hit.similarity,
             also=list(hit.also),
             sentences=list(hit.sentences),
-            thumbnail=f"/thumb/{hit.facts.id}",
         )
         for hit in found.hits[offset:]
     ]

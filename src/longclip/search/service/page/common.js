@@ -40,7 +40,7 @@
  * @property {number | null} longitude
  * @property {string | null} camera
  * @property {string | null} caption
- * @property {number} similarity
+ * @property {number | null} similarity null where nothing was asked
  * @property {string[]} also where copies of this image are
  * @property {number[]} sentences standard score of each sentence of the query (sentence_scores.py)
  *

@@ -110,7 +110,7 @@ function factsOf(hit) {
     ["Place", isPlace && `${degrees(latitude, "NS")}, ${degrees(longitude, "EW")}`],
     ["Size", hit.width && `${hit.width} × ${hit.height} pixels`],
     ["File", [hit.format, hit.bytes && sizeOf(hit.bytes)].filter(Boolean).join(", ")],
-    ["Similarity", hit.similarity.toFixed(3)],
+    ["Similarity", hit.similarity?.toFixed(3) ?? null],
     ["Path", hit.uri],
     ...hit.also.map((uri) => /** @type {[string, string]} */ (["Copy at", uri])),
   ];

@@ -38,7 +38,7 @@ textBox.addEventListener("input", () => {
   paintMarks();
   countTokensSoon();
   showShare();
-  clearButton.hidden = !textBox.value && !found;
+  clearButton.hidden = !textBox.value && !isAsked(query);
 });
 clearButton.addEventListener("click", () => {
   startSearch(EMPTY_QUERY);

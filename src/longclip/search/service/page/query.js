@@ -9,6 +9,9 @@ const isEmpty = (asked) => !asked.text.trim() && !asked.without.length && !asked
 /** @param {Query} asked */
 const isFiltered = (asked) => FILTERS.some((name) => asked[name]);
 
+/** Return whether there is anything to be cleared. @param {Query} asked */
+const isAsked = (asked) => !isEmpty(asked) || isFiltered(asked);
+
 /** @param {Query} asked */
 const isMixed = (asked) => Boolean(asked.text.trim() && (asked.imageName || asked.like));
 
@@ -91,17 +94,12 @@ const historyStateOf = (asked) => ({ image: asked.image });
 /** Search for something new, as a step of the history. @param {Query} wanted */
 function startSearch(wanted) {
   const asked = normalized(wanted);
-  if (isEmpty(asked) && isFiltered(asked)) {
-    showHint("Describe the picture first, or add one: filters alone do not say which images come first.");
-    textBox.focus();
-    return;
-  }
   const step = isSameQuery(asked, query) ? "replaceState" : "pushState";
   history[step](historyStateOf(asked), "", addressOf(asked));
   fillForm(asked);
   search(asked);
   const focused = document.activeElement;
-  if (isStacked() && !isEmpty(asked) && focused !== shareSlider) {
+  if (isStacked() && isAsked(asked) && focused !== shareSlider) {
     if (focused instanceof HTMLElement) focused.blur(); // puts a phone's keyboard away
     resultsPane.scrollIntoView();
   }
@@ -295,11 +293,12 @@ async function dataUrlOf(file) {
 }
 
 /** @param {Query} asked */
-function showPicture({ image, imageName, like }) {
+function showPicture(asked) {
+  const { image, imageName, like } = asked;
   const isThere = Boolean(image || like);
   picture.hidden = !isThere;
   showShare();
-  clearButton.hidden = !isThere && !textBox.value && !found;
+  clearButton.hidden = !isAsked(asked);
   if (!isThere) return;
   picturePreview.src = image || thumbnailOf(like);
   pictureName.textContent = image ? imageName : "More like this image";

@@ -26,9 +26,12 @@ async function search(asked) {
   document.title = title ? `${title} · longclip` : "longclip";
   clearMessage();
   layout.dataset.view = isEmpty(asked) ? "start" : "results";
-  if (isEmpty(asked)) {
+  grid.ariaLabel = `Images, ${isEmpty(asked) ? "newest" : "best"} first`;
+  if (isEmpty(asked) && asked.imageName) {
+    for (const element of [legend, noteList, moreButton]) element.hidden = true;
+    statusLine.textContent = "";
     grid.replaceChildren();
-    if (asked.imageName) showHint(missingPicture(asked));
+    showHint(missingPicture(asked));
     return;
   }
   showGhosts();
@@ -48,6 +51,7 @@ async function showMore() {
   if (!answer) return;
   // Where images were added meanwhile, those that were shown before have moved on.
   const known = new Set(shown.hits.map((hit) => hit.id));
+  clearMessage();
   const fresh = answer.hits.filter((hit) => !known.has(hit.id));
   const first = shown.hits.length;
   shown.hits.push(...fresh);
@@ -58,7 +62,8 @@ async function showMore() {
 }
 
 /**
- * Return the answer, or null where there is none; the page then shows why.
+ * Return the answer, or null where there is none; the page then shows why. To a query that asks for
+ * nothing it is the newest images that pass its filters.
  *
  * @param {Query} asked @param {number} offset @returns {Promise<SearchAnswer | null>}
  */
@@ -67,15 +72,21 @@ async function askForHits(asked, offset) {
   const controller = new AbortController();
   searchUnderWay = controller;
   resultsPane.setAttribute("aria-busy", "true");
+  const browsing = isEmpty(asked);
+  const words = { text: asked.text.trim(), not: asked.without, why: true };
   /** @type {Record<string, unknown>} */
-  const body = { text: asked.text.trim(), not: asked.without, k: PAGE_SIZE, offset, why: true };
+  const body = { ...(browsing ? {} : words), k: PAGE_SIZE, offset };
   // The server takes no empty ones: without a filter there is none.
   for (const name of /** @type {const} */ (["image", ...TEXT_FIELDS])) {
     if (asked[name]) body[name] = asked[name];
   }
   if (isMixed(asked)) body.text_share = asked.share;
   try {
-    return await request("v1/search", body, controller.signal);
+    if (!browsing) return await request("v1/search", body, controller.signal);
+    const { hits, ...rest } = await request("v1/browse", body, controller.signal);
+    const nothingAsked = { similarity: null, also: [], sentences: [] };
+    const images = hits.map((/** @type {Hit} */ hit) => ({ ...hit, ...nothingAsked }));
+    return { ...rest, hits: images, sentences: [], notes: [] };
   } catch (error) {
     if (!isAbort(error)) showError(error);
     return null;
@@ -93,10 +104,10 @@ function stopSearching() {
 
 /** @param {SearchAnswer & { isComplete: boolean }} answer */
 function showSummary({ hits, total, took_ms, sentences, notes, isComplete }) {
-  clearMessage();
   const milliseconds = Math.max(1, Math.round(took_ms));
+  const [order, more] = isEmpty(query) ? ["Newest", ""] : ["Best", `, in ${milliseconds} ms`];
   statusLine.textContent = hits.length
-    ? `Best ${numberFormat.format(hits.length)} of ${count(total, "image")}, in ${milliseconds} ms`
+    ? `${order} ${numberFormat.format(hits.length)} of ${count(total, "image")}${more}`
     : "No images found";
   legend.hidden = !sentences.length || !hits.length;
   const allNotes = query.imageName && !query.image ? [...notes, missingPicture(query)] : notes;
@@ -124,15 +135,17 @@ function tileOf({ id, name, width, height, also, similarity, sentences }, index)
   if (width) image.style.setProperty("--width", String(width));
   if (height) image.style.setProperty("--height", String(height));
 
-  const similar = similarity.toFixed(3);
   const caption = make("span", { className: "under" }, make("bdi", { className: "name" }, name));
   if (also.length) caption.append(make("span", {}, `+${count(also.length, "copy", "copies")}`));
-  caption.append(make("span", { className: "similarity" }, similar));
+  if (similarity !== null) {
+    caption.append(make("span", { className: "similarity" }, similarity.toFixed(3)));
+  }
 
   const frame = make("span", { className: "frame" }, image);
   const button = make("button", { type: "button", className: "hit", tabIndex: -1 }, frame, caption);
   button.dataset.index = String(index);
-  button.ariaLabel = `${index + 1}. ${name}, similarity ${similar}`;
+  button.ariaLabel = `${index + 1}. ${name}`;
+  if (similarity !== null) button.ariaLabel += `, similarity ${similarity.toFixed(3)}`;
   if (sentences.length) {
     const verdicts = sentences.map(verdictOf);
     const satisfied = sentences.filter((score) => score >= SATISFIED).length;
@@ -152,7 +165,7 @@ const verdictMark = (verdict) => make("i", { className: `mark ${verdict}` });
 
 /** Show empty frames while the first answer is awaited. */
 function showGhosts() {
-  statusLine.textContent = "Searching …";
+  statusLine.textContent = isEmpty(query) ? "Loading …" : "Searching …";
   for (const element of [legend, noteList, moreButton]) element.hidden = true;
   const shapes = ["1.5", "1", "0.75", "1.33"];
   const ghosts = [...shapes, ...shapes, ...shapes].map((shape) => {
@@ -243,7 +256,7 @@ function showMessage(title, paragraphs, button) {
 const showHint = (words) => showMessage("One thing first", [words]);
 
 function showNothingFound() {
-  if (server?.images === 0) {
+  if (server?.images === 0 || !isAsked(query)) {
     const help = "Put some into this database: longclip index FOLDER --db …";
     showMessage("There are no images yet", [help]);
   } else if (isFiltered(query)) {
