@@ -11,7 +11,10 @@ import httpx2
 import pytest
 
 from longclip.model import CLIP
-from longclip.search.service.server import address_of, listen
+from longclip.search.query.searcher import Searcher
+from longclip.search.service import ServeConfig
+from longclip.search.service.server import address_of, listen, make_server
+from tests.helpers.process_family import ProcessFamily
 from tests.helpers.service import make_database
 
 
@@ -42,6 +45,38 @@ def test_addresses_are_for_browsers() -> None:
         )
 
 
+def test_interrupted_it_finishes_and_a_second_time_it_ends_at_once(
+    tmp_path: Path, nano: CLIP, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = make_server(Searcher(make_database(tmp_path, nano, count=1), nano), ServeConfig())
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        server.handle_exit(signal.SIGINT, None)
+        assert server.should_exit
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+        assert "^C again stops at once" in capfd.readouterr().err
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_killed_it_leaves_no_process_and_the_port_is_free(tmp_path: Path, nano: CLIP) -> None:
+    store = make_database(tmp_path, nano, count=1)
+    words = [sys.executable, "-m", "longclip", "serve", "--db", store.place, "--port"]
+    with ProcessFamily([*words, "0"], tmp_path / "output") as family:
+        family.wait_for(lambda: "^C stops" in family.output.read_text())
+        family.first.kill()
+        family.first.wait()
+        family.wait_for(lambda: not family.processes())
+        port = family.output.read_text().rpartition(":")[2].partition("/")[0]
+    with ProcessFamily([*words, port], tmp_path / "again") as family:
+        family.wait_for(lambda: f":{port}/" in family.output.read_text())
+        family.first.send_signal(signal.SIGINT)
+        assert family.first.wait() == 130
+        assert family.output.read_text().endswith("longclip: stopped\n")
+
+
 @pytest.mark.slow
 def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path, nano: CLIP) -> None:
     store = make_database(tmp_path, nano, count=3)
@@ -68,5 +103,5 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path, nano: CLIP)
         finally:
             process.send_signal(signal.SIGTERM)
         out, errors = process.communicate(timeout=60)
-        assert (out, errors) == ("", "")
+        assert (out, errors) == ("", f"opening {store.place} and its model …\n")
         assert process.returncode == -signal.SIGTERM

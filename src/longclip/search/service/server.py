@@ -1,11 +1,14 @@
 """The server: it makes the application, with the page in it, listens, and stops in order."""
 
+import os
 import re
 import secrets
+import signal
 import socket
 from collections.abc import Callable
 from functools import cache, partial
 from importlib import resources
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -44,7 +47,7 @@ def serve(
 ) -> None:
     """Serve until the process receives SIGINT or SIGTERM.
 
-    What has been accepted by then is finished.
+    What has been accepted by then is finished; a second SIGINT ends the process at once.
 
     Args:
         searcher: a database and its model.
@@ -67,7 +70,7 @@ def make_server(searcher: Searcher, config: ServeConfig) -> uvicorn.Server:
     """Make a server that has yet to run."""
     connections = allowed_connections()
     protocol: Any = partial(Connection, most=connections, is_stopping=lambda: server.should_exit)
-    server: uvicorn.Server = uvicorn.Server(
+    server: uvicorn.Server = _Server(
         uvicorn.Config(
             create_app(searcher, config),
             http=protocol,
@@ -82,6 +85,19 @@ def make_server(searcher: Searcher, config: ServeConfig) -> uvicorn.Server:
         )
     )
     return server
+
+
+class _Server(uvicorn.Server):
+    """A server that ^C stops in order, and a second one at once."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note a signal; uvicorn ends the process by it when all is finished."""
+        if sig == signal.SIGINT:
+            # By the system's own handler: uvicorn's would go on waiting for threads.
+            signal.signal(sig, signal.SIG_DFL)
+            # `print` must not be called while the code that was interrupted is in it.
+            os.write(2, b"\nfinishing what has been asked; ^C again stops at once\n")
+        super().handle_exit(sig, frame)
 
 
 def listen(host: str, port: int) -> socket.socket:
