@@ -8,6 +8,7 @@ import pytest
 import longclip
 from longclip.errors import UsageError
 from longclip.training import train
+from longclip.training.run.best_model import Best, BestModel
 from tests.helpers.training import tiny_config
 
 
@@ -36,10 +37,46 @@ def test_a_run_ends_with_its_best_step(
         assert written[name].equal(value), name
 
 
-def test_what_is_no_measurement_is_named(photos: Path, tmp_path: Path) -> None:
+def test_what_is_no_measurement_is_named_before_the_first_step(
+    photos: Path, tmp_path: Path
+) -> None:
     config = tiny_config(photos, tmp_path / "run")
     config = replace(config, evaluate=("scenes",), evaluate_every=1, keep_best="R@1")
+    steps: list[int] = []
     with pytest.raises(UsageError, match=r"--keep-best R@1 is several of .*: a R@1, b R@1"):
-        train(config, evaluate=lambda model: {"a R@1": 1.0, "b R@1": 1.0})
+        train(
+            config,
+            evaluate=lambda model: {"a R@1": 1.0, "b R@1": 1.0},
+            on_step=lambda step, total, text: steps.append(step),
+        )
+    assert not steps
     with pytest.raises(UsageError, match="--keep-best needs measurements on the way"):
         replace(config, evaluate_every=0)
+
+
+def test_a_damaged_best_model_is_named_and_not_taken_for_the_result(
+    photos: Path, tmp_path: Path
+) -> None:
+    config = replace(
+        tiny_config(photos, tmp_path / "run"),
+        steps=2,
+        evaluate=("scenes",),
+        evaluate_every=1,
+        keep_best="T2I",
+    )
+    values = iter([0.0, 9.0, 1.0, 1.0])
+    assert train(config, evaluate=lambda model: {"T2I": next(values)}).kept == 1
+    [weights] = (config.out / "best").rglob("*.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-9] ^= 0x40
+    weights.write_bytes(content)
+    with pytest.warns(UserWarning, match=f"{weights} is damaged: its checksum is another"):
+        assert train(config, resume=True, evaluate=lambda model: {"T2I": 1.0}).kept == 2
+
+
+def test_the_best_of_another_measurement_is_not_compared(tmp_path: Path) -> None:
+    best = BestModel(tmp_path, "T2I")
+    assert best.beaten_by({"b T2I": 0.5}, Best(1, {"b T2I": 0.4}))
+    assert not best.beaten_by({"b T2I": 0.3}, Best(1, {"b T2I": 0.4}))
+    with pytest.warns(UserWarning, match="step 1, the best so far, was not measured by b T2I"):
+        assert best.beaten_by({"b T2I": 0.3}, Best(1, {"a T2I": 0.4}))

@@ -292,6 +292,7 @@ class _Run:
     pairs: int = 0
     # A dictionary for a set: in the order in which items were met, which is to be the same again.
     bad: dict[str, None] = field(default_factory=dict)
+    best: Best | None = None  # so far, known to the first process
 
     def restore(self) -> None:
         """Continue from the last checkpoint, or from the beginning where there is none."""
@@ -303,7 +304,7 @@ class _Run:
         # Steps after the checkpoint are made again, and their lines written again.
         if self.world.first:
             self.directory.cut_metrics(self.step)
-            self._best().forget_after(self.step)
+            self.best = self._best().load_until(self.step)
         self.world.wait()
 
     def finish_steps(self, pairs: Pairs, on_step: OnStep | None) -> TrainResult:
@@ -483,7 +484,7 @@ class _Run:
         best, better, error = self._best(), False, None
         if values is not None:
             try:
-                better = best.beaten_by(values)
+                better = best.beaten_by(values, self.best)
             except UsageError as caught:
                 error = caught
         # All write it or none, and all end where the metric is none.
@@ -495,15 +496,19 @@ class _Run:
             place = best.place(self.step)
             write_model(self.stepper.towers, self.config, place, step=self.step, bad=len(self.bad))
             if values is not None:
-                best.note(Best(self.step, values))
+                self.best = Best(self.step, values)
+                best.note(self.best)
 
     def _end_with_best(self, path: Path, values: dict[str, float] | None) -> Best:
         """Put the best model in the place of the last step's, where that one is worse."""
         last = Best(self.step, values or {})
-        best = self._best().load() if self.config.keep_best else None
-        if not values or best is None or self._best().beaten_by(values):
+        if not values or not self.config.keep_best:
             return last
-        place = self._best().place(best.step)
+        folder = self._best()
+        best = folder.load()  # once more: it may have been damaged since it was written
+        if best is None or folder.beaten_by(values, best):
+            return last
+        place = folder.place(best.step)
         save(load(place), path, card=(place / README).read_text(encoding="utf-8"))
         return best
 

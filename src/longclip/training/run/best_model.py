@@ -1,14 +1,15 @@
 """The best model of a run so far, by one of its measurements."""
 
-import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from longclip.errors import UsageError
+from longclip.errors import CheckpointError, UsageError
+from longclip.model.identity import files_sha256
 from longclip.runs.run_files import MODEL
-from longclip.util.files import write_text
+from longclip.runs.sealed_json import read_sealed, write_sealed
 
 BEST = "best"
 """Folder of a run that holds its best model so far."""
@@ -41,45 +42,87 @@ class BestModel:
         return self._folder / f"step-{step:08d}" / MODEL
 
     def load(self) -> Best | None:
-        """Return the best step; None where there is none, or its model is not there."""
-        try:
-            found = json.loads((self._folder / _STATE).read_text(encoding="utf-8"))
-            best = Best(int(found["step"]), dict(found["values"]))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None
-        return best if self.place(best.step).is_dir() else None
+        """Return the best step, whose model is as it was written; None where there is none.
 
-    def value(self, values: Mapping[str, float]) -> float:
-        """Return the value of the metric.
+        Damage is told in a warning. All files of the model are read.
+        """
+        try:
+            found = read_sealed(self._folder / _STATE)
+            best = Best(found["step"], found["values"])
+            damage = self._damage(best, found["files"])
+        except FileNotFoundError:
+            return None
+        except (OSError, CheckpointError) as error:
+            damage = str(error)
+        if not damage:
+            return best
+        warnings.warn(f"{damage}; it was the best step so far, and counts no longer", stacklevel=2)
+        return None
+
+    def _damage(self, best: Best, files: Mapping[str, str]) -> str:
+        """Return what is wrong with the files of a model; empty where nothing is."""
+        for name, sha256 in files.items():
+            file = self.place(best.step) / name
+            try:
+                if files_sha256([file]) != sha256:
+                    return f"{file} is damaged: its checksum is another"
+            except OSError as error:
+                return f"{file} cannot be read ({error.strerror})"
+        return ""
+
+    def name(self, values: Mapping[str, float]) -> str:
+        """Return the name of the measurement that is meant.
 
         Raises:
-            UsageError: if none of the measurements is meant, or several are.
+            UsageError: if none is meant, or several are.
         """
         if self.metric in values:
-            return values[self.metric]
+            return self.metric
         meant = [name for name in values if self.metric in name]
         if len(meant) != 1:
             raise UsageError(
                 f"--keep-best {self.metric} is {'none' if not meant else 'several'} of what is "
                 f"measured: {', '.join(meant or values)}"
             )
-        return values[meant[0]]
+        return meant[0]
 
-    def beaten_by(self, values: Mapping[str, float]) -> bool:
-        """Return whether the best so far is lower; of equals the first stays."""
-        best = self.load()
-        return best is None or self.value(values) > self.value(best.values)
+    def beaten_by(self, values: Mapping[str, float], best: Best | None) -> bool:
+        """Return whether the best so far is lower, or was measured on something else.
+
+        Of equals the first stays.
+
+        Raises:
+            UsageError: as `name`.
+        """
+        name = self.name(values)
+        if best is None:
+            return True
+        if name not in best.values:  # a run may be resumed with another --evaluate
+            warnings.warn(
+                f"step {best.step}, the best so far, was not measured by {name}, and counts no "
+                "longer",
+                stacklevel=2,
+            )
+            return True
+        return values[name] > best.values[name]
 
     def note(self, best: Best) -> None:
         """Note that the model of this step, which is written, is the best, and delete others."""
-        text = json.dumps({"step": best.step, "values": best.values})
-        write_text(self._folder / _STATE, text + "\n")
+        place = self.place(best.step)
+        files = {file.name: files_sha256([file]) for file in sorted(place.iterdir())}
+        state = {"step": best.step, "values": best.values, "files": files}
+        write_sealed(self._folder / _STATE, state)
         for other in self._folder.glob("step-*"):
-            if other != self.place(best.step).parent:
+            if other != place.parent:
                 shutil.rmtree(other, ignore_errors=True)
 
-    def forget_after(self, step: int) -> None:
-        """Forget a best of later steps, which a resumed run makes again; of all for step 0."""
+    def load_until(self, step: int) -> Best | None:
+        """Return the best of the steps up to this one.
+
+        One of later steps, which a resumed run makes again, is deleted.
+        """
         best = self.load()
         if best is None or best.step > step:
             shutil.rmtree(self._folder, ignore_errors=True)
+            return None
+        return best
