@@ -1,5 +1,6 @@
 """Files and directories are wholly there or not at all, whatever happens while they are written."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -209,3 +210,13 @@ def test_a_small_file_is_read_whole_and_a_large_one_not_at_all(tmp_path: Path) -
     assert read_regular(tmp_path / "link", 5) == b"12345"
     with pytest.raises(OSError, match=r"Larger than the 4e-06 MB"):
         read_regular(tmp_path / "a", 4)
+
+
+def test_a_full_disk_is_told_with_the_name_of_what_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    with pytest.raises(OSError, match=f"{path}"), atomic_path(path):
+        raise OSError(errno.ENOSPC, "No space left on device")  # as of `write`: without a name
+    with pytest.raises(OSError, match=f"{path}"), atomic_directory(path, marker="mark"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match=r"^\[Errno 5\] broken$"), atomic_path(path):
+        raise OSError(errno.EIO, "broken")

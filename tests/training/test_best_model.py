@@ -1,14 +1,18 @@
 """A run that ends with its best step."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import longclip
 from longclip.errors import UsageError
-from longclip.training import train
+from longclip.training import TrainConfig, loop, train
+from longclip.training.forward import ParallelTowers
 from longclip.training.run.best_model import Best, BestModel
+from longclip.training.run.checkpoint import CheckpointWarning
 from tests.helpers.training import tiny_config
 
 
@@ -80,3 +84,27 @@ def test_the_best_of_another_measurement_is_not_compared(tmp_path: Path) -> None
     assert not best.beaten_by({"b T2I": 0.3}, Best(1, {"b T2I": 0.4}))
     with pytest.warns(UserWarning, match="step 1, the best so far, was not measured by b T2I"):
         assert best.beaten_by({"b T2I": 0.3}, Best(1, {"a T2I": 0.4}))
+
+
+def test_a_best_model_that_finds_no_room_does_not_end_the_run(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(
+        tiny_config(photos, tmp_path / "run"),
+        steps=3,
+        evaluate=("scenes",),
+        evaluate_every=1,
+        keep_best="T2I",
+    )
+    values = iter([0.0, 1.0, 2.0, 0.0, 0.0])
+    written = loop.write_model
+
+    def without_room(towers: ParallelTowers, config: TrainConfig, path: Path, **note: int) -> Any:
+        if note["step"] == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return written(towers, config, path, **note)
+
+    monkeypatch.setattr(loop, "write_model", without_room)
+    with pytest.warns(CheckpointWarning, match="of step 2, could not be written .* make room"):
+        result = train(config, evaluate=lambda model: {"T2I": next(values)})
+    assert result.kept == 1

@@ -22,7 +22,7 @@ from longclip.runs.sealed_json import write_sealed
 from longclip.training import TrainConfig, train
 from longclip.training.run import checkpoint as run_checkpoint
 from longclip.training.run.checkpoint import CheckpointWarning
-from longclip.training.run.directory import read_config
+from longclip.training.run.directory import RunDirectory, read_config
 from tests.helpers.training import tiny_config, train_until
 
 _CHILD = """
@@ -218,6 +218,25 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_the_run_goes_on(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert steps_saved(config.out) == [8]
+
+
+def test_metrics_wait_for_room_on_the_disk(tmp_path: Path) -> None:
+    run, lines = RunDirectory(tmp_path), [{"step": step, "loss": 0.5} for step in range(5)]
+    run.log(lines[0])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    # The second line is written in part: of it nothing must stay.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(json.dumps(lines[0])) + 9, limits[1]))
+    try:
+        with pytest.warns(UserWarning, match=r"metrics.jsonl could not be written .* make room"):
+            run.log(lines[1])
+        run.log(lines[2])  # not told again
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "metrics.jsonl").read_text() == json.dumps(lines[0]) + "\n"
+    for line in lines[3:]:
+        run.log(line)
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()] == lines
 
 
 def test_only_the_last_checkpoints_are_kept(photos: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from longclip.training.objectives import Objective, find_objective, objective_na
 from longclip.training.plan import Plan, plan_of
 from longclip.training.process import StopRequest, keep_freed_memory, peak_memory, stop_request
 from longclip.training.run.best_model import Best, BestModel
-from longclip.training.run.checkpoint import RunCheckpoints, training_tensors
+from longclip.training.run.checkpoint import CheckpointWarning, RunCheckpoints, training_tensors
 from longclip.training.run.content import (
     check_data,
     data_content,
@@ -493,11 +493,20 @@ class _Run:
                 raise raised
             better = better or each
         if better and self.step:  # the start is no result
-            place = best.place(self.step)
-            write_model(self.stepper.towers, self.config, place, step=self.step, bad=len(self.bad))
-            if values is not None:
-                self.best = Best(self.step, values)
-                best.note(self.best)
+            found = Best(self.step, values or {})
+            try:
+                path, bad = best.place(self.step), len(self.bad)
+                write_model(self.stepper.towers, self.config, path, step=self.step, bad=bad)
+                if values is not None:
+                    best.note(found)
+                    self.best = found
+            except OSError as failure:  # of the first process, which alone writes
+                warnings.warn(
+                    f"the best model so far, of step {self.step}, could not be written "
+                    f"({failure}); make room: the next one is tried again",
+                    CheckpointWarning,
+                    stacklevel=2,
+                )
 
     def _end_with_best(self, path: Path, values: dict[str, float] | None) -> Best:
         """Put the best model in the place of the last step's, where that one is worse."""

@@ -26,6 +26,8 @@ ABANDONED_SECONDS = 86_400.0
 MAX_SMALL_FILE_BYTES = 64_000_000
 """Size of the largest configuration, tokenizer or list that is read whole."""
 
+_NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+"""Reasons for which a write fails that come without the name of the file."""
 
 _NO_FILES = {
     stat.S_ISFIFO: "a pipe",
@@ -153,6 +155,10 @@ def _partial(path: Path, *, directory: bool) -> Iterator[Path]:
         locks.close(descriptor)
     try:
         yield Path(name)
+    except OSError as error:
+        if error.errno in _NO_ROOM and error.filename is None:  # what is written knows its name
+            error.filename = str(path)
+        raise
     finally:
         if descriptor is not None:
             locks.close(descriptor)

@@ -8,11 +8,8 @@ from pathlib import Path
 
 from longclip.errors import CheckpointError, UsageError
 from longclip.model.identity import files_sha256
-from longclip.runs.run_files import MODEL
+from longclip.runs.run_files import BEST, MODEL
 from longclip.runs.sealed_json import read_sealed, write_sealed
-
-BEST = "best"
-"""Folder of a run that holds its best model so far."""
 
 _STATE = "best.json"
 

@@ -1,7 +1,9 @@
 """The directory of a run: its configuration, its metrics, and leave to begin or go on in it."""
 
 import dataclasses
+import errno
 import json
+import os
 import re
 import shutil
 import warnings
@@ -14,6 +16,7 @@ from longclip import __version__
 from longclip.data.storage import is_url
 from longclip.errors import Preempted, UsageError
 from longclip.runs.run_files import (
+    BEST,
     CHECKPOINTS,
     CONFIG,
     DATA,
@@ -27,7 +30,6 @@ from longclip.runs.run_files import (
 from longclip.runs.sealed_json import write_sealed
 from longclip.runs.writer import WRITER, Outcome, RunWriter, busy, writer_state
 from longclip.training.config import RENAMED_OPTIONS, TrainConfig, resumable_options
-from longclip.training.run.best_model import BEST
 from longclip.training.run.log import delete_tracker_files
 from longclip.util.files import remove_leftovers, write_text
 
@@ -54,6 +56,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._unwritten = ""  # lines of metrics that the disk had no room for
 
     def check_free(self, world: "World", *, resume: bool, overwrite: bool) -> None:
         """Check, before anything large is loaded, that a run may begin or go on here.
@@ -218,9 +221,28 @@ class RunDirectory:
         write_text(self.path / DATA, json.dumps(found, ensure_ascii=False, indent=2) + "\n")
 
     def log(self, values: dict[str, Any]) -> None:
-        """Append one line of metrics."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(values) + "\n")
+        """Append one line of metrics.
+
+        Where the disk is full, it is written with the next one: a run is worth more than a line.
+        """
+        is_first = not self._unwritten
+        self._unwritten += json.dumps(values) + "\n"
+        path = self.path / METRICS
+        try:
+            with path.open("ab", buffering=0) as file:
+                size = file.tell()
+                if file.write(content := self._unwritten.encode()) < len(content):
+                    file.truncate(size)  # of half a line nothing could be made
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            if is_first:
+                warnings.warn(
+                    f"{path} could not be written ({error.strerror}); make room: its lines are "
+                    "kept until there is some, and the run goes on",
+                    stacklevel=2,
+                )
+        else:
+            self._unwritten = ""
 
     def cut_metrics(self, step: int) -> None:
         """Drop what was logged after the checkpoint of this step; later steps are done again."""
