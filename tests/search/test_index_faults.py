@@ -61,19 +61,21 @@ print("done", flush=True)
 def child(folder: Path, db: Path, what: str = "index") -> "subprocess.Popen[str]":
     root = str(Path(__file__).parents[2])
     words = [sys.executable, "-c", CHILD, str(folder), str(db), what, root]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
 
 
 def kill(process: "subprocess.Popen[str]") -> bool:
-    """Whether it had not ended by itself."""
+    """Whether it had not ended by itself; no process of it is left."""
     process.send_signal(signal.SIGKILL)
     assert process.stdout is not None
     ended = "done" in process.stdout.read()
     process.stdout.close()
     process.wait()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
     return not ended
 
 
@@ -151,6 +153,20 @@ def test_disk_full(tmp_path: Path) -> None:
     assert len(rows_of(db)) == 12
     assert run_index(folder, db=db).added == 30
     check_whole(db, folder)
+
+
+def test_what_a_killed_writer_had_begun_is_removed_by_the_next(tmp_path: Path) -> None:
+    folder, db = photos(tmp_path / "photos", 2), tmp_path / "db"
+    run_index(folder, db=db)
+    data = db / "images.lance" / "data"
+    kept = set(data.iterdir())
+    begun = [data / ".tmpGaZEcm", db / "images.lance" / "_versions" / "9.manifest#1"]
+    orphan = data / f"{'01' * 16}.lance"
+    for path in (*begun, orphan):
+        shutil.copy(next(iter(kept)), path)
+    run_index(folder, db=db)
+    assert not any(path.exists() for path in (*begun, orphan))
+    assert rows_of(db).keys() == {str(path) for path in folder.iterdir()}
 
 
 def test_two_writers(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ images, and each would forget what only the other one has listed.
 
 import json
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -109,7 +110,13 @@ class Store(Reader):
 
     def compact(self) -> None:
         """Join small files, add new rows to the indexes, remove versions nobody reads any more."""
-        tidy = partial(self._table.optimize, cleanup_older_than=_OLD_VERSIONS)
+        # Rows that were written and not committed, as by a process that was killed, are another
+        # writer's where there is no lock; else nobody's.
+        tidy = partial(
+            self._table.optimize,
+            cleanup_older_than=_OLD_VERSIONS,
+            delete_unverified=not is_url(self.place),
+        )
         if not is_url(self.place) and not _is_whole(connect(self.place)):
             # An earlier version is damaged, which nothing but this would read: it goes.
             for old in sorted(Path(self.place, f"{TABLE}.lance").glob("_versions/*.manifest"))[1:]:
@@ -158,6 +165,9 @@ def _create_anew(place: str, form: pa.Schema) -> Any:
 
 
 LOCK_NAME = ".writer"
+_UNFINISHED = re.compile(r"\.tmp\w+|.+#\d+")
+"""Names of files that Lance and its object store write to, before these get their own."""
+
 _MAX_ATTEMPTS = 100
 """How often others may clear the lock away between two steps of ours before we give up."""
 
@@ -182,6 +192,7 @@ def writer_lock(place: str) -> Iterator[None]:
     file, made = _locked(folder)
     with file:
         try:
+            _remove_unfinished(folder)
             yield
         finally:
             # Cleared away while the lock is held. Windows removes no open file: there it stays.
@@ -190,6 +201,15 @@ def writer_lock(place: str) -> Iterator[None]:
                     (folder / LOCK_NAME).unlink()
                     for each in reversed(made):
                         each.rmdir()  # fails, as it should, where others have put something in it
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove files that a killed writer has begun, which Lance never removes; the lock is ours."""
+    for table in folder.glob("*.lance"):
+        for path in table.rglob("*"):
+            if _UNFINISHED.fullmatch(path.name):
+                with suppress(OSError):
+                    path.unlink()
 
 
 def _locked(folder: Path) -> tuple[TextIO, Sequence[Path]]:
