@@ -13,7 +13,7 @@ from lancedb.index import IvfFlat
 
 from longclip.errors import SearchError, UnreadableError
 from longclip.search.database.origin import read_origin
-from longclip.search.database.reader import Reader
+from longclip.search.database.reader import Reader, status
 from longclip.search.database.schema import Facts, IndexQuality
 from longclip.search.database.store import Store
 from longclip.search.indexing.index import forget, index
@@ -98,6 +98,46 @@ def test_whatever_file_is_damaged_a_rebuild_mends_it(
         check_damage(sound, tmp_path / "db", file.relative_to(sound / "db"), kind)
 
 
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_flipped_bit_of_any_file_is_named(sound: Path, tmp_path: Path) -> None:
+    names = [each.relative_to(sound / "db") for each in (sound / "db").rglob("*")]
+    files = [each for each in names if (sound / "db" / each).is_file() and each.name != ".writer"]
+    assert {each.suffix for each in files} == {".json", ".lance", ".manifest", ".txn"}
+    place = copy(sound, tmp_path / "db")
+    assert status(str(place)).images == IMAGES
+    for file in files:
+        flip(place / file)
+        for use in (
+            lambda: status(str(place)),
+            lambda: index([], place, MODEL, model_name="small"),
+            lambda: forget(str(sound / "photos"), place),
+        ):
+            with pytest.raises(UnreadableError, match="--rebuild") as raised:
+                use()
+            assert f"{place / file} is damaged" in str(raised.value)
+        flip(place / file)
+    assert status(str(place)).images == IMAGES
+
+
+def test_what_a_killed_process_has_written_is_no_damage(sound: Path, tmp_path: Path) -> None:
+    place = copy(sound, tmp_path / "db")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("longclip.search.indexing.index.keep_checksums", lambda *_, **__: None)
+        (tmp_path / "more").mkdir()
+        Image.new("RGB", (9, 9), "white").save(tmp_path / "more" / "a.png")
+        index([tmp_path / "more"], place, MODEL, model_name="small")
+    assert status(str(place)).images == IMAGES + 1
+    assert index([], place, MODEL, model_name="small").total == IMAGES + 1
+    flip(next(place.rglob("latest_version_hint.json")))
+    with pytest.raises(UnreadableError, match="hint"):
+        status(str(place))
+
+
 def manifest(place: Path) -> Path:
     return min((place / "images.lance" / "_versions").glob("*.manifest"))
 
@@ -111,7 +151,7 @@ def test_where_the_origin_is_not_noted_the_sources_are_asked_for(
     damage(manifest(place), "half")
     with pytest.raises(SearchError, match="name all its sources and its model: longclip index"):
         index([], place, MODEL, model_name="small", rebuild=True)
-    with pytest.raises(UnreadableError, match=r"manifest is damaged or missing .*--rebuild"):
+    with pytest.raises(UnreadableError, match=r"is damaged .*--rebuild"):
         index([sound / "photos"], place, MODEL, model_name="small")
     again = index([sound / "photos"], place, MODEL, model_name="small", rebuild=True)
     assert again.total == IMAGES

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from longclip.data.storage import is_url
 from longclip.errors import SearchError
+from longclip.search.database.checksums import check_files
 from longclip.search.database.lance import among, connect, quoted, reading, tables
 from longclip.search.database.schema import PACKED, About, Facts, ImageRow, IndexQuality
 from longclip.search.sources.image_source import PART, container_of
@@ -383,7 +384,11 @@ class Status:
 
 
 def status(place: str) -> Status:
-    """Return the content of a database; raises SearchError where there is none."""
+    """Return the content of a database; raises SearchError where there is none.
+
+    All of its files are compared with their checksums; that takes two seconds for a gigabyte.
+    """
+    check_files(place)
     store = Reader.open(place)
     disk_bytes = 0
     for parent, _, names in () if is_url(place) else os.walk(place):

@@ -14,6 +14,7 @@ from longclip.data.storage import is_url
 from longclip.errors import SearchError, UnreadableError
 from longclip.model import CLIP
 from longclip.search.config import Cluster, IndexConfig
+from longclip.search.database.checksums import check_files, keep_checksums
 from longclip.search.database.lance import quoted
 from longclip.search.database.origin import read_origin
 from longclip.search.database.schema import About, ImageRow, check_same_model
@@ -77,13 +78,15 @@ def index(
     Raises:
         UsageError: where an option is out of its bounds.
         SearchError: where no source can be read, another process writes to the database, it was
-            made by another model, or it cannot be written.
+            made by another model, a file of it is damaged, or it cannot be written.
     """
     config = replace(config or IndexConfig(), **options)
     if cluster is not None:
         require_libraries("search,ray")
         check_address(cluster.address)
     began, place = time.monotonic(), str(db)
+    if not config.rebuild:
+        check_files(place)
     opened, missing = _open_sources(sources, place, config.rebuild)
     with writer_lock(place), pillow_opens(config.max_pixels):
         work = SplitSources(opened) if cluster is None else split_shards(opened)
@@ -104,6 +107,7 @@ def index(
         outcomes.delete_gone()
         store.compact()
         quality = ensure_index(store, model, on_progress)
+        keep_checksums(place, anew=config.rebuild)
         return outcomes.report(
             total=len(store), seconds=time.monotonic() - began, reading=reading, quality=quality
         )
@@ -116,6 +120,7 @@ def forget(source: str, db: str | Path) -> int:
         SearchError: where nothing was indexed from it; says what the sources are.
     """
     place = str(db)
+    check_files(place)
     store = Store.open(place)
     with writer_lock(place):
         known = store.sources()
@@ -129,6 +134,7 @@ def forget(source: str, db: str | Path) -> int:
         before = len(store)
         store.forget(name)
         store.compact()
+        keep_checksums(place)
         return before - len(store)
 
 
