@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from longclip.data import Captions, open_collection, open_for_evaluation
+from longclip.data import Captions, Columns, open_collection, open_for_evaluation
 from longclip.data.layouts import descriptions as module
 from longclip.data.layouts.descriptions import SHAREGPT4V
 from longclip.data.tables.table import Table
@@ -151,3 +151,14 @@ def test_roots_serve_every_kind_of_table(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no folder of pictures .*nowhere; check"):
         open_collection(tables[0], images=[tmp_path / "nowhere"])
     shutil.rmtree(tmp_path / "disk")
+
+
+def test_columns_beside_a_conversation_are_texts_too(tmp_path: Path) -> None:
+    write_png(tmp_path / "a.png", "red")
+    rows = [row("a.png", "A red wall. It is plain.") | {"caption": "Red.", "note": "A wall."}]
+    path = write(tmp_path / "rows.json", rows)
+    long = ("A red wall. It is plain.",)
+    assert opened(path).captions(0) == Captions(("Red.",), long)
+    assert opened(path, columns=Columns(short="note")).captions(0) == Captions(("A wall.",), long)
+    with pytest.raises(DataError, match="no column 'nothing'; its columns are id, image, caption"):
+        opened(path, columns=Columns(long="nothing"))

@@ -170,11 +170,14 @@ def test_a_list_of_one_is_a_text_and_one_of_several_makes_lists(
 @pytest.mark.parametrize("name", ["t.json", "t.jsonl"])
 def test_conversations_are_rows_with_a_long_text(name: str, tmp_path: Path) -> None:
     turns = [{"value": "Describe."}, {"value": "A dog.\nIt runs."}]
-    rows = [{"image": "a.jpg", "conversations": turns}, {"image": "b.jpg", "conversations": []}]
+    rows = [
+        {"image": "a.jpg", "conversations": turns, "caption": "A dog."},
+        {"image": "b.jpg", "conversations": None, "caption": "A cat."},
+    ]
     text = json.dumps(rows) if name == "t.json" else "\n".join(map(json.dumps, rows))
     assert list(read_rows(write(tmp_path / name, text))) == [
-        {"image": "a.jpg", "long": "A dog. It runs."},
-        {"image": "b.jpg", "long": None},
+        {"image": "a.jpg", "long": "A dog. It runs.", "caption": "A dog."},
+        {"image": "b.jpg", "caption": "A cat."},
     ]
 
 

@@ -120,16 +120,18 @@ def test_texts(tmp_path: Path, cache: ShardCache) -> None:
         | sample(2, None, short="s", long=["l", "m"])
         | {"3.png": png("red"), "3.txt": b"\xef\xbb\xbfcaf\xc3\xa9\n", "3.json": b"{damaged"}
         | sample(4, " \n", caption=None)
-        | sample(5, "t", alt="given name"),
+        | sample(5, "t", alt="given name")
+        | sample(6, None, caption="s", conversations=[{"value": "?"}, {"value": "l"}]),
     )
     collection = opened(path, cache)
-    assert [collection.captions(i) for i in range(6)] == [
+    assert [collection.captions(i) for i in range(7)] == [
         Captions((), (LONG.strip(),)),
         Captions(("one", "two"), ("Long.",)),
         Captions(("s",), ("l", "m")),
         Captions(("café",)),
         Captions(),
         Captions(("t",)),
+        Captions(("s",), ("l",)),
     ]
     named = open_collection(path, columns=Columns(long="alt"), cache=cache)
     assert named.captions(5) == Captions(("t",), ("given name",))

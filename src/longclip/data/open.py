@@ -71,7 +71,7 @@ def open_collection(
 
         return open_shards(str(data), columns, cache)
     if kind is Kind.CONVERSATIONS:
-        return open_conversations(path, split=split, images=roots, texts_only=texts_only)
+        return open_conversations(path, columns, roots, split=split, texts_only=texts_only)
     if kind is Kind.SAVED:
         return open_saved(path, columns, roots, texts_only=texts_only)
     if kind is Kind.HUB:

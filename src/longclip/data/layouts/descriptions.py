@@ -33,7 +33,12 @@ HELD_OUT_ROWS = 1000
 
 
 def open_conversations(
-    path: Path, *, split: str, images: Sequence[Path] = (), texts_only: bool = False
+    path: Path,
+    columns: Columns,
+    images: Sequence[Path] = (),
+    *,
+    split: str,
+    texts_only: bool = False,
 ) -> Table:
     """Open ShareGPT4V's or another JSON list of {id, image, conversations} for training.
 
@@ -42,6 +47,7 @@ def open_conversations(
 
     Args:
         path: of the published file, or another such list.
+        columns: which mean what, beside `long`, which is the second turn.
         split: of the published file, `test` for its first 1,000 rows, else the others; of another
             list all rows are used.
         images: folders that the paths in the rows start from.
@@ -53,7 +59,6 @@ def open_conversations(
     if path.name == SHAREGPT4V:
         part = range(HELD_OUT_ROWS) if split == "test" else range(HELD_OUT_ROWS, len(rows))
         rows = rows.select(part[: len(rows)])
-    columns = Columns(image="image", long="long")
     beside, inside = _picture_folders(path)
     images = (*images, beside, inside)
     return Table(table_name(path), rows, beside, columns, images=images, texts_only=texts_only)

@@ -46,8 +46,6 @@ _LARGE_BYTES = 64 << 20
 def read_rows(path: Path) -> Iterator[Row]:
     """Yield the rows of a file, which may lack columns; one in JSON that is no object has none.
 
-    A row {image, conversations} has its second turn as the column `long`.
-
     Raises:
         DataError: if the file is damaged, as soon as that is found.
     """
@@ -58,22 +56,27 @@ def read_rows(path: Path) -> Iterator[Row]:
         is_list = file.read(_HEADER_CHARACTERS).lstrip().startswith("[")
     values = json_rows(path, _TEXT_DECODER) if is_list else json_lines(path, _TEXT_DECODER)
     for value in values:
-        fields = value if isinstance(value, dict) else {}
-        if "conversations" in fields:
-            picture, text = picture_and_description(fields)
-            fields = {"image": picture, "long": text}
-        yield as_row(fields)
+        yield as_row(value)
 
 
 def as_row(fields: Any) -> Row:
-    """Return a JSON object as a row of texts; anything else has no columns.
+    """Return a JSON object as a row of texts, see `described`; anything else has no columns.
 
     `fields` has been parsed by any decoder; of one other than that of `read_rows`, numbers are
     written as Python writes them.
     """
     if not isinstance(fields, dict):
         return {}
-    return {_repaired(key): _as_texts(own) for key, own in fields.items()}
+    return {_repaired(key): _as_texts(own) for key, own in described(fields).items()}
+
+
+def described(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with the second turn of its `conversations` as its `long`."""
+    if "conversations" not in fields:
+        return fields
+    _, text = picture_and_description(fields)
+    others = {key: value for key, value in fields.items() if key != "conversations"}
+    return others if text is None else {**others, "long": text}
 
 
 def picture_and_description(row: Any) -> tuple[Any, str | None]:

@@ -23,6 +23,7 @@ from longclip.data.json_files import parse_json
 from longclip.data.names import is_tar_name
 from longclip.data.storage import WILDCARDS, beside, is_url, is_web, matching, read_part
 from longclip.data.tables.columns import Columns, strings, usual_columns
+from longclip.data.tables.rows import described
 from longclip.data.tar.samples import MAX_NAMED, NO_PICTURE, ShardIndex, scan
 from longclip.data.tar.shard_cache import ShardCache
 from longclip.data.text_files import decode_text, read_text
@@ -222,7 +223,7 @@ class ShardCollection(Collection):
         for member in self._read(index, lambda samples, inner: samples.texts(inner, as_json=True)):
             with suppress(ValueError, RecursionError):
                 found = json.loads(decode_text(member))
-                fields = {**found, **fields} if isinstance(found, dict) else fields
+                fields = {**described(found), **fields} if isinstance(found, dict) else fields
 
         def of_fields(role: str) -> tuple[str, ...]:
             named = getattr(self._columns, role)
