@@ -139,6 +139,10 @@ def test_what_is_interrupted_says_how_to_go_on(
     stopped = outcome.err.splitlines()[-1]
     assert stopped.startswith("longclip: stopped; what is embedded is kept, and the same")
     assert signal.getsignal(signal.SIGINT) is before
+    monkeypatch.setenv("RANK", "1")
+    outcome = run("eval", "nano", "--data", "scenes/test")
+    assert outcome.code == 130
+    assert "stopped" not in outcome.err, "of several processes the first says it"
 
 
 def test_no_traceback_and_no_colours_in_a_process_of_its_own() -> None:

@@ -123,7 +123,8 @@ def main() -> None:
         says = "; ".join(
             [*map(str, stopped.args or ["stopped"]), *getattr(stopped, "__notes__", ())]
         )
-        sys.stderr.write(f"longclip: {says}\n")
+        if os.environ.get("RANK", "0") == "0":  # under torchrun all processes stop
+            sys.stderr.write(f"longclip: {says}\n")
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output has gone, as `head` does; say nothing more.
