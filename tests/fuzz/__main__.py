@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 # Modules of this package with a function `attempt(seed, folder)`.
-TARGETS = ("checkpoints", "filters", "requests", "service")
+TARGETS = ("checkpoints", "filters", "service")
 
 _MAX_REPORTED = 20
 

@@ -15,6 +15,7 @@ from longclip.errors import UsageError
 from longclip.model import load
 from longclip.search.query.searcher import Searcher
 from longclip.search.service import ServeConfig, create_app
+from tests.helpers.random_filters import broken, random_filter
 from tests.helpers.service import data_url, encoded, make_database, picture
 
 MAX_ERROR_BYTES = 4000
@@ -24,7 +25,8 @@ _TEXTS = [
     "", " ", "a red square", "a" * 25_000, "(" * 2000, "\n" * 3000, "&#" + "1" * 5000, "\ud800",
     "\0", "data:", "data:,", "data:;base64,", "data:image/png;base64,AAAA", "data:image/svg+xml,<a",
     "https://example.org/a.png", "0" * 32, "../../etc/passwd", "%2e%2e%2f", "2024", "2024-13-77",
-    "width > 0", "name = 'a' OR (" * 50, "repeat('a', 1000000000) = name", "\u00c3 la " * 300,
+    "width > 0", "name = 'a' OR (" * 50, "repeat('a', 1000000000) = name", "\u00e9" * 300,
+    "\u00c3 la " * 300,
 ]  # fmt: skip
 _NONSENSE: list[Any] = [
     None, True, False, 0, 1, -1, 5, 2**31, 2**63, 10**40, 1.5, 1e308, -0.0, [], {}, [[]], [None],
@@ -47,6 +49,10 @@ _BODIES: dict[str, list[dict[str, Any]]] = {
     "/v1/browse": [{"k": 3, "offset": 1, "where": "width > 10", "folder": "/", "before": "2020"}],
     "/v1/tokens": [{"text": "a red boat " * 30}],
 }
+_FIELDS = (
+    "text", "not", "image", "like", "where", "folder", "after", "before", "text_share", "k",
+    "offset", "why", "input", "dimensions", "new",
+)  # fmt: skip
 _PATHS = [
     "/", "/health", "/ready", "/metrics", "/openapi.json", "/v1/about", "/v1/models",
     "/v1/models/nano", "/v1/models/a/b", "/thumb/" + "0" * 32, "/image/x", "/image/" + "a" * 32,
@@ -137,8 +143,11 @@ def _request(rng: random.Random) -> dict[str, Any]:
         return {"method": method, "path": rng.choice(_PATHS), "headers": headers, "body": b""}
     path = rng.choice(list(_BODIES))
     request = dict(rng.choice(_BODIES[path]))
+    if path == "/v1/search" and rng.random() < 0.4:
+        where, _ = random_filter(rng)
+        request["where"] = broken(rng, where) if rng.random() < 0.5 else where
     for _ in range(rng.choice([0, 1, 1, 2, 3])):
-        field = rng.choice([*request, "text", "input", "image", "k", "new", "where", "not"])
+        field = rng.choice([*request, *_FIELDS])
         request[field] = _value(rng)
     body = json.dumps(request).encode()
     if rng.random() < 0.2:
