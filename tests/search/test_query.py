@@ -226,6 +226,14 @@ def test_a_database_opens_with_the_model_it_names_and_no_other(tmp_path):
         open_searcher(str(tmp_path / "nothing"))
 
 
+def test_a_model_that_has_changed_under_its_name_is_told_from_another(tmp_path):
+    place, path = str(tmp_path / "db"), str(tmp_path / "model")
+    save(small_clip(seed=1), path)
+    database(tmp_path / "db", ROWS, name=path)
+    with pytest.raises(SearchError, match=f"indexed with {path}, which has changed since.*rebuild"):
+        open_searcher(place)
+
+
 def test_a_model_that_has_moved_is_asked_for(tmp_path):
     store = database(tmp_path / "db", ROWS, name="models/gone")
     with pytest.raises(SearchError, match=r"models/gone, which cannot be opened.* with --model"):

@@ -259,8 +259,15 @@ class About:
 def check_same_model(stored: About, given: About, place: str) -> None:
     """Refuse a model whose embeddings cannot be compared with those that are there."""
     if given.digest != stored.digest:
+        again = f"longclip index … --db {place} --model {given.model} --rebuild"
+        if given.model == stored.model:
+            raise SearchError(
+                f"{place} was indexed with {stored.model}, which has changed since: embeddings of "
+                "today's cannot be compared with those that are there. Put the former one back, "
+                f"or index everything again: {again}"
+            )
         raise SearchError(
             f"{place} was indexed with {stored.model}, and {given.model} is another model: their "
             "embeddings cannot be compared. Use that one, or index everything again with this "
-            f"one: longclip index … --db {place} --model {given.model} --rebuild"
+            f"one: {again}"
         )
