@@ -151,6 +151,7 @@ def test_a_phone_shows_everything_within_its_width(phone: Any) -> None:
 
 def test_nothing_moves_where_that_is_not_wanted(page: Any) -> None:
     page.goto("/")
+    expect(page.locator(".hit").first).to_be_visible()  # what is replaced has no style
     times = page.locator("*").evaluate_all(
         "a => a.map(e => getComputedStyle(e).transitionDuration)"
     )
