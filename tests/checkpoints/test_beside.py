@@ -117,3 +117,18 @@ def test_what_is_assumed_is_said(saved: Path) -> None:
     (saved / "config.json").write_text(json.dumps({"recipe": "paper", "lr": 1}))  # a run's
     with pytest.warns(AssumptionWarning, match=r"model\.safetensors: the activation .* assumed"):
         longclip.load(saved / "model.safetensors")
+
+
+def test_towers_that_are_described_twice_are_read_as_by_transformers(saved: Path) -> None:
+    path = saved / "config.json"
+    config = json.loads(path.read_text())
+    expected = longclip.load(saved).config
+    twice = config["text_config"] | {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
+    for both in (
+        {"text_config": twice, "text_config_dict": config["text_config"]},
+        {"vision_config": None, "vision_config_dict": config["vision_config"]},
+        {"text_config_dict": None, "vision_config_dict": None},
+    ):
+        path.write_text(json.dumps(config | both))
+        assert longclip.load(saved).config == expected
+        assert longclip.load(saved / "model.safetensors").config == expected

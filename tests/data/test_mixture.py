@@ -152,7 +152,7 @@ def test_problems_name_their_source(tmp_path: Path) -> None:
     names = [tmp_path / "one/t.jsonl", tmp_path / "three/t.jsonl"]
     mixture = open_training_data(names, images=[tmp_path / "empty"])
     [line, twice] = mixture.problems
-    assert twice.startswith("1 picture is in more than one source (one/t and three/t); in a step")
+    assert twice.startswith("1 picture is in more than one source (one/t and three/t); where")
     assert mixture.missing == 1
     assert line.startswith("three/t: 1 of 2 rows left out: no such picture (gone.png) in")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from longclip.data import open_collection, open_training_data
+from longclip.data import open_collection, open_for_evaluation, open_training_data
 from longclip.data.summary import summarise
 from tests.helpers.table_files import write_jsonl, write_png
 
@@ -63,6 +63,14 @@ def test_labels_and_what_is_left_out(tmp_path: Path) -> None:
         "set/u: 1 picture; short: short (median 1 token), long: none → the short one"
     )
     assert summary.lines()[1].startswith("set/u: 1 of 2 rows left out: no such picture (8.png) in")
+
+
+def test_pictures_in_several_sources_of_a_mixture_are_told(tmp_path: Path) -> None:
+    write(tmp_path / "t.jsonl", {"image": "0.png", "short": "a"})
+    (tmp_path / "mix.toml").write_text('[[source]]\ndata = "t.jsonl"\n' * 2)
+    [mixture] = open_for_evaluation(tmp_path / "mix.toml")
+    lines = [line for summary in summarise(mixture) for line in summary.lines()]
+    assert sum("1 picture is in more than one source" in line for line in lines) == 1
 
 
 def test_each_part_of_a_mixture_and_an_even_choice_of_many(tmp_path: Path) -> None:

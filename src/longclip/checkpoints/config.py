@@ -34,6 +34,22 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+def read_clip_config(path: Path) -> dict[str, Any]:
+    """Read a config.json of a CLIP; earlier versions of transformers wrote its towers twice.
+
+    As in transformers, what `text_config_dict` says goes before `text_config`; so of pictures.
+
+    Raises:
+        CheckpointError: as `read_json`.
+    """
+    config = read_json(path)
+    for section in ("text_config", "vision_config"):
+        tower, stronger = config.get(section), config.get(f"{section}_dict")
+        if isinstance(stronger, dict) and isinstance(tower, dict | None):
+            config[section] = {**(tower or {}), **stronger}
+    return config
+
+
 def write_json(path: Path, values: object) -> None:
     """Write a JSON file atomically, indented for people to read."""
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")

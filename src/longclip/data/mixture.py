@@ -164,6 +164,7 @@ class Mixture(Joined):
 
     Attributes:
         parts: in order of their items.
+        found_twice: a line on pictures that several sources have, if there are any.
     """
 
     def __init__(self, sources: Sequence[MixtureSource], opened: Sequence[Collection]) -> None:
@@ -178,8 +179,8 @@ class Mixture(Joined):
                 sources, opened, self._bounds(), strict=True
             )
         )
-
-        self.problems += tuple(_found_twice(opened, sizes))
+        self.found_twice = tuple(_found_twice(opened, sizes))
+        self.problems += self.found_twice
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the sources' fingerprints, sizes, weights and text policies."""
@@ -210,8 +211,8 @@ def _found_twice(opened: Sequence[Collection], sizes: Sequence[int]) -> Iterator
         pictures = "picture is" if count == 1 else "pictures are"
         more = ", …" if len(examples) > 1 else ""
         yield (
-            f"{count:,} {pictures} in more than one source ({next(iter(examples))}{more}); in "
-            "a step with both, one counts as another picture than the other"
+            f"{count:,} {pictures} in more than one source ({next(iter(examples))}{more}); "
+            "where both are compared, one counts as another picture than the other"
         )
 
 

@@ -1,13 +1,13 @@
 """What was taken for what: pictures, rows, and the lengths of texts, for a run's first lines."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median_low
 from typing import Any
 
 from longclip.data.captions import Captions
 from longclip.data.collection import Collection
-from longclip.data.mixture import Joined
+from longclip.data.mixture import Joined, Mixture
 from longclip.errors import ImageError
 from longclip.spec import SPECIAL_TOKENS
 from longclip.text.tokenizer import clip_tokenizer
@@ -105,7 +105,11 @@ def summarise(collection: Collection, *, labels: bool = False) -> list[DataSumma
     parts = [(collection, len(collection))]
     if isinstance(collection, Joined):
         parts = collection.collections()
-    return [_summary(part, count, labels) for part, count in parts]
+    summaries = [_summary(part, count, labels) for part, count in parts]
+    if isinstance(collection, Mixture):
+        problems = (*summaries[-1].problems, *collection.found_twice)
+        summaries[-1] = replace(summaries[-1], problems=problems)
+    return summaries
 
 
 def _summary(collection: Collection, count: int, labels: bool) -> DataSummary:

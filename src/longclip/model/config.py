@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from longclip.checkpoints.config import read_json
+from longclip.checkpoints.config import read_clip_config
 from longclip.checkpoints.fields import JOINT, TEXT, VISION, Rule, check_fields
 from longclip.errors import CheckpointError, UsageError
 from longclip.spec import BOS, EOT, STOCK_CONTEXT
@@ -263,7 +263,7 @@ def architecture(name: str) -> CLIPConfig:
     path = Path(name)
     if path.is_file():
         try:
-            return CLIPConfig.from_json(read_json(path))
+            return CLIPConfig.from_json(read_clip_config(path))
         except CheckpointError:
             raise
         except (TypeError, ValueError, ArithmeticError) as error:

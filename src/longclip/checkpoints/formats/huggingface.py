@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from longclip.checkpoints.checkpoint import Checkpoint, Source
-from longclip.checkpoints.config import adopt_config, infer_config, read_json
+from longclip.checkpoints.config import adopt_config, infer_config, read_clip_config, read_json
 from longclip.checkpoints.formats import openclip
 from longclip.checkpoints.tensor_files import read_safetensors
 from longclip.checkpoints.torch_files import read_torch_file
@@ -97,7 +97,7 @@ def _open_directory(source: Source, files: tuple[Path, ...]) -> Checkpoint:
     folder = source.folder
     if (folder / CONFIG).is_file():
         source.refuse_activation()
-    config = read_json(folder / CONFIG)
+    config = read_clip_config(folder / CONFIG)
     tensors, notes = unwrap(source.path, read_weights(files))
     return Checkpoint(
         source.path,
@@ -121,7 +121,7 @@ def _config_beside(source: Source) -> dict[str, Any] | None:
     path = source.folder / CONFIG
     if not path.is_file():
         return None
-    config = read_json(path)
+    config = read_clip_config(path)
     kinds = ("clip", "clip_text_model", "clip_vision_model")
     return config if config.get("model_type") in kinds or "text_config" in config else None
 
