@@ -99,6 +99,13 @@ def test_separators_and_line_ends(
     assert list(read_rows(path)) == ROWS
 
 
+def test_quotes_of_two_rows_with_tabs_do_not_join_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.tsv", 'image\ttext\na.jpg\t"A sign\nb.jpg\tA cat\nc.jpg\tends"\n')
+    assert [row["text"] for row in read_rows(path)] == ['"A sign', "A cat", 'ends"']
+    path = write(tmp_path / "u.tsv", 'image\ttext\na.jpg\t"Two\nlines"\n')
+    assert [row["text"] for row in read_rows(path)] == ["Two\nlines"]
+
+
 def test_quotes_in_a_file_with_tabs_may_be_nothing_but_quotes(tmp_path: Path) -> None:
     path = write(tmp_path / "t.tsv", 'image\ttext\na.jpg\t"No," he said.\nb.jpg\t5" wide\n')
     assert table(path)["text"] == ['"No," he said.', '5" wide']

@@ -8,7 +8,6 @@ object) is None.
 import csv
 import hashlib
 import json
-from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date
@@ -241,9 +240,11 @@ def _csv_reader(path: Path, file: TextIO) -> Any:
     delimiter = max(_DELIMITERS[path.suffix.lower()], key=columns)
     is_quoted = True
     if delimiter == "\t":
-        # Most programs write quotes as they are into a file with tabs; some quote as in CSV.
+        # Most programs write quotes as they are into a file with tabs; some quote as in CSV. But
+        # a value of several lines with tabs is rows between two quotes that are nothing but quotes.
         try:
-            deque(csv.reader(file, delimiter=delimiter, strict=True), maxlen=0)
+            rows = csv.reader(file, delimiter=delimiter, strict=True)
+            is_quoted = not any("\t" in value and "\n" in value for row in rows for value in row)
         except csv.Error:
             is_quoted = False
         file.seek(0)
