@@ -206,6 +206,7 @@ def test_mistakes_before_anything_is_opened(run: Run, options: list[str], messag
     [
         ([], "there is nothing to search for"),
         (["--like", "gone.png"], "gone.png is not in"),
+        (["--like", "\udcff.png"], "--like holds half a character"),
         (["a wall", "--where", "size > 3"], "the filter 'size > 3' cannot be read"),
         (["a wall", "-k", "0"], "count is 0"),
     ],

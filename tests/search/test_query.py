@@ -179,6 +179,9 @@ def test_an_empty_database_finds_nothing(tmp_path):
     [
         (Query(" ", without=("",)), "nothing to search for: give a text, a picture"),
         (Query("a", count=0), "count is 0"),
+        (Query("a", count=1.5), "count is 1.5; ask for"),
+        (Query("a", without="people"), r"`without` is a text; give a list of texts: \['people'\]"),
+        (Query("a", like="\ud800"), "the id `like` holds half a character"),
         (Query("a", text_share=1.5), "--text-share is 1.5; it goes from 0 to 1"),
         (Query("a" * 15_000, without=("b" * 5_001,)), "20,001 characters together; .* to 20,000"),
         (Query(like=id_of("gone")), "there is no image .* was it deleted"),

@@ -101,8 +101,10 @@ def _absolute(place: str) -> str:
 def _stored_id(name: str, searcher: "Searcher") -> str:
     """Return the id of a stored image that is named by its path, its URL or its id."""
     from longclip.search.database.schema import id_of
+    from longclip.search.query.filter import check_encodable
     from longclip.util.unicode import unicode_forms
 
+    check_encodable(name, "--like")
     places = [form for place in (name, _absolute(name)) for form in unicode_forms(place)]
     for id in (name, *map(id_of, places)):
         if searcher.store.facts(id):

@@ -53,6 +53,10 @@ class Query:
         """Raise SearchError where the query cannot be answered."""
         if self.image is not None and self.like is not None:
             raise SearchError("a query has a picture or a stored image (`like`); give one of them")
+        given: object = self.without
+        if isinstance(given, str):  # its letters would be taken for texts
+            raise SearchError(f"`without` is a text; give a list of texts: [{given!r:.100}]")
+        check_encodable(self.like or "", "the id `like`")
         seen = self.image is not None or self.like is not None
         if not (seen or self.text.strip() or any(text.strip() for text in self.without)):
             raise SearchError("there is nothing to search for: give a text, a picture, or both")
@@ -62,7 +66,7 @@ class Query:
                 f"the texts of the query have {characters:,} characters together; shorten them to "
                 f"{MAX_TEXT_CHARACTERS:,}"
             )
-        if not 1 <= self.count <= MAX_COUNT:
+        if not (isinstance(self.count, int) and 1 <= self.count <= MAX_COUNT):
             raise SearchError(f"count is {self.count}; ask for 1 to {MAX_COUNT:,} images")
         if not 0 <= self.text_share <= 1:
             raise SearchError(f"--text-share is {self.text_share}; it goes from 0 to 1")
