@@ -102,6 +102,11 @@ def test_16_bits_are_scaled(format: str) -> None:
     assert np.array_equal(image, np.repeat(expected[..., None], 3, axis=-1))
 
 
+def test_an_array_is_no_path() -> None:
+    with pytest.raises(ImageError, match="not ndarray; of an array make one with PIL"):
+        decode_image(noise())  # type: ignore[arg-type]
+
+
 def tiff_with(field: int, value: int, values: list[int]) -> bytes:
     """Return a TIFF file of one row of 16 bits in which one field is changed."""
     data = encoded(Image.fromarray(np.array([values], "<u2")), "TIFF")

@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -121,6 +122,11 @@ def decode_image(
         return _upright_rgb(source, "the image", max_pixels)
     if isinstance(source, bytes):
         return _decode_file(io.BytesIO(source), f"the image of {len(source)} bytes", max_pixels)
+    if not isinstance(source, str | os.PathLike):
+        raise ImageError(
+            f"a picture is a path, bytes of a file or a PIL image, not {type(source).__name__}; "
+            "of an array make one with PIL.Image.fromarray"
+        )
     try:
         with open_regular(source) as file:
             return _decode_file(file, str(source), max_pixels)
