@@ -5,7 +5,10 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+
+pytest.importorskip("lancedb", reason='an index needs pip install "longclip[search]"')
 
 from longclip.search.database.store import Store
 from longclip.search.indexing.index import index
