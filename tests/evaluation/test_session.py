@@ -137,3 +137,14 @@ def test_data_are_benchmarks_suites_or_paths(tmp_path: Path) -> None:
 def test_impossible_settings_are_named(options: dict[str, float], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         EvaluateConfig(**options)  # type: ignore[arg-type]
+
+
+def test_copies_of_an_image_under_other_names_are_told(tmp_path: Path) -> None:
+    lines = []
+    for i in range(4):
+        Image.new("RGB", (30, 30), (60 * (i // 2), 90, 60)).save(tmp_path / f"{i}.png")
+        lines.append(json.dumps({"image": f"{i}.png", "short": f"wall number {i}"}) + "\n")
+    (tmp_path / "walls.jsonl").write_text("".join(lines))
+    asked = open_requests([str(tmp_path / "walls.jsonl")], root=tmp_path)
+    with pytest.warns(UserWarning, match="2 of 4 images are copies of others under another name"):
+        run_session(["77"], asked, open_model, EvaluateConfig())

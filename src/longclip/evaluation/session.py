@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -149,6 +151,22 @@ def named(model: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else (model, model)
 
 
+def _digest(request: Request) -> str:
+    """Return the digest of some data; warn of images that are there more than once."""
+    contents: Counter[str] = Counter()
+    digest = data_digest(request.collection, contents)
+    copies = contents.total() - len(contents)
+    # A benchmark counts them as its protocol does.
+    if copies and request.opened is None and set(request.tasks) & {"long", "short"}:
+        warnings.warn(
+            f"{request.name}: {copies:,} of {contents.total():,} images are copies of others under "
+            "another name, and count as other images: a text that finds the copy of its image has "
+            "not found it. Leave the copies out, or give their rows one path",
+            stacklevel=3,
+        )
+    return digest
+
+
 def run_session(
     models: Sequence[str],
     requests: Sequence[Request],
@@ -178,7 +196,7 @@ def run_session(
         raise UsageError(
             f"two of the models {', '.join(models)} have the same name; tell them apart: NAME=MODEL"
         )
-    digests = [data_digest(request.collection) for request in requests]
+    digests = [_digest(request) for request in requests]
     several = len(sources) > 1
     encoders: dict[str, Encoder] = {}
     results: list[EvaluationResult] = []

@@ -1,5 +1,6 @@
 """Benchmark: a data set with its protocol, the data as opened, and a digest of it."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,11 +86,15 @@ def or_parquet(
     return open_either
 
 
-def data_digest(collection: Collection) -> str:
+def data_digest(collection: Collection, contents: Counter[str] | None = None) -> str:
     """Return the SHA-256 of the content of every image, its texts, and the labels, in order.
 
     Two results with the same digest were measured on the same data, wherever the files lay
     and whatever they were called. Every file is read once; nothing is decoded.
+
+    Args:
+        collection: the data.
+        contents: counts the images by their content, for whoever looks for copies.
     """
     digest = Digest()
     for index in range(len(collection)):
@@ -97,6 +102,9 @@ def data_digest(collection: Collection) -> str:
             key = collection.key(index)
         except ImageError:
             key = "unreadable"
+        else:
+            if contents is not None:
+                contents[key] += 1
         texts = collection.captions(index)
         digest.add("image", key, "short", *texts.short, "long", *texts.long)
     for labels in collection.label_sets():
