@@ -318,6 +318,15 @@ def test_missing_and_unknown_weights_are_listed(model_dir: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("scale", [float("inf"), float("nan"), 1000.0])
+def test_a_temperature_that_is_no_number(scale: float, model_dir: Path) -> None:
+    weights = load_file(model_dir / "model.safetensors")
+    weights["logit_scale"] = torch.tensor(scale)
+    save_file(weights, model_dir / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"logit_scale is .* no finite number"):
+        longclip.load(model_dir)
+
+
 def test_a_long_list_of_problems_is_cut(model_dir: Path) -> None:
     edit_weights(model_dir, lambda tensors: tensors.clear() or tensors.update(a=torch.ones(1)))
     with pytest.raises(CheckpointError, match=r"… and \d+ more$") as error:

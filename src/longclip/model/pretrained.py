@@ -227,6 +227,10 @@ def _check_tensors(checkpoint: Checkpoint, expected: dict[str, Tensor]) -> None:
             if not tensor.is_floating_point()
         ),
     ]
+    scale = found.get("logit_scale")
+    # Similarities would all be infinite or NaN, and say nothing.
+    if scale is not None and not scale.float().exp().isfinite().all():
+        problems.append(f"logit_scale is {scale.tolist()}, whose exponential is no finite number")
     if problems:
         shown = "\n  ".join(problems[:20])
         more = f"\n  … and {len(problems) - 20} more" if len(problems) > 20 else ""
