@@ -48,9 +48,9 @@ test-lowest:  ## the tests that need no extras, with the lowest versions that py
 	$(PYTHON) -m venv .venv-lowest
 	$(LOWEST)/python -m pip --quiet install uv
 	$(LOWEST)/uv pip compile --quiet --no-header --resolution lowest-direct pyproject.toml -o .venv-lowest/requirements.txt
-	$(LOWEST)/python -m pip --quiet install -r .venv-lowest/requirements.txt pytest hypothesis
+	$(LOWEST)/python -m pip --quiet install -r .venv-lowest/requirements.txt pytest pytest-xdist hypothesis
 	$(LOWEST)/python -m pip --quiet install --no-deps -e .
-	$(LOWEST)/python -m pytest -m "not slow"
+	$(LOWEST)/python -m pytest -m "not slow" $(WORKERS)
 
 lint: $(VENV)/installed-dev  ## ruff, mypy, layers, codespell; biome and tsc for the search page
 	$(BIN)/ruff check .
