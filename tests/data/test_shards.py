@@ -12,8 +12,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from longclip.data import Captions, Collection, Columns, ShardCache, open_collection
+from longclip.data.names import expand_braces
+from longclip.data.open import open_for_evaluation, open_training_data
 from longclip.data.tar.members import WITH_HOLES
-from longclip.data.tar.shards import ShardCollection, expand_braces, find_shards, scan
+from longclip.data.tar.samples import scan
+from longclip.data.tar.shards import ShardCollection, find_shards
 from longclip.errors import DataError, ImageError
 from tests.helpers.shard_files import samples, write_tar
 from tests.helpers.table_files import COLOURS, png
@@ -306,3 +309,34 @@ def test_a_cache_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> No
     (tmp_path / "file").touch()
     collection = opened(tmp_path / "set", ShardCache(tmp_path / "file" / "cache"))
     assert len(collection) == 5
+
+
+def test_samples_without_a_text_are_left_out_of_training_and_evaluation(
+    tmp_path: Path, cache: ShardCache
+) -> None:
+    members = samples("red", "green", "blue", "red")
+    del members["0000.txt"]
+    members["0002.txt"] = b""
+    write_tar(tmp_path / "set" / "0.tar", members)
+    write_tar(tmp_path / "set" / "1.tar", samples("blue"))
+    training = open_training_data([tmp_path / "set"], cache=cache)
+    for collection in (training, *open_for_evaluation(tmp_path / "set")):
+        assert colours(collection) == ["green", "red", "blue"]
+        assert [collection.captions(i).short for i in range(3)] == [
+            ("something green",),
+            ("something red",),
+            ("something blue",),
+        ]
+        assert collection.blocks() == [range(2), range(2, 3)]
+        assert collection.missing == 2
+        [problem] = collection.problems
+        assert problem.endswith("2 of 5 samples left out, without a text: 0000.png, 0002.png")
+    assert len(opened(tmp_path / "set", cache)) == 5, "images without a text can be searched"
+
+
+def test_shards_without_any_text_cannot_be_trained_on(tmp_path: Path, cache: ShardCache) -> None:
+    path = write_tar(tmp_path / "a.tar", {"1.png": png("red"), "2.png": png("blue"), "2.txt": b""})
+    with pytest.raises(DataError, match=r"^a has no texts: no .*, as 1.jpg and 1.txt"):
+        open_training_data([path], cache=cache)
+    [collection] = open_for_evaluation(path)
+    assert (len(collection), collection.missing) == (2, 0), "as of a table without texts"

@@ -113,6 +113,13 @@ class Collection(ABC):
         """Return the texts of one image; none where the images are only labelled."""
         return Captions()
 
+    def require_texts(self) -> None:  # noqa: B027 - most know nothing without reading all
+        """Raise where no image has a text, as far as is known without reading all.
+
+        Raises:
+            DataError: says where texts were looked for, and what to do.
+        """
+
     def label_sets(self) -> Sequence[LabelSet]:
         """Return the classification tasks that these images come with, if any."""
         return ()

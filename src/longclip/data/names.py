@@ -50,6 +50,10 @@ TAR_SUFFIXES = (".tar", ".tgz", ".tbz2", ".txz", *(f".tar.{x}" for x in ("gz", "
 
 _DATA_SUFFIXES = (*TABLE_SUFFIXES, *TAR_SUFFIXES, ".gz", ".zip", ".toml")
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+(:[\w.\[\]:%-]+)?")
+MAX_SHARDS_IN_BRACES = 1_000_000
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
 _MAX_INDEX_START = 1 << 20
 """Bytes of a JSON file among which an index has its `shardlist`."""
 
@@ -127,6 +131,23 @@ def kind_of(name: str | Path) -> Kind:
 def is_tar_name(name: str) -> bool:
     """Return whether a file of this name is taken for a tar file."""
     return name.lower().endswith(TAR_SUFFIXES)
+
+
+def expand_braces(text: str) -> list[str]:
+    """Expand `a{08..10}{x,y}` to a08x, a08y, a09x …; numbers keep their width, as in a shell."""
+    match = _BRACES.search(text)
+    if match is None:
+        return [text]
+    bounds = _RANGE.fullmatch(match[1])
+    if bounds:
+        first, last = bounds.groups()
+        if not 0 <= int(last) - int(first) < MAX_SHARDS_IN_BRACES:
+            raise DataError(f"{text!r}: {{{match[1]}}} is no range of numbers that go up")
+        choices = [f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1)]
+    else:
+        choices = match[1].split(",")
+    before, after = text[: match.start()], expand_braces(text[match.end() :])
+    return [before + choice + rest for choice in choices for rest in after]
 
 
 def is_saved(path: Path) -> bool:

@@ -11,7 +11,6 @@ from longclip.data.scenes import ScenesCollection
 from longclip.data.tables.columns import Columns
 from longclip.data.tables.folder import open_folder
 from longclip.data.tables.open import open_hub, open_saved, open_table
-from longclip.data.tables.table import Table
 from longclip.data.tar.shard_cache import ShardCache
 from longclip.errors import DataError
 
@@ -47,8 +46,8 @@ def open_collection(
         images: folders that paths of pictures start from, tried in this order and then where the
             file is; rows whose picture is in none of them are left out and counted.
         cache: where shards from elsewhere are kept.
-        texts_only: leave out the rows of tables that have no text, where any row has one; they
-            are counted.
+        texts_only: leave out the rows of tables and samples of tar files that have no text, where
+            any has one; they are counted.
 
     Raises:
         DataError: if there is no such data or it cannot be read.
@@ -69,7 +68,7 @@ def open_collection(
     if kind in _SHARD_KINDS or (kind in (Kind.PATTERN, Kind.MISSING) and path.suffix == ".tar"):
         from longclip.data.tar.shards import open_shards  # loads the tokenizer
 
-        return open_shards(str(data), columns, cache)
+        return open_shards(str(data), columns, cache, texts_only=texts_only)
     if kind is Kind.CONVERSATIONS:
         return open_conversations(path, columns, roots, split=split, texts_only=texts_only)
     if kind is Kind.SAVED:
@@ -144,6 +143,6 @@ def _mixed(
         for source in sources
     ]
     for part in opened:
-        if required and isinstance(part, Table):
+        if required:
             part.require_texts()
     return Mixture(sources, opened)

@@ -172,15 +172,22 @@ class ShardIndex:
         ends: int64 [samples, 3], the rows before which these three end.
         left_out: for each reason the number of members that are in no sample, and some names.
         damage: what is wrong with the file; empty where it is whole.
+        without_text: some names of pictures that have no text.
     """
 
     places: NDArray[np.int64]
     ends: NDArray[np.int64]
     left_out: Mapping[str, tuple[int, Sequence[str]]] = field(default_factory=dict)
     damage: str = ""
+    without_text: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ends)
+
+    def has_text(self) -> NDArray[np.bool_]:
+        """Return for each sample whether it has a text that is not empty, bool [samples]."""
+        before = np.concatenate([[0], np.cumsum(self.places[:, 1])])
+        return before[self.ends[:, 2]] > before[self.ends[:, 0]]
 
     def picture(self, sample: int) -> tuple[int, int]:
         """Return the first byte and the number of bytes of a picture."""
@@ -195,14 +202,21 @@ class ShardIndex:
     def save(self, file: BinaryIO) -> None:
         """Write it."""
         left_out = json.dumps(self.left_out)
-        np.savez(file, places=self.places, ends=self.ends, left_out=left_out, damage=self.damage)
+        np.savez(
+            file,
+            places=self.places,
+            ends=self.ends,
+            left_out=left_out,
+            damage=self.damage,
+            without_text=json.dumps(self.without_text),
+        )
 
     @classmethod
     def load(cls, file: BinaryIO) -> "ShardIndex":
         """Read what `save` has written; raise ValueError or KeyError where it is something else."""
         with np.load(file, allow_pickle=False) as kept:
-            left_out = json.loads(str(kept["left_out"]))
-            return cls(kept["places"], kept["ends"], left_out, str(kept["damage"]))
+            left_out, names = (json.loads(str(kept[key])) for key in ("left_out", "without_text"))
+            return cls(kept["places"], kept["ends"], left_out, str(kept["damage"]), names)
 
 
 def scan(path: Path) -> ShardIndex:
@@ -222,9 +236,15 @@ def scan(path: Path) -> ShardIndex:
     others = [other.name for sample in found.samples for other in sample.others]
     if others:
         left_out[OTHERS] = (len(others), others[:MAX_NAMED])
+    without_text = [
+        sample.picture.name
+        for sample in found.samples
+        if not any(text.size for text in sample.texts)
+    ]
     return ShardIndex(
         np.array(places, np.int64).reshape(-1, 2),
         np.array(ends, np.int64).reshape(-1, 3),
         left_out,
         found.damage,
+        without_text[:MAX_NAMED],
     )

@@ -3,7 +3,6 @@
 import glob
 import hashlib
 import json
-import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,12 +14,14 @@ from typing import Any
 from urllib.parse import urlsplit
 from zipfile import BadZipFile
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from longclip.data.captions import Captions, is_long, sort_by_length
 from longclip.data.collection import MAX_PICTURES_READ, Collection
 from longclip.data.json_files import parse_json
-from longclip.data.names import is_tar_name
+from longclip.data.names import expand_braces, is_tar_name
 from longclip.data.storage import WILDCARDS, beside, is_url, is_web, matching, read_part
 from longclip.data.tables.columns import Columns, strings, usual_columns
 from longclip.data.tables.rows import described
@@ -35,10 +36,6 @@ from longclip.util.terminal import progress_display
 
 SIZES_FILE = "sizes.json"
 """File beside shards with {"name.tar": samples}, as open_clip reads it."""
-
-MAX_SHARDS_IN_BRACES = 1_000_000
-_BRACES = re.compile(r"\{([^{}]*)\}")
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 _MAX_OPEN_INDEXES = 64
 _MAX_NAMED_SHARDS = 3
@@ -81,23 +78,6 @@ def find_shards(data: str, cache: ShardCache) -> list[Shard]:
         name = urlsplit(place).path.rpartition("/")[2] if is_url(place) else Path(place).name
         shards.append(Shard(place, _count(sizes[sizes_place].get(name))))
     return shards
-
-
-def expand_braces(text: str) -> list[str]:
-    """Expand `a{08..10}{x,y}` to a08x, a08y, a09x …; numbers keep their width, as in a shell."""
-    match = _BRACES.search(text)
-    if match is None:
-        return [text]
-    bounds = _RANGE.fullmatch(match[1])
-    if bounds:
-        first, last = bounds.groups()
-        if not 0 <= int(last) - int(first) < MAX_SHARDS_IN_BRACES:
-            raise DataError(f"{text!r}: {{{match[1]}}} is no range of numbers that go up")
-        choices = [f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1)]
-    else:
-        choices = match[1].split(",")
-    before, after = text[: match.start()], expand_braces(text[match.end() :])
-    return [before + choice + rest for choice in choices for rest in after]
 
 
 def _matching_places(name: str) -> list[str]:
@@ -168,9 +148,11 @@ class ShardCollection(Collection):
             are read through once, which takes fetching those that are elsewhere.
         cache: where these, and the places of samples in all shards, are kept.
         columns: of the .json members, where they have unusual names.
+        texts_only: leave out the samples without a text, where any has one, of the shards that are
+            read through.
 
     Attributes:
-        missing: samples without a picture in the shards that have been read through.
+        missing: samples left out, without a picture or a text, of the shards read through.
         problems: a line for them and each other kind of members that are not used, and one for
             damaged shards, whose whole samples are used.
 
@@ -182,7 +164,12 @@ class ShardCollection(Collection):
     origins = (".txt and .json", ".txt and .json")
 
     def __init__(
-        self, shards: Sequence[Shard], cache: ShardCache, columns: Columns | None = None
+        self,
+        shards: Sequence[Shard],
+        cache: ShardCache,
+        columns: Columns | None = None,
+        *,
+        texts_only: bool = False,
     ) -> None:
         first = Path(urlsplit(shards[0].place).path).stem
         self.name = first if len(shards) == 1 else f"{first} … ({len(shards)} shards)"
@@ -191,7 +178,9 @@ class ShardCollection(Collection):
         self._columns = columns or Columns()
         # Few at a time are in use, and all of them would be 48 bytes a sample.
         self._index = lru_cache(maxsize=_MAX_OPEN_INDEXES)(self._load_index)
-        self._ends = list(accumulate(self._count_samples()))
+        # Of shards of which samples are left out for want of a text: the numbers of the others.
+        self._with_text: dict[int, NDArray[np.int32]] = {}
+        self._ends = list(accumulate(self._count_samples(texts_only=texts_only)))
         if not self._ends[-1]:
             reason = next(iter(self.problems), "there is no .jpg, .png or other picture in it")
             raise DataError(f"no pictures in {self.name}: {reason}")
@@ -241,6 +230,18 @@ class ShardCollection(Collection):
         short = tuple(text for text in texts if text not in long)
         return Captions((*short, *found.short), (*long, *found.long))
 
+    def require_texts(self) -> None:
+        """Raise where no sample has a text; only of shards that were opened with `texts_only`.
+
+        Raises:
+            DataError: says where a text would be.
+        """
+        if not self._has_texts:
+            raise DataError(
+                f"{self.name} has no texts: no .txt or .json member in it belongs to a picture; "
+                "give those of a sample the same name up to the first dot, as 1.jpg and 1.txt"
+            )
+
     def fingerprint(self) -> str:
         """Return the SHA-256 of the shards' names and sizes, and of what lies where in them.
 
@@ -262,7 +263,7 @@ class ShardCollection(Collection):
                 digest.add("no picture")
         return digest.hexdigest()
 
-    def _count_samples(self) -> list[int]:
+    def _count_samples(self, *, texts_only: bool) -> list[int]:
         """Return the number of samples of every shard; note what is damaged or left out.
 
         They have to be known before training begins: a plan orders all samples of an epoch at
@@ -272,6 +273,7 @@ class ShardCollection(Collection):
         scanned: dict[int, int] = {}
         damaged: list[str] = []
         left_out: dict[str, tuple[int, list[str]]] = {}
+        without_text: list[str] = []
         with progress_display() as progress:
             for done, number in enumerate(unknown):
                 progress("counting samples of shards", done, len(unknown))
@@ -284,6 +286,9 @@ class ShardCollection(Collection):
                     damaged.append(str(error))
                     continue
                 scanned[number] = len(index)
+                if texts_only and not (has_text := index.has_text()).all():
+                    self._with_text[number] = np.flatnonzero(has_text).astype(np.int32)
+                    without_text += index.without_text
                 for reason, (count, names) in index.left_out.items():
                     before, named = left_out.get(reason, (0, []))
                     left_out[reason] = (before + count, [*named, *names])
@@ -301,6 +306,19 @@ class ShardCollection(Collection):
             members = "1 member" if count == 1 else f"{count:,} members"
             problems.append(f"{members} left out, {reason}: {', '.join(names[:MAX_NAMED])}{more}")
         self.missing = left_out.get(NO_PICTURE, (0, []))[0]
+        whole = sum(scanned.values())
+        lacking = sum(scanned[number] - len(kept) for number, kept in self._with_text.items())
+        self._has_texts = not lacking or lacking < whole or len(unknown) < len(self._shards)
+        if lacking == whole:  # their pictures can be looked at all the same
+            self._with_text.clear()
+        elif lacking:
+            scanned |= {number: len(kept) for number, kept in self._with_text.items()}
+            more = ", …" if lacking > MAX_NAMED else ""
+            pictures = ", ".join(without_text[:MAX_NAMED])
+            problems.append(
+                f"{lacking:,} of {whole:,} samples left out, without a text: {pictures}{more}"
+            )
+            self.missing += lacking
         self.problems = tuple(problems)
         return [
             scanned[number] if shard.samples is None else shard.samples
@@ -336,7 +354,9 @@ class ShardCollection(Collection):
     def _find(self, index: int) -> tuple[int, int]:
         """Return the number of the shard and of the sample in it."""
         number = bisect_right(self._ends, range(len(self))[index])
-        return number, index - (self._ends[number - 1] if number else 0)
+        inner = index - (self._ends[number - 1] if number else 0)
+        kept = self._with_text.get(number)
+        return number, inner if kept is None else int(kept[inner])
 
     def _read(
         self, index: int, find: Callable[[ShardIndex, int], Sequence[tuple[int, int]]]
@@ -380,12 +400,16 @@ class ShardCollection(Collection):
 
 
 def open_shards(
-    data: str, columns: Columns | None = None, cache: ShardCache | None = None
+    data: str,
+    columns: Columns | None = None,
+    cache: ShardCache | None = None,
+    *,
+    texts_only: bool = False,
 ) -> ShardCollection:
-    """Open shards by path, pattern or address; see `find_shards`.
+    """Open shards by path, pattern or address; see `find_shards` and `ShardCollection`.
 
     Raises:
         DataError: if there are none, one is no tar file, or none has a picture.
     """
     cache = cache or ShardCache()
-    return ShardCollection(find_shards(data, cache), cache, columns)
+    return ShardCollection(find_shards(data, cache), cache, columns, texts_only=texts_only)
