@@ -160,6 +160,8 @@ def test_train_then_resume(run: Run, options: dict[str, object], walls: Path) ->
     resumed = run("train", *flat(options), "--resume")
     assert resumed.code == 0
     assert resumed.out.startswith("out/model: 4 steps in ")
+    assert "finished: all 4 steps were made before; only the model is written\n" in resumed.err
+    assert "nothing was measured; --holdout 0.05 or --evaluate DATA" in resumed.out
     assert Path("out/model/model.safetensors").read_bytes() == before
     assert "next: longclip eval out/model --data DATA\n" in resumed.out
 

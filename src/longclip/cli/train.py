@@ -142,6 +142,8 @@ def train_command(
         print(
             f"kept: the model of step {result.kept}, the best of --keep-best {settings.keep_best}"
         )
+    if not result.after:
+        print("nothing was measured; --holdout 0.05 or --evaluate DATA does, before and after")
     data = settings.evaluate[0] if settings.evaluate else "DATA"
     images = "".join(f" --images {folder}" for folder in settings.images)
     print(f"next: longclip eval {result.model} --data {data}{images}")

@@ -52,7 +52,7 @@ from longclip.training.run.model import (
     write_model,
 )
 from longclip.training.step import Stepper, StepResult
-from longclip.training.summary import first_lines
+from longclip.training.summary import first_lines, resume_line
 
 OnStep = Callable[[int, int, str], None]
 """Called after each step with (steps done, steps in all, a few words on loss and pace)."""
@@ -225,6 +225,8 @@ def train(
             )
             if resume:
                 run.restore()
+                if processes.first and on_start:
+                    on_start([resume_line(run.step, plan.total_steps)])
             result = run.finish_steps(pairs, on_step)
             # One stays, so that resuming a finished run finds nothing left to do.
             checkpoints.keep_last()

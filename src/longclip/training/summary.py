@@ -54,6 +54,13 @@ def first_lines(
     ]
 
 
+def resume_line(step: int, total: int) -> str:
+    """Say where a run goes on that has made some of its steps."""
+    if step == total:
+        return f"finished: all {counted(total, 'step')} were made before; only the model is written"
+    return f"goes on after step {step:,} of {total:,}"
+
+
 def _model(config: TrainConfig, model: CLIP) -> str:
     start = f"{config.scratch} from random weights" if config.scratch else config.model
     length = f"{model.context_length} tokens"
