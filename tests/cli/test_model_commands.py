@@ -165,6 +165,11 @@ def test_train_then_resume(run: Run, options: dict[str, object], walls: Path) ->
     assert Path("out/model/model.safetensors").read_bytes() == before
     assert "next: longclip eval out/model --data DATA\n" in resumed.out
 
+    gone = run("train", *flat(options | {"--data": "gone.parquet"}), "--resume")
+    assert gone.code == 1
+    assert "--data gone.parquet: there is no such file" in gone.err
+    assert "name its new place with --data NEWPATH: the run goes on" in gone.err
+
 
 @pytest.mark.parametrize(
     ("words", "says"),

@@ -1,5 +1,6 @@
 """A run that is resumed knows its data and its model by their content, wherever they are."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,8 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 import longclip
+from longclip.data.open import open_training_data
 from longclip.errors import CheckpointError, DataError, UsageError
 from longclip.training import TrainConfig, train
+from longclip.training.run.content import check_data, data_content
 from longclip.training.run.directory import config_json, found_from_anywhere, read_config
 from longclip.training.run.model import original_model
 from tests.helpers.training import tiny_config, train_until
@@ -80,6 +83,30 @@ def test_data_that_has_changed_is_refused(
         train(stopped, resume=True)
     assert train(stopped, resume=True, changed_data=True).steps == 5
     train(stopped, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("weight = 3", "weight = 2", "`weight` is 2, was 3, of source 2 of the mixture"),
+        ("limit = 9", "limit = 8", "`items` is 8, was 9, of source 1 of the mixture"),
+        ("join_short = 1", "join_short = 2", "`join_short` is 2, was 1, of source 2"),
+    ],
+)
+def test_what_has_changed_of_a_mixture_is_said(
+    old: str, new: str, says: str, tmp_path: Path, photos: Path
+) -> None:
+    def content(text: str) -> dict[str, object]:
+        (tmp_path / "mix.toml").write_text(text)
+        known = data_content(open_training_data([tmp_path / "mix.toml"]))
+        return json.loads(json.dumps(known))  # type: ignore[no-any-return]
+
+    source = f'[[source]]\ndata = "{photos}"\n'
+    text = f"{source}weight = 1\nlimit = 9\n{source}weight = 3\njoin_short = 1\n"
+    started = content(text)
+    check_data(content(text), started, "mix.toml")
+    with pytest.raises(DataError, match=f"mix.toml is not the data .*: {says}"):
+        check_data(content(text.replace(old, new)), started, "mix.toml")
 
 
 def test_a_start_model_that_is_gone_is_missed_only_where_it_is_used(

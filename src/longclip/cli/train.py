@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from longclip.cli.options import AS_OPTIONS, AsJson, given, overrides
 from longclip.errors import UsageError
 from longclip.training.config import TrainConfig
-from longclip.training.preflight import check_data_name, check_start
+from longclip.training.preflight import check_data_name, check_data_names, check_start
 from longclip.training.recipes import RECIPES, find_recipe, recipe_names
 
 _WORDS = {*sys.argv, *map(" ".join, pairwise(sys.argv))}
@@ -97,7 +97,9 @@ def train_command(
 
         start = read_config(changed.get("out", start.out))
     settings = dataclasses.replace(start, **changed)
-    if not resume:
+    if resume:
+        check_data_names(settings, resume=True)
+    else:
         check_start(settings, overwrite=overwrite)
         _check_evaluate(settings)
 

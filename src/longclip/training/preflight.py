@@ -25,16 +25,29 @@ def check_start(config: TrainConfig, *, overwrite: bool = False) -> None:
     check_objective(config.objective)
     if not config.scratch:
         check_model_name(config.model)
-    for name in config.data:
-        check_data_name(name, "--data")
-    missing = [str(folder) for folder in config.images if not folder.is_dir()]
-    if missing:
-        raise DataError(f"there is no folder of pictures {', '.join(missing)} (--images)")
+    check_data_names(config)
     place = Path(os.path.abspath(config.out))
     while not os.path.lexists(place):
         place = place.parent
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise UsageError(f"--out {config.out}: {place} is no directory that can be written to")
+
+
+def check_data_names(config: TrainConfig, *, resume: bool = False) -> None:
+    """Check that the data and the folders of pictures of a run are there.
+
+    Raises:
+        DataError: if one is not; of a run that is resumed it says how to name a new place.
+    """
+    remedy = "; if it was moved, name its new place with {} NEWPATH: the run goes on" * resume
+    for name in config.data:
+        check_data_name(name, "--data", "there is no such file or folder" + remedy.format("--data"))
+    missing = [str(folder) for folder in config.images if not folder.is_dir()]
+    if missing:
+        raise DataError(
+            f"there is no folder of pictures {', '.join(missing)} (--images)"
+            + remedy.format("--images")
+        )
 
 
 def check_data_name(

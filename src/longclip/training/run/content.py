@@ -5,11 +5,13 @@ a run that is resumed compares them.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from longclip.data import Collection
+from longclip.data.mixture import Mixture
 from longclip.errors import CheckpointError, DataError
 from longclip.image.preprocess import Preprocess
 from longclip.model import CLIP
@@ -22,7 +24,13 @@ from longclip.training.run.model import initial_model
 
 def data_content(collection: Collection) -> dict[str, Any]:
     """Return what is known again of the data of a run."""
-    return {"sha256": collection.fingerprint(), "items": len(collection)}
+    known: dict[str, Any] = {"sha256": collection.fingerprint(), "items": len(collection)}
+    if isinstance(collection, Mixture):
+        known["sources"] = [
+            {"items": part.stop - part.start, "weight": part.weight} | asdict(part.texts)
+            for part in collection.parts
+        ]
+    return known
 
 
 def model_content(model: CLIP) -> dict[str, Any]:
@@ -46,6 +54,15 @@ def check_data(found: Mapping[str, Any], started: Mapping[str, Any], names: str)
         what = f"there are {found['items']:,} items as before, but other texts or pictures"
     else:
         what = f"there are {found['items']:,} items, there were {started['items']:,}"
+    sources, before = found.get("sources", ()), started.get("sources", ())
+    if len(sources) == len(before) > 1 and sources != before:
+        changed = (
+            f"`{key}` is {row[key]}, was {old.get(key)}, of source {number}"
+            for number, (row, old) in enumerate(zip(sources, before, strict=True), 1)
+            for key in row
+            if row[key] != old.get(key)
+        )
+        what = f"{next(changed, what)} of the mixture"
     raise DataError(
         f"{names} is not the data that this run was started with: {what}. Put it back, name it "
         "with --data if it is elsewhere, or take --changed-data to go on with what there is"
