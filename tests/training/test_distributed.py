@@ -215,9 +215,9 @@ def test_a_signal_to_torchrun_leaves_a_checkpoint(photos: Path, tmp_path: Path) 
     _, errors = child.communicate()
     assert b"stopped by a signal after step" in errors
     assert len(run_checkpoints(config.out / "checkpoints")) == 1
-    # A mistake that the first process finds is told, not the others' trouble with its end.
+    # A mistake is told, not the trouble that one process has with the end of another.
     again = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
-    assert again.stderr.count("already holds a run") == 2
+    assert "already holds a run" in again.stderr
     assert "RuntimeError" not in again.stderr
 
 
