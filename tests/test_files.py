@@ -9,14 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from longclip.util.files import (
-    atomic_directory,
-    atomic_path,
-    open_regular,
-    read_regular,
-    remove_leftovers,
-    write_text,
-)
+from longclip.util.files import atomic_directory, atomic_path, remove_leftovers, write_text
+from longclip.util.regular_files import open_regular, read_regular
 
 
 class Crash(Exception):

@@ -154,8 +154,8 @@ def test_bounds(bounds: dict[str, float], value: float, says: str) -> None:
 
 
 def test_runs_of_the_release_before_can_be_resumed(tmp_path: Path) -> None:
-    from longclip.runs.sealed_json import write_sealed
     from longclip.training.run.directory import RunDirectory, config_json, read_config
+    from longclip.util.sealed_json import write_sealed
 
     config = TrainConfig(out=tmp_path, dtype="float32")
     values = config_json(config)

@@ -10,7 +10,7 @@ from longclip.data import open_training_data
 from longclip.data.file_tree import walk
 from longclip.errors import ImageError
 from longclip.image.decode import decode_image
-from longclip.util.files import open_regular
+from longclip.util.regular_files import open_regular
 from tests.helpers.image_folders import photos
 
 

@@ -16,7 +16,8 @@ from longclip.data.names import expand_braces
 from longclip.data.open import open_for_evaluation, open_training_data
 from longclip.data.tar.members import WITH_HOLES
 from longclip.data.tar.samples import scan
-from longclip.data.tar.shards import ShardCollection, find_shards
+from longclip.data.tar.shard_list import find_shards
+from longclip.data.tar.shards import ShardCollection
 from longclip.errors import DataError, ImageError
 from tests.helpers.shard_files import samples, write_tar
 from tests.helpers.table_files import COLOURS, png

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from longclip.runs.sealed_json import write_sealed
 from longclip.runs.writer import WRITER, Writer
+from longclip.util.sealed_json import write_sealed
 
 CONFIG = {
     "longclip": "0.1.0",

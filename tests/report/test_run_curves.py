@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from longclip.report.chart import Curve, line_chart, smoothed
 from longclip.report.run_curves import curves_page, curves_svg, write_curves
-from longclip.runs.run_files import Run, find_runs
+from longclip.runs.run import Run, find_runs
 from tests.helpers.html_page import Page
 from tests.helpers.runs import line, lines_to, make_run, measured
 

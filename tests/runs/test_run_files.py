@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longclip.runs.run_files import (
+from longclip.runs.run import (
     differing_settings,
     duration,
     find_runs,
     last_metrics,
     metrics_of,
-    read_metrics,
     read_run,
     setting_text,
 )
+from longclip.runs.run_files import read_metrics
 from longclip.training import train
 from tests.helpers.runs import CONFIG, line, lines_to, make_run, measured
 from tests.helpers.training import tiny_config, write_photos

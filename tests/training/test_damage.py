@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from longclip.errors import CheckpointError, LongCLIPError
-from longclip.runs.run_files import find_runs, read_run, run_checkpoints
+from longclip.runs.run import find_runs, read_run
+from longclip.runs.run_files import run_checkpoints
 from longclip.training import TrainConfig, train
 from longclip.training.run.checkpoint import CheckpointWarning
 from longclip.training.run.directory import read_config

@@ -17,12 +17,13 @@ import torch
 from safetensors.torch import load_file
 
 from longclip.errors import Preempted, TrainingError, UsageError
-from longclip.runs.run_files import read_run, run_checkpoints
-from longclip.runs.sealed_json import write_sealed
+from longclip.runs.run import read_run
+from longclip.runs.run_files import run_checkpoints
 from longclip.training import TrainConfig, train
 from longclip.training.run import checkpoint as run_checkpoint
 from longclip.training.run.checkpoint import CheckpointWarning
 from longclip.training.run.directory import RunDirectory, read_config
+from longclip.util.sealed_json import write_sealed
 from tests.helpers.training import tiny_config, train_until
 
 _CHILD = """

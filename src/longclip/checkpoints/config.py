@@ -10,7 +10,8 @@ from torch import Tensor
 
 from longclip.errors import CheckpointError
 from longclip.spec import POSITION_TABLE
-from longclip.util.files import read_regular, write_text
+from longclip.util.files import write_text
+from longclip.util.regular_files import read_regular
 
 
 def read_json(path: Path) -> dict[str, Any]:

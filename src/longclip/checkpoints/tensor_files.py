@@ -20,7 +20,7 @@ from torch import Tensor
 
 from longclip.checkpoints.torch_files import read_torch_file
 from longclip.errors import CheckpointError
-from longclip.util.files import open_regular
+from longclip.util.regular_files import open_regular
 
 NUMBERS = frozenset({"input_resolution", "context_length", "vocab_size"})
 """Entries of OpenAI's files that are plain numbers; no other program writes them."""

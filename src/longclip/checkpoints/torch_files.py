@@ -29,7 +29,7 @@ from longclip.checkpoints.pickles import (
     read_pickle,
 )
 from longclip.errors import CheckpointError
-from longclip.util.files import open_regular
+from longclip.util.regular_files import open_regular
 
 # The pickle that lists the tensors; OpenAI's largest has 0.2 MB.
 _MAX_PICKLE_BYTES = 64_000_000

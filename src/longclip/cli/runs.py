@@ -37,7 +37,7 @@ def runs_command(
         Draw losses, learning rates and evaluations there: a page (.html) or a picture (.svg).
     """
     from longclip.runs import runs_table
-    from longclip.runs.run_files import find_runs
+    from longclip.runs.run import find_runs
     from longclip.util.files import check_writable
 
     if plot is not None:

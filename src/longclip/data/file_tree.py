@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from longclip.util.files import no_file_reason
+from longclip.util.regular_files import no_file_reason
 
 
 class FoundFile(NamedTuple):

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from urllib.parse import urljoin
 
 from longclip.errors import FetchError
-from longclip.util.files import open_regular
+from longclip.util.regular_files import open_regular
 
 WILDCARDS = frozenset("*?[")
 """Characters that make a path or URL a pattern."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from longclip.errors import DataError
-from longclip.util.files import open_regular
+from longclip.util.regular_files import open_regular
 
 _MARKS = (  # the longer one first: UTF-32's begins with UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),

@@ -19,7 +19,7 @@ from longclip.checkpoints.config import read_json
 from longclip.checkpoints.model_names import is_hub_id
 from longclip.errors import CheckpointError, MissingWeightsError, UsageError
 from longclip.options import refuse_revision
-from longclip.util.files import read_regular
+from longclip.util.regular_files import read_regular
 
 INDEX = "model_index.json"
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")

@@ -12,8 +12,8 @@ from longclip.errors import UsageError
 from longclip.options import refuse_revision
 from longclip.spec import STOCK_CONTEXT
 from longclip.text.tokenizer import clip_tokenizer
-from longclip.util.files import read_regular
 from longclip.util.libraries import require_libraries
+from longclip.util.regular_files import read_regular
 
 _FOLDERS = ("tokenizer", "tokenizer_2")
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"

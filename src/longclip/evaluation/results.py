@@ -19,7 +19,8 @@ from longclip.evaluation.probes.separation import Separation
 from longclip.evaluation.ranking import DIRECTIONS, RetrievalResult, TextPool
 from longclip.evaluation.stats import RecallIntervals, bootstrap_recall, bootstrap_top1
 from longclip.evaluation.zero_shot import ZeroShotResult
-from longclip.util.files import read_regular, write_text
+from longclip.util.files import write_text
+from longclip.util.regular_files import read_regular
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from longclip.errors import ImageError, MissingDecoderError, RetryableImageError
 from longclip.image.metadata import WithoutSpans, find_metadata, leave_out_long_parts
 from longclip.spec import MAX_PIXELS
-from longclip.util.files import open_regular
+from longclip.util.regular_files import open_regular
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 """The formats that are read, by Pillow's names, and HEIC with pillow-heif.

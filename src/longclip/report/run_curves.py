@@ -12,13 +12,7 @@ from markupsafe import Markup
 from longclip.errors import UsageError
 from longclip.report.chart import Curve, Points, line_chart, smoothed
 from longclip.report.render import render
-from longclip.runs.run_files import (
-    Run,
-    differing_settings,
-    last_metrics,
-    metrics_of,
-    setting_text,
-)
+from longclip.runs.run import Run, differing_settings, last_metrics, metrics_of, setting_text
 from longclip.util.files import write_text
 
 _WIDTH, _HEIGHT = 440, 280

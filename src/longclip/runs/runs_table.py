@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from longclip.errors import UsageError
-from longclip.runs.run_files import (
+from longclip.runs.run import (
     SETTING_WIDTH,
     Run,
     differing_settings,

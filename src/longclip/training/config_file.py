@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from longclip.errors import UsageError
-from longclip.runs.sealed_json import SEAL
 from longclip.training.config import RENAMED_OPTIONS, TrainConfig
 from longclip.training.run.directory import CONTENT
-from longclip.util.files import read_regular
+from longclip.util.regular_files import read_regular
+from longclip.util.sealed_json import SEAL
 
 _NOT_OPTIONS = ("longclip", CONTENT, SEAL)
 """What config.json has besides options."""

@@ -9,8 +9,8 @@ from longclip.data.tar.members import refuse_compressed
 from longclip.errors import DataError, UsageError
 from longclip.training.config import OBJECTIVE_NAMES, TrainConfig
 from longclip.training.run.directory import RunDirectory
-from longclip.util.files import open_regular
 from longclip.util.plugins import OBJECTIVES, plugins
+from longclip.util.regular_files import open_regular
 
 
 def check_start(config: TrainConfig, *, overwrite: bool = False) -> None:

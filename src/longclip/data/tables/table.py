@@ -24,7 +24,7 @@ from longclip.data.tables.picture_values import check_picture_column, picture_of
 from longclip.errors import DataError, ImageError
 from longclip.image.decode import decode_image
 from longclip.util.digest import Digest, spread
-from longclip.util.files import open_regular
+from longclip.util.regular_files import open_regular
 
 _MAX_COMPARED = 200_000
 """Embedded pictures of one table that are compared with those of others."""

@@ -24,7 +24,8 @@ from longclip.data.collection import Collection
 from longclip.errors import EncoderError, ImageError
 from longclip.evaluation.ranking import long_texts, short_texts
 from longclip.evaluation.zero_shot import IMAGENET_TEMPLATES
-from longclip.util.files import read_regular, write_text
+from longclip.util.files import write_text
+from longclip.util.regular_files import read_regular
 
 _KEY_OF = {"images": "key", "texts": "text"}
 

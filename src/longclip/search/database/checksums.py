@@ -12,7 +12,7 @@ from pathlib import Path
 
 from longclip.data.storage import is_url
 from longclip.errors import CheckpointError, UnreadableError
-from longclip.runs.sealed_json import read_sealed, write_sealed
+from longclip.util.sealed_json import read_sealed, write_sealed
 
 _NAME = "checksums.json"
 _UNCHECKED = (_NAME, ".writer")

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from longclip.data.storage import is_url
-from longclip.util.files import read_regular, write_text
+from longclip.util.files import write_text
+from longclip.util.regular_files import read_regular
 
 _NAME = "longclip.json"
 

@@ -34,7 +34,7 @@ from longclip.search.sources.image_source import (
     is_image_name,
     search_errors,
 )
-from longclip.util.files import no_file_reason, open_regular
+from longclip.util.regular_files import no_file_reason, open_regular
 
 
 class _FileItems:

@@ -8,7 +8,7 @@ from pathlib import Path
 from longclip.data import ShardCache
 from longclip.data.names import Kind, expand_braces, is_tar_name, kind_of
 from longclip.data.storage import WILDCARDS, file_info, is_url, matching, read_url
-from longclip.data.tar.shards import find_shards
+from longclip.data.tar.shard_list import find_shards
 from longclip.errors import SearchError
 from longclip.search.sources.file_sources import (
     FileSource,

@@ -9,7 +9,7 @@ from pathlib import Path
 from longclip.errors import CheckpointError, UsageError
 from longclip.model.identity import files_sha256
 from longclip.runs.run_files import BEST, MODEL
-from longclip.runs.sealed_json import read_sealed, write_sealed
+from longclip.util.sealed_json import read_sealed, write_sealed
 
 _STATE = "best.json"
 

@@ -33,8 +33,8 @@ from longclip.runs.run_files import (
     CHECKPOINTS,
     run_checkpoints,
 )
-from longclip.runs.sealed_json import read_sealed, write_sealed
 from longclip.training.distributed import World
+from longclip.util.sealed_json import read_sealed, write_sealed
 
 # torch's own, which holds what went wrong in each process, is a BaseException.
 _FAILURES = (Exception, CheckpointException)

@@ -27,11 +27,11 @@ from longclip.runs.run_files import (
     read_metrics,
     read_run_config,
 )
-from longclip.runs.sealed_json import write_sealed
 from longclip.runs.writer import WRITER, Outcome, RunWriter, busy, writer_state
 from longclip.training.config import RENAMED_OPTIONS, TrainConfig, resumable_options
 from longclip.training.run.log import delete_tracker_files
 from longclip.util.files import remove_leftovers, write_text
+from longclip.util.sealed_json import write_sealed
 
 if TYPE_CHECKING:  # torch is slow to import, and a run to resume is read before
     from longclip.data.summary import DataSummary
