@@ -9,7 +9,7 @@ import pytest
 
 import longclip
 from longclip.errors import UsageError
-from longclip.training import TrainConfig, loop, train
+from longclip.training import TrainConfig, train, trainer
 from longclip.training.forward import ParallelTowers
 from longclip.training.run.best_model import Best, BestModel
 from longclip.training.run.checkpoint import CheckpointWarning
@@ -97,14 +97,14 @@ def test_a_best_model_that_finds_no_room_does_not_end_the_run(
         keep_best="T2I",
     )
     values = iter([0.0, 1.0, 2.0, 0.0, 0.0])
-    written = loop.write_model
+    written = trainer.write_model
 
     def without_room(towers: ParallelTowers, config: TrainConfig, path: Path, **note: int) -> Any:
         if note["step"] == 2:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         return written(towers, config, path, **note)
 
-    monkeypatch.setattr(loop, "write_model", without_room)
+    monkeypatch.setattr(trainer, "write_model", without_room)
     with pytest.warns(CheckpointWarning, match="of step 2, could not be written .* make room"):
         result = train(config, evaluate=lambda model: {"T2I": next(values)})
     assert result.kept == 1
