@@ -1,6 +1,6 @@
 """Checkpoints: in memory under Hugging Face's names, and as paths of a format not yet known."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from longclip.checkpoints.config import adopt_config
 from longclip.checkpoints.tensor_files import read_values
 from longclip.checkpoints.wrappings import unwrap
 from longclip.errors import CheckpointError
@@ -139,6 +140,38 @@ class Source:
                 f"{self.path} says its activation in its configuration; leave out --activation, "
                 "which is for files of bare weights"
             )
+
+    def with_config(
+        self,
+        bare: Checkpoint,
+        name: str,
+        described: Mapping[str, Any],
+        read_preprocess: Callable[[], Mapping[str, Any] | None],
+    ) -> Checkpoint:
+        """Return bare weights with the configuration beside them, if it is of the same shapes.
+
+        Args:
+            bare: the weights, with what their shapes show.
+            name: of the configuration's file.
+            described: what it says, in the words of Hugging Face's config.json.
+            read_preprocess: returns the preprocessing beside it; called where it fits.
+
+        Raises:
+            CheckpointError: as `refuse_activation`, where it fits.
+        """
+        adopted = adopt_config(bare.config, described)
+        if adopted is None:
+            note = f"{name} beside it describes another model and was left aside"
+            return replace(bare, notes=(*bare.notes, note))
+        self.refuse_activation()
+        return replace(
+            bare,
+            config=adopted,
+            preprocess=read_preprocess(),
+            notes=(*bare.notes, f"{name} beside it was read"),
+            config_file=self.folder / name,
+            assumed="",
+        )
 
     @property
     def usual_activation(self) -> Activation:

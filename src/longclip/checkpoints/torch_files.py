@@ -35,8 +35,8 @@ from longclip.util.regular_files import open_regular
 _MAX_PICKLE_BYTES = 64_000_000
 # Bytes of a zip entry's local header without name and extra field, whose lengths are its last four.
 _LOCAL_HEADER_BYTES = 30
-# How many times the tensors together may be as large as the file: some share their numbers.
-_MAX_SHARING = 4
+MAX_SHARING = 4
+"""How many times the tensors together may be as large as their files: some share their numbers."""
 _MAX_DIMENSIONS = 8
 # Depth, length of a name and number of parts of a TorchScript archive's modules.
 _MAX_DEPTH, _MAX_NAME, _MAX_PARTS = 50, 500, 1_000_000
@@ -145,7 +145,7 @@ class _Storages:
                 f"{storage.nbytes():,} for it"
             )
         self._made += numbers * dtype.itemsize
-        if self._made > _MAX_SHARING * self.size:
+        if self._made > MAX_SHARING * self.size:
             raise UnpicklingError("its tensors repeat the same numbers again and again")
         if not numbers:
             offset, stride = 0, [0] * len(size)

@@ -16,6 +16,7 @@ from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.formats import open_checkpoint
 from longclip.checkpoints.hub import fetch
 from longclip.checkpoints.model_names import BUNDLED, check_model_name
+from longclip.checkpoints.torch_files import MAX_SHARING
 from longclip.checkpoints.write import Storing, write_huggingface
 from longclip.errors import CheckpointError
 from longclip.image.preprocess import Preprocess
@@ -28,10 +29,6 @@ from longclip.util.hardware import moving_to
 
 class AssumptionWarning(UserWarning):
     """Settings of a model that no file states were guessed."""
-
-
-# How many times the tensors together may be as large as their files: some share their numbers.
-_MAX_SHARING = 4
 
 
 def load(
@@ -208,7 +205,7 @@ def _check_tensors(checkpoint: Checkpoint, expected: dict[str, Tensor]) -> None:
     found = checkpoint.tensors
     stored = sum(file.stat().st_size for file in checkpoint.files)
     needed = sum(tensor.nbytes for tensor in found.values())
-    if needed > _MAX_SHARING * stored:
+    if needed > MAX_SHARING * stored:
         raise CheckpointError(
             f"{checkpoint.path} has {stored:,} bytes and its tensors need {needed:,}: they repeat "
             "the same numbers again and again, which would fill the memory"

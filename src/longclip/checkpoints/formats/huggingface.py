@@ -1,7 +1,6 @@
 """Hugging Face's layout: config.json and safetensors, whole or in shards, or a bare weight file."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 from longclip.checkpoints.checkpoint import Checkpoint, Source
-from longclip.checkpoints.config import adopt_config, infer_config, read_clip_config, read_json
+from longclip.checkpoints.config import infer_config, read_clip_config, read_json
 from longclip.checkpoints.formats import openclip
 from longclip.checkpoints.tensor_files import read_safetensors
 from longclip.checkpoints.torch_files import read_torch_file
@@ -68,19 +67,7 @@ def open(source: Source) -> Checkpoint:
     bare = Checkpoint(path, (path,), "Hugging Face", config, tensors, assumed=assumed)
     if described is None:
         return bare
-    adopted = adopt_config(config, described)
-    if adopted is None:
-        note = f"{CONFIG} beside it describes another model and was left aside"
-        return replace(bare, notes=(note,))
-    source.refuse_activation()
-    return replace(
-        bare,
-        config=adopted,
-        preprocess=_preprocess(source.folder),
-        notes=(f"{CONFIG} beside it was read",),
-        config_file=source.folder / CONFIG,
-        assumed="",
-    )
+    return source.with_config(bare, CONFIG, described, lambda: _preprocess(source.folder))
 
 
 def open_shards(source: Source) -> Checkpoint:

@@ -1,12 +1,11 @@
 """OpenCLIP's layout: open_clip_config.json and one weight file, or a bare weight file."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from longclip.checkpoints.checkpoint import Checkpoint, Source
-from longclip.checkpoints.config import HEAD_WIDTH, adopt_config, infer_config, read_json
+from longclip.checkpoints.config import HEAD_WIDTH, infer_config, read_json
 from longclip.checkpoints.fields import (
     OPENCLIP,
     OPENCLIP_PREPROCESS,
@@ -54,19 +53,7 @@ def open(source: Source) -> Checkpoint:
     if not (source.folder / CONFIG).is_file():
         return bare
     described, preprocess = read_config(source.folder)
-    adopted = adopt_config(config, described)
-    if adopted is None:
-        note = f"{CONFIG} beside it describes another model and was left aside"
-        return replace(bare, notes=(note,))
-    source.refuse_activation()
-    return replace(
-        bare,
-        config=adopted,
-        preprocess=preprocess,
-        notes=(f"{CONFIG} beside it was read",),
-        config_file=source.folder / CONFIG,
-        assumed="",
-    )
+    return source.with_config(bare, CONFIG, described, lambda: preprocess)
 
 
 def _open_directory(source: Source) -> Checkpoint:
