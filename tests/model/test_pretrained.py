@@ -32,19 +32,6 @@ FILES = {
 }
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("models") / "small"
-    longclip.save(small_clip(), directory)
-    return directory
-
-
-@pytest.fixture
-def model_dir(saved: Path, tmp_path: Path) -> Path:
-    """A saved model that may be damaged."""
-    return Path(shutil.copytree(saved, tmp_path / "model"))
-
-
 def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     values = json.loads(path.read_text())
     change(values)

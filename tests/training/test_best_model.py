@@ -16,17 +16,17 @@ from longclip.training.run.checkpoint import CheckpointWarning
 from tests.helpers.training import tiny_config
 
 
+def measured_config(photos: Path, out: Path, steps: int) -> TrainConfig:
+    """A run that is measured after every step."""
+    config = replace(tiny_config(photos, out), steps=steps)
+    return replace(config, evaluate=("scenes",), evaluate_every=1, keep_best="T2I")
+
+
 @pytest.mark.parametrize(("found", "kept"), [([9, 1, 3, 2, 2], 2), ([0, 1, 2, 3, 4], 4)])
 def test_a_run_ends_with_its_best_step(
     found: list[float], kept: int, photos: Path, tmp_path: Path
 ) -> None:
-    config = replace(
-        tiny_config(photos, tmp_path / "run"),
-        steps=4,
-        evaluate=("scenes",),
-        evaluate_every=1,
-        keep_best="T2I",
-    )
+    config = measured_config(photos, tmp_path / "run", steps=4)
     values, models = iter([*found, found[-1]]), []  # the last is measured twice
 
     def evaluate(model: longclip.CLIP) -> dict[str, float]:
@@ -61,13 +61,7 @@ def test_what_is_no_measurement_is_named_before_the_first_step(
 def test_a_damaged_best_model_is_named_and_not_taken_for_the_result(
     photos: Path, tmp_path: Path
 ) -> None:
-    config = replace(
-        tiny_config(photos, tmp_path / "run"),
-        steps=2,
-        evaluate=("scenes",),
-        evaluate_every=1,
-        keep_best="T2I",
-    )
+    config = measured_config(photos, tmp_path / "run", steps=2)
     values = iter([0.0, 9.0, 1.0, 1.0])
     assert train(config, evaluate=lambda model: {"T2I": next(values)}).kept == 1
     [weights] = (config.out / "best").rglob("*.safetensors")

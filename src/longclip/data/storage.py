@@ -22,6 +22,7 @@ from urllib.parse import urljoin
 
 from longclip.errors import FetchError
 from longclip.util.regular_files import open_regular
+from longclip.util.seekable import SeekableReader
 
 WILDCARDS = frozenset("*?[")
 """Characters that make a path or URL a pattern."""
@@ -318,7 +319,7 @@ def _storage_stream(url: str) -> tuple[int | None, Generator[bytes]]:
     return size, pieces()
 
 
-class _StoredFile(io.RawIOBase):
+class _StoredFile(SeekableReader):
     """A file at a URL, each read of which is one request.
 
     The files of fsspec read tens of megabytes ahead, and fail with exceptions of many kinds.
@@ -328,27 +329,14 @@ class _StoredFile(io.RawIOBase):
         size = file_info(url).bytes
         if size is None:
             raise FetchError(f"{url}: its storage does not tell its size; download it first")
-        self._url, self._size, self._at = url, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
+        super().__init__(size)
+        self._url = url
 
     def readinto(self, buffer: Any) -> int:
-        end = min(self._at + len(buffer), self._size)
-        content = read_url(self._url, self._at, end) if self._at < end else b""
+        end = min(self.at + len(buffer), self.size)
+        content = read_url(self._url, self.at, end) if self.at < end else b""
         buffer[: len(content)] = content
-        self._at += len(content)
+        self.at += len(content)
         return len(content)
 
 

@@ -18,6 +18,8 @@ from typing import Any, BinaryIO
 
 from PIL import TiffTags
 
+from longclip.util.seekable import SeekableReader
+
 MAX_METADATA_BYTES = 1 << 20
 """Bytes of an EXIF or XMP block that are read."""
 
@@ -173,7 +175,7 @@ def leave_out_long_parts(image: Any, file: BinaryIO) -> None:
                 del exif[part]
 
 
-class WithoutSpans(io.RawIOBase):
+class WithoutSpans(SeekableReader):
     """A file without some parts of it, read in place.
 
     Args:
@@ -189,33 +191,15 @@ class WithoutSpans(io.RawIOBase):
         self._starts = starts
         lengths = (max(0, min(b, size) - a) for a, b in zip(starts, ends, strict=True))
         self._offsets = [0, *accumulate(lengths)]
-        self._at = 0
-
-    def readable(self) -> bool:
-        """Return that it can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return that it can be read anywhere."""
-        return True
-
-    def tell(self) -> int:
-        """Return where it is read."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go on elsewhere."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._offsets[-1]}[whence]
-        self._at = max(0, base + offset)
-        return self._at
+        super().__init__(self._offsets[-1])
 
     def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
         """Read up to the next part that is left out."""
-        part = bisect_right(self._offsets, self._at) - 1
+        part = bisect_right(self._offsets, self.at) - 1
         if part >= len(self._starts):
             return 0
-        self._file.seek(self._starts[part] + self._at - self._offsets[part])
-        data = self._file.read(min(len(buffer), self._offsets[part + 1] - self._at))
+        self._file.seek(self._starts[part] + self.at - self._offsets[part])
+        data = self._file.read(min(len(buffer), self._offsets[part + 1] - self.at))
         buffer[: len(data)] = data
-        self._at += len(data)
+        self.at += len(data)
         return len(data)
