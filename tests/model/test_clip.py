@@ -1,5 +1,7 @@
 """What never changes an embedding: trimming, padding, order, batching."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 import longclip
-from longclip.errors import EncoderError
+from longclip.errors import EncoderError, UsageError
 from longclip.model.transformer import micro_batches
 from tests.helpers.models import small_clip
 
@@ -98,6 +100,33 @@ def test_mistakes_are_named() -> None:
         MODEL.encode_text(["a boat", [BOS, EOT]])  # type: ignore[list-item]
     with pytest.raises(ValueError, match=r"\[N, 3, 32, 32\]"):
         MODEL.encode_image(torch.zeros(1, 3, 64, 64))
+
+
+@pytest.mark.parametrize(
+    ("texts", "problem"),
+    [
+        (None, r"texts\[0\] is NoneType \(None\), neither a string nor"),
+        (["a boat", None], r"texts\[1\] is NoneType"),
+        ([None], r"texts\[0\] is NoneType \(None\), neither a string nor"),
+        ([b"a boat"], r"texts\[0\] is bytes"),
+        ([["a", "boat"]], r"texts\[0\] is list \(\['a', 'boat'\]\)"),
+        ([BOS, 5, EOT], r"texts\[0\] is int \(49406\)"),
+        ([[BOS, 5.5, EOT]], r"texts\[0\] is list"),
+        ([[BOS, 49408, EOT]], "token id 49408 is not in this model's vocabulary of 49408 ids"),
+        (torch.tensor([[BOS, -1, EOT]]), "token id -1 is not in this model's vocabulary"),
+        (torch.tensor([BOS, 5, EOT]), r"int64 \[3\]; this model takes whole numbers \[N, L\]"),
+        (torch.tensor([[1.0, 2.0]]), r"float32 \[1, 2\]"),
+    ],
+)
+def test_what_is_no_text_is_refused(texts: Any, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        MODEL.encode_text(texts)
+
+
+def test_what_stands_behind_the_end_of_a_text_need_be_no_token() -> None:
+    ids = torch.tensor([[BOS, 5, 6, EOT], [BOS, EOT, -100, 99999]])
+    whole = torch.tensor([[BOS, 5, 6, EOT], [BOS, EOT, EOT, EOT]])
+    assert torch.equal(MODEL.encode_text(ids), MODEL.encode_text(whole))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

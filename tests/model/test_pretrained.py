@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import longclip
 from longclip.checkpoints import write
-from longclip.errors import CheckpointError
+from longclip.errors import CheckpointError, UsageError
 from longclip.image.preprocess import Preprocess
 from longclip.model import CLIP, CLIPConfig, TextConfig
 from tests.helpers.models import SMALL, small_clip
@@ -352,6 +352,15 @@ def test_no_such_model(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(CheckpointError, match=r"safetensors is not a complete safetensors file"):
         longclip.load(tmp_path / "model.safetensors")
+
+
+def test_no_such_tower_or_dtype(saved: Path) -> None:
+    with pytest.raises(UsageError, match="tower 'txt' is none of text, image"):
+        longclip.load(saved, tower="txt")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"dtype torch\.int8 holds no weights"):
+        longclip.load(saved, dtype=torch.int8)
+    with pytest.raises(UsageError, match="dtype 'bfloat16' holds no weights"):
+        longclip.load(saved, dtype="bfloat16")  # type: ignore[arg-type]
 
 
 def test_no_such_device(saved: Path) -> None:

@@ -192,6 +192,8 @@ def test_what_is_not_text(texts: Any, message: str) -> None:
 
 
 def test_encode_wants_a_list() -> None:
+    with pytest.raises(ValueError, match="not NoneType"):
+        clip_tokenizer().encode(None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"encode\(\[text\]\)"):
         clip_tokenizer().encode("a dog")
 

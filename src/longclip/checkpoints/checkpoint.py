@@ -11,7 +11,7 @@ from torch import Tensor
 from longclip.checkpoints.config import adopt_config
 from longclip.checkpoints.tensor_files import read_values
 from longclip.checkpoints.wrappings import unwrap
-from longclip.errors import CheckpointError
+from longclip.errors import CheckpointError, UsageError
 from longclip.spec import Activation, Tower
 
 # Of transformers, for a config.json that does not say it.
@@ -59,8 +59,11 @@ def lone_tower(checkpoint: Checkpoint, tower: Tower) -> Checkpoint:
     The other tower's weights are left in the file.
 
     Raises:
-        CheckpointError: if there is no such tower.
+        UsageError: if no model has such a tower.
+        CheckpointError: if this one has not.
     """
+    if tower not in _SECTIONS:
+        raise UsageError(f"tower {tower!r} is none of {', '.join(_SECTIONS)}")
     if not checkpoint.has(tower):
         raise CheckpointError(f"{checkpoint.path} has no {tower} tower")
     name, config = _SECTIONS[tower], checkpoint.config

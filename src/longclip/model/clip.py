@@ -4,7 +4,8 @@ The module's parameter names and its config.json are those of Hugging Face's `CL
 is saved here loads anywhere a CLIP loads, with no custom code.
 """
 
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import NoReturn
 
@@ -225,22 +226,18 @@ class CLIP(nn.Module):
             float32 [N, D], in the order of `texts`.
 
         Raises:
-            ValueError: if given token ids are longer than the context length.
+            UsageError: if something is neither a string nor token ids, or if given ids are longer
+                than the context length, have no end or are not in the vocabulary.
             EncoderError: if the model gives numbers that are not finite.
         """
+        if isinstance(texts, str) or not isinstance(texts, Sized):
+            texts = [texts]
         if len(texts) == 0:
             return torch.empty(0, self.embedding_dim, device=self.device)
-        if isinstance(texts, Tensor):
-            ids = texts
-        elif isinstance(texts, str) or all(isinstance(text, str) for text in texts):
+        if not isinstance(texts, Tensor) and all(isinstance(text, str) for text in texts):
             ids = tokenize(texts, context_length=self.context_length)  # type: ignore[arg-type]
-        elif any(isinstance(text, str) for text in texts):
-            raise UsageError("texts mixes strings and token ids; pass one kind")
         else:
-            self._check_length(max(map(len, texts)))
-            pad = self._text_config.eos_token_id
-            rows = [torch.tensor(text, dtype=torch.int64) for text in texts]
-            ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
+            ids = self._checked_ids(texts)  # type: ignore[arg-type]
         return self._embeddings(self.text_features(ids, token_budget=token_budget), normalize)
 
     @torch.no_grad()
@@ -314,12 +311,62 @@ class CLIP(nn.Module):
             )
         return F.normalize(rows, dim=-1) if normalize else rows
 
+    def _checked_ids(self, texts: Sequence[Sequence[int]] | Tensor) -> Tensor:
+        """Return token ids that a caller made as int64 [N, L], padded with end-of-text."""
+        end = self._text_config.eos_token_id
+        if isinstance(texts, Tensor):
+            ids = texts
+            if ids.ndim != 2 or not _is_whole(ids):
+                dtype = str(ids.dtype).removeprefix("torch.")
+                raise UsageError(
+                    f"token ids are {dtype} {list(ids.shape)}; this model takes whole numbers "
+                    "[N, L], as longclip.tokenize makes them"
+                )
+        else:
+            rows = [
+                _token_ids(place, text)
+                for place, text in enumerate(texts)
+                if not isinstance(text, str)
+            ]
+            if len(rows) < len(texts):
+                raise UsageError("texts mixes strings and token ids; pass one kind")
+            ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=end)
+        # What stands behind the end is not read, so it may be no token at all.
+        places = torch.arange(ids.shape[1], device=ids.device)
+        ids = torch.where(places > end_positions(ids, end)[:, None], end, ids)
+        size = self._text_config.vocab_size
+        unknown = ids[(ids < 0) | (ids >= size)]
+        if len(unknown):
+            raise UsageError(
+                f"token id {int(unknown[0])} is not in this model's vocabulary of {size} ids; make "
+                "ids with longclip.tokenize"
+            )
+        return ids
+
     def _check_length(self, longest: int) -> None:
         if longest > self.context_length:
             raise UsageError(
                 f"a text has {longest} tokens, this model reads {self.context_length}; tokenize "
                 f"with context_length={self.context_length} or lengthen the model: longclip stretch"
             )
+
+
+def _token_ids(place: int, text: object) -> Tensor:
+    """Return the token ids of one text as int64 [L]."""
+    try:
+        ids = torch.as_tensor(text)
+    except (TypeError, ValueError, RuntimeError):
+        ids = None
+    if ids is None or ids.ndim != 1 or not _is_whole(ids):
+        raise UsageError(
+            f"texts[{place}] is {type(text).__name__} ({reprlib.repr(text)}), neither a string nor "
+            "the token ids of one text; leave missing captions out, and hand over a list of texts"
+        )
+    return ids.to(torch.int64)
+
+
+def _is_whole(ids: Tensor) -> bool:
+    return not ids.is_floating_point() and ids.dtype != torch.bool
 
 
 def _projection(width: int, joint: int | None, *, bias: bool) -> nn.Module:

@@ -18,7 +18,7 @@ from longclip.checkpoints.hub import fetch
 from longclip.checkpoints.model_names import BUNDLED, check_model_name
 from longclip.checkpoints.torch_files import MAX_SHARING
 from longclip.checkpoints.write import Storing, write_huggingface
-from longclip.errors import CheckpointError
+from longclip.errors import CheckpointError, UsageError
 from longclip.image.preprocess import Preprocess
 from longclip.model.clip import CLIP
 from longclip.model.config import CLIPConfig
@@ -62,7 +62,8 @@ def load(
         CheckpointError: if the checkpoint is incomplete or cannot be fetched, or its weights do
             not fit its configuration; the message lists what is missing, left over or of another
             shape.
-        UsageError: if there is no such device or no room on it.
+        UsageError: if there is no such device or no room on it, or no such tower, or the dtype
+            holds no weights.
 
     Warns:
         AssumptionWarning: if the weights are bare, and what they do not show was guessed.
@@ -118,8 +119,10 @@ def place(model: CLIP, device: str | torch.device, dtype: torch.dtype | None = N
     """Move a model to a device; a dtype of None keeps its own.
 
     Raises:
-        UsageError: if there is no such device or no room on it.
+        UsageError: if there is no such device or no room on it, or the dtype holds no weights.
     """
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise UsageError(f"dtype {dtype!r} holds no weights; take torch.float32 or torch.bfloat16")
     with moving_to(device):
         return model.to(device=device, dtype=dtype)
 

@@ -119,8 +119,9 @@ class Tokenizer:
         """
         if context_length is not None:
             _check_context_length(context_length)
-        if isinstance(texts, str):
-            raise UsageError("encode takes a list of texts: write encode([text])")
+        if isinstance(texts, str) or not isinstance(texts, Iterable):
+            kind = type(texts).__name__
+            raise UsageError(f"encode takes a list of texts, not {kind}: write encode([text])")
         for place, text in enumerate(texts := list(texts)):
             if not isinstance(text, str):
                 raise UsageError(
