@@ -183,6 +183,14 @@ def test_train_then_resume(run: Run, options: dict[str, object], walls: Path) ->
         ("--data gone.jsonl", "--data gone.jsonl: there is no such file"),
         ("--data gone.toml", "--data gone.toml: there is no such file"),
         ("--images gone", "no folder of pictures gone"),
+        ("--images .", "--images is for tables and folders; scenes would not read it"),
+        (
+            "--data a-{0..9}.tar --images .",
+            "--images is for tables and folders; a-{0..9}.tar would",
+        ),
+        ("--data a-*.tar --image-column x", "--image-column is for tables and folders; a-*.tar"),
+        ("--long-column x", "--long-column is for tables and folders; scenes would not"),
+        ("--data scenes/tset", "scenes has no split 'tset', only train"),
         ("--evaluate gone", "--evaluate gone: there is no such benchmark"),
         ("--out file/run", "--out file/run: "),
         ("--out old", "old already holds a run; continue it with --resume"),
@@ -237,6 +245,32 @@ def test_measured_before_and_after_a_run_says_both(
     assert re.search(r"^.* long T2I R@1: [\d.]+ → [\d.]+ %$", outcome.out, re.M)
     assert "out/model: 1 step in " in outcome.out
     assert f"next: longclip eval out/model --data {walls}\n" in outcome.out
+
+
+def test_the_names_of_columns_hold_for_what_is_measured_too(
+    run: Run,  # noqa: F811
+    options: dict[str, object],
+    walls: Path,
+) -> None:
+    odd = walls.parent.parent / "odd.jsonl"
+    rows = [json.loads(line) for line in walls.read_text().splitlines()]
+    odd.write_text(
+        "".join(json.dumps({"file": r["image"], "story": r["long"]}) + "\n" for r in rows)
+    )
+    names: dict[str, object] = {
+        "--images": walls.parent,
+        "--image-column": "file",
+        "--long-column": "story",
+    }
+    asked = options | names | {"--data": odd, "--steps": 1}
+    outcome = run("train", *flat(asked | {"--evaluate": odd}))
+    assert outcome.code == 0, outcome.err
+    assert " long T2I R@1: " in outcome.out
+    told = " ".join(map(str, flat(names)))
+    assert f"next: longclip eval out/model --data {odd} {told}\n" in outcome.out
+    # Options that a proposed command would refuse are not in it.
+    outcome = run("train", *flat(asked | {"--evaluate": "scenes/val", "--out": "other"}))
+    assert "next: longclip eval other/model --data scenes/val\n" in outcome.out
 
 
 def test_recipes_and_switches(run: Run, options: dict[str, object], walls: Path) -> None:  # noqa: F811
@@ -359,6 +393,9 @@ def test_eval_of_several_collections(run: Run, model: Path, walls: Path) -> None
         (("--data", "scenes/tset"), "scenes has no split 'tset'"),
         (("--image-column", "photo"), "no column 'photo'; its columns are image, short, long"),
         (("--device", "nonsense"), "--device nonsense is none that a model can run on"),
+        (("--data", "scenes", "--images", "."), "--images is for tables and folders; scenes would"),
+        (("--data", "urban1k", "--long-column", "x"), "--long-column is for tables and folders; "),
+        (("--suite", "paper", "--images", "."), "; benchmarks would not read"),
     ],
 )
 def test_evals_that_cannot_start(

@@ -200,6 +200,11 @@ def test_paths_start_from_the_folder_of_the_mixture(
         ('[[source]]\ndata = "x"\nweight = nan', "weight is nan, must be above 0"),
         ('[[source]]\ndata = "x"\nshort = "none"', "source 1: short texts cannot be 'none', only"),
         ('[[source]]\ndata = "x"\njoin_short = 0', "source 1: join_short is 0, must be at least 1"),
+        ('[[source]]\ndata = "scenes"\nimages = "x"', "source 1: images is for tables and fold"),
+        (
+            '[[source]]\ndata = "scenes"\ncolumns = {long = "x"}',
+            r"source 1: columns\.long is for tables and folders; scenes would not read it",
+        ),
         ('[[source]]\ndata = "x"\ncolumns = {text = "t"}', "columns: no such key: text; there are"),
         (
             '[[source]]\ndata = "x"\nweight = 1\n[[source]]\ndata = "y"',

@@ -16,7 +16,7 @@ from longclip.cli.options import (
 )
 from longclip.errors import UsageError
 from longclip.evaluation.config import EvaluateConfig
-from longclip.options import Dtype, device_option, dtype_option, images_option, option
+from longclip.options import Dtype, device_option, dtype_option, flag_of, images_option, option
 
 if TYPE_CHECKING:
     from longclip.evaluation.session import Session
@@ -107,6 +107,7 @@ def eval_command(
             check_model_name(place)
     if o.probes and any(named(source)[1].startswith("npy:") for source in sources):
         raise UsageError("--probes changes texts, which arrays (npy:) do not hold; leave out one")
+    _refuse_unread(o)
     session = _run_session(sources, options)
     if as_json:
         print(results.as_json(session.results), end="")
@@ -119,6 +120,24 @@ def eval_command(
         print(f"written: {path}", file=sys.stderr if as_json else sys.stdout)
     if o.probes and o.results is None and o.report is None and not as_json:
         print("probes are shown by --report and written by --results and --json")
+
+
+def _refuse_unread(o: EvalOptions) -> None:
+    """Refuse --images and names of columns that none of the data reads.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    from longclip.data.names import refuse_unread
+    from longclip.evaluation.benchmarks import BENCHMARKS, SUITES
+
+    given = {
+        name.removesuffix("_column"): flag_of(name)
+        for name in ("images", "image_column", "short_column", "long_column", "label_column")
+        if getattr(o, name)
+    }
+    own = [name for name in o.data if name.partition("=")[0] not in (*BENCHMARKS, *SUITES)]
+    refuse_unread(given, [] if o.suite else own)
 
 
 def _run_session(sources: Sequence[str], options: EvalOptions) -> "Session":

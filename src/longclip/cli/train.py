@@ -10,9 +10,16 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from longclip.cli.options import AS_OPTIONS, AsJson, given, overrides
+from longclip.data.names import Kind, kind_of, reads
 from longclip.errors import UsageError
 from longclip.training.config import TrainConfig
-from longclip.training.preflight import check_data_name, check_data_names, check_start
+from longclip.training.preflight import (
+    check_data_name,
+    check_data_names,
+    check_start,
+    given_on_data,
+    refuse_unread_options,
+)
 from longclip.training.recipes import RECIPES, find_recipe, recipe_names
 
 _WORDS = {*sys.argv, *map(" ".join, pairwise(sys.argv))}
@@ -99,9 +106,11 @@ def train_command(
     settings = dataclasses.replace(start, **changed)
     if resume:
         check_data_names(settings, resume=True)
+        if "images" in changed:
+            refuse_unread_options(settings)
     else:
-        check_start(settings, overwrite=overwrite)
         _check_evaluate(settings)
+        check_start(settings, overwrite=overwrite)
 
     def say(lines: Iterable[str]) -> None:
         if first:
@@ -111,12 +120,15 @@ def train_command(
     say([f"{settings.recipe}: {start_from}, on {', '.join(settings.data)}; loading torch …"])
 
     from longclip.evaluation.periodic import holdout_evaluation, periodic_evaluation
+    from longclip.training.data import columns_of
     from longclip.training.loop import train
     from longclip.util.terminal import counted, progress_display
 
     evaluate = None
     if settings.evaluate:
-        evaluate = periodic_evaluation(settings.evaluate, images=settings.images, on_start=say)
+        evaluate = periodic_evaluation(
+            settings.evaluate, columns=columns_of(settings), images=settings.images, on_start=say
+        )
     with progress_display() as progress:
         result = train(
             settings,
@@ -147,8 +159,13 @@ def train_command(
     if not result.after:
         print("nothing was measured; --holdout 0.05 or --evaluate DATA does, before and after")
     data = settings.evaluate[0] if settings.evaluate else "DATA"
-    images = "".join(f" --images {folder}" for folder in settings.images)
-    print(f"next: longclip eval {result.model} --data {data}{images}")
+    same = ""
+    for role, flag in given_on_data(settings).items():
+        # Scenes and benchmarks would refuse what is for other data.
+        if data == "DATA" or (kind_of(data) is not Kind.MISSING and reads(role, data)):
+            own = settings.images if role == "images" else [getattr(settings, f"{role}_column")]
+            same += "".join(f" {flag} {value}" for value in own)
+    print(f"next: longclip eval {result.model} --data {data}{same}")
     print(f"      longclip index PHOTOS --db PHOTOS.db --model {result.model}")
 
 

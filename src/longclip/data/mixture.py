@@ -12,7 +12,7 @@ from PIL import Image
 
 from longclip.data.captions import DEFAULT_POLICY, UNCHANGED, Captions, PolicyChange, TextPolicy
 from longclip.data.collection import Collection
-from longclip.data.names import SCENES
+from longclip.data.names import SCENES, refuse_unread
 from longclip.data.storage import is_url
 from longclip.data.tables.columns import Columns
 from longclip.errors import DataError, UsageError
@@ -275,8 +275,16 @@ def _read_source(row: Any, where: str, folder: Path) -> MixtureSource:
         texts.of(DEFAULT_POLICY)
     except UsageError as error:
         raise DataError(f"{where}: {error}") from None
+    given = {"images": "images"} if images else {}
+    if columns:
+        given |= {key: f"columns.{key}" for key, name in vars(columns).items() if name}
+    data = _resolve(folder, data)
+    try:
+        refuse_unread(given, [data])
+    except UsageError as error:
+        raise DataError(f"{where}: {error}") from None
     return MixtureSource(
-        data=_resolve(folder, data),
+        data=data,
         images=tuple(folder / str(p) for p in ([images] if isinstance(images, str) else images)),
         weight=weight,
         limit=limit,

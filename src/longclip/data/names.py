@@ -2,6 +2,7 @@
 
 import glob
 import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from longclip.data.json_files import json_rows
 from longclip.data.storage import WILDCARDS, is_url, is_web
 from longclip.data.text_files import decode_text
-from longclip.errors import DataError
+from longclip.errors import DataError, UsageError
 
 SCENES = "scenes"
 SCENE_SPLITS = (
@@ -79,6 +80,11 @@ class Kind(Enum):
     MISSING = "nothing that is there"
 
 
+_SHARD_KINDS = frozenset(
+    {Kind.WEB, Kind.STORAGE, Kind.TAR, Kind.SHARDS, Kind.SHARD_FOLDER, Kind.SHARD_INDEX}
+)
+
+
 def kind_of(name: str | Path) -> Kind:
     """Return what a user means by a name; a `Path` is never scenes nor on the hub.
 
@@ -126,6 +132,49 @@ def kind_of(name: str | Path) -> Kind:
     if may_be_hub and not is_file_name and _HUB_NAME.fullmatch(text):
         return Kind.HUB
     return Kind.PATTERN if is_pattern else Kind.MISSING
+
+
+def scenes_split(name: str, default: str = "train") -> str:
+    """Return the split that `scenes/SPLIT` names.
+
+    Raises:
+        DataError: if there is no such split.
+    """
+    split = name.partition("/")[2] or default
+    if split not in SCENE_SPLITS:
+        raise DataError(f"scenes has no split {split!r}, only {', '.join(SCENE_SPLITS)}")
+    return split
+
+
+def names_shards(name: str | Path) -> bool:
+    """Return whether a name is that of tar shards, for whose reader what is not there is, too."""
+    kind = kind_of(name)
+    absent = kind in (Kind.PATTERN, Kind.MISSING)
+    return kind in _SHARD_KINDS or (absent and Path(name).suffix == ".tar")
+
+
+def reads(role: str, name: str | Path) -> bool:
+    """Return whether data heed folders of pictures (`images`) or a field of `Columns`."""
+    if kind_of(name) is Kind.SCENES:
+        return False
+    return role in ("short", "long") or not names_shards(name)
+
+
+def refuse_unread(options: Mapping[str, str], names: Sequence[str | Path]) -> None:
+    """Refuse options on folders of pictures and on columns that none of the data reads.
+
+    Args:
+        options: those that are given, as the user writes them, by what they name: `images` or a
+            field of `Columns`.
+        names: all data; published benchmarks, which are read as they are, are left out.
+
+    Raises:
+        UsageError: naming the option and the data.
+    """
+    for role, option in options.items():
+        if not any(reads(role, name) for name in names):
+            what = ", ".join(map(str, names)) or "benchmarks"
+            raise UsageError(f"{option} is for tables and folders; {what} would not read it")
 
 
 def is_tar_name(name: str) -> bool:

@@ -6,17 +6,13 @@ from pathlib import Path
 from longclip.data.collection import Collection
 from longclip.data.layouts.descriptions import open_conversations
 from longclip.data.mixture import Mixture, MixtureSource, read_mixture
-from longclip.data.names import SCENE_SPLITS, SCENES, Kind, kind_of
+from longclip.data.names import SCENES, Kind, kind_of, names_shards, scenes_split
 from longclip.data.scenes import ScenesCollection
 from longclip.data.tables.columns import Columns
 from longclip.data.tables.folder import open_folder
 from longclip.data.tables.open import open_hub, open_saved, open_table
 from longclip.data.tar.shard_cache import ShardCache
 from longclip.errors import DataError
-
-_SHARD_KINDS = frozenset(
-    {Kind.WEB, Kind.STORAGE, Kind.TAR, Kind.SHARDS, Kind.SHARD_FOLDER, Kind.SHARD_INDEX}
-)
 
 
 def open_collection(
@@ -54,18 +50,14 @@ def open_collection(
     """
     kind = kind_of(data)
     if kind is Kind.SCENES:
-        split = str(data).partition("/")[2] or split
-        if split not in SCENE_SPLITS:
-            raise DataError(f"scenes has no split {split!r}, only {', '.join(SCENE_SPLITS)}")
-        return ScenesCollection(split)
+        return ScenesCollection(scenes_split(str(data), split))
     path, columns, roots = Path(data), columns or Columns(), [Path(root) for root in images]
     missing = [str(root) for root in roots if not root.is_dir()]
     if missing:
         raise DataError(f"there is no folder of pictures {', '.join(missing)}; check the path")
     if kind is Kind.MIXTURE:
         return _mixed(read_mixture(path), columns, roots, cache, texts_only=texts_only)
-    # A pattern of other files than shards, or a shard that is not there, gets its reader's message.
-    if kind in _SHARD_KINDS or (kind in (Kind.PATTERN, Kind.MISSING) and path.suffix == ".tar"):
+    if names_shards(data):
         from longclip.data.tar.shards import open_shards  # loads the tokenizer
 
         return open_shards(str(data), columns, cache, texts_only=texts_only)

@@ -283,6 +283,15 @@ def crop(pixels: Tensor, crops: Tensor) -> Tensor:
     return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
 
 
+def columns_of(config: TrainConfig) -> Columns:
+    """Return the columns that the options of a run name."""
+    return Columns(
+        image=config.image_column or None,
+        short=config.short_column or None,
+        long=config.long_column or None,
+    )
+
+
 def open_data(config: TrainConfig, world: World) -> Mixture:
     """Open the data of a run, in the first process before the others.
 
@@ -295,11 +304,7 @@ def open_data(config: TrainConfig, world: World) -> Mixture:
     try:
         return open_training_data(
             config.data,
-            columns=Columns(
-                image=config.image_column or None,
-                short=config.short_column or None,
-                long=config.long_column or None,
-            ),
+            columns=columns_of(config),
             images=config.images,
             cache=ShardCache(
                 Path(config.shard_cache) if config.shard_cache else None, config.shard_cache_gb

@@ -25,6 +25,7 @@ from longclip.training.data import (
 from longclip.training.distributed import World, world
 from longclip.training.objectives import Objective, find_objective, objective_name
 from longclip.training.plan import plan_of
+from longclip.training.preflight import refuse_unread_options
 from longclip.training.process import keep_freed_memory, stop_request
 from longclip.training.run.checkpoint import RunCheckpoints
 from longclip.training.run.content import (
@@ -93,6 +94,8 @@ def train(
         KeyboardInterrupt: after ^C; where steps were made the run can be resumed.
     """
     _check_measuring(config, evaluate, measure_holdout, store)
+    if store is None and not resume:
+        refuse_unread_options(config)
     if objective is None:
         objective = find_objective(config.objective)
     else:

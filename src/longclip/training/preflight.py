@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 
 from longclip.checkpoints.model_names import check_model_name
-from longclip.data.names import Kind, kind_of
+from longclip.data.names import Kind, kind_of, refuse_unread, scenes_split
 from longclip.data.tar.members import refuse_compressed
 from longclip.errors import DataError, UsageError
+from longclip.options import flag_of
 from longclip.training.config import OBJECTIVE_NAMES, TrainConfig
 from longclip.training.run.directory import RunDirectory
 from longclip.util.plugins import OBJECTIVES, plugins
@@ -17,8 +18,8 @@ def check_start(config: TrainConfig, *, overwrite: bool = False) -> None:
     """Check that what a new run is to read is there, and that it may write its directory.
 
     Raises:
-        ValueError: if the model, data, a folder of pictures or the objective is not there, or `out`
-            cannot be written; names it.
+        ValueError: if the model, data, a folder of pictures or the objective is not there, `out`
+            cannot be written, or an option on data is read by none; names it.
         FileExistsError: if `out` holds a run, which is not to be overwritten.
     """
     RunDirectory(config.out).check_kind(resume=False, overwrite=overwrite)
@@ -26,6 +27,7 @@ def check_start(config: TrainConfig, *, overwrite: bool = False) -> None:
     if not config.scratch:
         check_model_name(config.model)
     check_data_names(config)
+    refuse_unread_options(config)
     place = Path(os.path.abspath(config.out))
     while not os.path.lexists(place):
         place = place.parent
@@ -50,6 +52,26 @@ def check_data_names(config: TrainConfig, *, resume: bool = False) -> None:
         )
 
 
+def given_on_data(config: TrainConfig) -> dict[str, str]:
+    """Return which options on folders of pictures and on columns are given, by what they name."""
+    return {
+        name.removesuffix("_column"): flag_of(name)
+        for name in ("images", "image_column", "short_column", "long_column")
+        if getattr(config, name)
+    }
+
+
+def refuse_unread_options(config: TrainConfig) -> None:
+    """Refuse `images` and names of columns that nothing a run reads or measures on would take.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    # What is no path is a benchmark.
+    measured = [name for name in config.evaluate if kind_of(name) is not Kind.MISSING]
+    refuse_unread(given_on_data(config), [*config.data, *measured])
+
+
 def check_data_name(
     name: str, option: str, problem: str = "there is no such file or folder"
 ) -> None:
@@ -61,6 +83,8 @@ def check_data_name(
     kind = kind_of(name)
     if kind is Kind.MISSING or (kind is Kind.MIXTURE and not Path(name).exists()):
         raise DataError(f"{option} {name}: {problem}")
+    if kind is Kind.SCENES:
+        scenes_split(name)
     if kind is Kind.TAR:
         with open_regular(name) as file:
             refuse_compressed(file, name)
