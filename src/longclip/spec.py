@@ -32,8 +32,19 @@ MAX_PIXELS = 100_000_000
 Tower = Literal["text", "image"]
 """One of a CLIP's two encoders."""
 
-Activation = Literal["quick_gelu", "gelu"]
-"""The hidden layers' function: x · σ(1.702 x) in OpenAI's weights, GELU in most later ones."""
+Activation = Literal["quick_gelu", "gelu", "gelu_pytorch_tanh"]
+"""The hidden layers' function: x · σ(1.702 x) in OpenAI's weights, GELU in most later ones, and in
+SigLIP's its approximation by tanh."""
+
+Pooling = Literal["eos", "argmax", "last", "first"]
+"""The place at which a text is read: its first end-of-text token, its largest id (OpenAI's code),
+the last place of the context, padding or not (SigLIP), or the first (a class token)."""
+
+Layout = Literal["clip", "metaclip_2", "siglip", "open_clip"]
+"""The layout that a model is saved in: transformers' by its `model_type`, or OpenCLIP's."""
+
+ImageTowerOwner = Literal["transformers", "open_clip"]
+"""A library whose image tower a model holds as it is."""
 
 ExportTarget = Literal["hf", "hf-text", "openai", "longclip", "openclip", "comfyui"]
 """Names of the layouts that a checkpoint can be written in, after the programs that read them."""

@@ -1,14 +1,24 @@
-"""open_clip for tests, without torchvision.
+"""open_clip and timm for tests, without torchvision.
 
-It imports image transforms and a ResNet helper from torchvision, none of which is used here. A mock
-stands in for them during the import and is taken away again, since transformers would find it.
+They import image transforms, data sets and a kind of norm from torchvision, none of which is used
+here. A mock stands in for them during the import and is taken away again, since transformers would
+find it.
 """
 
 import sys
 from typing import Any
 from unittest.mock import MagicMock
 
-_PARTS = ("", ".transforms", ".transforms.functional", ".ops", ".ops.misc")
+_PARTS = (
+    "",
+    ".datasets",
+    ".models",
+    ".models.feature_extraction",
+    ".ops",
+    ".ops.misc",
+    ".transforms",
+    ".transforms.functional",
+)
 
 
 def open_clip() -> Any:
@@ -19,6 +29,8 @@ def open_clip() -> Any:
 
         names = [f"torchvision{part}" for part in _PARTS]
         sys.modules.update({name: MagicMock() for name in names})
+        # timm asks of layers whether they are of this class.
+        sys.modules["torchvision.ops.misc"].FrozenBatchNorm2d = type("FrozenBatchNorm2d", (), {})
         try:
             import open_clip  # noqa: F401
         finally:

@@ -152,7 +152,7 @@ def test_json_of_older_versions() -> None:
         ({"size": {"height": 224, "width": 224}}, "not the same square"),
         ({"size": {"shortest_edge": 256}}, "not the same square"),
         ({"crop_size": {"height": 224, "width": 200}}, "not the same square"),
-        ({"resample": 2}, "resample is 2"),
+        ({"resample": 0}, "resample is 0"),
         ({"do_center_crop": False}, "do_center_crop is False"),
         ({"rescale_factor": 1.0}, "rescale_factor is 1.0"),
     ],

@@ -328,7 +328,7 @@ def test_a_long_list_of_problems_is_cut(model_dir: Path) -> None:
         ({"size": 64, "crop_size": 64}, "makes pictures of 64 pixels, config.json says 32"),
         ({"image_mean": None}, "not CLIP's preprocessing"),
         ({"image_std": ["a", "b", "c"]}, "not CLIP's preprocessing"),
-        ({"resample": 2}, "resample is 2"),
+        ({"resample": 0}, "resample is 0"),
     ],
 )
 def test_preprocessing_that_does_not_fit(

@@ -13,6 +13,7 @@ from longclip.checkpoints.tensor_files import read_values
 from longclip.checkpoints.wrappings import unwrap
 from longclip.errors import CheckpointError, UsageError
 from longclip.spec import Activation, Tower
+from longclip.text.file_tokenizer import TokenizerFiles
 
 # Of transformers, for a config.json that does not say it.
 _DEFAULT_PROJECTION_DIM = 512
@@ -32,6 +33,7 @@ class Checkpoint:
         tensors: under Hugging Face's names, mapped into memory from the file where it allows that.
         preprocess: content of preprocessor_config.json, where the checkpoint has preprocessing.
         notes: sentences on what was changed or left out in reading.
+        tokenizer: files of the model's own tokenizer; None where it is CLIP's.
         extras: tensors that the model does not use but an audit may want, by their own names.
         config_file: that the configuration was read from; None where it was inferred from shapes.
         assumed: what no file says and was guessed, as a sentence; empty where nothing was.
@@ -45,6 +47,7 @@ class Checkpoint:
     preprocess: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    tokenizer: TokenizerFiles | None = None
     config_file: Path | None = None
     assumed: str = ""
 

@@ -8,6 +8,7 @@ of the model.
 """
 
 import json
+import math
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -88,33 +89,40 @@ def write_safetensors(
     Args:
         path: of the file; it is not written atomically.
         tensors: by name; each is asked for twice, for its shape and for its numbers.
-        dtype: of the stored numbers; None keeps theirs.
+        dtype: of the stored floating-point numbers; None keeps theirs.
         on_bytes: called after each tensor.
     """
+    layout = [
+        (name, stored_dtype(tensor, dtype), list(tensor.shape)) for name, tensor in tensors.items()
+    ]
+    # From wide numbers to narrow ones, so that every tensor is aligned, as the library's writer has
+    # them; those of one dtype, as a CLIP's are, stay in the order given.
+    layout.sort(key=lambda entry: -entry[1].itemsize)
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
-    for name, tensor in tensors.items():
-        stored = dtype or tensor.dtype
-        begin, end = end, end + stored_size(tensor, dtype)
-        shape = list(tensor.shape)
+    for name, stored, shape in layout:
+        begin, end = end, end + math.prod(shape) * stored.itemsize
         header[name] = {"dtype": _DTYPES[stored], "shape": shape, "data_offsets": [begin, end]}
-    # In the order given. The library's own writer sorts by dtype, so that every tensor is aligned;
-    # those of one dtype, as a model's are, always are.
     text = json.dumps(header, separators=(",", ":")).encode()
     # Spaces are allowed behind the header; programs that map the file want its tensors aligned.
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for tensor in tensors.values():
-            flat = tensor.detach().to("cpu", dtype or tensor.dtype).contiguous().reshape(-1)
+        for name, stored, _ in layout:
+            flat = tensors[name].detach().to("cpu", stored).contiguous().reshape(-1)
             file.write(flat.view(torch.uint8).numpy().data)
             if on_bytes:
                 on_bytes(flat.nbytes)
 
 
+def stored_dtype(tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+    """Return the dtype of a tensor in a file: whole numbers keep theirs."""
+    return dtype if dtype and tensor.is_floating_point() else tensor.dtype
+
+
 def stored_size(tensor: Tensor, dtype: torch.dtype | None) -> int:
     """Return the bytes of a tensor in a file."""
-    return tensor.numel() * (dtype or tensor.dtype).itemsize
+    return tensor.numel() * stored_dtype(tensor, dtype).itemsize
 
 
 def in_shards(

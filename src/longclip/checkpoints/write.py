@@ -1,5 +1,6 @@
 """Writing checkpoints in the layouts of the programs that load CLIPs."""
 
+import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from longclip.checkpoints.checkpoint import Checkpoint, lone_tower
 from longclip.checkpoints.config import HEAD_WIDTH, write_json
 from longclip.checkpoints.formats import huggingface as hf
-from longclip.checkpoints.formats import openai, openclip
+from longclip.checkpoints.formats import openai, openclip, siglip
 from longclip.checkpoints.formats.declip import BIAS
 from longclip.checkpoints.formats.longclip import FROZEN, TRAINED
 from longclip.checkpoints.formats.sentence_transformers import write_sentence_transformers_files
@@ -26,6 +27,7 @@ from longclip.checkpoints.tensor_files import (
 )
 from longclip.errors import CheckpointError
 from longclip.spec import LONG_CONTEXT, ExportTarget
+from longclip.text.file_tokenizer import FILES, TokenizerFiles
 from longclip.text.tokenizer_files import write_tokenizer_files
 from longclip.util.files import atomic_directory, atomic_path, check_replaceable
 
@@ -92,7 +94,12 @@ def write_checkpoint(
         checkpoint = lone_tower(checkpoint, "text")
     if target in ("hf", "hf-text"):
         write_huggingface(
-            destination, checkpoint.tensors, checkpoint.config, checkpoint.preprocess, storing
+            destination,
+            checkpoint.tensors,
+            checkpoint.config,
+            checkpoint.preprocess,
+            storing,
+            checkpoint.tokenizer,
         )
     elif target == "openclip":
         renamed = openai.from_huggingface(checkpoint.tensors)
@@ -118,24 +125,36 @@ def write_huggingface(
     config: Mapping[str, Any],
     preprocess: Mapping[str, Any] | None,
     storing: Storing,
+    tokenizer: TokenizerFiles | None = None,
 ) -> None:
-    """Write a model directory.
+    """Write a model directory, in the layout of transformers that the configuration names.
 
-    Where there is a text tower it gets the files of a tokenizer, for transformers, and those that
-    sentence-transformers wants.
+    Where there is a text tower it gets the files of a tokenizer, for transformers, and a stock CLIP
+    those that sentence-transformers wants.
 
     Args:
         directory: its path; replaced only where it holds a model already.
-        tensors: under Hugging Face's names; each is read once or twice, one after another.
-        config: content of config.json.
+        tensors: under this package's names; each is read once or twice, one after another.
+        config: in this package's words (`CLIPConfig.to_json`).
         preprocess: content of preprocessor_config.json; None for a lone text tower.
         storing: dtype and the like.
+        tokenizer: files of the model's own tokenizer; None where it is CLIP's.
 
     Raises:
         FileExistsError: if the directory holds something else.
     """
+    if config.get("layout") == "open_clip":
+        _write_own_openclip(Path(directory), tensors, config, storing, tokenizer)
+        return
     stored = storing.dtype or next(iter(tensors.values())).dtype
     text = config if "max_position_embeddings" in config else config.get("text_config")
+    stock = config.get("layout", "clip") == "clip"
+    if not stock:
+        assert text
+        own = own_files(config, int(text["max_position_embeddings"]))
+        preprocess = own.get(hf.PREPROCESSOR, preprocess)
+        config = own[hf.CONFIG]
+        tensors = siglip.from_internal(tensors)
     refuse_foreign(Path(directory))
     with atomic_directory(directory, marker=MODEL_MARKERS) as new:
         shards = list(in_shards(tensors, storing.dtype, storing.shard_bytes))
@@ -153,17 +172,63 @@ def write_huggingface(
         if preprocess is not None:
             write_json(new / hf.PREPROCESSOR, preprocess)
         if text:
-            write_tokenizer_files(new, int(text["max_position_embeddings"]))
-            write_sentence_transformers_files(new, config, tensors, storing.dtype)
+            _write_tokenizer(new, tokenizer, int(text["max_position_embeddings"]))
+            if stock:
+                write_sentence_transformers_files(new, config, tensors, storing.dtype)
         if storing.card:
             (new / README).write_text(storing.card, encoding="utf-8")
+
+
+def _write_own_openclip(
+    directory: Path,
+    tensors: Mapping[str, torch.Tensor],
+    config: Mapping[str, Any],
+    storing: Storing,
+    tokenizer: TokenizerFiles | None,
+) -> None:
+    """Write a model that keeps OpenCLIP's layout."""
+    context = int(config["text_config"]["max_position_embeddings"])
+    refuse_foreign(directory, (openclip.WEIGHTS,))
+    with atomic_directory(directory, marker=(openclip.WEIGHTS,)) as new:
+        named = openclip.from_internal(tensors, config)
+        write_safetensors(new / openclip.WEIGHTS, named, storing.dtype, storing.on_bytes)
+        for name, content in own_files(config, context).items():
+            write_json(new / name, content)
+        if tokenizer:
+            _write_tokenizer(new, tokenizer, context)
+        if storing.card:
+            (new / README).write_text(storing.card, encoding="utf-8")
+
+
+def own_files(config: Mapping[str, Any], context_length: int) -> dict[str, dict[str, Any]]:
+    """Return the configuration files of a model's own layout, by their names.
+
+    They are those that were read, for another number of tokens.
+    """
+    files: dict[str, dict[str, Any]] = copy.deepcopy(dict(config["own"]))
+    if hf.CONFIG in files:
+        files[hf.CONFIG]["text_config"]["max_position_embeddings"] = context_length
+    else:
+        described = files[openclip.CONFIG]
+        described.get("model_cfg", described)["text_cfg"]["context_length"] = context_length
+    return files
+
+
+def _write_tokenizer(
+    directory: Path, tokenizer: TokenizerFiles | None, context_length: int
+) -> None:
+    if tokenizer is None:
+        write_tokenizer_files(directory, context_length)
+        return
+    for name, content in tokenizer.contents_for(context_length).items():
+        (directory / name).write_bytes(content)
 
 
 # What a model directory holds that was written here.
 _OWN_FILES = re.compile(
     r"(open_clip_)?config\.json|open_clip_model\.safetensors|preprocessor_config\.json|"
-    r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?|merges\.txt|vocab\.json|tokenizer\.json|"
-    r"tokenizer_config\.json|special_tokens_map\.json|modules\.json|README\.md|1_Pooling|2_Dense"
+    r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?|modules\.json|README\.md|1_Pooling|2_Dense|"
+    + "|".join(map(re.escape, FILES))
 )
 
 

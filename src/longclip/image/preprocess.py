@@ -7,7 +7,7 @@ are Pillow's bicubic filter and a little integer arithmetic. Both are repeated h
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,11 @@ from longclip.image.decode import decode_image
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+_BICUBIC = Image.Resampling.BICUBIC
+_FILTERS: Mapping[Literal["bicubic", "bilinear"], Image.Resampling] = {
+    "bicubic": _BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+}
 # A sliver of 1 x 50,000 pixels would be enlarged to gigabytes before its centre is cut out.
 _MAX_RESIZED_PIXELS = 50_000_000
 
@@ -29,6 +34,9 @@ class Preprocess:
 
     Attributes:
         image_size: side of the square that the image tower sees, in pixels.
+        resize: "shortest" resizes the short side and crops the centre; "squash" resizes both sides,
+            whatever shape the picture has (SigLIP, PE).
+        interpolation: filter of resizing, Pillow's of that name.
         mean: mean per channel (R, G, B) of pixels scaled to 0 … 1.
         std: standard deviation per channel of the same.
     """
@@ -36,6 +44,8 @@ class Preprocess:
     image_size: int = 224
     mean: tuple[float, float, float] = OPENAI_MEAN
     std: tuple[float, float, float] = OPENAI_STD
+    resize: Literal["shortest", "squash"] = "shortest"
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
 
     def __post_init__(self) -> None:
         if self.image_size < 1:
@@ -50,13 +60,16 @@ class Preprocess:
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """Return the centre of the picture, uint8 [image_size, image_size, 3].
 
-        The short side is resized to `image_size` with Pillow's bicubic filter. Pictures that are
-        not plain RGB go through `decode_image` first.
+        The short side, or both, are resized to `image_size` with Pillow's filter. Pictures that
+        are not plain RGB go through `decode_image` first.
 
         Raises:
             ImageError: if the picture cannot be used, or is a thousand times longer than wide.
         """
         image = decode_image(image)
+        filter_ = _FILTERS[self.interpolation]
+        if self.resize == "squash":
+            return np.asarray(image.resize((self.image_size, self.image_size), filter_))
         # torchvision's arithmetic: the long side is cut to whole pixels, not rounded.
         short = min(image.size)
         width, height = (int(self.image_size * side / short) for side in image.size)
@@ -65,7 +78,7 @@ class Preprocess:
                 f"an image of {image.width} x {image.height} pixels is too narrow for a square "
                 "crop; leave it out"
             )
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
+        image = image.resize((width, height), filter_)
         # Python rounds halves to even, and so does torchvision here; transformers rounds down.
         left = round((width - self.image_size) / 2)
         top = round((height - self.image_size) / 2)
@@ -91,9 +104,11 @@ class Preprocess:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of Hugging Face's preprocessor_config.json."""
+        square = {"height": self.image_size, "width": self.image_size}
+        cropped = self.resize == "shortest"
         return {
-            "crop_size": {"height": self.image_size, "width": self.image_size},
-            "do_center_crop": True,
+            **({"crop_size": square} if cropped else {}),
+            "do_center_crop": cropped,
             "do_convert_rgb": True,
             "do_normalize": True,
             "do_rescale": True,
@@ -101,9 +116,9 @@ class Preprocess:
             "image_mean": list(self.mean),
             "image_processor_type": "CLIPImageProcessor",
             "image_std": list(self.std),
-            "resample": int(Image.Resampling.BICUBIC),
+            "resample": int(_FILTERS[self.interpolation]),
             "rescale_factor": 1 / 255,
-            "size": {"shortest_edge": self.image_size},
+            "size": {"shortest_edge": self.image_size} if cropped else square,
         }
 
     @classmethod
@@ -115,19 +130,38 @@ class Preprocess:
                 square, naming the entry.
         """
         size = config.get("size", 224)
-        crop_size = config.get("crop_size", size)
-        if isinstance(size, Mapping):
-            size = size.get("shortest_edge")
-        if isinstance(crop_size, Mapping):
-            crop_size = crop_size.get("height") if len({*crop_size.values()}) == 1 else crop_size
+        kind = str(config.get("image_processor_type") or config.get("feature_extractor_type"))
+        # SigLIP's processors know no crop.
+        siglip = kind.startswith("Siglip")
+        squash = not config.get("do_center_crop", not siglip)
+        crop_size: Any
+        if squash:
+            sides = {*size.values()} if isinstance(size, Mapping) else {size if siglip else None}
+            side = sides.pop() if len(sides) == 1 else None
+            if not isinstance(side, int) or (isinstance(size, Mapping) and "height" not in size):
+                raise UsageError(
+                    f"preprocessor_config.json: do_center_crop is False and size {size} no square; "
+                    "say it as height and width, which are the same"
+                )
+            size, crop_size = side, side
+        else:
+            crop_size = config.get("crop_size", size)
+            if isinstance(size, Mapping):
+                size = size.get("shortest_edge")
+            if isinstance(crop_size, Mapping):
+                same = len({*crop_size.values()}) == 1
+                crop_size = crop_size.get("height") if same else crop_size
         if not isinstance(size, int) or size != crop_size:
             raise UsageError(
                 f"preprocessor_config.json: size {config.get('size')} and crop_size "
                 f"{config.get('crop_size')} are not the same square; CLIP resizes the shortest "
                 "edge and crops the centre"
             )
+        filters = {int(number): name for name, number in _FILTERS.items()}
         preprocess = cls(
             image_size=size,
+            resize="squash" if squash else "shortest",
+            interpolation=filters.get(config.get("resample", _BICUBIC), "bicubic"),
             mean=tuple(config.get("image_mean", OPENAI_MEAN)),
             std=tuple(config.get("image_std", OPENAI_STD)),
         )

@@ -58,6 +58,8 @@ def average(tuned: CLIP, original: CLIP, share: float) -> CLIP:
     weights = original.state_dict()
     with torch.no_grad():
         for name, weight in mixed.state_dict().items():
+            if not weight.is_floating_point():
+                continue  # a count of batches, as another library's image tower has it
             # In half precision the two products would each be rounded before they are added.
             exact = torch.promote_types(weight.dtype, torch.float32)
             other = weights[name].to(weight.device, exact)

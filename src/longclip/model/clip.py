@@ -5,9 +5,9 @@ is saved here loads anywhere a CLIP loads, with no custom code.
 """
 
 import reprlib
-from collections.abc import Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import torch
 from PIL import Image
@@ -17,10 +17,12 @@ from torch.nn import functional as F
 from longclip.errors import EncoderError, UsageError
 from longclip.image.decode import decode_image
 from longclip.image.preprocess import Preprocess
-from longclip.model.config import CLIPConfig, TextConfig
+from longclip.model.config import CLIPConfig, ForeignVisionConfig, TextConfig
+from longclip.model.image_tower import ForeignImageTower
 from longclip.model.packing import VarlenAttention, pack, varlen_attention
-from longclip.model.transformer import TextTower, VisionTower, end_positions, micro_batches
-from longclip.text.tokenizer import tokenize
+from longclip.model.transformer import Layer, TextTower, VisionTower, micro_batches
+from longclip.text.file_tokenizer import TokenizerFiles
+from longclip.text.tokenizer import TextTokenizer, clip_tokenizer, tokenize
 
 SMALL_TOKEN_BUDGET = 2048
 """Tokens per text micro-batch when encoding on a CPU.
@@ -33,6 +35,9 @@ TOKEN_BUDGET = 8192
 
 LARGE_TOKEN_BUDGET = 65536
 """Tokens per text micro-batch on anything else, which small ones would leave idle."""
+
+INITIAL_LOGIT_BIAS = -10.0
+"""SigLIP's first bias: at the start nearly all pairs are negatives (Zhai et al. 2023, sec. 3.2)."""
 
 _IMAGES_PER_BATCH = 64
 """Images per forward pass where the caller does not say."""
@@ -48,6 +53,7 @@ class CLIP(nn.Module):
     Args:
         config: the shape of the network.
         preprocess: how pictures become pixels; OpenAI's at the config's image size by default.
+        tokenizer_files: of the model's own tokenizer; None where it is CLIP's.
 
     Attributes:
         name: what errors call it: what it was loaded from; empty for one that was made here.
@@ -55,27 +61,40 @@ class CLIP(nn.Module):
 
     name: str = ""
     text_model: TextTower
-    vision_model: VisionTower
+    vision_model: VisionTower | ForeignImageTower
     text_projection: nn.Module
     visual_projection: nn.Module
 
-    def __init__(self, config: CLIPConfig, preprocess: Preprocess | None = None) -> None:
+    def __init__(
+        self,
+        config: CLIPConfig,
+        preprocess: Preprocess | None = None,
+        tokenizer_files: TokenizerFiles | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
+        self.tokenizer_files = tokenizer_files
         size = config.vision.image_size if config.vision else Preprocess.image_size
         self.preprocess = preprocess or Preprocess(image_size=size)
         joint = config.projection_dim
         if config.text:
             self.text_model = TextTower(config.text)
-        if config.vision:
+        if isinstance(config.vision, ForeignVisionConfig):
+            # Its features are those of the joint space already.
+            self.vision_model = ForeignImageTower(config.vision)
+            self.visual_projection = nn.Identity()
+        elif config.vision:
             self.vision_model = VisionTower(config.vision)
             self.visual_projection = _projection(config.vision.hidden_size, joint, bias=False)
         if config.text:
             bias = config.text_projection_bias
-            self.text_projection = _projection(config.text.hidden_size, joint, bias=bias)
+            text_joint = joint if config.text_projection else None
+            self.text_projection = _projection(config.text.hidden_size, text_joint, bias=bias)
         if config.whole:
             # The logarithm of the inverse temperature: exp keeps it positive whatever a step does.
             self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value))
+            if config.logit_bias:
+                self.logit_bias = nn.Parameter(torch.tensor(INITIAL_LOGIT_BIAS))
 
     @property
     def context_length(self) -> int:
@@ -83,11 +102,23 @@ class CLIP(nn.Module):
         return self._text_config.max_position_embeddings
 
     @property
+    def tokenizer(self) -> TextTokenizer:
+        """Converter of texts to this model's ids.
+
+        Raises:
+            CheckpointError: if its vocabulary is not CLIP's, and its tokenizer is missing.
+        """
+        return self.tokenizer_files.tokenizer if self.tokenizer_files else clip_tokenizer()
+
+    @property
     def embedding_dim(self) -> int:
         """Width D of embeddings."""
         tower = self.config.text or self.config.vision
         assert tower
-        return self.config.projection_dim or tower.hidden_size
+        if self.config.projection_dim:
+            return self.config.projection_dim
+        assert not isinstance(tower, ForeignVisionConfig), "its owner makes features of the joint"
+        return tower.hidden_size
 
     @property
     def _text_config(self) -> TextConfig:
@@ -121,14 +152,17 @@ class CLIP(nn.Module):
         """Recompute activations in the backward pass: less memory, a third more time."""
         if self.config.text:
             self.text_model.encoder.activation_checkpointing = enabled
-        if self.config.vision:
+        if isinstance(self.vision_model, ForeignImageTower):
+            self.vision_model.activation_checkpointing = enabled
+        elif self.config.vision:
             self.vision_model.encoder.activation_checkpointing = enabled
 
     def text_features(self, ids: Tensor, *, token_budget: int | None = None) -> Tensor:
         """Embed tokenized texts, with gradients where they are enabled.
 
         Args:
-            ids: int64 [N, L], N ≥ 1; anything after a text's first end-of-text token is ignored.
+            ids: int64 [N, L], N ≥ 1; anything after a text's first end-of-text token is ignored,
+                unless the model reads padding: then they are padded to its context length.
             token_budget: tokens per micro-batch; results do not depend on it.
 
         Returns:
@@ -137,31 +171,67 @@ class CLIP(nn.Module):
         Raises:
             ValueError: if a text is longer than the context length or has no end.
         """
-        ends = end_positions(ids, self._text_config.eos_token_id)
-        self._check_length(int(ends.max()) + 1)
+        config = self._text_config
+        ids, ends, lengths = self.read_places(ids)
         if token_budget:
             budget = token_budget
         elif self.device.type != "cpu":
             budget = LARGE_TOKEN_BUDGET
         else:
             budget = TOKEN_BUDGET if torch.is_grad_enabled() else SMALL_TOKEN_BUDGET
-        config = self._text_config
         head_width = config.hidden_size // config.num_attention_heads
         weight = self.text_model.embeddings.token_embedding.weight
-        if attention := varlen_attention(weight, head_width):
+        if not config.reads_padding and (attention := varlen_attention(weight, head_width)):
             return self._packed_features(ids, ends, budget, attention)
-        return self._padded_features(ids.to(self.device), ends.to(self.device), budget)
+        ids, ends, lengths = (tensor.to(self.device) for tensor in (ids, ends, lengths))
+        return self._padded_features(ids, ends, lengths, budget)
 
-    def _padded_features(self, ids: Tensor, ends: Tensor, budget: int) -> Tensor:
-        """Embed texts [N, L] that end at int64 [N], in micro-batches sorted by length → [N, D]."""
-        batches = list(micro_batches(ends + 1, budget))
+    def read_places(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Find out where texts are read, and how much of each matters.
+
+        Args:
+            ids: int64 [N, L].
+
+        Returns:
+            The ids, padded to the context length where the model reads padding; int64 [N], the
+            place at which each is read; int64 [N], the tokens that reach that place.
+
+        Raises:
+            ValueError: if a text is longer than the context length, or has no end.
+        """
+        config = self._text_config
+        if config.reads_padding:
+            self._check_length(ids.shape[1])
+            ids = F.pad(ids, (0, self.context_length - ids.shape[1]), value=config.pad_token_id)
+        places = self.text_model.read_positions(ids)
+        # Attention is causal but where padding is read: nothing behind that place matters.
+        lengths = torch.full_like(places, ids.shape[1]) if config.reads_padding else places + 1
+        self._check_length(int(lengths.max()))
+        return ids, places, lengths
+
+    def layers(self) -> Iterator[Layer]:
+        """Yield the layers of all towers that this package computes itself."""
+        for tower in (getattr(self, "text_model", None), getattr(self, "vision_model", None)):
+            if isinstance(tower, TextTower | VisionTower):
+                yield from cast(Iterator[Layer], tower.encoder.layers)
+
+    def _padded_features(self, ids: Tensor, ends: Tensor, lengths: Tensor, budget: int) -> Tensor:
+        """Embed texts [N, L], in micro-batches sorted by length → [N, D].
+
+        Args:
+            ids: int64 [N, L].
+            ends: int64 [N], where each is read.
+            lengths: int64 [N], tokens of each that can reach that place.
+            budget: tokens of a micro-batch.
+        """
+        batches = list(micro_batches(lengths, budget))
         embeddings = self.text_model.embeddings
         words, ids = embeddings.used_words(ids) if torch.is_grad_enabled() else (None, ids)
         features = []
         # Each micro-batch is cut to its longest text: its last one, since they are sorted. That is
         # exact: attention is causal, so no token behind a text's end reaches what is read there.
         for batch in batches:
-            x_BLD = embeddings(ids[batch, : int(ends[batch[-1]]) + 1], words)
+            x_BLD = embeddings(ids[batch, : int(lengths[batch[-1]])], words)
             features.append(self.text_projection(self.text_model.read(x_BLD, ends[batch])))
         return torch.cat(features)[torch.argsort(torch.cat(batches))]
 
@@ -235,7 +305,12 @@ class CLIP(nn.Module):
         if len(texts) == 0:
             return torch.empty(0, self.embedding_dim, device=self.device)
         if not isinstance(texts, Tensor) and all(isinstance(text, str) for text in texts):
-            ids = tokenize(texts, context_length=self.context_length)  # type: ignore[arg-type]
+            ids = tokenize(
+                cast("Sequence[str]", texts),
+                self.context_length,
+                tokenizer=self.tokenizer,
+                pad_token_id=self._text_config.pad_token_id,
+            )
         else:
             ids = self._checked_ids(texts)  # type: ignore[arg-type]
         return self._embeddings(self.text_features(ids, token_budget=token_budget), normalize)
@@ -312,8 +387,8 @@ class CLIP(nn.Module):
         return F.normalize(rows, dim=-1) if normalize else rows
 
     def _checked_ids(self, texts: Sequence[Sequence[int]] | Tensor) -> Tensor:
-        """Return token ids that a caller made as int64 [N, L], padded with end-of-text."""
-        end = self._text_config.eos_token_id
+        """Return token ids that a caller made as int64 [N, L], padded."""
+        config = self._text_config
         if isinstance(texts, Tensor):
             ids = texts
             if ids.ndim != 2 or not _is_whole(ids):
@@ -330,11 +405,13 @@ class CLIP(nn.Module):
             ]
             if len(rows) < len(texts):
                 raise UsageError("texts mixes strings and token ids; pass one kind")
-            ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=end)
-        # What stands behind the end is not read, so it may be no token at all.
-        places = torch.arange(ids.shape[1], device=ids.device)
-        ids = torch.where(places > end_positions(ids, end)[:, None], end, ids)
-        size = self._text_config.vocab_size
+            pad = config.pad_token_id
+            ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
+        if not config.reads_padding:
+            # What stands behind the end is not read, so it may be no token at all.
+            places = torch.arange(ids.shape[1], device=ids.device)
+            ids = torch.where(places > self.text_model.read_positions(ids)[:, None], 0, ids)
+        size = config.vocab_size
         unknown = ids[(ids < 0) | (ids >= size)]
         if len(unknown):
             raise UsageError(

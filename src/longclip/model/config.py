@@ -7,13 +7,22 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from longclip.checkpoints.config import read_clip_config
-from longclip.checkpoints.fields import JOINT, TEXT, VISION, Rule, check_fields
+from longclip.checkpoints.fields import FOREIGN_VISION, JOINT, TEXT, VISION, Rule, check_fields
 from longclip.errors import CheckpointError, UsageError
-from longclip.spec import BOS, EOT, STOCK_CONTEXT
+from longclip.spec import (
+    BOS,
+    EOT,
+    STOCK_CONTEXT,
+    Activation,
+    ImageTowerOwner,
+    Layout,
+    Pooling,
+)
 
 # Hugging Face's own conversions of OpenAI's models say eos_token_id 2, a leftover that its code
 # treats as "pool at the largest id"; with CLIP's vocabulary that is the end-of-text id.
 _LEGACY_EOS = 2
+_CLIP_VOCABULARY = EOT + 1
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,7 @@ class TowerConfig:
     intermediate_size: int
     num_hidden_layers: int
     num_attention_heads: int
-    hidden_act: str = "quick_gelu"
+    hidden_act: Activation = "quick_gelu"
     layer_norm_eps: float = 1e-5
 
     section: ClassVar[str]
@@ -59,9 +68,21 @@ class TextConfig(TowerConfig):
     bos_token_id: int = BOS
     eos_token_id: int = EOT
     pad_token_id: int = EOT
+    causal: bool = True
+    """Whether a token sees only those before it."""
+    pooling: Pooling = "eos"
 
     section = "text_config"
     rules = TEXT
+
+    @property
+    def reads_padding(self) -> bool:
+        """Whether what stands behind a text changes its embedding.
+
+        Such a model's texts must all be padded to its context length: that length is part of the
+        function.
+        """
+        return not self.causal or self.pooling == "last"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,10 +99,29 @@ class TextConfig(TowerConfig):
         unset = [name for name in ("bos_token_id", "pad_token_id") if values.get(name) is None]
         values = {name: value for name, value in values.items() if name not in unset}
         check_fields(values, cls.rules, cls.section)
-        if values.get("eos_token_id", _LEGACY_EOS) == _LEGACY_EOS:
-            eos = values.get("vocab_size", cls.vocab_size) - 1
+        legacy = values.get("eos_token_id", _LEGACY_EOS) == _LEGACY_EOS
+        if legacy and "pooling" not in values:
+            vocabulary = values.get("vocab_size", cls.vocab_size)
+            eos = vocabulary - 1
             values |= {"bos_token_id": eos - 1, "eos_token_id": eos, "pad_token_id": eos}
+            if vocabulary != _CLIP_VOCABULARY:
+                # The largest id of a text need not be its end in another vocabulary.
+                values["pooling"] = "argmax"
         return super().from_json(values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the section of config.json; of a stock CLIP, in transformers' words alone."""
+        values = asdict(self)
+        if self.causal:
+            del values["causal"]
+        if self.pooling == "eos":
+            # Under any name but 2, transformers reads at the first of these.
+            if self.eos_token_id != _LEGACY_EOS:
+                del values["pooling"]
+        elif self.pooling == "argmax" and self.causal:
+            del values["pooling"]
+            values["eos_token_id"] = _LEGACY_EOS
+        return values
 
 
 @dataclass(frozen=True)
@@ -106,18 +146,57 @@ class VisionConfig(TowerConfig):
                 f"{self.patch_size}"
             )
 
+    @property
+    def patches(self) -> int:
+        """Tokens that the tower computes, its class token included."""
+        return (self.image_size // self.patch_size) ** 2 + 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the section of config.json."""
+        return {"num_channels": 3, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class ForeignVisionConfig:
+    """Image tower of another library, which makes it from a description of its own."""
+
+    owner: ImageTowerOwner
+    image_size: int
+    patches: int
+    """Tokens that it computes, about: what an image costs beside a text."""
+    config: Mapping[str, Any]
+    """What the library makes it from."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read the section of a config.json."""
+        check_fields(values, FOREIGN_VISION, "vision_config")
+        return cls(**{f.name: values[f.name] for f in fields(cls)})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the section of config.json."""
+        return asdict(self)
+
 
 @dataclass(frozen=True)
 class CLIPConfig:
     """Shape of two towers and what joins them, or of one tower alone."""
 
     text: TextConfig | None = field(default_factory=TextConfig)
-    vision: VisionConfig | None = field(default_factory=VisionConfig)
+    vision: VisionConfig | ForeignVisionConfig | None = field(default_factory=VisionConfig)
     projection_dim: int | None = 512
     """Width of the joint space; None for a lone tower that ends before its projection."""
     logit_scale_init_value: float = math.log(1 / 0.07)
     text_projection_bias: bool = False
-    """DeCLIP's text projection has a bias; a stock CLIP has no place for one."""
+    """DeCLIP's and SigLIP's text projections have a bias; a stock CLIP has no place for one."""
+    text_projection: bool = True
+    """Whether texts are projected into the joint space; in one of SigLIP's they are in it."""
+    logit_bias: bool = False
+    """Whether all similarities have a bias, as sigmoid losses train it (SigLIP)."""
+    layout: Layout = "clip"
+    """The layout that the model is saved in."""
+    own: Mapping[str, Mapping[str, Any]] | None = None
+    """The configuration files of that layout by their names, as they were read; None for clip's."""
 
     def __post_init__(self) -> None:
         check_fields(vars(self), JOINT)
@@ -147,14 +226,18 @@ class CLIPConfig:
             projection_dim = None
         return cls(
             text=None if text is None else TextConfig.from_json(text),
-            vision=None if vision is None else VisionConfig.from_json(vision),
+            vision=None if vision is None else _vision_from_json(vision),
             projection_dim=projection_dim,
             logit_scale_init_value=values.get("logit_scale_init_value", cls.logit_scale_init_value),
             text_projection_bias=values.get("text_projection_bias", False),
+            text_projection=values.get("text_projection", True),
+            logit_bias=values.get("logit_bias", False),
+            layout=values.get("layout", "clip"),
+            own=values.get("own"),
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of config.json.
+        """Return the content of config.json; where the layout is another's, in the same words.
 
         `max_length` repeats the context length because transformers 4 would otherwise report its
         text-generation default of 20, which some servers take for the input limit.
@@ -165,9 +248,8 @@ class CLIPConfig:
                 towers[f"{kind}_config"] = {
                     "model_type": f"clip_{kind}_model",
                     # Every tower's has the number, also one that ends before a projection.
-                    "projection_dim": self.projection_dim or tower.hidden_size,
-                    **({"num_channels": 3} if kind == "vision" else {}),
-                    **asdict(tower),
+                    "projection_dim": self.projection_dim or getattr(tower, "hidden_size", None),
+                    **tower.to_json(),
                 }
         if self.text:
             towers["text_config"]["max_length"] = self.text.max_position_embeddings
@@ -183,9 +265,16 @@ class CLIPConfig:
             "projection_dim": self.projection_dim,
             "logit_scale_init_value": self.logit_scale_init_value,
             **({"text_projection_bias": True} if self.text_projection_bias else {}),
+            **({} if self.text_projection else {"text_projection": False}),
+            **({"logit_bias": True} if self.logit_bias else {}),
+            **({"layout": self.layout, "own": self.own} if self.layout != "clip" else {}),
             "max_length": self.text.max_position_embeddings,
             **towers,
         }
+
+
+def _vision_from_json(values: Mapping[str, Any]) -> VisionConfig | ForeignVisionConfig:
+    return (ForeignVisionConfig if "owner" in values else VisionConfig).from_json(values)
 
 
 def _sections(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -208,7 +297,7 @@ def _towers(
     image: tuple[int, int],
     joint: int,
     vision_inner: int = 0,
-    activation: str = "quick_gelu",
+    activation: Activation = "quick_gelu",
 ) -> CLIPConfig:
     """Return a shape from width, depth and heads of each tower.
 

@@ -62,6 +62,9 @@ def model_digest(model: CLIP) -> str:
     whole = hashlib.sha256()
     settings = [model.config.to_json(), model.preprocess.to_json()]
     whole.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    if model.tokenizer_files:
+        for file, content in sorted(model.tokenizer_files.contents.items()):
+            whole.update(f"{file} {hashlib.sha256(content).hexdigest()}".encode())
     for name, tensor in sorted(model.state_dict().items()):
         rounded = tensor.detach().to("cpu", torch.bfloat16).contiguous()
         whole.update(f"{name} {list(rounded.shape)}".encode())

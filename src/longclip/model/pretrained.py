@@ -22,6 +22,7 @@ from longclip.errors import CheckpointError, UsageError
 from longclip.image.preprocess import Preprocess
 from longclip.model.clip import CLIP
 from longclip.model.config import CLIPConfig
+from longclip.model.image_tower import ForeignImageTower
 from longclip.options import refuse_revision
 from longclip.spec import Activation, Tower
 from longclip.util.hardware import moving_to
@@ -154,6 +155,7 @@ def save(
         model.config.to_json(),
         preprocess,
         Storing(dtype=dtype, card=card),
+        model.tokenizer_files,
     )
 
 
@@ -165,9 +167,19 @@ def _empty_model(checkpoint: Checkpoint) -> CLIP:
     try:
         config = CLIPConfig.from_json(checkpoint.config)
         with torch.device("meta"), _NoInitialisation():
-            model = CLIP(config)
+            model = CLIP(config, tokenizer_files=checkpoint.tokenizer)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(f"{checkpoint.config_file or checkpoint.path}: {error}") from error
+    if isinstance(image_tower := getattr(model, "vision_model", None), ForeignImageTower):
+        # Only its owner knows what shapes it should have.
+        start = "vision_model.tower."
+        image_tower.hold(
+            {
+                name.removeprefix(start): tensor.to("meta")
+                for name, tensor in checkpoint.tensors.items()
+                if name.startswith(start)
+            }
+        )
     if config.vision and checkpoint.preprocess is not None:
         beside = checkpoint.config_file or checkpoint.path
         path, size = beside.with_name(hf.PREPROCESSOR), config.vision.image_size
@@ -224,7 +236,8 @@ def _check_tensors(checkpoint: Checkpoint, expected: dict[str, Tensor]) -> None:
         *(
             f"{name} holds {hf.dtype_name(tensor.dtype)}, not floating-point numbers"
             for name, tensor in sorted(found.items())
-            if not tensor.is_floating_point()
+            # Other libraries' towers count batches.
+            if not tensor.is_floating_point() and not name.startswith("vision_model.tower.")
         ),
     ]
     scale = found.get("logit_scale")

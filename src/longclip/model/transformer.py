@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from longclip.errors import UsageError
 from longclip.model.config import TextConfig, TowerConfig, VisionConfig
 from longclip.model.packing import PackedTexts
+from longclip.spec import Activation, Pooling
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -33,7 +34,11 @@ def quick_gelu(x: Tensor) -> Tensor:
     return F.silu(x.mul_(1.702), inplace=True).mul_(1 / 1.702)
 
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": quick_gelu, "gelu": F.gelu}
+_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "quick_gelu": quick_gelu,
+    "gelu": F.gelu,
+    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
+}
 
 
 def attend(
@@ -251,23 +256,46 @@ class TextTower(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.eos_token_id = config.eos_token_id
+        self.causal, self.pooling = config.causal, config.pooling
         self.embeddings = TextEmbeddings(config)
         self.encoder = Encoder(config)
         self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         initialize(self.encoder, config)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Return the end-of-text token after the last LayerNorm: int64 [B, L] → [B, D]."""
-        return self.read(self.embeddings(ids), end_positions(ids, self.eos_token_id))
+        """Return what is read of each text after the last LayerNorm: int64 [B, L] → [B, D]."""
+        return self.read(self.embeddings(ids), self.read_positions(ids))
 
-    def read(self, x_BLD: Tensor, ends_B: Tensor) -> Tensor:
-        """Read embedded tokens [B, L, D] where their texts end, int64 [B] → [B, D]."""
-        x_BD = self.encoder(x_BLD, causal=True, positions_B=ends_B)
+    def read_positions(self, ids: Tensor) -> Tensor:
+        """Return the place at which each text is read: int64 [B, L] → int64 [B].
+
+        Raises:
+            ValueError: if a text has no end and is read there.
+        """
+        return read_positions(ids, self.pooling, self.eos_token_id)
+
+    def read(self, x_BLD: Tensor, positions_B: Tensor) -> Tensor:
+        """Read embedded tokens [B, L, D] at one position each, int64 [B] → [B, D]."""
+        x_BD = self.encoder(x_BLD, causal=self.causal, positions_B=positions_B)
         return self.final_layer_norm(x_BD)  # type: ignore[no-any-return]
 
     def read_packed(self, x_TD: Tensor, texts: PackedTexts) -> Tensor:
         """Read the embedded tokens of N packed texts at their ends: [T, D] → [N, D]."""
         return self.final_layer_norm(self.encoder.packed(x_TD, texts))  # type: ignore[no-any-return]
+
+
+def read_positions(ids: Tensor, pooling: Pooling, eos_token_id: int) -> Tensor:
+    """Return the place at which each text is read: int64 [B, L] → int64 [B].
+
+    Raises:
+        ValueError: if a text has no end and is read there.
+    """
+    if pooling == "eos":
+        return end_positions(ids, eos_token_id)
+    if pooling == "argmax":
+        return ids.argmax(dim=1)  # the first of equal ones, on CPU and CUDA alike
+    place = ids.shape[1] - 1 if pooling == "last" else 0
+    return torch.full((len(ids),), place, dtype=torch.int64, device=ids.device)
 
 
 def end_positions(ids: Tensor, eos_token_id: int) -> Tensor:

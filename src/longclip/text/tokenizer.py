@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import ftfy
 from tokenizers import Regex, models, pre_tokenizers
@@ -44,11 +44,15 @@ def clean_text(text: str) -> str:
     Mojibake is repaired (ftfy), HTML entities are resolved twice (web captions are often escaped
     twice: `&amp;amp;`), runs of whitespace become one space, and everything is lower-cased.
     """
+    return " ".join(repair_text(text).split()).lower()
+
+
+def repair_text(text: str) -> str:
+    """Repair mojibake (ftfy), and resolve HTML entities twice, as OpenAI's and OpenCLIP's code."""
     # Lines are repaired one by one, which takes its time for empty ones, too.
     text = _EMPTY_LINES.sub("\n", text)
     text = _LONG_NUMBER.sub("\ufffd", ftfy.fix_text(text))
-    text = html.unescape(_LONG_NUMBER.sub("\ufffd", html.unescape(text)))
-    return " ".join(text.split()).lower()
+    return html.unescape(_LONG_NUMBER.sub("\ufffd", html.unescape(text)))
 
 
 class TruncationWarning(UserWarning):
@@ -87,14 +91,47 @@ class Truncation:
         )
 
 
+class TextTokenizer(Protocol):
+    """Converter of texts to the token ids of one model."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+
+    @property
+    def special_tokens(self) -> int:
+        """Number of ids that every text gets beside its own, at its begin and end."""
+
+    @property
+    def end_tokens(self) -> int:
+        """Number of those at its end."""
+
+    def encode(self, texts: Sequence[str], *, context_length: int | None = None) -> list[list[int]]:
+        """Return one list of ids per text, with what the model wants at its begin and end.
+
+        A text that needs more than `context_length` ids is cut and keeps that end.
+
+        Raises:
+            UsageError: if `texts` is not a sequence of strings, or the context leaves no room.
+        """
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the cleaned text that `ids` stand for."""
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """Return one printable string per id."""
+
+
 class Tokenizer:
-    """Converter of texts to token ids and back.
+    """Converter of texts to CLIP's token ids and back.
 
     Building one takes a fraction of a second: use `clip_tokenizer()`, which keeps it.
     """
 
     bos_token_id = BOS
     eot_token_id = EOT
+    special_tokens = SPECIAL_TOKENS
+    end_tokens = 1
 
     def __init__(self) -> None:
         self._backend = RustTokenizer(bpe_model())
@@ -119,16 +156,7 @@ class Tokenizer:
         """
         if context_length is not None:
             _check_context_length(context_length)
-        if isinstance(texts, str) or not isinstance(texts, Iterable):
-            kind = type(texts).__name__
-            raise UsageError(f"encode takes a list of texts, not {kind}: write encode([text])")
-        for place, text in enumerate(texts := list(texts)):
-            if not isinstance(text, str):
-                raise UsageError(
-                    f"texts[{place}] is {type(text).__name__} ({text!r:.60}), not a string; "
-                    "leave missing captions out, and turn numbers into strings"
-                )
-        cleaned = list(map(clean_text, texts))
+        cleaned = list(map(clean_text, list_of_texts(texts)))
         room = None if context_length is None else context_length - SPECIAL_TOKENS
         return [
             [BOS, *encoding.ids[:room], EOT]
@@ -167,13 +195,37 @@ def clip_tokenizer() -> Tokenizer:
     return Tokenizer()
 
 
+def list_of_texts(texts: Sequence[str]) -> list[str]:
+    """Return the texts as a list.
+
+    Raises:
+        UsageError: if one of them is no string, or they are one.
+    """
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        kind = type(texts).__name__
+        raise UsageError(f"encode takes a list of texts, not {kind}: write encode([text])")
+    for place, text in enumerate(texts := list(texts)):
+        if not isinstance(text, str):
+            raise UsageError(
+                f"texts[{place}] is {type(text).__name__} ({text!r:.60}), not a string; "
+                "leave missing captions out, and turn numbers into strings"
+            )
+    return texts
+
+
 def tokenize(
-    texts: str | Sequence[str], context_length: int = LONG_CONTEXT, *, warn: bool = True
+    texts: str | Sequence[str],
+    context_length: int = LONG_CONTEXT,
+    *,
+    warn: bool = True,
+    tokenizer: TextTokenizer | None = None,
+    pad_token_id: int = EOT,
 ) -> "torch.Tensor":
     """Return token ids for a CLIP text tower: int64 [N, longest], padded with EOT (49407).
 
     `longest` is the longest text of this call, at most `context_length`. The towers are causal and
-    pool at the first EOT, so padding further would only cost time.
+    pool at the first EOT, so padding further would only cost time. For models with another
+    vocabulary pass their `tokenizer` (`CLIP.tokenizer`) and their id of padding.
 
     Warns:
         TruncationWarning: if texts had to be cut, unless `warn` is false.
@@ -185,7 +237,8 @@ def tokenize(
     import torch
 
     _check_context_length(context_length)
-    encoded = clip_tokenizer().encode([texts] if isinstance(texts, str) else texts)
+    tokenizer = tokenizer or clip_tokenizer()
+    encoded = tokenizer.encode([texts] if isinstance(texts, str) else texts)
     if not encoded:
         raise UsageError("there is nothing to tokenize: texts is empty")
     lost = _count_truncation(encoded, context_length)
@@ -197,21 +250,34 @@ def tokenize(
             stacklevel=2,
         )
     longest = min(context_length, max(map(len, encoded)))
-    ids_NL = torch.full((len(encoded), longest), EOT, dtype=torch.int64)
+    ids_NL = torch.full((len(encoded), longest), pad_token_id, dtype=torch.int64)
     for row, ids in zip(ids_NL, encoded, strict=True):
-        kept = torch.tensor(ids[: longest - 1])  # position longest-1 is EOT already
-        row[: len(kept)] = kept
+        kept = cut_ids(ids, context_length, tokenizer.end_tokens)
+        row[: len(kept)] = torch.tensor(kept)
     return ids_NL
 
 
-def truncation(texts: str | Sequence[str], context_length: int = LONG_CONTEXT) -> Truncation:
+def cut_ids(ids: list[int], context_length: int, end_tokens: int) -> list[int]:
+    """Cut the ids of a text to a context, and keep those that mark its end."""
+    if len(ids) <= context_length:
+        return ids
+    return ids[: context_length - end_tokens] + ids[len(ids) - end_tokens :]
+
+
+def truncation(
+    texts: str | Sequence[str],
+    context_length: int = LONG_CONTEXT,
+    *,
+    tokenizer: TextTokenizer | None = None,
+) -> Truncation:
     """Count what `tokenize(texts, context_length)` would cut off.
 
     Raises:
         ValueError: as `tokenize`, except that an empty list is fine.
     """
     _check_context_length(context_length)
-    encoded = clip_tokenizer().encode([texts] if isinstance(texts, str) else texts)
+    tokenizer = tokenizer or clip_tokenizer()
+    encoded = tokenizer.encode([texts] if isinstance(texts, str) else texts)
     return _count_truncation(encoded, context_length)
 
 

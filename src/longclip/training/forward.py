@@ -19,7 +19,6 @@ from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 
 from longclip.model import CLIP
-from longclip.model.transformer import end_positions
 from longclip.training.config import Parallel, TrainConfig
 from longclip.training.distributed import World
 from longclip.util.hardware import has_fast_bfloat16
@@ -66,14 +65,13 @@ class Towers(nn.Module):
         # together. A process that made one call more than the others would wait in it for ever,
         # and `CLIP.text_features` makes as many as the lengths of its own texts ask for.
         clip = self.clip
-        ids = ids.to(clip.device)
-        ends = end_positions(ids, clip.text_model.eos_token_id)
-        order = ends.argsort(stable=True)
+        ids, _, lengths = (tensor.to(clip.device) for tensor in clip.read_places(ids))
+        order = lengths.argsort(stable=True)
         features = []
         for part in order.tensor_split(LOCKSTEP_PARTS):
             # A process with fewer texts than parts reads its first one again and drops the result.
             rows = part if len(part) else order[:1]
-            longest = int(ends[rows].max()) + 1
+            longest = int(lengths[rows].max())
             read = clip.text_projection(clip.text_model(ids[rows][:, :longest]))
             features.append(read[: len(part)])
         return torch.cat(features)[order.argsort()]
@@ -98,13 +96,12 @@ class ParallelTowers:
             # Weights travel in float32 and autocast rounds them, as it does for replicas: sent in
             # bfloat16 they would make the residual stream bfloat16 too, and sharding another
             # computation than replicating.
-            for tower in (clip.text_model, clip.vision_model):
-                for layer in tower.encoder.layers:
-                    fully_shard(layer, mesh=mesh)
-                    # A layer's weights are brought together when it is called; the last layer is
-                    # called by these, which read it at single positions only.
-                    for method in ("at", "at_ends"):
-                        register_fsdp_forward_method(layer, method)
+            for layer in clip.layers():
+                fully_shard(layer, mesh=mesh)
+                # A layer's weights are brought together when it is called; the last layer is
+                # called by these, which read it at single positions only.
+                for method in ("at", "at_ends"):
+                    register_fsdp_forward_method(layer, method)
             # A scalar has no rows to divide.
             fully_shard(towers, mesh=mesh, ignored_params={clip.logit_scale, towers.logit_bias})
         elif world.size > 1:
@@ -196,14 +193,12 @@ class GradientCache:
         if not micro_batch:
             self._parts = [_Part(slice(0, count), torch.arange(len(ids)))]
             return
-        config = towers.towers.clip.config
-        vision, text = config.vision, config.text
-        assert vision
-        assert text
+        clip = towers.towers.clip
+        assert clip.config.vision
         # As many tokens of text as patches of pictures.
-        tokens = micro_batch * ((vision.image_size // vision.patch_size) ** 2 + 1)
+        tokens = micro_batch * clip.config.vision.patches
         pictures = _even_slices(count, -(-count // micro_batch))
-        texts = _by_length(ids, text.eos_token_id, tokens)
+        texts = _by_length(clip.read_places(ids)[2], tokens)
         if towers.sharded:
             # Each part is a collective there: all processes must have as many.
             found = torch.tensor(towers.world.gather_numbers(len(pictures), len(texts)))
@@ -316,12 +311,11 @@ def _even_slices(count: int, parts: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
-def _by_length(ids: Tensor, eos_token_id: int, tokens: int) -> list[Tensor]:
+def _by_length(lengths: Tensor, tokens: int) -> list[Tensor]:
     """Return rows from short texts to long, cut where a part's padded size would pass `tokens`."""
     # The text tower sorts and cuts what it gets once more (`model.transformer.micro_batches`). That
     # is about speed and goes by its own budget of padding; this is about memory, and what one part
     # holds decides which gradients are added up first. So neither can stand in for the other.
-    lengths = end_positions(ids, eos_token_id) + 1
     order = lengths.argsort(stable=True)
     sizes: Sequence[int] = lengths[order].tolist()
     parts, start = [], 0

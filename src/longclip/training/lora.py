@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from longclip.errors import UsageError
 from longclip.model import CLIP
+from longclip.model.config import ForeignVisionConfig
 from longclip.model.transformer import MLP, Attention
 from longclip.spec import Tower
 
@@ -84,6 +85,11 @@ def add_lora(model: CLIP, rank: int, alpha: float, *, towers: Collection[Tower] 
         if config is None:
             raise UsageError(
                 f"this model has no {name!r} tower to adapt; towers are 'text', 'image'"
+            )
+        if isinstance(config, ForeignVisionConfig):
+            raise UsageError(
+                f"the image tower is one of {config.owner}'s, to which no low-rank pairs can be "
+                "added; adapt the text tower (--learn text)"
             )
         if not 1 <= rank < config.hidden_size:
             raise UsageError(

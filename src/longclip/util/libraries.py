@@ -10,6 +10,8 @@ REQUIREMENTS = {
         "search needs",
         ("lancedb", "pyarrow", "fastapi", "uvicorn", "prometheus_client"),
     ),
+    "siglip": ("the images of a SigLIP need", ("transformers",)),
+    "openclip": ("the images of this model need", ("open_clip", "timm")),
     "search,ray": ("embedding on a cluster needs", ("ray",)),
 }
 """By the extras of longclip that install them: who needs modules, with the verb, and which."""

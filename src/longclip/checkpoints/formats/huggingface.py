@@ -9,11 +9,12 @@ from torch import Tensor
 
 from longclip.checkpoints.checkpoint import Checkpoint, Source
 from longclip.checkpoints.config import infer_config, read_clip_config, read_json
-from longclip.checkpoints.formats import openclip
+from longclip.checkpoints.formats import openclip, siglip
 from longclip.checkpoints.tensor_files import read_safetensors
 from longclip.checkpoints.torch_files import read_torch_file
 from longclip.checkpoints.wrappings import unwrap
 from longclip.errors import CheckpointError
+from longclip.text.file_tokenizer import tokenizer_files
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -85,17 +86,37 @@ def _open_directory(source: Source, files: tuple[Path, ...]) -> Checkpoint:
     if (folder / CONFIG).is_file():
         source.refuse_activation()
     config = read_clip_config(folder / CONFIG)
-    tensors, notes = unwrap(source.path, read_weights(files))
+    values = read_weights(files)
+    notes: tuple[str, ...] = ()
+    tokenizer = None
+    if config.get("model_type") == siglip.MODEL_TYPE:
+        found = siglip.to_internal(_only_tensors(source.path, values))
+        clean = siglip.cleaning(config)
+        config = siglip.describe(folder / CONFIG, config)
+        tokenizer = tokenizer_files(folder, clean)
+    else:
+        found, notes = unwrap(source.path, values)
+    preprocess = _preprocess(folder)
+    if preprocess is not None and "own" in config:
+        config["own"] |= {PREPROCESSOR: preprocess}
     return Checkpoint(
         source.path,
         files,
         "Hugging Face",
         config,
-        _without_position_ids(tensors),
-        _preprocess(folder),
+        _without_position_ids(found),
+        preprocess,
         notes,
         config_file=folder / CONFIG,
+        tokenizer=tokenizer,
     )
+
+
+def _only_tensors(path: Path, values: Mapping[str, Any]) -> dict[str, Tensor]:
+    for name, value in values.items():
+        if not isinstance(value, Tensor):
+            raise CheckpointError(f"{path}: {name} is no tensor")
+    return dict(values)
 
 
 def _preprocess(folder: Path) -> dict[str, Any] | None:
@@ -109,7 +130,7 @@ def _config_beside(source: Source) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     config = read_clip_config(path)
-    kinds = ("clip", "clip_text_model", "clip_vision_model")
+    kinds = ("clip", "clip_text_model", "clip_vision_model", siglip.MODEL_TYPE)
     return config if config.get("model_type") in kinds or "text_config" in config else None
 
 

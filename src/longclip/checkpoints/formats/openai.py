@@ -84,7 +84,10 @@ def plain_names(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         CheckpointError: if the image tower is a ResNet or one of timm's.
     """
     if any(name.startswith(("visual.layer1.", "visual.trunk.")) for name in tensors):
-        raise CheckpointError(f"{path} has a ResNet or timm image tower; only CLIP's ViT is read")
+        raise CheckpointError(
+            f"{path} has a ResNet or timm image tower, which bare weights do not describe; put its "
+            "open_clip_config.json beside it"
+        )
     prefix = "text." if any(name.startswith("text.transformer.") for name in tensors) else ""
     plain = {}
     for name, tensor in tensors.items():

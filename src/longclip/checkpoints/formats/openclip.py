@@ -1,28 +1,49 @@
 """OpenCLIP's layout: open_clip_config.json and one weight file, or a bare weight file."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from longclip.checkpoints.checkpoint import Checkpoint, Source
 from longclip.checkpoints.config import HEAD_WIDTH, infer_config, read_json
 from longclip.checkpoints.fields import (
     OPENCLIP,
+    OPENCLIP_FOREIGN_VISION,
     OPENCLIP_PREPROCESS,
     OPENCLIP_TEXT,
     OPENCLIP_VISION,
     check_fields,
+    refuse_other_fields,
 )
 from longclip.checkpoints.formats import openai
 from longclip.checkpoints.tensor_files import read_values
 from longclip.checkpoints.wrappings import unwrap
-from longclip.errors import CheckpointError
+from longclip.errors import CheckpointError, UsageError
 from longclip.image.preprocess import OPENAI_MEAN, OPENAI_STD
 from longclip.spec import EOT, STOCK_CONTEXT
+from longclip.text.file_tokenizer import Cleaning, TokenizerFiles, tokenizer_files
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
 PICKLED = "open_clip_pytorch_model.bin"
+
+_RESAMPLE = {"bilinear": 2, "bicubic": 3}
+"""Pillow's numbers of filters."""
+
+_IMAGES, _HELD = "visual.", "vision_model.tower."
+_SCALARS = ("logit_scale", "logit_bias")
+
+_CLEANINGS: dict[str, Cleaning] = {
+    "whitespace": ("repair", "spaces"),
+    "lower": ("repair", "spaces", "lower"),
+    "canonicalize": ("repair", "canonicalize"),
+}
+"""OpenCLIP's names of what it does to texts before the tokenizer of another library."""
+
+_MEASURED = "`longclip eval open_clip:NAME` measures it as it is"
 
 
 def recognise(source: Source) -> bool:
@@ -68,7 +89,12 @@ def _open_directory(source: Source) -> Checkpoint:
     if weights is None:
         raise CheckpointError(f"{path} has {CONFIG} but neither {WEIGHTS} nor {PICKLED}")
     found, notes = unwrap(weights, read_values(weights))
-    tensors = openai.rename(path, openai.plain_names(path, found))
+    own = config.get("layout") == "open_clip"
+    tensors = (
+        to_internal(path, found, config)
+        if own
+        else openai.rename(path, openai.plain_names(path, found))
+    )
     return Checkpoint(
         path,
         (weights,),
@@ -78,67 +104,237 @@ def _open_directory(source: Source) -> Checkpoint:
         preprocess,
         notes,
         config_file=folder / CONFIG,
+        tokenizer=_own_tokenizer(folder, config) if own else None,
     )
 
 
+def _own_tokenizer(folder: Path, config: dict[str, Any]) -> TokenizerFiles | None:
+    """Return the model's own tokenizer, and note its padding in the configuration."""
+    content = config["own"][CONFIG]
+    text = content.get("model_cfg", content)["text_cfg"]
+    if not text.get("hf_tokenizer_name"):
+        return None
+    options = dict(text.get("tokenizer_kwargs") or {})
+    clean = options.pop("clean", "whitespace")
+    if options or clean not in _CLEANINGS:
+        raise CheckpointError(
+            f"{folder / CONFIG}: tokenizer_kwargs {text['tokenizer_kwargs']} are not known; only "
+            f"clean is, one of {', '.join(_CLEANINGS)}"
+        )
+    files = tokenizer_files(folder, _CLEANINGS[clean])
+    pad = files.special_id("pad")
+    if pad is not None:
+        config["text_config"]["pad_token_id"] = pad
+    return files
+
+
+def to_internal(
+    path: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """Return tensors of a model that keeps OpenCLIP's layout under this package's names."""
+    foreign = "owner" in config["vision_config"]
+    images = {n: t for n, t in tensors.items() if foreign and n.startswith(_IMAGES)}
+    others = {n: t for n, t in tensors.items() if n not in images}
+    bias = {n: openai.scalar(t) for n, t in others.items() if n == "logit_bias"}
+    plain = openai.plain_names(path, {n: t for n, t in others.items() if n not in bias})
+    held = {_HELD + name.removeprefix(_IMAGES): tensor for name, tensor in images.items()}
+    return openai.rename(path, plain) | bias | held
+
+
+def from_internal(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the tensors of such a model under OpenCLIP's names; the inverse of `to_internal`."""
+    content = config["own"][CONFIG]
+    model = content.get("model_cfg", content)
+    prefix = "text." if model.get("custom_text") else ""
+    shape = (1,) if model.get("nonscalar_logit_scale") else ()
+    apart = {n: t for n, t in tensors.items() if n.startswith(_HELD) or n in _SCALARS}
+    found: dict[str, Tensor] = {}
+    for name, tensor in openai.from_huggingface(
+        {n: t for n, t in tensors.items() if n not in apart}
+    ).items():
+        if name.startswith(_IMAGES):
+            found[name] = tensor
+        elif name == "text_projection" and model["text_cfg"].get("proj_bias"):
+            found[f"{prefix}text_projection.weight"] = tensor.T
+        else:
+            found[prefix + name] = tensor
+    for name, tensor in apart.items():
+        if name in _SCALARS:
+            found[name] = tensor.reshape(shape)
+        else:
+            found[_IMAGES + name.removeprefix(_HELD)] = tensor
+    return found
+
+
 def read_config(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return config.json and preprocessor_config.json, in Hugging Face's words.
+    """Return config.json in this package's words, and preprocessor_config.json.
 
     Raises:
-        CheckpointError: if the image tower is no ViT or a section is missing.
+        CheckpointError: if something in it is not what this package or open_clip computes.
     """
     path = directory / CONFIG
     content = read_json(path)
     try:
-        config = _config(content.get("model_cfg", content))
+        config = describe(content)
         pictures = content.get("preprocess_cfg", {})
         check_fields(pictures, OPENCLIP_PREPROCESS, "preprocess_cfg")
+        refuse_other_fields(pictures, OPENCLIP_PREPROCESS, "preprocess_cfg")
         size = config["vision_config"]["image_size"]
         preprocess: dict[str, Any] = {"crop_size": size, "size": size}
         for ours, theirs in (("image_mean", "mean"), ("image_std", "std")):
             if theirs in pictures:
                 preprocess[ours] = list(pictures[theirs])
+        preprocess["resample"] = _RESAMPLE[pictures.get("interpolation", "bicubic")]
+        if pictures.get("resize_mode", "shortest") == "squash":
+            preprocess |= {"do_center_crop": False, "size": {"height": size, "width": size}}
+    except CheckpointError:
+        raise
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"{path} does not describe a CLIP with two towers: {error}") from None
     return config, preprocess
 
 
-def _config(model: Mapping[str, Any]) -> dict[str, Any]:
-    text, vision = dict(model["text_cfg"]), dict(model["vision_cfg"])
-    if not isinstance(vision["layers"], int) or "timm_model_name" in vision:
-        raise CheckpointError("its image tower is no ViT of CLIP's")
+def describe(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an open_clip_config.json in this package's words.
+
+    A CLIP that Hugging Face's CLIPModel has a place for is described as one. Anything else keeps
+    its own layout, and its own image tower where that is not CLIP's ViT.
+
+    Raises:
+        UsageError: if something in it is not what this package or open_clip computes.
+        KeyError: if something is missing.
+    """
+    model = content.get("model_cfg", content)
+    if "multimodal_cfg" in model:
+        raise UsageError("it is a CoCa, whose texts have a class token of their own; " + _MEASURED)
+    if model["text_cfg"].get("hf_model_name"):
+        raise UsageError(
+            f"its text tower is {model['text_cfg']['hf_model_name']} of transformers, which has no "
+            f"table of 77 positions to lengthen; {_MEASURED}"
+        )
     check_fields(model, OPENCLIP, "model_cfg")
+    refuse_other_fields(model, OPENCLIP, "model_cfg")
+    text, vision = model["text_cfg"], model["vision_cfg"]
+    if (text.get("tokenizer_kwargs") or {}).get("strip_sep_token"):
+        raise UsageError(
+            "it is a CLIPA, whose tokenizer (strip_sep_token of tokenizer_kwargs) is not known "
+            f"here; {_MEASURED}"
+        )
     check_fields(text, OPENCLIP_TEXT, "text_cfg")
-    check_fields(vision, OPENCLIP_VISION, "vision_cfg")
-    if "hf_model_name" in text:
-        raise CheckpointError(f"its text tower is {text['hf_model_name']}")
-    activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
-    vocabulary = text.get("vocab_size", EOT + 1)
-    return {
+    refuse_other_fields(text, OPENCLIP_TEXT, "text_cfg")
+    quick = bool(model.get("quick_gelu"))
+    described = _text_config(text, quick)
+    foreign = _foreign_reason(vision)
+    rules = OPENCLIP_FOREIGN_VISION if foreign else OPENCLIP_VISION
+    check_fields(vision, rules, "vision_cfg")
+    refuse_other_fields(vision, rules, "vision_cfg")
+    config: dict[str, Any] = {
         "model_type": "clip",
         "projection_dim": model["embed_dim"],
-        "text_config": {
-            "hidden_size": text["width"],
-            "intermediate_size": round(text["width"] * text.get("mlp_ratio", 4)),
-            "num_hidden_layers": text["layers"],
-            "num_attention_heads": text["heads"],
-            "hidden_act": activation,
-            "vocab_size": vocabulary,
-            "max_position_embeddings": text.get("context_length", STOCK_CONTEXT),
-            "bos_token_id": vocabulary - 2,
-            "eos_token_id": vocabulary - 1,
-            "pad_token_id": vocabulary - 1,
-        },
-        "vision_config": {
-            "hidden_size": vision["width"],
-            "intermediate_size": round(vision["width"] * vision.get("mlp_ratio", 4)),
-            "num_hidden_layers": vision["layers"],
-            "num_attention_heads": vision["width"] // vision.get("head_width", HEAD_WIDTH),
-            "hidden_act": activation,
-            "image_size": vision["image_size"],
-            "patch_size": vision["patch_size"],
+        "text_config": described,
+        "vision_config": _foreign_vision(model) if foreign else _vision_config(vision, quick),
+    }
+    biased = model.get("init_logit_bias") is not None
+    stock = not foreign and not biased and _is_stock(text)
+    if stock:
+        return config
+    return {
+        **config,
+        "layout": "open_clip",
+        "own": {CONFIG: dict(content)},
+        **({"logit_bias": True} if biased else {}),
+        **({"text_projection_bias": True} if text.get("proj_bias") else {}),
+        **({"text_projection": False} if text.get("proj_type") == "none" else {}),
+    }
+
+
+def _is_stock(text: Mapping[str, Any]) -> bool:
+    """Return whether Hugging Face's CLIPModel has a place for such a text tower."""
+    usual = {
+        "no_causal_mask": False,
+        "pool_type": "argmax",
+        "proj_type": "linear",
+        "proj_bias": False,
+        "act_kwargs": None,
+        "norm_kwargs": None,
+        "hf_tokenizer_name": None,
+        "tokenizer_kwargs": None,
+    }
+    return all((text.get(name, value) or None) == (value or None) for name, value in usual.items())
+
+
+def _text_config(text: Mapping[str, Any], quick: bool) -> dict[str, Any]:
+    vocabulary = text.get("vocab_size", EOT + 1)
+    tanh = (text.get("act_kwargs") or {}).get("approximate") == "tanh"
+    if quick and tanh:
+        raise UsageError("text_cfg: act_kwargs are those of GELU, and quick_gelu is true")
+    own = bool(text.get("hf_tokenizer_name"))
+    causal = not text.get("no_causal_mask", False)
+    eos = text.get("eos_id", 2) if text.get("pool_type") == "eos" else vocabulary - 1
+    width = text.get("width", 512)
+    return {
+        "hidden_size": width,
+        # OpenCLIP cuts the product.
+        "intermediate_size": int(width * text.get("mlp_ratio", 4)),
+        "num_hidden_layers": text.get("layers", 12),
+        "num_attention_heads": text.get("heads", 8),
+        "hidden_act": "quick_gelu" if quick else "gelu_pytorch_tanh" if tanh else "gelu",
+        "layer_norm_eps": (text.get("norm_kwargs") or {}).get("eps", 1e-5),
+        "vocab_size": vocabulary,
+        "max_position_embeddings": text.get("context_length", STOCK_CONTEXT),
+        "bos_token_id": max(0, vocabulary - 2),
+        "eos_token_id": eos,
+        # Where padding is read it matters; OpenCLIP's own tokenizer has 0, others say theirs.
+        "pad_token_id": vocabulary - 1 if causal and not own else 0,
+        "causal": causal,
+        # With CLIP's vocabulary the largest id is the end.
+        "pooling": "eos"
+        if not own and text.get("pool_type", "argmax") == "argmax"
+        else text.get("pool_type", "argmax"),
+    }
+
+
+def _vision_config(vision: Mapping[str, Any], quick: bool) -> dict[str, Any]:
+    width = vision.get("width", 768)
+    return {
+        "hidden_size": width,
+        "intermediate_size": int(width * vision.get("mlp_ratio", 4)),
+        "num_hidden_layers": vision.get("layers", 12),
+        "num_attention_heads": width // vision.get("head_width", HEAD_WIDTH),
+        "hidden_act": "quick_gelu" if quick else "gelu",
+        "image_size": vision.get("image_size", 224),
+        "patch_size": vision.get("patch_size", 16),
+    }
+
+
+def _foreign_reason(vision: Mapping[str, Any]) -> bool:
+    """Return whether an image tower is another than CLIP's ViT."""
+    if vision.get("timm_model_name") or isinstance(vision.get("layers"), list):
+        return True
+    unusual = ("ls_init_value", "no_ln_pre", "final_ln_after_pool", "act_kwargs", "norm_kwargs")
+    return vision.get("pool_type", "tok") != "tok" or any(vision.get(name) for name in unusual)
+
+
+def _foreign_vision(model: Mapping[str, Any]) -> dict[str, Any]:
+    vision = model["vision_cfg"]
+    side = vision.get("image_size", 224)
+    patch = vision.get("patch_size") or _patch_size(str(vision.get("timm_model_name") or ""))
+    return {
+        "owner": "open_clip",
+        "image_size": side,
+        "patches": max(1, (side // patch) ** 2),
+        "config": {
+            "embed_dim": model["embed_dim"],
+            "quick_gelu": bool(model.get("quick_gelu")),
+            "vision_cfg": dict(vision),
         },
     }
+
+
+def _patch_size(name: str) -> int:
+    """Return a ViT's patch size by its name, 32 for the grid that convolutional networks end in."""
+    match = re.search(r"patch(\d+)", name)
+    return int(match[1]) if match and int(match[1]) else 32
 
 
 def write_config(config: Mapping[str, Any], preprocess: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Embedder:
     def __init__(self, model: CLIP) -> None:
         self.model = model
         vision = model.config.vision
-        self._image_tokens = (vision.image_size // vision.patch_size) ** 2 + 1 if vision else 0
+        self._image_tokens = vision.patches if vision else 0
 
     @property
     def batch_tokens(self) -> int:

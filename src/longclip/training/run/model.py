@@ -105,9 +105,8 @@ def choose_what_learns(model: CLIP, config: TrainConfig) -> None:
             parameter.requires_grad_()
     if config.compile:
         # Layer by layer and not whole towers: alike layers share what is compiled of one.
-        for tower in (model.text_model, model.vision_model):
-            for layer in tower.encoder.layers:
-                layer.compile(dynamic=True)
+        for layer in model.layers():
+            layer.compile(dynamic=True)
 
 
 def position_table(model: CLIP) -> torch.nn.Parameter:

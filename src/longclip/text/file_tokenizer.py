@@ -1,0 +1,286 @@
+"""Tokenizers of models with vocabularies of their own, read from the files beside their weights.
+
+`tokenizer.json` is the format of the `tokenizers` library (BPE, Unigram, WordPiece). What a file in
+it cannot express, as SigLIP's cleaning of texts, is known by the model's configuration.
+"""
+
+import functools
+import json
+import re
+import string
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tokenizers import Tokenizer as RustTokenizer
+
+from longclip.errors import CheckpointError, UsageError
+from longclip.text.tokenizer import cut_ids, list_of_texts, repair_text
+from longclip.util.regular_files import read_regular
+
+TOKENIZER = "tokenizer.json"
+CONFIG = "tokenizer_config.json"
+
+FILES = (
+    TOKENIZER,
+    CONFIG,
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
+"""Files of a tokenizer beside a model, which are carried along as they are."""
+
+MAX_FILE_BYTES = 200_000_000
+"""Bytes of a tokenizer.json; that of XLM-V, with 901,629 tokens, has some 60 MB."""
+
+Step = Literal["repair", "spaces", "lower", "canonicalize"]
+"""A step of cleaning a text: mojibake and HTML entities (as `clean_text`), runs of whitespace,
+lower-casing (SigLIP 2), or SigLIP's canonical form."""
+
+Cleaning = tuple[Step, ...]
+"""Steps in their order, before the file's own normalisation."""
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def canonicalize(text: str) -> str:
+    """Return a text in SigLIP's canonical form: no ASCII punctuation, lower case, single spaces.
+
+    Zhai et al. 2023, published code (big_vision, `_canonicalize_string` of its tokenization).
+    """
+    text = text.replace("_", " ").translate(_PUNCTUATION).lower()
+    return re.sub(r"\s+", " ", text).strip()
+
+
+_STEPS: Mapping[Step, Callable[[str], str]] = {
+    "repair": repair_text,
+    "spaces": lambda text: " ".join(text.split()),
+    "lower": str.lower,
+    "canonicalize": canonicalize,
+}
+
+
+@dataclass(frozen=True)
+class TokenizerFiles:
+    """Files of a model's own tokenizer, of which a tokenizer is made when the first text comes.
+
+    Attributes:
+        origin: directory that they were read from, for messages.
+        contents: the files by their names.
+        cleaning: of texts before all else.
+    """
+
+    origin: Path
+    contents: Mapping[str, bytes]
+    cleaning: Cleaning = ()
+
+    @functools.cached_property
+    def tokenizer(self) -> "FileTokenizer":
+        """The tokenizer.
+
+        Raises:
+            CheckpointError: if it is missing or broken.
+        """
+        return _open(self)
+
+    def special_id(self, kind: str) -> int | None:
+        """Return the id of a special token ("pad", "eos" …) that tokenizer_config.json names.
+
+        None where it does not say.
+        """
+        config = self._config()
+        token = _content(config.get(f"{kind}_token"))
+        known = config.get("added_tokens_decoder")
+        if isinstance(token, str) and isinstance(known, dict):
+            for id, entry in known.items():
+                if _content(entry) == token and str(id).isdecimal():
+                    return int(id)
+        return None
+
+    def _config(self) -> dict[str, Any]:
+        """Return tokenizer_config.json; nothing where it is missing.
+
+        Raises:
+            CheckpointError: if it is no JSON object.
+        """
+        path = self.origin / CONFIG
+        try:
+            config = json.loads(self.contents.get(CONFIG, b"{}"))
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path} is not valid JSON ({error}); fetch it again") from None
+        if not isinstance(config, dict):
+            raise CheckpointError(f"{path} holds no JSON object; fetch it again")
+        return config
+
+    def contents_for(self, context_length: int) -> dict[str, bytes]:
+        """Return the files by their names, saying how many tokens the model reads."""
+        files = dict(self.contents)
+        if CONFIG in files:
+            config = {**self._config(), "model_max_length": context_length}
+            files[CONFIG] = (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode()
+        return files
+
+    def __deepcopy__(self, memo: object) -> "TokenizerFiles":
+        return self
+
+
+def tokenizer_files(folder: Path, cleaning: Cleaning = ()) -> TokenizerFiles:
+    """Read the files of a tokenizer that lie beside a model, if there are any.
+
+    Raises:
+        OSError: if one cannot be read.
+    """
+    paths = (folder / name for name in FILES)
+    contents = {p.name: read_regular(p, MAX_FILE_BYTES) for p in paths if p.is_file()}
+    return TokenizerFiles(folder, contents, cleaning)
+
+
+class FileTokenizer:
+    """Converter of texts to the ids of one model.
+
+    Args:
+        backend: the file's tokenizer.
+        cleaning: of texts before all else.
+        begin: ids before each text; with None, what the file puts there.
+        end: ids behind each text; with None, what the file puts there.
+    """
+
+    def __init__(
+        self,
+        backend: RustTokenizer,
+        cleaning: Cleaning = (),
+        begin: Sequence[int] | None = None,
+        end: Sequence[int] | None = None,
+    ) -> None:
+        self._backend = backend
+        # Files may cut and pad to the length that their model once had.
+        backend.no_truncation()
+        backend.no_padding()
+        # What is written in a text is text, also where it looks like a special token.
+        backend.encode_special_tokens = True
+        self._cleaning = cleaning
+        own_begin, own_end = _around(backend)
+        self._begin = list(own_begin if begin is None else begin)
+        self._end = list(own_end if end is None else end)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+        return self._backend.get_vocab_size()
+
+    @property
+    def special_tokens(self) -> int:
+        """Number of ids that every text gets beside its own."""
+        return len(self._begin) + len(self._end)
+
+    @property
+    def end_tokens(self) -> int:
+        """Number of them at its end."""
+        return len(self._end)
+
+    def encode(self, texts: Sequence[str], *, context_length: int | None = None) -> list[list[int]]:
+        """Return one list of ids per text, with what the model wants at its begin and end.
+
+        A text that needs more than `context_length` ids is cut and keeps that end.
+
+        Raises:
+            UsageError: if `texts` is not a sequence of strings, or the context leaves no room.
+        """
+        if context_length is not None and context_length <= self.special_tokens:
+            raise UsageError(
+                f"a context of {context_length} tokens leaves no room between the "
+                f"{self.special_tokens} special ones of this model"
+            )
+        cleaned = list_of_texts(texts)
+        for step in self._cleaning:
+            cleaned = list(map(_STEPS[step], cleaned))
+        encoded = self._backend.encode_batch_fast(cleaned, add_special_tokens=False)
+        whole = [[*self._begin, *encoding.ids, *self._end] for encoding in encoded]
+        if context_length is None:
+            return whole
+        return [cut_ids(ids, context_length, len(self._end)) for ids in whole]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the cleaned text that `ids` stand for, without special tokens."""
+        text: str = self._backend.decode([*ids], skip_special_tokens=True)
+        return text
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """Return one printable string per id.
+
+        Raises:
+            UsageError: if an id is not in the vocabulary.
+        """
+        found = []
+        for id in ids:
+            piece = self._backend.id_to_token(id)
+            if piece is None:
+                raise UsageError(
+                    f"token id {id} is not in this vocabulary of {self.vocab_size} ids"
+                )
+            found.append(piece.replace("\u2581", " "))
+        return found
+
+
+def _open(files: TokenizerFiles) -> FileTokenizer:
+    """Make the tokenizer that the files describe.
+
+    Raises:
+        CheckpointError: if there is none, or it is broken.
+    """
+    if TOKENIZER not in files.contents:
+        raise CheckpointError(
+            f"{files.origin} has no {TOKENIZER}, without which this model's texts have no ids: its "
+            "vocabulary is not CLIP's; fetch the file from where the model came from"
+        )
+    path = files.origin / TOKENIZER
+    try:
+        backend = RustTokenizer.from_str(files.contents[TOKENIZER].decode("utf-8"))
+    except Exception as error:  # the library raises nothing narrower
+        raise CheckpointError(f"{path} is no tokenizer: {error}; fetch it again") from error
+    begin, end = _asked_for(files, backend)
+    return FileTokenizer(backend, files.cleaning, begin, end)
+
+
+def _content(token: object) -> object:
+    """Return a token's text, which may be written with how it is matched."""
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _around(backend: RustTokenizer) -> tuple[list[int], list[int]]:
+    """Return the ids that a file puts before and behind each text."""
+    own = backend.encode("a", add_special_tokens=False).ids
+    whole = backend.encode("a", add_special_tokens=True).ids
+    for start in range(len(whole) - len(own) + 1):
+        if whole[start : start + len(own)] == own:
+            return whole[:start], whole[start + len(own) :]
+    raise CheckpointError("its post-processor changes a text's own tokens")
+
+
+def _asked_for(
+    files: TokenizerFiles, backend: RustTokenizer
+) -> tuple[list[int] | None, list[int] | None]:
+    """Return the ids that tokenizer_config.json wants around texts; None where it says nothing."""
+    config, path = files._config(), files.origin / CONFIG
+
+    def ids(kind: str) -> list[int] | None:
+        wanted = config.get(f"add_{kind}_token")
+        if not isinstance(wanted, bool):
+            return None
+        if not wanted:
+            return []
+        token = _content(config.get(f"{kind}_token"))
+        found = backend.token_to_id(token) if isinstance(token, str) else None
+        if found is None:
+            raise CheckpointError(
+                f"{path} puts its {kind}_token around texts, and {token!r} is not in the vocabulary"
+            )
+        return [found]
+
+    return ids("bos"), ids("eos")

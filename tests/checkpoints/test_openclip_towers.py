@@ -1,0 +1,100 @@
+"""OpenCLIP models beyond CLIP's two towers: other image towers, and other ways of reading texts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import longclip
+from longclip.model.image_tower import ForeignImageTower
+from tests.helpers.openclip_library import open_clip
+
+TEXT = {"context_length": 77, "vocab_size": 600, "width": 32, "heads": 2, "layers": 2}
+
+
+def timm(name: str, **options: object) -> dict[str, object]:
+    return {"timm_model_name": name, "timm_model_pretrained": False, **options}
+
+
+VIT = timm("vit_tiny_patch16_224", timm_pool="avg", timm_proj="linear", image_size=224)
+CASES: dict[str, dict[str, Any]] = {
+    "causal text, ViT of timm": {"custom_text": True, "vision_cfg": VIT, "text_cfg": TEXT},
+    "bidirectional text, FastViT": {
+        "custom_text": True,
+        "vision_cfg": timm("fastvit_t8", timm_pool="avg", timm_proj=None, image_size=256),
+        "text_cfg": {**TEXT, "no_causal_mask": True},
+    },
+    "ResNet": {
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+        "text_cfg": TEXT,
+    },
+    "SigLIP": {
+        "custom_text": True,
+        "init_logit_bias": -10,
+        "vision_cfg": VIT,
+        "text_cfg": {
+            **TEXT,
+            "context_length": 64,
+            "no_causal_mask": True,
+            "pool_type": "last",
+            "proj_bias": True,
+            "norm_kwargs": {"eps": 1e-6},
+            "act_kwargs": {"approximate": "tanh"},
+        },
+    },
+    "texts in the joint space": {
+        "custom_text": True,
+        "vision_cfg": VIT,
+        "text_cfg": {**TEXT, "width": 48, "heads": 3, "proj_type": "none", "pool_type": "first"},
+    },
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_parity_lengthening_and_saving(case: str, tmp_path: Path) -> None:
+    library, described = open_clip(), {"embed_dim": 48, **CASES[case]}
+    torch.manual_seed(0)
+    kind = library.model.CustomTextCLIP if described.get("custom_text") else library.model.CLIP
+    theirs = kind(**{k: v for k, v in described.items() if k != "custom_text"}).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    source = tmp_path / "model"
+    source.mkdir()
+    weights = {name: tensor.clone() for name, tensor in theirs.state_dict().items()}
+    save_file(weights, source / "open_clip_model.safetensors")
+    pictures = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    pictures |= {"interpolation": "bilinear", "resize_mode": "squash"}
+    config = {"model_cfg": described, "preprocess_cfg": pictures}
+    (source / "open_clip_config.json").write_text(json.dumps(config))
+
+    ours = longclip.load(source)
+    assert isinstance(ours.vision_model, ForeignImageTower)
+    assert (ours.preprocess.resize, ours.preprocess.interpolation) == ("squash", "bilinear")
+    length = ours.context_length
+    ids = torch.randint(1, 590, (5, length))
+    ids[:, 20], ids[:, 21:] = 599, 0
+    side = ours.config.vision.image_size  # type: ignore[union-attr]
+    pixels = torch.rand(2, 3, side, side)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.text_features(ids), theirs.encode_text(ids))
+        torch.testing.assert_close(ours.image_features(pixels), theirs.encode_image(pixels))
+
+    longclip.save(ours, tmp_path / "same")
+    before, after = (
+        load_file(folder / "open_clip_model.safetensors") for folder in (source, tmp_path / "same")
+    )
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert json.loads((tmp_path / "same/open_clip_config.json").read_text()) == config
+
+    longer = longclip.stretch(ours, 128, 20)
+    longclip.save(longer, tmp_path / "long")
+    read = library.create_model(f"local-dir:{tmp_path / 'long'}").eval()
+    ids = torch.randint(1, 590, (3, 128))
+    ids[:, 90] = 599
+    with torch.no_grad():
+        torch.testing.assert_close(longer.text_features(ids), read.encode_text(ids))
