@@ -7,6 +7,7 @@ from PIL import Image
 
 from longclip.diffusion.comparison import Side, side_by_side
 from longclip.diffusion.pictures import parameters, read_facts, write_png
+from longclip.errors import ImageError
 
 FACTS = {
     "prompt": "ein rotes Boot – 漢字",
@@ -41,6 +42,11 @@ def test_text_chunks(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "b.png")
     with pytest.raises(ValueError, match=r"b.png was not made by"):
         read_facts(tmp_path / "b.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "c.jpg")
+    with pytest.raises(ImageError, match=r"c.jpg cannot be read: it is no PNG file"):
+        read_facts(tmp_path / "c.jpg")
+    with pytest.raises(ImageError, match=r"d.png cannot be read: No such file"):
+        read_facts(tmp_path / "d.png")
 
 
 def compared(text: str, left: int, right: int, footer: str = "seed 0") -> Image.Image:

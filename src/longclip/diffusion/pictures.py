@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from longclip.errors import UsageError
+from longclip.errors import ImageError, UsageError
 from longclip.util.files import atomic_path, check_writable
 
 
@@ -52,10 +52,15 @@ def read_facts(path: str | Path) -> dict[str, Any]:
     """Read from a picture everything it was made from: prompt, seed, model, encoders, versions …
 
     Raises:
+        ImageError: if it cannot be opened as a PNG file.
         UsageError: if the picture has no such text chunk.
     """
-    with Image.open(path, formats=["PNG"]) as image:
-        text = getattr(image, "text", {}).get("longclip")
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            text = getattr(image, "text", {}).get("longclip")
+    except OSError as error:
+        reason = error.strerror or "it is no PNG file, which `longclip generate` writes"
+        raise ImageError(f"{path} cannot be read: {reason}") from error
     if text is None:
         raise UsageError(f"{path} was not made by `longclip generate`: it has no such text chunk")
     facts: dict[str, Any] = json.loads(text)
