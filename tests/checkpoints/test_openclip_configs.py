@@ -4,12 +4,17 @@ import json
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+import longclip
 from longclip.checkpoints.formats import openclip
 from longclip.errors import UsageError
 from longclip.model.config import CLIPConfig
+from tests.helpers.openclip_library import open_clip
 
 
 def configs() -> dict[str, Path]:
@@ -46,6 +51,50 @@ def test_each_is_read_or_refused_with_the_reason() -> None:
     assert found["stock"] >= 31
     assert found["own layout"] >= 94
     assert found["refused"] >= 19
+
+
+def shrunk(model: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration with all that decides how a network computes, in a small size.
+
+    Image towers of other libraries become a small ResNet: they are theirs whatever their size.
+    """
+    text, vision = dict(model["text_cfg"]), dict(model["vision_cfg"])
+    text |= {"width": 48, "heads": 3, "layers": 2, "vocab_size": 500}
+    if vision.get("timm_model_name") or isinstance(vision["layers"], list):
+        vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
+    else:
+        vision |= {"image_size": 2 * vision["patch_size"], "layers": 2}
+        # Twice the head's width, which may be an odd number of channels.
+        vision["width"] = 2 * vision.get("head_width", 64)
+    return {**model, "embed_dim": 48, "text_cfg": text, "vision_cfg": vision}
+
+
+@pytest.mark.parametrize("name", [n for n in configs() if not any(part in n for part in REFUSED)])
+def test_each_that_is_read_gives_what_openclip_gives(name: str, tmp_path: Path) -> None:
+    library, described = open_clip(), shrunk(json.loads(configs()[name].read_text()))
+    described["text_cfg"] |= {"hf_tokenizer_name": None}
+    torch.manual_seed(0)
+    kind = library.model.CustomTextCLIP if described.get("custom_text") else library.model.CLIP
+    theirs = kind(**{k: v for k, v in described.items() if k != "custom_text"}).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    weights = {name: tensor.clone() for name, tensor in theirs.state_dict().items()}
+    save_file(weights, tmp_path / "open_clip_model.safetensors")
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": described}))
+    ours = longclip.load(tmp_path)
+    assert ours.config.text
+    assert ours.config.vision
+    # An end of text in the middle, by either way of finding it.
+    ids = torch.randint(3, 490, (4, ours.context_length))
+    ids[:, 9], ids[:, 10:] = 499, 0
+    if described["text_cfg"].get("pool_type") == "eos":
+        ids[:, 7] = described["text_cfg"]["eos_id"]
+    side = ours.config.vision.image_size
+    pixels = torch.rand(2, 3, side, side)
+    with torch.no_grad():
+        expected = theirs.encode_text(ids), theirs.encode_image(pixels)
+        found = ours.text_features(ids), ours.image_features(pixels)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
