@@ -7,7 +7,9 @@ same object. No torch here: the command line reads this to print its help.
 import math
 import re
 from dataclasses import MISSING, field, fields
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from cyclopts import Parameter
 
@@ -123,10 +125,34 @@ def refuse_revision(name: str, revision: str | None) -> None:
         )
 
 
+def _check_kind(flag: str, value: Any, kind: Any) -> None:
+    """Check what the command line makes right by itself and Python code may have wrong.
+
+    Raises:
+        UsageError: if a value is none of its choices, or a string in the place of something else.
+    """
+    if get_origin(kind) is tuple:
+        if isinstance(value, str):
+            raise UsageError(f"{flag} is {value!r}, must be a tuple, of one too: ({value!r},)")
+        return
+    alone = get_origin(kind) is Literal
+    kinds = [kind] if alone else [one for one in get_args(kind) or [kind] if one is not NoneType]
+    choices = [choice for one in kinds if get_origin(one) is Literal for choice in get_args(one)]
+    if choices and value not in choices:
+        raise UsageError(f"{flag} is {value!r}, must be one of {', '.join(map(repr, choices))}")
+    if not isinstance(value, str):
+        return
+    if kinds == [Path]:
+        raise UsageError(f"{flag} is {value!r}, must be a path: Path({value!r})")
+    if set(kinds) <= {int, float, bool}:
+        raise UsageError(f"{flag} is {value!r}, must be a number or True or False, not a string")
+
+
 def check_options(config: Any) -> None:
     """Check every field of a dataclass against its bounds; None is never out of them.
 
-    Numbers are finite, whole numbers are whole and at most `MAX_INTEGER`.
+    Values are of the field's choices and kind. Numbers are finite, whole numbers are whole and at
+    most `MAX_INTEGER`.
 
     Raises:
         UsageError: names the option, its value and the bounds.
@@ -137,6 +163,7 @@ def check_options(config: Any) -> None:
         if value is None:
             continue
         flag = flag_of(one.name)
+        _check_kind(flag, value, one.type)
         if one.name == "device" and not _DEVICE.fullmatch(value):
             raise UsageError(
                 f"{flag} {value} is none that a model can run on; take auto, cpu, cuda, cuda:1 or "

@@ -295,3 +295,22 @@ def test_a_model_and_random_weights_are_not_both_taken(run: Run) -> None:  # noq
     outcome = run("train", "--scratch", "nano", "--model", "gone")
     assert outcome.code == 1
     assert "--scratch starts without a model; leave out --model or --scratch" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"learn": "txt"}, "--learn is 'txt', must be one of 'all', 'image', 'text', 'positions'"),
+        ({"stretch": "longer"}, "--stretch is 'longer', must be one of 'knowledge-preserved'"),
+        ({"data": "a.jsonl"}, r"--data is 'a.jsonl', must be a tuple, of one too: \('a.jsonl',\)"),
+        ({"images": "pictures"}, "--images is 'pictures', must be a tuple"),
+        ({"out": "runs/a"}, r"--out is 'runs/a', must be a path: Path\('runs/a'\)"),
+        ({"batch_size": "40"}, "--batch-size is '40', must be a number"),
+        ({"pcm": "no"}, "--pcm is 'no', must be a number or True or False"),
+    ],
+)
+def test_values_of_another_kind_are_refused_in_python_too(
+    change: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        dataclasses.replace(TrainConfig(), **change)
