@@ -4,12 +4,14 @@ In all of them the weights stay in the file until they are used.
 
 Safetensors files are written by a writer of ours too. The library's own takes all tensors of a file
 at once, and reads or converts every one of them first; ours holds one at a time, whatever the size
-of the model.
+of the model. It puts a checksum of all numbers into the header, where other programs leave it
+alone, and what has one is compared with it when it is read.
 """
 
 import json
 import math
 import struct
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,14 @@ _DTYPES = {
     torch.int64: "I64",
 }
 
+_CHECKSUM = "longclip_crc32"
+"""Entry of the header's metadata: CRC-32 of everything behind the header, 8 hexadecimal digits.
+
+It finds every damage of up to 32 bits in a row, and of others all but one in four thousand million;
+at 7 GB/s it costs a tenth of what SHA-256 would."""
+
+_BLOCK = 1 << 24
+
 OnBytes = Callable[[int], None]
 """Callback that gets the number of bytes of each piece that is written."""
 
@@ -63,11 +73,13 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Return all tensors of one file, mapped into memory.
 
     Raises:
-        CheckpointError: if it is missing or truncated.
+        CheckpointError: if it is missing, truncated, or has a checksum that is not its own.
     """
     try:
         open_regular(path).close()
-        return load_file(path)
+        tensors = load_file(path)
+        compare_checksum(path)
+        return tensors
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing though the index names it") from None
     except OSError as error:
@@ -76,6 +88,28 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} is not a complete safetensors file ({error}); fetch or copy it again"
         ) from None
+
+
+def compare_checksum(path: Path) -> bool:
+    """Compare a safetensors file with the checksum in its header; return whether it has one.
+
+    Raises:
+        CheckpointError: if it is another.
+    """
+    with open_regular(path) as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        noted = json.loads(file.read(length)).get("__metadata__", {}).get(_CHECKSUM)
+        if noted is None:
+            return False
+        found = 0
+        while block := file.read(_BLOCK):
+            found = zlib.crc32(block, found)
+    if f"{found:08x}" != noted:
+        raise CheckpointError(
+            f"{path} is damaged: the checksum of its numbers is {found:08x}, and {noted} was noted "
+            "when it was written; copy it again from where it came from, or make it again"
+        )
+    return True
 
 
 def write_safetensors(
@@ -98,7 +132,8 @@ def write_safetensors(
     # From wide numbers to narrow ones, so that every tensor is aligned, as the library's writer has
     # them; those of one dtype, as a CLIP's are, stay in the order given.
     layout.sort(key=lambda entry: -entry[1].itemsize)
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    unknown = "x" * 8
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", _CHECKSUM: unknown}}
     end = 0
     for name, stored, shape in layout:
         begin, end = end, end + math.prod(shape) * stored.itemsize
@@ -106,13 +141,19 @@ def write_safetensors(
     text = json.dumps(header, separators=(",", ":")).encode()
     # Spaces are allowed behind the header; programs that map the file want its tensors aligned.
     text += b" " * (-len(text) % 8)
+    checksum = 0
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for name, stored, _ in layout:
             flat = tensors[name].detach().to("cpu", stored).contiguous().reshape(-1)
-            file.write(flat.view(torch.uint8).numpy().data)
+            numbers = flat.view(torch.uint8).numpy().data
+            checksum = zlib.crc32(numbers, checksum)
+            file.write(numbers)
             if on_bytes:
                 on_bytes(flat.nbytes)
+        # Known only now; the header has room for it.
+        file.seek(8 + text.index(unknown.encode()))
+        file.write(f"{checksum:08x}".encode())
 
 
 def stored_dtype(tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:

@@ -60,6 +60,7 @@ def _print(found: dict[str, Any]) -> None:
     print(f"{found['path']}: {found['format']}, {found['parameters'] / 1e6:.1f} million weights")
     print(f"  stored as     {', '.join(found['dtypes'])}")
     print(f"  sha256        {found['sha256']}")
+    print(f"  checksum      {found['checksum']}")
     for name, tower in found["towers"].items():
         parts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in tower.items())
         print(f"  {name + ' tower':13} {parts}")

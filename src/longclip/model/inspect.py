@@ -1,6 +1,8 @@
 """Facts about a checkpoint, and its differences from another."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,6 +10,7 @@ import torch
 from longclip.checkpoints.checkpoint import Checkpoint
 from longclip.checkpoints.formats.huggingface import dtype_name
 from longclip.checkpoints.formats.longclip import FROZEN
+from longclip.checkpoints.tensor_files import compare_checksum, is_safetensors
 from longclip.model.identity import files_sha256
 from longclip.model.stretch import find_stretch
 from longclip.spec import KEEP, POSITION_TABLE
@@ -109,6 +112,7 @@ def summary(checkpoint: Checkpoint, on_progress: OnProgress = SILENT) -> dict[st
         "path": str(checkpoint.path),
         "format": checkpoint.format,
         "sha256": files_sha256(checkpoint.files, on_progress),
+        "checksum": _checksum(checkpoint.files),
         "parameters": sum(tensor.numel() for tensor in tensors.values()),
         "dtypes": sorted({dtype_name(tensor.dtype) for tensor in tensors.values()}),
         "towers": {
@@ -123,6 +127,16 @@ def summary(checkpoint: Checkpoint, on_progress: OnProgress = SILENT) -> dict[st
         found["context_length"] = len(tensors[POSITION_TABLE])
         found["stretch"] = {**vars(stretched), "text": str(stretched)}
     return found
+
+
+def _checksum(files: Sequence[Path]) -> str:
+    """Return "right" where all files have their numbers' checksum, else "none".
+
+    Raises:
+        CheckpointError: if one is wrong.
+    """
+    checked = [is_safetensors(file) and compare_checksum(file) for file in files]
+    return "right" if all(checked) else "none"
 
 
 def _sections(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
