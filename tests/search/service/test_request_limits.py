@@ -80,6 +80,24 @@ def test_more_than_there_is_room_for_is_429_and_the_others_are_answered(
         assert embed(served, 5).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [("/v1/search", {"text": "a"}), ("/v1/embeddings", {"model": "nano", "input": "a"})],
+)
+def test_what_came_together_with_too_much_is_refused_when_it_has_been_read(
+    searcher: Searcher, route: str, body: dict[str, str]
+) -> None:
+    with serving(searcher, ServeConfig(port=0, timeout=30)) as served:
+        waits = iter([0, 29.5, 0, 31, 31])  # seconds when a request is let in, and when it is read
+        admission = service(served).admission
+        admission._expected_wait = lambda: next(waits)
+        assert served.client().post(route, json=body).status_code == 200
+        refused = served.client().post(route, json=body)
+        assert refused.status_code == 429
+        assert refused.headers["retry-after"] == "31"
+        until(lambda: admission.taken == 0)
+
+
 def test_what_takes_too_long_is_504_and_its_place_is_free_again(
     searcher: Searcher, model: HeldUp
 ) -> None:

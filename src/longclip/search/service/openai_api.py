@@ -92,12 +92,13 @@ def openai_router(service: Service) -> APIRouter:
 
     @router.post("/v1/embeddings", summary="Embed texts and images")
     async def embeddings(request: EmbeddingsRequest) -> JSONResponse:
-        with service.admission.place():
+        with service.admission.place() as check_time:
             check_name(request.model)
             if request.dimensions is not None and request.dimensions > width:
                 message = f"dimensions is {request.dimensions}; this model has {width}"
                 raise RequestError(400, message, param="dimensions")
             items = await service.decoding(read_inputs, service, request.input)
+            check_time()
             rows = await service.embed(items)
             return await run_in_threadpool(_answer, request, items, rows, served)
 
@@ -186,7 +187,9 @@ def _read_text(service: Service, text: str, param: str) -> Input:
             param=param,
             code="context_length_exceeded",
         )
-    return _fitting(service.embedder, service.embedder.tokens(text), param)
+    with service.tokenizing:
+        ids = service.embedder.tokens(text)
+    return _fitting(service.embedder, ids, param)
 
 
 def _read_ids(embedder: Embedder, ids: Sequence[int], param: str) -> Tokens:

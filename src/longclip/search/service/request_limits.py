@@ -7,6 +7,7 @@ import asyncio
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -166,7 +167,7 @@ class Admission:
     Args:
         places: how many there are.
         expected_wait: seconds after which to try again.
-        most_seconds: none is given where what waits already takes longer.
+        most_seconds: of a request; none is given where what waits already takes longer.
     """
 
     def __init__(
@@ -178,17 +179,29 @@ class Admission:
         self._expected_wait = expected_wait
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold one of the places; raises Busy where all are taken, or would be for too long."""
-        wait = self._expected_wait()
-        if self.taken >= self.places or wait > self._most_seconds:
-            seconds = math.ceil(wait)
-            raise Busy(min(max(seconds, 1), MAX_RETRY_SECONDS))
+    def place(self) -> Iterator[Callable[[], None]]:
+        """Hold one of the places; raises Busy where all are taken, or would be for too long.
+
+        What it gives is called when the request has been read, and raises Busy where too little of
+        its time is left. Of many that come together none waits yet when it is let in: how much
+        there is to embed is known when their texts are tokens.
+        """
+        began = time.monotonic()
+        if self.taken >= self.places:
+            raise self._busy()
+        self._check(self._most_seconds)
         self.taken += 1
         try:
-            yield
+            yield lambda: self._check(self._most_seconds - (time.monotonic() - began))
         finally:
             self.taken -= 1
+
+    def _check(self, seconds_left: float) -> None:
+        if self._expected_wait() > seconds_left:
+            raise self._busy()
+
+    def _busy(self) -> Busy:
+        return Busy(min(max(math.ceil(self._expected_wait()), 1), MAX_RETRY_SECONDS))
 
 
 class PixelBudget:

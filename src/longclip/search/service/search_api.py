@@ -160,9 +160,10 @@ def search_router(service: Service) -> APIRouter:
     @router.post("/search", summary="Find images")
     async def search(request: SearchRequest) -> SearchAnswer:
         service.check_ready()
-        with service.admission.place():
+        with service.admission.place() as check_time:
             began = time.perf_counter()
             reading, items = await service.decoding(_read, service, request)
+            check_time()
             rows = await service.embed_cached(items) if items else np.empty((0, 0), np.float32)
             count, has_image = len(reading.texts), reading.query.image is not None
             vectors = QueryVectors(rows[:count], rows[count] if has_image else None)
@@ -208,8 +209,9 @@ def _read(service: Service, request: SearchRequest) -> tuple[Reading, list[Input
         text_share=request.text_share,
         score_sentences=request.why,
     )
-    reading = service.searcher.read(query)
-    items: list[Input] = [service.embedder.tokens(text) for text in reading.texts]
+    with service.tokenizing:
+        reading = service.searcher.read(query)
+        items: list[Input] = [service.embedder.tokens(text) for text in reading.texts]
     if pixels is not None:
         items.append(pixels)
     return reading, items

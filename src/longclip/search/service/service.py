@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -71,6 +72,9 @@ class Service:
         )
         self.embed_cached = RecentEmbeddings(self.embed)
         self.admission = Admission(config.max_requests, self.batcher.expected_wait, config.timeout)
+        # Python runs one at a time anyway; of several waiting, the thread that embeds would get its
+        # turn as seldom, and what waits would be thought to take as long.
+        self.tokenizing = threading.Lock()
         self.pixel_budget = PixelBudget(MAX_UPLOAD_PIXELS, _MAX_WAITING_PIXELS)
         self._decoders = CapacityLimiter(_MAX_DECODERS)
         self._readers = CapacityLimiter(_MAX_READERS)
