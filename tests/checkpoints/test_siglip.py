@@ -11,6 +11,7 @@ from transformers import SiglipConfig, SiglipModel
 
 import longclip
 from longclip.errors import CheckpointError
+from longclip.model.config import architecture
 from tests.helpers.unigram import write_unigram
 
 TEXT = {
@@ -122,3 +123,8 @@ def test_what_is_not_computed_is_refused(owner: tuple[SiglipModel, Path], tmp_pa
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=r"config\.json: text_config: rope_theta is 10000"):
         longclip.load(tmp_path)
+
+
+def test_a_new_one_is_made_of_its_config(owner: tuple[SiglipModel, Path]) -> None:
+    config = architecture(str(owner[1] / "config.json"))
+    assert config == longclip.load(owner[1]).config

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from longclip.checkpoints.config import read_clip_config
 from longclip.checkpoints.fields import FOREIGN_VISION, JOINT, TEXT, VISION, Rule, check_fields
 from longclip.errors import CheckpointError, UsageError
 from longclip.spec import (
@@ -351,8 +350,13 @@ def architecture(name: str) -> CLIPConfig:
         return ARCHITECTURES[name]
     path = Path(name)
     if path.is_file():
+        # They load torch, which whoever wants only a name of these need not wait for.
+        from longclip.checkpoints.formats import huggingface, openclip
+
         try:
-            return CLIPConfig.from_json(read_clip_config(path))
+            if path.name == openclip.CONFIG:
+                return CLIPConfig.from_json(openclip.read_config(path.parent)[0])
+            return CLIPConfig.from_json(huggingface.read_config(path))
         except CheckpointError:
             raise
         except (TypeError, ValueError, ArithmeticError) as error:

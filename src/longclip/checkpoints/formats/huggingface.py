@@ -85,15 +85,13 @@ def _open_directory(source: Source, files: tuple[Path, ...]) -> Checkpoint:
     folder = source.folder
     if (folder / CONFIG).is_file():
         source.refuse_activation()
-    config = read_clip_config(folder / CONFIG)
+    config = read_config(folder / CONFIG)
     values = read_weights(files)
     notes: tuple[str, ...] = ()
     tokenizer = None
-    if config.get("model_type") == siglip.MODEL_TYPE:
+    if config.get("layout") == siglip.LAYOUT:
         found = siglip.to_internal(_only_tensors(source.path, values))
-        clean = siglip.cleaning(config)
-        config = siglip.describe(folder / CONFIG, config)
-        tokenizer = tokenizer_files(folder, clean)
+        tokenizer = tokenizer_files(folder, siglip.cleaning(config))
     else:
         found, notes = unwrap(source.path, values)
     preprocess = _preprocess(folder)
@@ -110,6 +108,18 @@ def _open_directory(source: Source, files: tuple[Path, ...]) -> Checkpoint:
         config_file=folder / CONFIG,
         tokenizer=tokenizer,
     )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return a config.json in this package's words.
+
+    Raises:
+        CheckpointError: as `read_json`, and if it is one of a SigLIP that is not known here.
+    """
+    config = read_clip_config(path)
+    if config.get("model_type") == siglip.MODEL_TYPE:
+        return siglip.describe(path, config)
+    return config
 
 
 def _only_tensors(path: Path, values: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from longclip.checkpoints.fields import (
 from longclip.errors import CheckpointError, UsageError
 from longclip.text.file_tokenizer import Cleaning
 
-MODEL_TYPE = "siglip"
+MODEL_TYPE = LAYOUT = "siglip"
 
 _HEAD = {"text_model.head.weight": "text_projection.weight"}
 _HEAD |= {"text_model.head.bias": "text_projection.bias"}
@@ -67,7 +67,7 @@ def describe(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         )
     return {
         "model_type": "clip",
-        "layout": "siglip",
+        "layout": LAYOUT,
         "projection_dim": joint,
         "text_projection_bias": True,
         "logit_bias": True,
@@ -90,8 +90,12 @@ def describe(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cleaning(config: Mapping[str, Any]) -> Cleaning:
-    """Return what is done to texts first: SigLIP's own form, or lower-casing in SigLIP 2."""
-    vocabulary = (config.get("text_config") or {}).get("vocab_size", 0)
+    """Return what is done to texts first: SigLIP's own form, or lower-casing in SigLIP 2.
+
+    Args:
+        config: as `describe` returns it.
+    """
+    vocabulary = config["text_config"]["vocab_size"]
     return ("lower",) if vocabulary == _GEMMA_VOCABULARY else ("canonicalize",)
 
 
