@@ -17,6 +17,16 @@ STOCK_CONTEXT = 77
 LONG_CONTEXT = 248
 """Number of tokens that a Long-CLIP reads (Zhang et al., 2024, section 3.2): 20 + 4 · (77 − 20)."""
 
+RATIO = 4
+"""New positions for each old one that is not kept, in that."""
+
+LEAST_LONG_CONTEXT = 128
+"""Number of tokens to which a model is lengthened at least: of 32 (PE-Core), RATIO would leave 68,
+fewer than a long description has; our own choice."""
+
+STOCK_CONTEXTS = (STOCK_CONTEXT, 72, 64, 32)
+"""Numbers of tokens that models are published with: CLIP, PE-Core G, SigLIP, other PE-Core."""
+
 MAX_CONTEXT = 16_384
 """Greatest number of tokens that a model may read: 66 times Long-CLIP's, our own bound."""
 

@@ -12,6 +12,7 @@ from transformers import SiglipConfig, SiglipModel
 import longclip
 from longclip.errors import CheckpointError
 from longclip.model.config import architecture
+from longclip.model.stretch import UntrainedWarning
 from tests.helpers.unigram import write_unigram
 
 TEXT = {
@@ -79,7 +80,8 @@ def test_it_is_lengthened_and_read_by_transformers(
     owner: tuple[SiglipModel, Path], tmp_path: Path
 ) -> None:
     _, directory = owner
-    longer = longclip.stretch(longclip.load(directory), 196, 20)
+    with pytest.warns(UntrainedWarning, match="--context-length 196"):
+        longer = longclip.stretch(longclip.load(directory))
     longclip.save(longer, tmp_path / "long")
     theirs = SiglipModel.from_pretrained(tmp_path / "long").eval()
     ids = torch.randint(2, 200, (2, 196))

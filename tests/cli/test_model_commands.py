@@ -178,7 +178,7 @@ def test_train_then_resume(run: Run, options: dict[str, object], walls: Path) ->
         ("--device meta", "--device meta is none that a model can run on"),
         ("--epochs inf", "--epochs is inf, must be a finite number"),
         ("--seed -1", "--seed is -1, must be at least 0"),
-        ("--keep 248", "--keep 248 leaves nothing of --context-length 248"),
+        ("--keep 248", "--keep 248 leaves nothing of a model's 77 tokens"),
         ("--model runs/gone/model", "no model 'runs/gone/model'"),
         ("--data gone.jsonl", "--data gone.jsonl: there is no such file"),
         ("--data gone.toml", "--data gone.toml: there is no such file"),

@@ -288,7 +288,7 @@ def test_help_of_train_shows_the_values_of_the_chosen_recipe(words: tuple[str, .
     share = "0.25" if words else "0.0"
     shown = " ".join(done.stdout.replace("│", " ").split())
     assert f"training started from; its share. [{share} *]" in shown
-    assert "Tokens after stretching. [248]" in shown
+    assert "that stretching keeps, and training leaves frozen. [20]" in shown
 
 
 def test_a_model_and_random_weights_are_not_both_taken(run: Run) -> None:  # noqa: F811

@@ -155,18 +155,23 @@ def test_what_cannot_be_expressed_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 10, 20, 33])
-@pytest.mark.parametrize("length", [154, 248, 300])
-def test_how_a_table_was_stretched_is_found(keep: int, length: int) -> None:
-    table = torch.randn(77, 64, generator=torch.Generator().manual_seed(keep)).cumsum(0)
+@pytest.mark.parametrize(
+    ("old", "length"),
+    [(77, 154), (77, 248), (77, 300), (64, 196), (64, 240), (72, 228), (32, 128), (32, 68)],
+)
+def test_how_a_table_was_stretched_is_found(keep: int, old: int, length: int) -> None:
+    keep = min(keep, old - 8)
+    table = torch.randn(old, 64, generator=torch.Generator().manual_seed(keep)).cumsum(0)
     longer = longclip.model.stretch.stretch_table(table, length, keep=keep)
     for rows in (longer, longer.half()):
         found = find_stretch(rows)
-        assert (found.keep, found.original) == (keep, 77)
-        assert found.ratio == pytest.approx((length - keep) / (77 - keep))
+        assert (found.keep, found.original) == (keep, old)
+        assert found.ratio == pytest.approx((length - keep) / (old - keep))
         assert found.kind == ("knowledge-preserved" if keep else "linear")
     noise = torch.randn(longer.shape, generator=torch.Generator().manual_seed(1))
     moved = longer + 0.03 * longer.std() * noise
-    assert (find_stretch(moved).kind, find_stretch(moved).keep) == ("trained", keep)
+    found = find_stretch(moved)
+    assert (found.kind, found.keep, found.original) == ("trained", keep, old)
     assert find_stretch(noise).kind == "none"
     assert find_stretch(table).kind == "none"
 

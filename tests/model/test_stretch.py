@@ -1,5 +1,8 @@
 """Stretching against the authors' loop and the paper's numbers."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 import longclip
-from longclip.model.stretch import stretch_table
+from longclip.model.stretch import UntrainedWarning, stretch_table
 from tests.helpers.models import small_clip
 
 
@@ -118,3 +121,28 @@ def test_impossible_wishes_are_refused(
 def test_unknown_method_is_refused() -> None:
     with pytest.raises(ValueError, match="knowledge-preserved"):
         longclip.stretch(small_clip(), method="cubic")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("old", "usual"), [(77, 248), (64, 196), (72, 228), (32, 128)])
+def test_a_model_of_which_nobody_names_a_length_gets_the_usual_one(old: int, usual: int) -> None:
+    config = small_clip().config
+    assert config.text
+    text = replace(config.text, max_position_embeddings=old)
+    longer = longclip.stretch(longclip.CLIP(replace(config, text=text)))
+    assert longer.context_length == usual
+    with pytest.raises(ValueError, match=f"reads {usual} tokens already.*name --context-length"):
+        longclip.stretch(longer)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"pooling": "last"}, "texts at their last position"), ({"causal": False}, "behind the end")],
+)
+def test_a_model_that_reads_padding_is_stretched_with_a_warning(
+    changes: dict[str, Any], reason: str
+) -> None:
+    config = small_clip().config
+    assert config.text
+    model = longclip.CLIP(replace(config, text=replace(config.text, **changes)))
+    with pytest.warns(UntrainedWarning, match=rf"{reason}.*longclip train .*--context-length 99"):
+        longclip.stretch(model, 99)

@@ -39,10 +39,12 @@ dist.destroy_process_group()
 """
 
 
-def launch(processes: int, jobs: Sequence[tuple[TrainConfig, bool]], at: Path) -> None:
+def launch(
+    processes: int, jobs: Sequence[tuple[TrainConfig, bool]], at: Path, *, prelude: str = ""
+) -> None:
     at.mkdir(exist_ok=True)
     (at / "jobs.pickle").write_bytes(pickle.dumps(list(jobs)))
-    (at / "job.py").write_text(_JOB)
+    (at / "job.py").write_text(prelude + _JOB)
     command = [*torchrun(processes), str(at / "job.py"), str(at / "jobs.pickle")]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-4000:]

@@ -5,14 +5,17 @@ from typing import Annotated
 
 from longclip.cli.options import AS_OPTIONS, AsJson
 from longclip.options import check_options, option
-from longclip.spec import KEEP, LONG_CONTEXT, StretchMethod
+from longclip.spec import KEEP, StretchMethod
 
 
 @dataclass(frozen=True, kw_only=True)
 class StretchOptions:
     """Length of a new position table, and the way from the old one to it."""
 
-    context_length: int = option("Tokens the new model reads.", LONG_CONTEXT)
+    context_length: int | None = option(
+        "Tokens the new model reads; by default what suits it: 248 of 77, 196 of 64, 128 of 32.",
+        None,
+    )
     keep: int = option("Number of first positions that stay bit for bit as they are.", KEEP)
     ratio: float | None = option(
         "New positions per old one behind those; by default what fills the table (4 for 77 to "
@@ -39,7 +42,8 @@ def stretch_command(
     """Give a CLIP a longer position table, without training.
 
     The result loads wherever the original does and reads `context-length` tokens. Fine-tune it
-    with `longclip train` to make use of them.
+    with `longclip train` to make use of them. A model that reads its padding (SigLIP) means nothing
+    before that.
 
     Example: `longclip stretch nano runs/nano-248 --context-length 248 --keep 20`
 
@@ -55,6 +59,7 @@ def stretch_command(
 
     import longclip
     from longclip.checkpoints.hub import Card, source_name
+    from longclip.model.stretch import why_this_length
 
     model = longclip.load(source, dtype=None)
     method = options.method
@@ -62,12 +67,13 @@ def stretch_command(
         model, options.context_length, options.keep, method, ratio=options.ratio
     )
     kept = options.keep if method == "knowledge-preserved" else 0
+    why = why_this_length(longer.context_length, named=options.context_length is not None)
     card = Card(
         title=Path(destination).name,
         introduction=f"Stretched by longclip {longclip.__version__}, not trained since.",
         facts={
             "source": source_name(source),
-            "tokens": f"{model.context_length} → {longer.context_length}",
+            "tokens": f"{model.context_length} → {longer.context_length} ({why})",
             "method": f"{method}, {kept} positions kept",
         },
     )

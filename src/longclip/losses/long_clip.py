@@ -27,6 +27,7 @@ def long_clip_loss(
     logit_scale: Tensor,
     *,
     logit_bias: Tensor | None = None,
+    long_logit_bias: Tensor | None = None,
     long_weight: float = 1.0,
     weight: float = 1.0,
     components: int | None = COMPONENTS,
@@ -54,6 +55,7 @@ def long_clip_loss(
         logit_scale: scalar, the inverse temperature.
         logit_bias: scalar; the short branch is then the sigmoid loss with this bias, which knows
             neither smoothing nor margin.
+        long_logit_bias: of the long branch, likewise.
         long_weight: of the long branch.
         weight: of the short branch.
         components: principal directions of the coarse image feature, at least 1; None matches short
@@ -84,11 +86,16 @@ def long_clip_loss(
         rows=rows,
         chunk=chunk,
     )
+    judged = partial(sigmoid_loss, logit_scale=logit_scale, rows=rows, chunk=chunk)
     images = prepared(image_features)
     parts: dict[str, Tensor] = {}
     terms: list[Tensor] = []
     if long_features is not None:
-        parts["long"] = contrast(images, prepared(long_features), margin=margin)
+        long = prepared(long_features)
+        if long_logit_bias is None:
+            parts["long"] = contrast(images, long, margin=margin)
+        else:
+            parts["long"] = judged(images, long, logit_bias=long_logit_bias)
         terms.append(long_weight * parts["long"])
     if short_features is not None:
         coarse = images
@@ -100,8 +107,6 @@ def long_clip_loss(
             margin = margin if short_margin is None else short_margin
             parts["short"] = contrast(coarse, short, margin=margin)
         else:
-            parts["short"] = sigmoid_loss(
-                coarse, short, logit_scale, logit_bias, rows=rows, chunk=chunk
-            )
+            parts["short"] = judged(coarse, short, logit_bias=logit_bias)
         terms.append(weight * parts["short"])
     return Loss(sum(terms[1:], start=terms[0]), parts)

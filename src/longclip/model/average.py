@@ -14,7 +14,7 @@ import torch
 
 from longclip.errors import UsageError
 from longclip.model.clip import CLIP
-from longclip.model.stretch import stretch, stretch_table
+from longclip.model.stretch import lengthen, stretch_table
 
 # The number of positions is made equal; which ids begin and pad a text is the tokenizer's affair.
 _MAY_DIFFER = {"max_position_embeddings", "bos_token_id", "pad_token_id"}
@@ -53,7 +53,8 @@ def average(tuned: CLIP, original: CLIP, share: float) -> CLIP:
             float((stretch_table(theirs, length, keep=keep) - ours).norm())
             for keep in range(len(theirs) - 1)
         ]
-        original = stretch(original, length, keep=distances.index(min(distances)))
+        keep = distances.index(min(distances))
+        original = lengthen(original, length, keep, "knowledge-preserved")
     mixed = copy.deepcopy(tuned)
     weights = original.state_dict()
     with torch.no_grad():

@@ -152,10 +152,24 @@ class CLIP(nn.Module):
         """Recompute activations in the backward pass: less memory, a third more time."""
         if self.config.text:
             self.text_model.encoder.activation_checkpointing = enabled
-        if isinstance(self.vision_model, ForeignImageTower):
-            self.vision_model.activation_checkpointing = enabled
+        if isinstance(self.config.vision, ForeignVisionConfig):
+            assert isinstance(self.vision_model, ForeignImageTower)
+            self.vision_model.activation_checkpointing(enabled)
         elif self.config.vision:
+            assert isinstance(self.vision_model, VisionTower)
             self.vision_model.encoder.activation_checkpointing = enabled
+
+    def prepare(self) -> None:
+        """Make the image tower of another library one that computes, if it is not yet.
+
+        Its weights are parameters only then, which can be trained. The first picture does it too.
+
+        Raises:
+            UsageError: as `ForeignImageTower.prepare`.
+        """
+        if isinstance(self.config.vision, ForeignVisionConfig):
+            assert isinstance(self.vision_model, ForeignImageTower)
+            self.vision_model.prepare()
 
     def text_features(self, ids: Tensor, *, token_budget: int | None = None) -> Tensor:
         """Embed tokenized texts, with gradients where they are enabled.

@@ -6,10 +6,12 @@ under their owner's names whether or not it is installed, so that a model can be
 converted and asked for texts without it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from longclip.errors import UsageError
 from longclip.model.config import ForeignVisionConfig
@@ -33,7 +35,7 @@ class ForeignImageTower(nn.Module):
         super().__init__()
         self.config = config
         self.tower: nn.Module = _Held({})
-        self.activation_checkpointing = False
+        self._activation_checkpointing = False
 
     @property
     def prepared(self) -> bool:
@@ -45,7 +47,7 @@ class ForeignImageTower(nn.Module):
         self.tower = _Held(tensors)
 
     def prepare(self) -> None:
-        """Put the owner's module around the weights.
+        """Put the owner's module around the weights; where none are held, it draws them.
 
         Raises:
             UsageError: if its library is not installed, or makes another network of the
@@ -54,22 +56,41 @@ class ForeignImageTower(nn.Module):
         if self.prepared:
             return
         held = self.tower.state_dict()
-        some = next(iter(held.values()))
         tower = _MAKERS[self.config.owner](self.config.config)
-        try:
-            # Assigned: the weights stay views of their file until something moves them.
-            tower.load_state_dict(held, assign=True)
-        except RuntimeError as error:
-            raise UsageError(
-                f"{self.config.owner} makes another image tower of this model's description than "
-                f"its weights are of; another version of it may be needed: {error}"
-            ) from error
-        for name, buffer in tower.named_buffers():
-            if name not in held and buffer.is_floating_point():
-                buffer.data = buffer.data.to(some.dtype)
-        self.tower = tower.to(some.device).eval()
-        if self.activation_checkpointing:
-            _checkpoint_activations(tower)
+        if held:
+            try:
+                # Assigned: the weights stay views of their file until something moves them.
+                tower.load_state_dict(held, assign=True)
+            except RuntimeError as error:
+                raise UsageError(
+                    f"{self.config.owner} makes another image tower of this model's description "
+                    f"than its weights are of; another version of it may be needed: {error}"
+                ) from error
+            some = next(iter(tower.parameters()))
+            for name, buffer in tower.named_buffers():
+                if name not in held and buffer.is_floating_point():
+                    buffer.data = buffer.data.to(some.dtype)
+            tower.to(some.device)
+        self.tower = tower.eval()
+        if self._activation_checkpointing:
+            self.activation_checkpointing(enabled=True)
+
+    def activation_checkpointing(self, enabled: bool) -> None:
+        """Recompute activations in the backward pass, block by block."""
+        self._activation_checkpointing = enabled
+        tower: Any = self.tower
+        if not self.prepared:
+            return
+        if self.config.owner == "open_clip" and not hasattr(tower, "layer1"):
+            tower.set_grad_checkpointing(enabled)
+            return
+        # OpenCLIP has none for ResNets, and transformers none for modules that do not train.
+        for block in _blocks(tower):
+            if enabled:
+                again = partial(checkpoint, type(block).forward, block)
+                block.forward = partial(again, use_reentrant=False, preserve_rng_state=False)
+            else:
+                block.__dict__.pop("forward", None)
 
     def train(self, mode: bool = True) -> "ForeignImageTower":
         """Stay in evaluation mode."""
@@ -133,9 +154,8 @@ def _open_clip_tower(config: Mapping[str, Any]) -> nn.Module:
 _MAKERS = {"transformers": _transformers_tower, "open_clip": _open_clip_tower}
 
 
-def _checkpoint_activations(tower: nn.Module) -> None:
-    owner: Any = tower
-    if hasattr(owner, "set_grad_checkpointing"):
-        owner.set_grad_checkpointing(True)
-    else:
-        owner.gradient_checkpointing_enable()
+def _blocks(tower: Any) -> Iterable[Any]:
+    """Return the layers of SigLIP's ViT, or the blocks of a ResNet."""
+    if hasattr(tower, "layer1"):
+        return [block for i in range(1, 5) for block in getattr(tower, f"layer{i}")]
+    return tower.encoder.layers  # type: ignore[no-any-return]

@@ -15,6 +15,7 @@ prints a floor and "pos ≤ 20"; the published code and weights follow the form 
 
 import copy
 import math
+import warnings
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -23,16 +24,29 @@ from torch import Tensor
 
 from longclip.errors import UsageError
 from longclip.model.clip import CLIP
-from longclip.spec import KEEP, LONG_CONTEXT, MAX_CONTEXT, STOCK_CONTEXT, StretchMethod
+from longclip.spec import (
+    KEEP,
+    LEAST_LONG_CONTEXT,
+    LONG_CONTEXT,
+    MAX_CONTEXT,
+    RATIO,
+    STOCK_CONTEXT,
+    STOCK_CONTEXTS,
+    StretchMethod,
+)
 
 # Relative to the spread of the table: float16 rounding stays below the first, and training moves
 # rows by less than the second as long as the table remembers what it was stretched from.
 _EXACT, _RELATED = 2e-3, 0.2
 
 
+class UntrainedWarning(UserWarning):
+    """A stretched model means nothing before it is trained."""
+
+
 def stretch(
     model: CLIP,
-    context_length: int = LONG_CONTEXT,
+    context_length: int | None = None,
     keep: int = KEEP,
     method: StretchMethod = "knowledge-preserved",
     *,
@@ -42,7 +56,7 @@ def stretch(
 
     Args:
         model: any CLIP; it is left as it is.
-        context_length: the new number of positions.
+        context_length: the new number of positions; None for `usual_length`.
         keep: how many first positions stay bit for bit (knowledge-preserved only).
         method: "knowledge-preserved", or "linear", which spreads all positions evenly: the
             baseline the paper compares with.
@@ -51,11 +65,67 @@ def stretch(
 
     Raises:
         ValueError: if the new table is not longer than the old, or `keep` or `ratio` do not fit.
+
+    Warns:
+        UntrainedWarning: if the model reads its padding, and so must be trained first.
     """
+    longer = lengthen(model, context_length, keep, method, ratio=ratio)
+    if model.config.text and model.config.text.reads_padding:
+        where = "reads texts at their last position" * (model.config.text.pooling == "last")
+        warnings.warn(
+            f"this model {where or 'sees behind the end of a text'}, padding included: it was "
+            f"trained on texts padded to {model.context_length} tokens, and with "
+            f"{longer.context_length} its embeddings of texts are noise until it is trained so: "
+            f"longclip train --recipe paper --model {model.name or 'MODEL'} --context-length "
+            f"{longer.context_length} --data DATA --out OUT",
+            UntrainedWarning,
+            stacklevel=2,
+        )
+    return longer
+
+
+def usual_length(context_length: int) -> int:
+    """Return the length that a model of `context_length` is given where nobody names one.
+
+    Long-CLIP's 248 of 77 goes by the rule KEEP + RATIO · (L − KEEP), which is 196 of SigLIP's 64.
+
+    Raises:
+        UsageError: if the model is a long one already.
+    """
+    if context_length > STOCK_CONTEXT:
+        raise UsageError(
+            f"this model reads {context_length} tokens already, more than any published CLIP that "
+            "is to be lengthened; name --context-length"
+        )
+    return max(LEAST_LONG_CONTEXT, KEEP + RATIO * (context_length - KEEP))
+
+
+def why_this_length(length: int, *, named: bool) -> str:
+    """Say for a model's card how the number of tokens of a stretched model was chosen."""
+    if named:
+        return "as --context-length said"
+    if length == LEAST_LONG_CONTEXT:
+        return "nobody named a number, and fewer would not hold a description"
+    old = KEEP + (length - KEEP) // RATIO
+    rule = f"{KEEP} + {RATIO} · ({old} − {KEEP})"
+    return f"nobody named a number; {rule}, as Long-CLIP's {LONG_CONTEXT}"
+
+
+def lengthen(
+    model: CLIP,
+    context_length: int | None,
+    keep: int,
+    method: StretchMethod,
+    *,
+    ratio: float | None = None,
+) -> CLIP:
+    """Return what `stretch` does, without its warning: for what trains or replaces the rows."""
     if method not in get_args(StretchMethod):
         raise UsageError(f"method {method!r} is not 'knowledge-preserved' or 'linear'")
     if model.config.text is None:
         raise UsageError("this model is an image tower alone; there is no text to lengthen")
+    if context_length is None:
+        context_length = usual_length(model.context_length)
     longer = copy.deepcopy(model)
     embedding = longer.text_model.embeddings.position_embedding
     keep = keep if method == "knowledge-preserved" else 0
@@ -124,7 +194,7 @@ class StretchFinding:
             linear, or trained (stretched, then moved by training).
         keep: rows that were kept.
         ratio: new rows per old row behind them.
-        original: rows before stretching; 0 where the table is not longer than CLIP's.
+        original: rows before stretching; 0 where the table is one that models come with.
         deviation: distance from what stretching alone gives, relative to the table's spread.
     """
 
@@ -150,23 +220,36 @@ def find_stretch(table: Tensor) -> StretchFinding:
     Stretching is linear, table = A(keep) · old: for each number of kept rows the best old table is
     a least-squares solution, and what it leaves over says how well that number explains the table.
     """
-    if len(table) <= STOCK_CONTEXT:
+    length = len(table)
+    if length in STOCK_CONTEXTS or length < min(STOCK_CONTEXTS):
         return StretchFinding("none")
     rows = table.detach().to("cpu", torch.float64)
     spread = float((rows - rows.mean(dim=0)).norm()) or 1.0
     left = {}
-    for keep in range(STOCK_CONTEXT - 1):
-        # The stretched identity is the matrix A itself, one column per old row.
-        matrix = stretch_table(torch.eye(STOCK_CONTEXT, dtype=torch.float64), len(rows), keep=keep)
-        basis = torch.linalg.qr(matrix).Q
-        left[keep] = float((rows - basis @ (basis.T @ rows)).norm()) / spread
-    keep = min(left, key=left.__getitem__)
-    if not math.isfinite(left[keep]):
+    for original in [old for old in STOCK_CONTEXTS if old < length]:
+        for keep in range(original - 1):
+            # The stretched identity is the matrix A itself, one column per old row.
+            matrix = stretch_table(torch.eye(original, dtype=torch.float64), length, keep=keep)
+            basis = torch.linalg.qr(matrix).Q
+            left[original, keep] = float((rows - basis @ (basis.T @ rows)).norm()) / spread
+
+    def unlikelihood(found: tuple[int, int]) -> float:
+        """Return twice the negative logarithm, of L rows that are moved by noise.
+
+        More old rows always leave over less; what they explain by chance is taken out, and each
+        costs the logarithm of L (Bayesian information criterion).
+        """
+        rows, noise = found[0], max(left[found], 1e-9) / math.sqrt(length - found[0])
+        return 2 * length * math.log(noise) + rows * math.log(length)
+
+    original, keep = min(left, key=unlikelihood)
+    deviation = left[original, keep]
+    if not math.isfinite(deviation):
         return StretchFinding("none")
-    if left[keep] > _RELATED:
-        return StretchFinding("none", original=STOCK_CONTEXT, deviation=left[keep])
+    if deviation > _RELATED:
+        return StretchFinding("none", original=original, deviation=deviation)
     kind = "linear" if keep == 0 else "knowledge-preserved"
-    if left[keep] > _EXACT:
+    if deviation > _EXACT:
         kind = "trained"
-    ratio = (len(rows) - keep) / (STOCK_CONTEXT - keep)
-    return StretchFinding(kind, keep, ratio, STOCK_CONTEXT, left[keep])
+    ratio = (length - keep) / (original - keep)
+    return StretchFinding(kind, keep, ratio, original, deviation)

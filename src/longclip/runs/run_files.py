@@ -23,6 +23,7 @@ DATA = "data.json"
 MODEL = "model"
 BEST = "best"
 CHECKPOINTS = "checkpoints"
+TOKENIZER = "tokenizer"
 CHECKPOINT_PREFIX = "step-"
 CHECKPOINT_STATE = "state.json"
 

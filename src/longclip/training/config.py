@@ -3,7 +3,7 @@
 No torch here: the command line reads this to print its help.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -17,11 +17,11 @@ from longclip.options import (
     images_option,
     option,
 )
-from longclip.spec import KEEP, LONG_CONTEXT, ShortTexts, StretchMethod
+from longclip.spec import KEEP, STOCK_CONTEXT, ShortTexts, StretchMethod
 
 Texts = Literal["short", "long"]
 Stretch = StretchMethod | Literal["none"]
-ShortLoss = Literal["softmax", "sigmoid"]
+PairLoss = Literal["auto", "softmax", "sigmoid"]
 Learn = Literal["all", "image", "text", "positions"]
 Parallel = Literal["ddp", "fsdp"]
 
@@ -96,7 +96,11 @@ class TrainConfig:
         "Up to this many PAD tokens before each short text, at random.", 0, least=0
     )
     stretch: Stretch = _method("How the position table is lengthened first.", "none")
-    context_length: int = _method("Tokens after stretching.", LONG_CONTEXT)
+    context_length: int = _method(
+        "Tokens after stretching; 0 for what suits the model: 248 of 77, 196 of 64, 128 of 32.",
+        0,
+        least=0,
+    )
     keep: int = _method("First positions that stretching keeps, and training leaves frozen.", KEEP)
     objective: str = _method(
         f"The loss: {LONG_CLIP}, which the options below shape, or one of an installed package.",
@@ -111,12 +115,18 @@ class TrainConfig:
     pcm_groups: int = _method(
         "Split the batch into this many parts with a PCA of their own.", 1, least=1
     )
-    short_loss: ShortLoss = _method("Loss of the short branch.", "softmax")
+    long_loss: PairLoss = _method(
+        "Loss of images and long texts: auto is the one that the model was trained with, sigmoid "
+        "where it has a bias for that (SigLIP), else softmax.",
+        "auto",
+    )
+    short_loss: PairLoss = _method("Loss of the short branch, likewise.", "auto")
     label_smoothing: float = _method(
-        "Share of the target spread over all pairs.", 0.0, least=0, most=1
+        "Share of the target spread over all pairs, in softmax losses.", 0.0, least=0, most=1
     )
     margin: float = _method(
-        "Hard-negative margin: how much similar texts repel each other, long ones if there are.",
+        "Hard-negative margin of a softmax loss: how much similar texts repel each other, long "
+        "ones if there are.",
         0.0,
         least=0,
     )
@@ -271,12 +281,24 @@ class TrainConfig:
             raise UsageError(
                 "--short-loss needs short texts to be matched with: --pcm or --texts short"
             )
+        if self.long_loss == "sigmoid" and self.texts == "short":
+            raise UsageError("--long-loss needs long texts to be matched with: --texts long")
+        with_margin = self.long_loss if self.texts == "long" else self.short_loss
+        if self.margin and with_margin == "sigmoid":
+            raise UsageError(
+                f"--margin {self.margin:g} is of softmax losses, and {self.texts} texts have the "
+                f"sigmoid loss; take --margin 0 or --{self.texts}-loss softmax"
+            )
         if not self.steps and self.epochs <= 0:
             raise UsageError("give --steps or --epochs, or the run has no end")
-        if self.stretch == "knowledge-preserved" and self.keep >= self.context_length:
+        # Where no length is named the model has no more than CLIP's.
+        most = self.context_length or STOCK_CONTEXT
+        if self.stretch == "knowledge-preserved" and self.keep >= most:
+            named = (
+                f"--context-length {most}" if self.context_length else f"a model's {most} tokens"
+            )
             raise UsageError(
-                f"--keep {self.keep} leaves nothing of --context-length {self.context_length} to "
-                f"stretch; the paper keeps {KEEP}"
+                f"--keep {self.keep} leaves nothing of {named} to stretch; the paper keeps {KEEP}"
             )
         if self.lora_rank and self.learn == "positions":
             raise UsageError(
@@ -298,6 +320,23 @@ class TrainConfig:
                 "--keep-best compares models as they are in training, --wise-ft changes them at "
                 "the end; leave out one"
             )
+
+    def with_losses_of(self, *, logit_bias: bool) -> "TrainConfig":
+        """Return the configuration with the losses of a model where none are stated.
+
+        Args:
+            logit_bias: whether the model has a bias of all similarities, for sigmoid losses.
+
+        Raises:
+            UsageError: if they do not go with other options.
+        """
+        own: PairLoss = "sigmoid" if logit_bias else "softmax"
+        long, short = self.long_loss, self.short_loss
+        if long == "auto" and self.texts == "long":
+            long = own
+        if short == "auto" and (self.pcm or self.texts == "short"):
+            short = own
+        return replace(self, long_loss=long, short_loss=short)
 
     @property
     def reads_short(self) -> bool:

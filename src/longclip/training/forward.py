@@ -19,6 +19,8 @@ from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 
 from longclip.model import CLIP
+from longclip.model.clip import INITIAL_LOGIT_BIAS
+from longclip.model.image_tower import ForeignImageTower
 from longclip.training.config import Parallel, TrainConfig
 from longclip.training.distributed import World
 from longclip.util.hardware import has_fast_bfloat16
@@ -27,15 +29,12 @@ Outputs = tuple[Tensor | None, Tensor | None, Tensor, Tensor]
 """Image features [N, D] and text features [M, D], None where nothing was given; the inverse
 temperature and, for a sigmoid loss, the bias of all logits."""
 
-INITIAL_LOGIT_BIAS = -10.0
-"""SigLIP's first bias: at the start nearly all pairs are negatives (Zhai et al. 2023, sec. 3.2)."""
-
 LOCKSTEP_PARTS = 4
 """Parts, from short texts to long, in which sharded towers read: padding only within each."""
 
 
 class Towers(nn.Module):
-    """Parameters of a run: a CLIP, and for sigmoid losses a bias that no stock CLIP has.
+    """Parameters of a run: a CLIP, and for sigmoid losses a bias, which no stock CLIP has.
 
     Args:
         clip: both towers.
@@ -45,8 +44,18 @@ class Towers(nn.Module):
     def __init__(self, clip: CLIP, *, lockstep: bool = False) -> None:
         super().__init__()
         self.clip = clip
-        self.logit_bias = nn.Parameter(torch.tensor(INITIAL_LOGIT_BIAS, device=clip.device))
+        # A SigLIP has one itself.
+        own = None if clip.config.logit_bias else torch.tensor(INITIAL_LOGIT_BIAS)
+        bias = None if own is None else nn.Parameter(own.to(clip.device))
+        self.register_parameter("logit_bias", bias)
         self.lockstep = lockstep
+
+    @property
+    def bias(self) -> nn.Parameter:
+        """Bias of all similarities: the model's own where it has one."""
+        return cast(
+            nn.Parameter, self.clip.logit_bias if self.logit_bias is None else self.logit_bias
+        )
 
     def forward(self, pixels: Tensor | None, ids: Tensor | None) -> Outputs:
         """Return features of normalised pixels [N, 3, H, W], token ids [M, L], or both."""
@@ -57,7 +66,7 @@ class Towers(nn.Module):
         else:
             texts = self._lockstep_text_features(ids) if self.lockstep else clip.text_features(ids)
         # An output must not be the parameter itself: DDP wants the gradient to come through a node.
-        return images, texts, clip.logit_scale.exp(), self.logit_bias * 1.0
+        return images, texts, clip.logit_scale.exp(), self.bias * 1.0
 
     def _lockstep_text_features(self, ids: Tensor) -> Tensor:
         """Return what `CLIP.text_features` does, in LOCKSTEP_PARTS calls of the tower."""
@@ -93,6 +102,9 @@ class ParallelTowers:
         self._module: nn.Module = towers
         if self.sharded:
             mesh, clip = world.mesh(), towers.clip
+            for parameter in clip.parameters():
+                # Projections that a file holds the other way round are views of it.
+                parameter.data = parameter.data.contiguous()
             # Weights travel in float32 and autocast rounds them, as it does for replicas: sent in
             # bfloat16 they would make the residual stream bfloat16 too, and sharding another
             # computation than replicating.
@@ -102,8 +114,11 @@ class ParallelTowers:
                 # called by these, which read it at single positions only.
                 for method in ("at", "at_ends"):
                     register_fsdp_forward_method(layer, method)
+            if isinstance(clip.vision_model, ForeignImageTower):
+                # What its parts are only its owner knows.
+                fully_shard(clip.vision_model, mesh=mesh)
             # A scalar has no rows to divide.
-            fully_shard(towers, mesh=mesh, ignored_params={clip.logit_scale, towers.logit_bias})
+            fully_shard(towers, mesh=mesh, ignored_params={clip.logit_scale, towers.bias})
         elif world.size > 1:
             self._module = DistributedDataParallel(towers, gradient_as_bucket_view=True)
 
@@ -130,9 +145,7 @@ class ParallelTowers:
         """Return parameters too small to shard, whose gradients the step averages itself."""
         if not self.sharded:
             return []
-        return [
-            p for p in (self.towers.clip.logit_scale, self.towers.logit_bias) if p.requires_grad
-        ]
+        return [p for p in (self.towers.clip.logit_scale, self.towers.bias) if p.requires_grad]
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,8 @@ def train(
             if processes.first:
                 data = summarise(whole)
                 directory.describe_data(data)
+                if model.tokenizer_files:
+                    directory.keep_tokenizer(model.tokenizer_files.contents)
                 if on_start:
                     held = len(holdout.held) if holdout else 0
                     on_start(first_lines(config, stepper.model, plan, processes, data, held))

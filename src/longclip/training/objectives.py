@@ -60,6 +60,7 @@ def long_clip(features: BatchFeatures, config: TrainConfig, rows: slice | None) 
         features.short if matched else None,
         features.logit_scale,
         logit_bias=features.logit_bias if config.short_loss == "sigmoid" else None,
+        long_logit_bias=features.logit_bias if config.long_loss == "sigmoid" else None,
         long_weight=config.long_weight,
         weight=config.pcm_weight if config.pcm else 1.0,
         components=config.pcm_components if config.pcm else None,

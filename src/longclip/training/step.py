@@ -72,12 +72,15 @@ class Stepper:
         objective: Objective,
         world: World,
     ) -> None:
+        config = config.with_losses_of(logit_bias=model.config.logit_bias)
         self._config, self._objective, self._world = config, objective, world
+        model.prepare()  # what another library computes is no parameter before
         self.model = model.train()
         choose_what_learns(model, config)
         model.activation_checkpointing(config.activation_checkpointing)
         towers = Towers(model, lockstep=world.size > 1 and config.parallel == "fsdp")
-        towers.logit_bias.requires_grad_(config.short_loss == "sigmoid")
+        if "sigmoid" not in (config.long_loss, config.short_loss):
+            towers.bias.requires_grad_(False)
         # In this order: sharding replaces the parameters that the optimiser is to hold.
         self.towers = ParallelTowers(towers, world, config.parallel)
         self.optimizer = make_optimizer(towers, config)
@@ -186,7 +189,8 @@ class Stepper:
                     parameter.grad.mul_(limit / gradient)
         before = [p.clone() for p in learned] if measure else None
         self.optimizer.step()
-        if self.model.logit_scale.requires_grad:  # one that is frozen stays what it is
+        # One that is frozen stays what it is; SigLIP's knows no bound, and ends beyond CLIP's.
+        if self.model.logit_scale.requires_grad and not self.model.config.logit_bias:
             self.model.logit_scale.clamp_(max=MAX_LOG_SCALE)
         if before is not None:
             update = norm(old.sub_(new) for old, new in zip(before, learned, strict=True))

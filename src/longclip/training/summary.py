@@ -73,7 +73,9 @@ def _model(config: TrainConfig, model: CLIP) -> str:
     learns = f"{_LEARNS[config.learn]}: {learned / 1e6:.1f} of {total / 1e6:.1f} million weights"
     if config.lora_rank:
         learns = f"low-rank changes of rank {config.lora_rank} learn: {learned / 1e6:.2f} million"
-    return f"{start}, {length}; {learns}"
+    settled = config.with_losses_of(logit_bias=model.config.logit_bias)
+    sigmoid = "sigmoid" in (settled.long_loss, settled.short_loss)
+    return f"{start}, {length}; {learns}" + "; sigmoid loss" * sigmoid
 
 
 def _recipe(config: TrainConfig) -> str:

@@ -136,6 +136,7 @@ class Trainer:
             if model is not None and kept.values:
                 write_card(
                     config,
+                    model,
                     path,
                     step=kept.step,
                     bad=len(bad),

@@ -286,13 +286,16 @@ def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
     An optimiser that has made no step yet gets its moments here, so that they can be filled.
 
     Args:
-        model: whose parameters are named `model.NAME`.
+        model: whose parameters and buffers are named `model.NAME`.
         optimizer: AdamW, whose state is named `optimizer.NAME.step`, `.exp_avg`, `.exp_avg_sq`.
     """
     names = {parameter: name for name, parameter in model.named_parameters()}
     tensors: dict[str, Tensor] = {
         f"model.{name}": value.detach() for name, value in model.named_parameters()
     }
+    # Statistics of batches, which other libraries' image towers may have.
+    stored = model.state_dict().keys()
+    tensors |= {f"model.{name}": b for name, b in model.named_buffers() if name in stored}
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             state = optimizer.state[parameter]

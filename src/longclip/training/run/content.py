@@ -4,6 +4,7 @@ Paths say little: data may be moved, or change in its place. So config.json hold
 a run that is resumed compares them.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -18,6 +19,8 @@ from longclip.model import CLIP
 from longclip.model.config import CLIPConfig
 from longclip.model.identity import model_digest
 from longclip.model.pretrained import place
+from longclip.runs.run_files import TOKENIZER
+from longclip.text.file_tokenizer import TokenizerFiles
 from longclip.training.config import TrainConfig
 from longclip.training.run.model import initial_model
 
@@ -35,11 +38,41 @@ def data_content(collection: Collection) -> dict[str, Any]:
 
 def model_content(model: CLIP) -> dict[str, Any]:
     """Return what is known again of the model a run starts from, and what it takes to build it."""
+    own = model.tokenizer_files
     return {
         "sha256": model_digest(model),
         "config": model.config.to_json(),
         "preprocess": model.preprocess.to_json(),
+        "tokenizer": None if own is None else _known_tokenizer(own),
     }
+
+
+def _known_tokenizer(files: TokenizerFiles) -> dict[str, Any]:
+    """Return what is known again of the files of a tokenizer, and what is in none of them."""
+    hashes = {n: hashlib.sha256(c).hexdigest() for n, c in sorted(files.contents.items())}
+    return {"cleaning": list(files.cleaning), "sha256": hashes}
+
+
+def _kept_tokenizer(config: TrainConfig, known: Mapping[str, Any] | None) -> TokenizerFiles | None:
+    """Return the tokenizer that a run keeps; None where it is CLIP's.
+
+    Raises:
+        CheckpointError: if it is missing or another one.
+    """
+    if known is None:
+        return None
+    folder = config.out / TOKENIZER
+    try:
+        contents = {name: (folder / name).read_bytes() for name in known["sha256"]}
+    except OSError as error:
+        raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}") from error
+    files = TokenizerFiles(folder, contents, tuple(known["cleaning"]))
+    if _known_tokenizer(files) != known:
+        raise CheckpointError(
+            f"{folder} is not the tokenizer that this run was started with; put its files back "
+            "from the model that it started from"
+        )
+    return files
 
 
 def check_data(found: Mapping[str, Any], started: Mapping[str, Any], names: str) -> None:
@@ -91,7 +124,10 @@ def resumed_model(
     if not start_needed:
         torch.manual_seed(config.seed)
         shape = CLIPConfig.from_json(started["config"])
-        return place(CLIP(shape, Preprocess.from_json(started["preprocess"])), device)
+        tokenizer = _kept_tokenizer(config, started.get("tokenizer"))
+        model = CLIP(shape, Preprocess.from_json(started["preprocess"]), tokenizer)
+        model.prepare()
+        return place(model, device)
     model = initial_model(config, device)
     if model_digest(model) != started["sha256"]:
         name = f"--scratch {config.scratch}" if config.scratch else f"--model {config.model}"

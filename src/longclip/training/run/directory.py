@@ -22,6 +22,7 @@ from longclip.runs.run_files import (
     DATA,
     METRICS,
     MODEL,
+    TOKENIZER,
     holds_run,
     last_checkpoint,
     read_metrics,
@@ -30,7 +31,7 @@ from longclip.runs.run_files import (
 from longclip.runs.writer import WRITER, Outcome, RunWriter, busy, writer_state
 from longclip.training.config import RENAMED_OPTIONS, TrainConfig, resumable_options
 from longclip.training.run.log import delete_tracker_files
-from longclip.util.files import remove_leftovers, write_text
+from longclip.util.files import atomic_path, remove_leftovers, write_text
 from longclip.util.sealed_json import write_sealed
 
 if TYPE_CHECKING:  # torch is slow to import, and a run to resume is read before
@@ -211,9 +212,15 @@ class RunDirectory:
         """Delete the run, so that another may start here; its model stays until that one ends."""
         for name in (METRICS, DATA, CONFIG):  # that which makes it a run goes last
             (self.path / name).unlink(missing_ok=True)
-        for folder in (CHECKPOINTS, BEST):
+        for folder in (CHECKPOINTS, BEST, TOKENIZER):
             shutil.rmtree(self.path / folder, ignore_errors=True)
         delete_tracker_files(self.path)
+
+    def keep_tokenizer(self, contents: Mapping[str, bytes]) -> None:
+        """Write the files of a model's own tokenizer: the run needs them when the model is gone."""
+        for name, content in contents.items():
+            with atomic_path(self.path / TOKENIZER / name) as path:
+                path.write_bytes(content)
 
     def describe_data(self, summaries: "Sequence[DataSummary]") -> None:
         """Write what each source of the data was taken for."""

@@ -19,8 +19,9 @@ from longclip.errors import CheckpointError, TrainingError, UsageError
 from longclip.model import CLIP, load, save
 from longclip.model.average import average
 from longclip.model.config import architecture
+from longclip.model.image_tower import ForeignImageTower
 from longclip.model.pretrained import bundled_path, place
-from longclip.model.stretch import stretch
+from longclip.model.stretch import lengthen, why_this_length
 from longclip.spec import POSITION_TABLE, Tower
 from longclip.training.config import TrainConfig
 from longclip.training.forward import ParallelTowers
@@ -29,21 +30,42 @@ from longclip.training.schedule import peak_lr
 from longclip.util.files import write_text
 
 _LEARNED = {
-    "image": ("vision_model.", "visual_projection.", "logit_scale"),
-    "text": ("text_model.", "text_projection.", "logit_scale"),
+    "image": ("vision_model.", "visual_projection.", "logit_scale", "logit_bias"),
+    "text": ("text_model.", "text_projection.", "logit_scale", "logit_bias"),
     "positions": (POSITION_TABLE,),
 }
 
 _NO_SETTINGS = {"recipe", "model", "scratch", "data", "images"}
 """Options that a card does not list: it names them above its settings, or they are paths."""
 
-_USE = """From the folder of this file, or with the name of its repository in place of the dot:
-
-```python
+_USE_OF = {
+    "clip": """```python
 from transformers import CLIPModel, CLIPProcessor
 
 model, processor = CLIPModel.from_pretrained("."), CLIPProcessor.from_pretrained(".")
-```
+```""",
+    "siglip": """```python
+from transformers import AutoTokenizer, SiglipImageProcessor, SiglipModel
+
+model, tokenizer = SiglipModel.from_pretrained("."), AutoTokenizer.from_pretrained(".")
+processor = SiglipImageProcessor.from_pretrained(".")
+texts = tokenizer(["…"], padding="max_length", truncation=True, return_tensors="pt")
+```""",
+    "metaclip_2": """```python
+from transformers import AutoModel, AutoProcessor
+
+model, processor = AutoModel.from_pretrained("."), AutoProcessor.from_pretrained(".")
+```""",
+    "open_clip": """```python
+import open_clip
+
+model, preprocess = open_clip.create_model_from_pretrained("local-dir:.")
+tokenizer = open_clip.get_tokenizer("local-dir:.")
+```""",
+}
+_USE = """From the folder of this file, or with the name of its repository in place of the dot:
+
+{owner}
 
 ```python
 import longclip
@@ -59,7 +81,11 @@ def original_model(config: TrainConfig) -> CLIP:
         ValueError: if it cannot be loaded or is one tower alone.
     """
     torch.manual_seed(config.seed)
-    model = CLIP(architecture(config.scratch)) if config.scratch else load(config.model)
+    if config.scratch:
+        model = CLIP(architecture(config.scratch))
+        model.prepare()
+    else:
+        model = load(config.model)
     if not model.config.whole:
         raise UsageError(
             f"{config.model} is one tower of a CLIP alone; training matches images with texts and "
@@ -76,7 +102,7 @@ def initial_model(config: TrainConfig, device: torch.device | str = "cpu") -> CL
     """
     model = original_model(config)
     if config.stretch != "none":
-        model = stretch(model, config.context_length, config.keep, config.stretch)
+        model = lengthen(model, config.context_length or None, config.keep, config.stretch)
     if config.logit_scale:
         with torch.no_grad():
             model.logit_scale.fill_(torch.tensor(config.logit_scale).log())
@@ -94,8 +120,9 @@ def choose_what_learns(model: CLIP, config: TrainConfig) -> None:
             parameter.requires_grad_(name.startswith(_LEARNED[config.learn]))
     if config.lora_rank:
         assert config.learn != "positions"
-        # Beside low-rank changes only text positions and the temperature learn.
-        learned = [p for p in (model.logit_scale, position_table(model)) if p.requires_grad]
+        # Beside low-rank changes only text positions, the temperature and the bias learn.
+        names = (POSITION_TABLE, "logit_scale", "logit_bias")
+        learned = [p for n, p in model.named_parameters() if n in names and p.requires_grad]
         model.requires_grad_(False)
         # In this order the matrices are drawn from the generator: another is another run.
         both: tuple[Tower, ...] = ("image", "text")
@@ -133,7 +160,11 @@ def whole_model(parallel: ParallelTowers, config: TrainConfig) -> CLIP | None:
             weights[name] = whole.cpu()
     if not parallel.world.first:
         return None
-    gathered = CLIP(model.config, model.preprocess)
+    gathered = CLIP(model.config, model.preprocess, model.tokenizer_files)
+    if isinstance(gathered.vision_model, ForeignImageTower):
+        start = "vision_model.tower."
+        images = {n.removeprefix(start): w for n, w in weights.items() if n.startswith(start)}
+        gathered.vision_model.hold(images)
     choose_what_learns(gathered, config)  # low-rank pairs are parameters with names of their own
     gathered.load_state_dict(weights)
     return gathered
@@ -174,12 +205,13 @@ def write_model(
     if config.wise_ft:
         device = model.device  # it is going to be measured, which takes long on a CPU
         model = average(model.cpu(), initial_model(config), config.wise_ft).to(device)
-    save(model.eval(), path, card=_card(config, steps=step, bad=bad))
+    save(model.eval(), path, card=_card(config, model, steps=step, bad=bad))
     return model
 
 
 def write_card(
     config: TrainConfig,
+    model: CLIP,
     path: Path,
     *,
     step: int,
@@ -188,11 +220,12 @@ def write_card(
     after: Mapping[str, float],
 ) -> None:
     """Write the README.md of a run's model anew, with what was measured before and after."""
-    write_text(path / README, _card(config, steps=step, bad=bad, before=before, after=after))
+    write_text(path / README, _card(config, model, steps=step, bad=bad, before=before, after=after))
 
 
 def _card(
     config: TrainConfig,
+    model: CLIP,
     *,
     steps: int,
     bad: int,
@@ -209,7 +242,16 @@ def _card(
         "peak learning rate": f"{peak_lr(config):.3g}",
         "items left out as unusable": str(bad),
     }
-    sections = {"Use": _USE}
+    if config.stretch != "none":
+        why = why_this_length(model.context_length, named=bool(config.context_length))
+        facts["tokens"] = f"{model.context_length} ({why})"
+    if model.config.logit_bias:
+        settled = config.with_losses_of(logit_bias=True)
+        losses = {"long": settled.long_loss, "short": settled.short_loss}
+        stated = (f"{name} texts {loss}" for name, loss in losses.items() if loss != "auto")
+        facts["losses"] = ", ".join(stated)
+    layout = model.config.layout
+    sections = {"Use": _USE.format(owner=_USE_OF[layout])}
     if after:
         rows = (
             f"| {name} | {_percent(before.get(name))} | {_percent(value)} |"
@@ -230,6 +272,7 @@ def _card(
         title=config.out.name or "model",
         introduction=f"A CLIP trained by longclip {__version__}.",
         facts=facts,
+        library="open_clip" if layout == "open_clip" else "transformers",
         sections=sections,
         licence=licence,
         base_model=base,
