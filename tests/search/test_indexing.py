@@ -25,6 +25,7 @@ from longclip.search.database.store import Store
 from longclip.search.indexing import index as index_module
 from longclip.search.indexing import outcomes
 from longclip.search.indexing.index import forget, index
+from longclip.search.query.searcher import open_searcher
 from tests.helpers.image_folders import (
     MODEL,
     jpeg_bytes,
@@ -211,6 +212,18 @@ def test_an_empty_folder_and_none_at_all(tmp_path: Path) -> None:
     with pytest.raises(SearchError, match="no such file or folder"):
         run_index(tmp_path / "gone", db=tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_a_folder_of_pictures_is_no_place_for_a_database(tmp_path: Path, rebuild: bool) -> None:
+    folder = photos(tmp_path / "photos", 3)
+    before = sorted(folder.iterdir())
+    with pytest.raises(SearchError, match=r"other files, such as .*: --db .*photos\.db$"):
+        run_index(folder, db=folder, rebuild=rebuild)
+    assert sorted(folder.iterdir()) == before
+    with pytest.raises(SearchError, match="holds no database but other files"):
+        open_searcher(str(folder))
+    assert run_index(folder, db=folder / "db").total == 3, "in it is another matter"
 
 
 def test_a_source_that_was_moved_is_told_of_with_the_way_out(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from longclip.data.storage import is_url
 from longclip.util.files import write_text
 from longclip.util.regular_files import read_regular
 
-_NAME = "longclip.json"
+ORIGIN_NAME = "longclip.json"
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Origin:
     def keep(self, place: str) -> None:
         """Write it into the directory of a database; object storage keeps none."""
         if not is_url(place) and self != read_origin(place):
-            write_text(Path(place, _NAME), json.dumps(asdict(self), indent=2) + "\n")
+            write_text(Path(place, ORIGIN_NAME), json.dumps(asdict(self), indent=2) + "\n")
 
 
 def read_origin(place: str) -> Origin | None:
@@ -38,7 +38,7 @@ def read_origin(place: str) -> Origin | None:
     if is_url(place):
         return None
     try:
-        kept = json.loads(read_regular(Path(place, _NAME)))
+        kept = json.loads(read_regular(Path(place, ORIGIN_NAME)))
         origin = Origin(kept["model"], tuple(kept["sources"]))
     # Whatever has become of that file, it is as if it were not there.
     except (OSError, ValueError, KeyError, TypeError):

@@ -23,6 +23,7 @@ from longclip.data.storage import is_url
 from longclip.errors import SearchError
 from longclip.search.database.checksums import check_files
 from longclip.search.database.lance import among, connect, quoted, reading, tables
+from longclip.search.database.origin import ORIGIN_NAME
 from longclip.search.database.schema import PACKED, About, Facts, ImageRow, IndexQuality
 from longclip.search.sources.image_source import PART, container_of
 
@@ -60,6 +61,25 @@ class IndexedImage:
     source: str
 
 
+def check_no_other_files(place: str) -> None:
+    """Refuse a folder that holds something else as the place of a database.
+
+    What lies in a database is not indexed: of a folder of pictures with the tables among them,
+    nothing would be found.
+
+    Raises:
+        SearchError: where there are files and none of a database.
+    """
+    if is_url(place) or not os.path.isdir(place):
+        return
+    names = [name for name in os.listdir(place) if not name.startswith(".")]
+    if names and not any(name == ORIGIN_NAME or name.endswith(".lance") for name in names):
+        raise SearchError(
+            f"{place} holds no database but other files, such as {min(names)}; the place of a "
+            f"database is a folder of its own: --db {place.rstrip('/')}.db"
+        )
+
+
 class Reader:
     """A database that is there, to be read; any number at a time.
 
@@ -90,6 +110,7 @@ class Reader:
             SearchError: where there is none; says how to make it.
         """
         if not cls.exists(place):
+            check_no_other_files(place)
             raise SearchError(
                 f"{place} holds no database; make one: longclip index FOLDER --db {place}"
             )

@@ -17,6 +17,7 @@ from longclip.search.config import Cluster, IndexConfig
 from longclip.search.database.checksums import check_files, keep_checksums
 from longclip.search.database.lance import quoted
 from longclip.search.database.origin import read_origin
+from longclip.search.database.reader import check_no_other_files
 from longclip.search.database.schema import About, ImageRow, check_same_model
 from longclip.search.database.store import Store, writer_lock
 from longclip.search.database.vector_index import ensure_index
@@ -85,6 +86,7 @@ def index(
         require_libraries("search,ray")
         check_address(cluster.address)
     began, place = time.monotonic(), str(db)
+    check_no_other_files(place)
     if not config.rebuild:
         check_files(place)
     opened, missing = _open_sources(sources, place, config.rebuild)
