@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -215,3 +216,24 @@ def test_a_large_file_is_read_once_and_again_when_it_changes(
     write(path, "image,text\na.jpg,newer\n")
     assert table(path)["text"] == ["newer"]
     assert len(list((tmp_path / "cache").rglob("*.arrow"))) == 1
+
+
+def test_of_large_files_those_read_longest_ago_leave_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(rows_module, "_LARGE_BYTES", 0)
+    paths = [write(tmp_path / f"{name}.csv", f"text\n{name}\n") for name in "abc"]
+    for number, path in enumerate(paths[:2]):
+        read_table(path)
+        for kept in (tmp_path / "cache").rglob("*.arrow"):
+            os.utime(kept, (number, number))
+    os.utime(next((tmp_path / "cache").rglob("*.arrow")), (2, 2))
+    read_table(paths[0])  # now it is the one that was used last
+    size = next((tmp_path / "cache").rglob("*.arrow")).stat().st_size
+    monkeypatch.setattr(rows_module, "_MAX_KEPT_BYTES", 2 * size)
+    read_table(paths[2])
+    with monkeypatch.context() as patch:
+        patch.setattr(rows_module, "read_rows", lambda path: pytest.fail(f"{path} is read again"))
+        assert [table(path)["text"] for path in (paths[0], paths[2])] == [["a"], ["c"]]
+    assert len(list((tmp_path / "cache").rglob("*.arrow"))) == 2

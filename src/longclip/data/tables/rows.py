@@ -24,6 +24,7 @@ from longclip.data.names import IMAGE_SUFFIXES
 from longclip.data.text_files import open_text
 from longclip.errors import DataError
 from longclip.util.files import atomic_path, cache_home
+from longclip.util.kept_files import make_room, touch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,6 +41,9 @@ _ROWS_AT_ONCE = 10_000
 
 _LARGE_BYTES = 64 << 20
 """Size from which a file is read once, into the cache: its texts then take no memory."""
+
+_MAX_KEPT_BYTES = 20_000_000_000
+"""Bytes of all files in that cache, but for the last one; those used longest ago leave first."""
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -107,6 +111,8 @@ def read_table(path: Path) -> "pa.Table":
     place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
     version = f"{about.st_size:x}-{about.st_mtime_ns:x}"
     kept = cache_home() / "longclip" / "rows" / f"{place}-{version}.arrow"
+    with suppress(OSError):  # a cache of somebody else's is used, and not kept up to date
+        touch(kept)
     if not kept.is_file():
         table = to_table(read_rows(path), path)
         try:
@@ -116,6 +122,7 @@ def read_table(path: Path) -> "pa.Table":
                 pa.ipc.new_stream(file, table.schema) as writer,
             ):
                 writer.write_table(table)
+                make_room(kept.parent, "*.arrow", table.nbytes, _MAX_KEPT_BYTES)
         except OSError:  # a cache that cannot be written costs memory and nothing else
             return table
         for other in set(kept.parent.glob(f"{place}-*.arrow")) - {kept}:

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,7 +12,8 @@ from filelock import FileLock
 
 from longclip.data.storage import TransferError, download
 from longclip.errors import FetchError
-from longclip.util.files import atomic_path, cache_home, remove_leftovers
+from longclip.util.files import atomic_path, cache_home
+from longclip.util.kept_files import make_room, touch
 
 RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """Pauses before each further attempt to fetch a file."""
@@ -49,7 +49,7 @@ class ShardCache:
         name = Path(urlsplit(url).path).stem[:60]
         digest = hashlib.sha256(url.encode()).hexdigest()[:16]
         path = self.directory / f"{name}-{digest}.tar"
-        if _touch(path):
+        if touch(path):
             return path
         when, reason = self._failed.get(url, (0.0, ""))
         if reason and time.monotonic() - when < _FAILED_SECONDS:
@@ -62,13 +62,13 @@ class ShardCache:
                 with suppress(OSError):
                     lock = FileLock(path.with_suffix(".lock"), fallback_to_soft=False)
                     stack.enter_context(lock)
-                if not _touch(path):
+                if not touch(path):
                     temporary = stack.enter_context(atomic_path(path))
                     with temporary.open("wb") as file:
                         limit = f"all the {self.limit / 1e9:.3g} GB that the shard cache may take"
                         _download(url, file, self.limit, f"{limit}; allow it more")
                     # Before it gets its name, so that the folder is never above its limit for long.
-                    self._make_room(temporary.stat().st_size)
+                    make_room(self.directory, "*.tar", temporary.stat().st_size, self.limit)
         except FetchError as error:
             self._failed[url] = (time.monotonic(), str(error))
             raise
@@ -88,34 +88,6 @@ class ShardCache:
             if isinstance(error.__cause__, TransferError) and error.__cause__.absent:
                 return None
             raise
-
-    def _make_room(self, size: int) -> None:
-        """Remove the shards used longest ago until `size` bytes more are within the limit."""
-        remove_leftovers(self.directory)
-        kept = []
-        for path in self.directory.glob("*.tar"):
-            with suppress(FileNotFoundError):  # another process made room
-                about = path.stat()
-                kept.append((about.st_mtime, about.st_size, path))
-        used = sum(bytes_ for _, bytes_, _ in kept)
-        for _, bytes_, path in sorted(kept):
-            if used + size <= self.limit:
-                return
-            # A process that has it open reads on; one that opens it later fetches it again.
-            path.unlink(missing_ok=True)
-            used -= bytes_
-
-
-def _touch(path: Path) -> bool:
-    """Note that a file is used now, and return whether it is there.
-
-    The time of change stands for that of use: many file systems do not keep the time of access.
-    """
-    try:
-        os.utime(path)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _download(url: str, file: BinaryIO, max_bytes: int, limit: str) -> None:
