@@ -191,6 +191,8 @@ def test_what_cannot_be_shown_is_still_there(
         (["a wall"], "holds no database; make one: longclip index"),
         (["a wall", "--sheet", "found.jpg"], "contact sheets are PNG files"),
         (["--image", "gone.png"], "there is no such file"),
+        (["a wall", "--text-share", "0.3"], "--text-share says what a text counts for beside a"),
+        (["--like", "a.png", "--text-share", "0.3"], "give a text and --image or --like"),
         (["--after", "monday", "a wall"], "'monday' is no date"),
     ],
 )

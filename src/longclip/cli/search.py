@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from longclip.cli.options import AS_OPTIONS, AsJson, read_text, say_waiting
-from longclip.errors import SearchError
+from longclip.errors import SearchError, UsageError
 from longclip.options import Text
 from longclip.search.config import SearchConfig
 
@@ -72,8 +72,15 @@ def search_command(
 
 def _query(text: str, options: SearchConfig) -> "Query":
     from longclip.image.decode import decode_image
+    from longclip.search.query import DEFAULT_TEXT_SHARE
     from longclip.search.query.query import Query
 
+    has_picture = options.image is not None or options.like is not None
+    if options.text_share is not None and not (has_picture and text.strip()):
+        raise UsageError(
+            "--text-share says what a text counts for beside a picture; give a text and --image or "
+            "--like, or leave it out"
+        )
     query = Query(
         text=text,
         without=options.without,
@@ -84,7 +91,7 @@ def _query(text: str, options: SearchConfig) -> "Query":
         before=options.before,
         count=options.count,
         exact=options.exact,
-        text_share=options.text_share,
+        text_share=DEFAULT_TEXT_SHARE if options.text_share is None else options.text_share,
         score_sentences=options.score_sentences,
     )
     query.condition()  # a filter that cannot be read is refused before the model is loaded

@@ -75,8 +75,11 @@ class SearchConfig:
     count: Annotated[int, Parameter(name=("--count", "-k"))] = option(
         "Number of images.", DEFAULT_COUNT, least=1, most=MAX_COUNT
     )
-    text_share: float = option(
-        "From 0 to 1, what the text counts for beside a picture.", 0.5, least=0, most=1
+    text_share: float | None = option(
+        "From 0 to 1, what the text counts for beside a picture; half where not given.",
+        None,
+        least=0,
+        most=1,
     )
     exact: bool = option("Compare with every image, even where there is an index.", False)
     score_sentences: Annotated[bool, Parameter(name="--why", negative="--no-why")] = option(

@@ -12,7 +12,7 @@ from longclip.errors import SearchError
 from longclip.search.config import SearchConfig
 from longclip.search.database.lance import quoted
 from longclip.search.database.schema import Facts
-from longclip.search.query import MAX_COUNT, MAX_TEXT_CHARACTERS
+from longclip.search.query import DEFAULT_TEXT_SHARE, MAX_COUNT, MAX_TEXT_CHARACTERS
 from longclip.search.query.filter import check_encodable, compile_filter, read_date, timestamp
 from longclip.util.unicode import unicode_forms
 
@@ -46,7 +46,7 @@ class Query:
     before: str | None = None
     count: int = SearchConfig.count
     exact: bool = False
-    text_share: float = SearchConfig.text_share
+    text_share: float = DEFAULT_TEXT_SHARE
     score_sentences: bool = SearchConfig.score_sentences
 
     def check(self) -> None:
