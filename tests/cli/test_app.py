@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,42 @@ def test_what_is_interrupted_says_how_to_go_on(
     outcome = run("eval", "nano", "--data", "scenes/test")
     assert outcome.code == 130
     assert "stopped" not in outcome.err, "of several processes the first says it"
+
+
+@pytest.mark.parametrize(
+    ("words", "early", "late"),
+    [
+        (
+            ["serve", "--db", "db"],
+            "longclip.search.query.searcher.open_searcher",
+            "longclip.search.service.serve",
+        ),
+        (
+            ["eval", "nano", "--data", "scenes/test"],
+            "longclip.evaluation.session.open_requests",
+            "longclip.evaluation.session.run_session",
+        ),
+    ],
+)
+def test_an_interrupt_that_an_import_lost_stops_it_before_it_begins(
+    words: list[str],
+    early: str,
+    late: str,
+    run: Run,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("lancedb")
+
+    def lost(*_: object, **__: object) -> list[object]:
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+        return []
+
+    monkeypatch.setattr(early, lost)
+    monkeypatch.setattr(late, lambda *_, **__: pytest.fail("it began"))
+    assert run(*words).code == 130
+    assert run("tokenize", "a boat").code == 0, "the next command knows nothing of it"
 
 
 def test_no_traceback_and_no_colours_in_a_process_of_its_own() -> None:

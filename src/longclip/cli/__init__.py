@@ -23,7 +23,7 @@ from longclip.cli.eval import eval_command
 from longclip.cli.generate import generate_command
 from longclip.cli.index import index_command
 from longclip.cli.inspect import inspect_command
-from longclip.cli.options import check_words, in_new_spelling, write_any_character
+from longclip.cli.options import check_words, in_new_spelling, interrupts, write_any_character
 from longclip.cli.prompt import prompt_command
 from longclip.cli.runs import runs_command
 from longclip.cli.search import search_command
@@ -115,6 +115,7 @@ def main() -> None:
         _show_warning(line)
     # What a shell starts in the background ignores ^C, and is to go on ignoring it.
     before = signal.getsignal(signal.SIGINT)
+    interrupts.clear()
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
     try:
@@ -147,6 +148,7 @@ def main() -> None:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     # The next one ends the process at once, also while this one is cleaned up after.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    interrupts.append(number)
     raise KeyboardInterrupt
 
 

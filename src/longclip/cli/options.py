@@ -23,9 +23,24 @@ AS_OPTIONS = Parameter(name="*")
 """Makes every field of a dataclass an option: `options: Annotated[Config, AS_OPTIONS]`."""
 
 
+interrupts: list[int] = []
+"""Signals of ^C that came while this command runs."""
+
+
+def stop_if_interrupted() -> None:
+    """Raise KeyboardInterrupt where ^C came before and was lost.
+
+    Modules written in C drop what is raised while they are imported, so it is asked for again
+    once all is there and before a command begins what lasts.
+    """
+    if interrupts:
+        raise KeyboardInterrupt
+
+
 @contextmanager
 def when_interrupted(remark: str) -> Iterator[None]:
     """Add to the line that ^C ends a command with what is kept, and how to go on."""
+    stop_if_interrupted()
     try:
         yield
     except KeyboardInterrupt as stopped:

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
-from longclip.cli.options import AS_OPTIONS, own_options_first
+from longclip.cli.options import AS_OPTIONS, own_options_first, stop_if_interrupted
 from longclip.options import Dtype, device_option, dtype_option, option
 from longclip.search.service.config import ServeConfig
 
@@ -58,6 +58,8 @@ def serve_command(*, options: Annotated[ServeOptions, AS_OPTIONS]) -> None:
         dtype=pick_dtype(options.dtype, auto=torch.float32),
         device=pick_device(options.device),
     )
+
+    stop_if_interrupted()
 
     def print_address(address: str) -> None:
         # No token into a log.
