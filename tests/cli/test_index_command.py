@@ -73,6 +73,23 @@ def test_too_many_bad_images_are_exit_code_1(
     assert run("index", folder, *words, "--max-bad-fraction", "0.5").code == 0
 
 
+@pytest.mark.parametrize("more", [[], ["--rebuild"]])
+def test_a_model_that_has_moved_is_to_be_named(
+    run: Run,  # noqa: F811
+    tmp_path: Path,
+    words: list[str],
+    more: list[str],
+) -> None:
+    folder, db = pictures(tmp_path / "photos", 2), words[:2]
+    assert run("index", folder, *words).code == 0
+    (tmp_path / "model").rename(tmp_path / "moved")
+    outcome = run("index", *db, *more)
+    assert outcome.code == 1
+    assert "cannot be opened here" in outcome.err
+    assert outcome.err.endswith("Say with --model where it is\n")
+    assert run("index", *db, *more, "--model", tmp_path / "moved").code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

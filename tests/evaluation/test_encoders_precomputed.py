@@ -89,7 +89,9 @@ def test_what_is_not_there_is_named(directory):
     encoder = open_encoder(f"npy:{directory}")
     with pytest.raises(EncoderError, match=r"no embedding of 1 of 2 texts \(first: 'something"):
         embed_texts(encoder, ["a red car", "something else"])
-    with pytest.raises(EncoderError, match=r"no embedding of 1 pictures; export the inputs"):
+    with pytest.raises(
+        EncoderError, match=r"no embeddings of pictures of this collection; export its inputs"
+    ):
         embed_images(encoder, PaintedTexts(("a red car", "a dog")))
 
 

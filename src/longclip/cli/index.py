@@ -155,6 +155,7 @@ def _model_and_cluster(
     from longclip.model import load
     from longclip.search.database.origin import read_origin
     from longclip.search.database.reader import Reader
+    from longclip.search.query.searcher import load_former
     from longclip.util.hardware import fast_dtype, pick_device, pick_dtype
 
     device = pick_device(options.device)
@@ -166,18 +167,20 @@ def _model_and_cluster(
         here = "cpu"
     # What is fast on this machine's processor says nothing of the workers' GPUs.
     auto = torch.bfloat16 if cluster and cluster.device != "cpu" else fast_dtype(here)
-    if options.model is not None:
-        name = options.model
-    elif is_first_try and not Reader.exists(options.db) and read_origin(options.db) is None:
-        name = "nano"
-        print(
-            "note: without --model this is nano, which knows drawings such as scenes/test; for "
-            "photos name a CLIP of yours or of the hub: --model BeichenZhang/LongCLIP-L",
-            file=sys.stderr,
-        )
-    else:
+    dtype = pick_dtype(options.dtype, auto=auto)
+    is_new = is_first_try and not Reader.exists(options.db) and read_origin(options.db) is None
+    if options.model is None and not is_new:
         name = _model_before(options)
-    clip = load(name, dtype=pick_dtype(options.dtype, auto=auto), device=here)
+        clip = load_former(name, options.db, dtype=dtype, device=here)
+    else:
+        name = options.model or "nano"
+        if options.model is None:
+            print(
+                "note: without --model this is nano, which knows drawings such as scenes/test; for "
+                "photos name a CLIP of yours or of the hub: --model BeichenZhang/LongCLIP-L",
+                file=sys.stderr,
+            )
+        clip = load(name, dtype=dtype, device=here)
     # As an absolute path a local model is found from any directory.
     is_path = name not in BUNDLED and Path(name).exists()
     return clip, str(Path(name).absolute()) if is_path else name, cluster

@@ -131,8 +131,8 @@ class PrecomputedEncoder:
     def encode_image(self, images: Sequence[Image.Image], /) -> NDArray[np.float32]:
         """Raise EncoderError: known pictures are found by key, so only unknown ones come here."""
         raise EncoderError(
-            f"{self.name} has no embedding of {len(images)} pictures; export the inputs of this "
-            "collection (again, if its pictures have changed) and embed them"
+            f"{self.name} has no embeddings of pictures of this collection; export its inputs "
+            "(again, if its pictures have changed) and embed them"
         )
 
 

@@ -283,18 +283,27 @@ def open_searcher(
         CheckpointError: if the model cannot be opened.
     """
     store = Reader.open(place)
-    name = model or store.about.model
+    if model:
+        loaded = load(model, dtype=dtype, device=device)
+    else:
+        loaded = load_former(store.about.model, place, dtype=dtype, device=device)
+    check_same_model(store.about, About.of(loaded, model or store.about.model), place)
+    return Searcher(store, loaded)
+
+
+def load_former(name: str, place: str, *, dtype: torch.dtype, device: str | torch.device) -> CLIP:
+    """Load the model that a database was made with, and nobody has named now.
+
+    Raises:
+        SearchError: if it cannot be opened; says how to name it.
+    """
     try:
-        loaded = load(name, dtype=dtype, device=device)
+        return load(name, dtype=dtype, device=device)
     except CheckpointError as error:
-        if model:
-            raise
         raise SearchError(
             f"{place} was indexed with {name}, which cannot be opened here: {error}. "
             "Say with --model where it is"
         ) from error
-    check_same_model(store.about, About.of(loaded, name), place)
-    return Searcher(store, loaded)
 
 
 def _embedding_of(pieces: Pieces, vector_of: Mapping[str, Vectors]) -> Vectors:
