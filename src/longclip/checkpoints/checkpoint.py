@@ -17,6 +17,7 @@ from longclip.text.file_tokenizer import TokenizerFiles
 
 # Of transformers, for a config.json that does not say it.
 _DEFAULT_PROJECTION_DIM = 512
+_OF_BOTH = ("text_projection_bias", "text_projection", "layout")
 _SECTIONS = {"text": "text", "image": "vision"}
 _PROJECTIONS = {"text": "text_projection.", "image": "visual_projection."}
 
@@ -74,11 +75,21 @@ def lone_tower(checkpoint: Checkpoint, tower: Tower) -> Checkpoint:
         return checkpoint
     alone = {
         **{key: value for key, value in config[f"{name}_config"].items() if key != "architectures"},
-        **{key: config[key] for key in ("text_projection_bias",) if key in config},
+        **{key: config[key] for key in _OF_BOTH if key in config},
         "architectures": [f"CLIP{name.capitalize()}ModelWithProjection"],
         "model_type": f"clip_{name}_model",
         "projection_dim": config.get("projection_dim", _DEFAULT_PROJECTION_DIM),
     }
+    if config.get("layout") == "metaclip_2":
+        # The only family but CLIP whose lone towers transformers knows too.
+        whole = config["own"]["config.json"]
+        own = {
+            **(whole.get(f"{name}_config") or {}),
+            "architectures": [f"MetaClip2{name.capitalize()}ModelWithProjection"],
+            "model_type": f"metaclip_2_{name}_model",
+            "projection_dim": alone["projection_dim"],
+        }
+        alone["own"] = {"config.json": own}
     if tower == "text":
         alone["max_length"] = alone["max_position_embeddings"]
     prefixes = (f"{name}_model.", _PROJECTIONS[tower])

@@ -231,6 +231,14 @@ JOINT: dict[str, Rule] = {
 }
 """The other fields of a config.json."""
 
+METACLIP_2: dict[str, Rule] = {
+    "projection_dim": _or_nothing(_WIDTH),
+    "logit_scale_init_value": _number(-100, 100),
+    "text_config": _OBJECT,
+    "vision_config": _OBJECT,
+}
+"""The other fields of a MetaCLIP 2's config.json."""
+
 PREPROCESSOR: dict[str, Rule] = {
     "size": _SIZE,
     "crop_size": _SIZE,

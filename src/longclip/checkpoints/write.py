@@ -148,13 +148,19 @@ def write_huggingface(
         return
     stored = storing.dtype or next(iter(tensors.values())).dtype
     text = config if "max_position_embeddings" in config else config.get("text_config")
-    stock = config.get("layout", "clip") == "clip"
+    layout = config.get("layout", "clip")
+    stock = layout == "clip"
     if not stock:
-        assert text
-        own = own_files(config, int(text["max_position_embeddings"]))
+        if not config.get("own"):
+            raise CheckpointError(
+                f"{directory} cannot be written: one tower of a model in {layout}'s layout has no "
+                "layout of its own; load and save the whole model"
+            )
+        own = own_files(config, int(text["max_position_embeddings"]) if text else None)
         preprocess = own.get(hf.PREPROCESSOR, preprocess)
         config = own[hf.CONFIG]
-        tensors = siglip.from_internal(tensors)
+        if layout == siglip.LAYOUT:
+            tensors = siglip.from_internal(tensors)
     refuse_foreign(Path(directory))
     with atomic_directory(directory, marker=MODEL_MARKERS) as new:
         shards = list(in_shards(tensors, storing.dtype, storing.shard_bytes))
@@ -200,14 +206,17 @@ def _write_own_openclip(
             (new / README).write_text(storing.card, encoding="utf-8")
 
 
-def own_files(config: Mapping[str, Any], context_length: int) -> dict[str, dict[str, Any]]:
+def own_files(config: Mapping[str, Any], context_length: int | None) -> dict[str, dict[str, Any]]:
     """Return the configuration files of a model's own layout, by their names.
 
-    They are those that were read, for another number of tokens.
+    They are those that were read, for another number of tokens where there is a text tower.
     """
     files: dict[str, dict[str, Any]] = copy.deepcopy(dict(config["own"]))
+    if context_length is None:
+        return files
     if hf.CONFIG in files:
-        files[hf.CONFIG]["text_config"]["max_position_embeddings"] = context_length
+        whole = files[hf.CONFIG]
+        whole.get("text_config", whole)["max_position_embeddings"] = context_length
     else:
         described = files[openclip.CONFIG]
         described.get("model_cfg", described)["text_cfg"]["context_length"] = context_length

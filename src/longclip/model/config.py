@@ -252,21 +252,24 @@ class CLIPConfig:
                 }
         if self.text:
             towers["text_config"]["max_length"] = self.text.max_position_embeddings
+        unusual = {
+            **({"text_projection_bias": True} if self.text_projection_bias else {}),
+            **({} if self.text_projection else {"text_projection": False}),
+            **({"layout": self.layout, "own": self.own} if self.layout != "clip" else {}),
+        }
         if not self.whole:
             (section,) = towers.values()
             tower_name = "Text" if self.text else "Vision"
             projected = "" if self.projection_dim is None else "WithProjection"
-            return {"architectures": [f"CLIP{tower_name}Model{projected}"], **section}
+            return {"architectures": [f"CLIP{tower_name}Model{projected}"], **section, **unusual}
         assert self.text
         return {
             "architectures": ["CLIPModel"],
             "model_type": "clip",
             "projection_dim": self.projection_dim,
             "logit_scale_init_value": self.logit_scale_init_value,
-            **({"text_projection_bias": True} if self.text_projection_bias else {}),
-            **({} if self.text_projection else {"text_projection": False}),
             **({"logit_bias": True} if self.logit_bias else {}),
-            **({"layout": self.layout, "own": self.own} if self.layout != "clip" else {}),
+            **unusual,
             "max_length": self.text.max_position_embeddings,
             **towers,
         }

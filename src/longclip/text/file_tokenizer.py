@@ -162,8 +162,12 @@ class FileTokenizer:
         # Files may cut and pad to the length that their model once had.
         backend.no_truncation()
         backend.no_padding()
-        # What is written in a text is text, also where it looks like a special token.
+        # What is written in a text is text, also where it looks like a special token. A Unigram
+        # model has those among its words all the same, so they are taken apart as well.
         backend.encode_special_tokens = True
+        added = backend.get_added_tokens_decoder().values()
+        special = [re.escape(str(t.content)) for t in added if t.special and len(t.content) > 1]
+        self._special = re.compile("|".join(special) or r"(?!)")
         self._cleaning = cleaning
         own_begin, own_end = _around(backend)
         self._begin = list(own_begin if begin is None else begin)
@@ -200,6 +204,7 @@ class FileTokenizer:
         cleaned = list_of_texts(texts)
         for step in self._cleaning:
             cleaned = list(map(_STEPS[step], cleaned))
+        cleaned = [self._special.sub(lambda m: f"{m[0][0]} {m[0][1:]}", text) for text in cleaned]
         encoded = self._backend.encode_batch_fast(cleaned, add_special_tokens=False)
         whole = [[*self._begin, *encoding.ids, *self._end] for encoding in encoded]
         if context_length is None:

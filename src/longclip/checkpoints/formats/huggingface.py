@@ -9,7 +9,7 @@ from torch import Tensor
 
 from longclip.checkpoints.checkpoint import Checkpoint, Source
 from longclip.checkpoints.config import infer_config, read_clip_config, read_json
-from longclip.checkpoints.formats import openclip, siglip
+from longclip.checkpoints.formats import metaclip_2, openclip, siglip
 from longclip.checkpoints.tensor_files import read_safetensors
 from longclip.checkpoints.torch_files import read_torch_file
 from longclip.checkpoints.wrappings import unwrap
@@ -94,6 +94,8 @@ def _open_directory(source: Source, files: tuple[Path, ...]) -> Checkpoint:
         tokenizer = tokenizer_files(folder, siglip.cleaning(config))
     else:
         found, notes = unwrap(source.path, values)
+        if config.get("layout") == metaclip_2.LAYOUT:
+            tokenizer = tokenizer_files(folder)
     preprocess = _preprocess(folder)
     if preprocess is not None and "own" in config:
         config["own"] |= {PREPROCESSOR: preprocess}
@@ -114,11 +116,14 @@ def read_config(path: Path) -> dict[str, Any]:
     """Return a config.json in this package's words.
 
     Raises:
-        CheckpointError: as `read_json`, and if it is one of a SigLIP that is not known here.
+        CheckpointError: as `read_json`, and if it is one of a family known here and states what
+            is not.
     """
     config = read_clip_config(path)
     if config.get("model_type") == siglip.MODEL_TYPE:
         return siglip.describe(path, config)
+    if config.get("model_type") in metaclip_2.MODEL_TYPES:
+        return metaclip_2.describe(path, config)
     return config
 
 
@@ -140,7 +145,8 @@ def _config_beside(source: Source) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     config = read_clip_config(path)
-    kinds = ("clip", "clip_text_model", "clip_vision_model", siglip.MODEL_TYPE)
+    kinds = {"clip", "clip_text_model", "clip_vision_model", siglip.MODEL_TYPE}
+    kinds |= metaclip_2.MODEL_TYPES.keys()
     return config if config.get("model_type") in kinds or "text_config" in config else None
 
 

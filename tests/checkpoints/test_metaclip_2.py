@@ -1,0 +1,150 @@
+"""MetaCLIP 2 in transformers' layout: a CLIP with another vocabulary, whole and one tower."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import (
+    AutoTokenizer,
+    MetaClip2Config,
+    MetaClip2Model,
+    MetaClip2TextModelWithProjection,
+)
+
+import longclip
+from longclip.errors import CheckpointError
+from longclip.text.tokenizer import TruncationWarning
+from tests.helpers.unigram import write_unigram
+
+TOWER = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 3}
+TOWER |= {"num_attention_heads": 4, "projection_dim": 40}
+TEXT = {**TOWER, "vocab_size": 300, "bos_token_id": 3, "eos_token_id": 1, "pad_token_id": 0}
+VISION = {**TOWER, "image_size": 32, "patch_size": 8}
+TEXTS = [
+    "a red dog",
+    "A RED dog, runs over the   green grass!",
+    "",
+    "zwei Katzen schlafen im Haus über dem Fluß",
+    "two small cats sleep in an old house " * 20,
+    "日本語のテキスト",
+    "a</s>b",
+]
+
+
+@pytest.fixture(scope="module")
+def owner(tmp_path_factory: pytest.TempPathFactory) -> tuple[MetaClip2Model, Path]:
+    torch.manual_seed(0)
+    config = MetaClip2Config(text_config=TEXT, vision_config=VISION, projection_dim=40)
+    model = MetaClip2Model(config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    directory = tmp_path_factory.mktemp("metaclip")
+    model.save_pretrained(directory)
+    special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    write_unigram(
+        directory,
+        begin="<s>",
+        tokenizer_class="PreTrainedTokenizerFast",
+        model_max_length=77,
+        **special,
+    )
+    return model, directory
+
+
+def texts_of(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        found = model.get_text_features(input_ids=ids)
+    return getattr(found, "pooler_output", found)
+
+
+def test_it_gives_what_transformers_gives_with_its_own_tokens(
+    owner: tuple[MetaClip2Model, Path],
+) -> None:
+    theirs, directory = owner
+    ours = longclip.load(directory)
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    # Special tokens that are written in a text are text here.
+    for text in TEXTS[:-1]:
+        assert ours.tokenizer.encode([text]) == [tokenizer(text)["input_ids"]]
+    padded = tokenizer(
+        TEXTS[:-1], padding="max_length", truncation=True, max_length=77, return_tensors="pt"
+    )
+    with pytest.warns(TruncationWarning):
+        found = ours.encode_text(TEXTS[:-1])
+    torch.testing.assert_close(found, texts_of(theirs, padded["input_ids"]))
+    assert ours.tokenizer.encode(["a</s>b"])[0].count(1) == 1
+    pixels = torch.rand(3, 3, 32, 32)
+    with torch.no_grad():
+        images = theirs.get_image_features(pixel_values=pixels)
+        images = getattr(images, "pooler_output", images)
+        torch.testing.assert_close(ours.image_features(pixels), images)
+
+
+def test_the_first_end_counts_though_its_id_is_small(owner: tuple[MetaClip2Model, Path]) -> None:
+    theirs, directory = owner
+    ids = torch.randint(4, 250, (3, 20))
+    ids[:, 9], ids[:, 15] = 1, 1
+    with torch.no_grad():
+        found = longclip.load(directory).text_features(ids)
+    torch.testing.assert_close(found, texts_of(theirs, ids))
+
+
+def test_it_is_lengthened_and_read_by_transformers(
+    owner: tuple[MetaClip2Model, Path], tmp_path: Path
+) -> None:
+    longer = longclip.stretch(longclip.load(owner[1]), 248)
+    longclip.save(longer, tmp_path / "long")
+    theirs = MetaClip2Model.from_pretrained(tmp_path / "long").eval()
+    ids = torch.randint(4, 250, (2, 248))
+    ids[:, 240] = 1
+    with torch.no_grad():
+        torch.testing.assert_close(longer.text_features(ids), texts_of(theirs, ids))
+    again = longclip.load(tmp_path / "long")
+    assert again.config.text == longer.config.text
+    assert AutoTokenizer.from_pretrained(tmp_path / "long").model_max_length == 248
+
+
+def test_saving_changes_no_bit(owner: tuple[MetaClip2Model, Path], tmp_path: Path) -> None:
+    longclip.save(longclip.load(owner[1]), tmp_path / "same")
+    before, after = (load_file(d / "model.safetensors") for d in (owner[1], tmp_path / "same"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_text_tower_alone(owner: tuple[MetaClip2Model, Path], tmp_path: Path) -> None:
+    theirs, directory = owner
+    tower = longclip.load(directory, tower="text")
+    longclip.save(tower, tmp_path / "text")
+    read = MetaClip2TextModelWithProjection.from_pretrained(tmp_path / "text").eval()
+    ids = torch.randint(4, 250, (2, 30))
+    ids[:, 20] = 1
+    with torch.no_grad():
+        torch.testing.assert_close(read(input_ids=ids).text_embeds, texts_of(theirs, ids))
+        again = longclip.load(tmp_path / "text")
+        torch.testing.assert_close(again.text_features(ids), texts_of(theirs, ids))
+
+
+def test_without_its_tokenizer_texts_are_refused(
+    owner: tuple[MetaClip2Model, Path], tmp_path: Path
+) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((owner[1] / name).read_bytes())
+    model = longclip.load(tmp_path)
+    assert model.encode_text([[3, 20, 1]]).shape == (1, 40)
+    with pytest.raises(CheckpointError, match=r"has no tokenizer\.json"):
+        model.encode_text(["a red dog"])
+
+
+def test_what_is_not_computed_is_refused(
+    owner: tuple[MetaClip2Model, Path], tmp_path: Path
+) -> None:
+    for file in owner[1].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["text_config"]["rope_theta"] = 10000
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"config\.json: text_config: rope_theta is 10000"):
+        longclip.load(tmp_path)
