@@ -39,6 +39,7 @@ COMFYUI_WIDTHS = {"CLIP-L": 768, "CLIP-G": 1280}
 """Channels of the text towers that ComfyUI loads from a file of their own."""
 
 _SECTIONS = ("text_config", "vision_config")
+_OWN_TARGET: dict[str, ExportTarget] = {"siglip": "hf", "metaclip_2": "hf", "open_clip": "openclip"}
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,10 @@ def write_checkpoint(
             storing,
             checkpoint.tokenizer,
         )
+    elif target == "openclip" and checkpoint.config.get("layout") == "open_clip":
+        _write_own_openclip(
+            destination, checkpoint.tensors, checkpoint.config, storing, checkpoint.tokenizer
+        )
     elif target == "openclip":
         renamed = openai.from_huggingface(checkpoint.tensors)
         config = openclip.write_config(checkpoint.config, checkpoint.preprocess or {})
@@ -141,21 +146,27 @@ def write_huggingface(
         tokenizer: files of the model's own tokenizer; None where it is CLIP's.
 
     Raises:
+        CheckpointError: if it is a tower that only a whole model in its own layout has a place for.
         FileExistsError: if the directory holds something else.
     """
-    if config.get("layout") == "open_clip":
+    layout = config.get("layout", "clip")
+    if not config.get("own"):
+        if unusual := _beyond_clip(config):
+            raise CheckpointError(
+                f"{directory} cannot be written: transformers' CLIP has no place for {unusual[0]}; "
+                "save the whole model, which keeps the layout it came in"
+            )
+        # One tower of a model in another layout may be like CLIP's.
+        layout = "clip"
+        config = {name: value for name, value in config.items() if name != "layout"}
+    if layout == "open_clip":
         _write_own_openclip(Path(directory), tensors, config, storing, tokenizer)
         return
-    stored = storing.dtype or next(iter(tensors.values())).dtype
+    numbers = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
+    stored = storing.dtype or numbers
     text = config if "max_position_embeddings" in config else config.get("text_config")
-    layout = config.get("layout", "clip")
     stock = layout == "clip"
     if not stock:
-        if not config.get("own"):
-            raise CheckpointError(
-                f"{directory} cannot be written: one tower of a model in {layout}'s layout has no "
-                "layout of its own; load and save the whole model"
-            )
         own = own_files(config, int(text["max_position_embeddings"]) if text else None)
         preprocess = own.get(hf.PREPROCESSOR, preprocess)
         config = own[hf.CONFIG]
@@ -311,9 +322,12 @@ def _refuse_loss(checkpoint: Checkpoint, target: ExportTarget) -> None:
     Raises:
         CheckpointError: if `target` cannot express something in the checkpoint.
     """
-    assert BIAS not in checkpoint.tensors, "fold_bias first"
     source, config = checkpoint.path, checkpoint.config
     whole = checkpoint.has("text") and checkpoint.has("image")
+    _refuse_other_layout(checkpoint, target)
+    if config.get("layout", "clip") != "clip" and target not in ("hf-text", "comfyui"):
+        return
+    assert BIAS not in checkpoint.tensors, "fold_bias first"
     if target in ("openai", "longclip", "openclip") and not whole:
         raise CheckpointError(
             f"{source} is one tower alone and {target} takes both; write it with --to hf"
@@ -374,6 +388,49 @@ def _refuse_loss(checkpoint: Checkpoint, target: ExportTarget) -> None:
                 f"is {expected_width} wide, and refuses others; write it with --to hf-text for "
                 "programs that read config.json"
             )
+
+
+def _beyond_clip(config: Mapping[str, Any]) -> list[str]:
+    """Return what a configuration states that transformers' CLIP computes otherwise."""
+    text, vision = (config.get(section, config) for section in _SECTIONS)
+    pooled = {"last": "at their last position", "first": "at their first position"}
+    found = []
+    if "owner" in vision:
+        found.append(f"an image tower of {vision['owner']}")
+    if not text.get("causal", True):
+        found.append("a text tower without causal mask")
+    if "pooling" in text:
+        found.append(f"texts that are read {pooled.get(text['pooling'], 'at such an end')}")
+    if not config.get("text_projection", True):
+        found.append("texts without projection")
+    if config.get("logit_bias"):
+        found.append("a bias of similarities")
+    return found
+
+
+def _refuse_other_layout(checkpoint: Checkpoint, target: ExportTarget) -> None:
+    """Refuse a model that keeps a layout of its own, unless the target has a place for all of it.
+
+    Raises:
+        CheckpointError: says for what it has none.
+    """
+    config = checkpoint.config
+    own = _OWN_TARGET.get(config.get("layout", "clip"))
+    if own is None or target == own:
+        return
+    texts_alone = target in ("hf-text", "comfyui")
+    described = lone_tower(checkpoint, "text").config if texts_alone else config
+    if target == "hf-text" and described.get("own"):
+        return  # transformers knows that tower alone, too
+    unusual = _beyond_clip(described)
+    if checkpoint.tokenizer and target != "hf-text":
+        unusual.append("a vocabulary of its own")
+    if texts_alone and not unusual:
+        return
+    raise CheckpointError(
+        f"{checkpoint.path} has {', '.join(unusual) or 'settings of its own'}, for which "
+        f"--to {target} has no place; write it with --to {own}"
+    )
 
 
 def _check_heads(

@@ -56,13 +56,19 @@ def inspect_command(
         sys.exit(1)
 
 
+def _word(value: object) -> object:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+
 def _print(found: dict[str, Any]) -> None:
-    print(f"{found['path']}: {found['format']}, {found['parameters'] / 1e6:.1f} million weights")
+    known = found["family"] in ("CLIP", found["format"])
+    kind = found["format"] if known else f"{found['format']}, {found['family']}"
+    print(f"{found['path']}: {kind}, {found['parameters'] / 1e6:.1f} million weights")
     print(f"  stored as     {', '.join(found['dtypes'])}")
     print(f"  sha256        {found['sha256']}")
     print(f"  checksum      {found['checksum']}")
     for name, tower in found["towers"].items():
-        parts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in tower.items())
+        parts = ", ".join(f"{key.replace('_', ' ')} {_word(value)}" for key, value in tower.items())
         print(f"  {name + ' tower':13} {parts}")
     if found["joint"]:
         print(f"  joint space   {found['joint']}")

@@ -71,7 +71,8 @@ def convert(
     checkpoint, model = open_checked(source, activation=activation, revision=revision)
     preprocess = model.preprocess.to_json() if model.config.vision else None
     checkpoint = replace(checkpoint, config=model.config.to_json(), preprocess=preprocess)
-    checkpoint = fold_bias(checkpoint)
+    if model.config.layout == "clip" or to in ("hf-text", "comfyui"):
+        checkpoint = fold_bias(checkpoint)  # other layouts have a place for it
     digest = files_sha256(checkpoint.files, on_progress)
     storing = Storing(
         dtype,

@@ -1,6 +1,6 @@
 """Facts about a checkpoint, and its differences from another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from longclip.checkpoints.checkpoint import Checkpoint
 from longclip.checkpoints.formats.huggingface import dtype_name
 from longclip.checkpoints.formats.longclip import FROZEN
 from longclip.checkpoints.tensor_files import compare_checksum, is_safetensors
+from longclip.model.config import TextConfig
 from longclip.model.identity import files_sha256
 from longclip.model.stretch import find_stretch
 from longclip.spec import KEEP, POSITION_TABLE
@@ -22,6 +23,8 @@ _BESIDE_TENSORS = {
     "hidden_act": "quick_gelu",
     "num_attention_heads": None,
     "layer_norm_eps": 1e-5,
+    "causal": True,
+    "pooling": None,
 }
 _SIZES = {
     "width": "hidden_size",
@@ -32,6 +35,14 @@ _SIZES = {
     "image_size": "image_size",
     "patch_size": "patch_size",
     "vocabulary": "vocab_size",
+}
+
+
+_FAMILIES = {
+    "clip": "CLIP",
+    "metaclip_2": "MetaCLIP 2",
+    "siglip": "SigLIP",
+    "open_clip": "OpenCLIP",
 }
 
 
@@ -116,9 +127,9 @@ def summary(checkpoint: Checkpoint, on_progress: OnProgress = SILENT) -> dict[st
         "parameters": sum(tensor.numel() for tensor in tensors.values()),
         "dtypes": sorted({dtype_name(tensor.dtype) for tensor in tensors.values()}),
         "towers": {
-            tower: {ours: section[theirs] for ours, theirs in _SIZES.items() if theirs in section}
-            for tower, section in _sections(checkpoint).items()
+            tower: _tower(tower, section) for tower, section in _sections(checkpoint).items()
         },
+        "family": _FAMILIES[checkpoint.config.get("layout", "clip")],
         "joint": next((len(tensors[name]) for name in _PROJECTIONS if name in tensors), None),
         "notes": list(checkpoint.notes),
     }
@@ -126,6 +137,19 @@ def summary(checkpoint: Checkpoint, on_progress: OnProgress = SILENT) -> dict[st
         stretched = find_stretch(tensors[POSITION_TABLE])
         found["context_length"] = len(tensors[POSITION_TABLE])
         found["stretch"] = {**vars(stretched), "text": str(stretched)}
+    return found
+
+
+def _tower(name: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts of a tower; of a text tower also how it reads."""
+    found = {ours: section[theirs] for ours, theirs in _SIZES.items() if theirs in section}
+    if "owner" in section:
+        found["owner"] = section["owner"]
+        timm = section["config"].get("vision_cfg", {}).get("timm_model_name")
+        found |= {"network": timm} if timm else {}
+    if name == "text":
+        text = TextConfig.from_json(section)
+        found |= {"causal": text.causal, "pooling": text.pooling}
     return found
 
 
