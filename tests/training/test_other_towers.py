@@ -1,5 +1,6 @@
 """Training of models whose image tower is another library's, and of those with a logit bias."""
 
+import json
 import math
 import shutil
 from dataclasses import replace
@@ -14,7 +15,9 @@ from torch.nn import functional as F
 import longclip
 from longclip.errors import UsageError
 from longclip.training import TrainConfig, train
+from longclip.training.forward import Towers
 from longclip.training.objectives import BatchFeatures, long_clip
+from longclip.training.optimizer import make_optimizer
 from longclip.training.recipes import best, paper
 from tests.helpers.openclip_library import open_clip
 from tests.helpers.other_towers import KINDS, write_model
@@ -132,6 +135,8 @@ def test_a_model_with_a_bias_goes_on_learning_its_own(
     after = stored(train(config, on_start=lines.extend).model)
     assert lines[0].endswith("sigmoid loss")
     assert after["logit_bias"] != -10
+    [*_, last] = (config.out / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(last)["logit_bias"] == float(after["logit_bias"])
     # CLIP's bound of the temperature, ln 100 = 4.605, is not SigLIP's.
     assert after["logit_scale"] != 4.7
     assert after["logit_scale"] > 4.69
@@ -165,6 +170,28 @@ def test_its_loss_judges_every_pair_by_itself(pcm: bool) -> None:
         kept = directions[:2]
         expected += slow(centred @ kept.T @ kept + images.mean(dim=0), short)
     assert float(found.total) == pytest.approx(expected, rel=1e-9)
+
+
+def test_only_matrices_decay(models: dict[str, Path]) -> None:
+    undecayed = {
+        "siglip": {"embeddings.position_embedding.weight", "head.probe"},
+        "timm": {"trunk.pos_embed", "trunk.cls_token"},
+        "resnet": {"attnpool.positional_embedding"},
+    }
+    for kind, directory in models.items():
+        model = longclip.load(directory)
+        model.prepare()
+        towers = Towers(model)
+        decay = {
+            id(p): group["weight_decay"]
+            for group in make_optimizer(towers, paper()).param_groups
+            for p in group["params"]
+        }
+        tower = model.vision_model.tower
+        assert isinstance(tower, torch.nn.Module)
+        large = {n for n, p in tower.named_parameters() if p.ndim > 1 and not decay[id(p)]}
+        assert large == undecayed[kind]
+        assert all(decay[id(p)] == 0 for p in tower.parameters() if p.ndim < 2)
 
 
 def test_options_that_a_sigmoid_loss_does_not_know_are_refused(

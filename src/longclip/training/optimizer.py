@@ -1,7 +1,7 @@
 """AdamW of a run: rates and decay of its parameters, and rows that do not learn at all."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,8 @@ def make_optimizer(towers: Towers, config: TrainConfig) -> torch.optim.AdamW:
             continue
         # Decay would pull rows of an embedding to zero in every step in which no text has them.
         matrix = parameter.ndim >= 2 and id(parameter) not in embeddings
+        if name.startswith("clip.vision_model.tower."):
+            matrix = matrix and _is_matrix(name, parameter.shape)
         decay = config.weight_decay if matrix else 0.0
         if name == f"clip.{POSITION_TABLE}":
             scale = config.position_lr_scale
@@ -48,6 +50,16 @@ def make_optimizer(towers: Towers, config: TrainConfig) -> torch.optim.AdamW:
         eps=config.eps,
         fused=True,
     )
+
+
+def _is_matrix(name: str, shape: Sequence[int]) -> bool:
+    """Return whether a parameter of another library's tower is a matrix or the kernel of one.
+
+    Class tokens, queries of a pooling and tables of positions are bare parameters there, whose
+    first dimension is 1, and scales of channels have ones behind.
+    """
+    scale = math.prod(shape) == shape[0]
+    return not (scale or shape[0] == 1 or name.rpartition(".")[2].startswith("pos"))
 
 
 class FrozenRows:

@@ -245,9 +245,11 @@ class Trainer:
             values["loss"] = result.loss
             values |= {f"loss_{name}": part for name, part in result.parts.items()}
             values |= {"grad_norm": result.gradient_norm, "update_norm": result.update_norm}
+        bias = getattr(self.stepper.model, "logit_bias", None)
         values |= {
             "lr": self.stepper.optimizer.param_groups[0]["lr"],
             "logit_scale": self.stepper.model.logit_scale.exp().item(),
+            **({"logit_bias": float(bias.detach())} if bias is not None else {}),
             "pairs": self.pairs,
             "pairs_per_second": round(since.pairs_per_second, 2),
             "seconds": round(self.seconds, 3),
