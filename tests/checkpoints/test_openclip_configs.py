@@ -19,8 +19,8 @@ from tests.helpers.openclip_library import open_clip
 
 def configs() -> dict[str, Path]:
     package = find_spec("open_clip")
-    assert package
-    assert package.origin
+    if not package or not package.origin:
+        pytest.skip("open_clip is not installed", allow_module_level=True)
     folder = Path(package.origin).parent / "model_configs"
     return {path.stem: path for path in sorted(folder.glob("*.json"))}
 

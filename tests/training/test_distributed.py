@@ -202,6 +202,7 @@ def test_a_run_goes_on_with_another_number_of_processes(photos: Path, tmp_path: 
 
 
 def test_a_signal_to_torchrun_leaves_a_checkpoint(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
     config = tiny_config(photos, tmp_path / "run")
     command = [*torchrun(2), "-m", "longclip", "train", "--scratch", config.scratch]
     command += ["--data", str(photos), "--out", str(config.out), "--batch-size", "8"]
