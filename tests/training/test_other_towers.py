@@ -172,6 +172,22 @@ def test_its_loss_judges_every_pair_by_itself(pcm: bool) -> None:
     assert float(found.total) == pytest.approx(expected, rel=1e-9)
 
 
+def test_its_loss_is_that_of_its_owner(models: dict[str, Path]) -> None:
+    from transformers import SiglipModel
+
+    ours, theirs = longclip.load(models["siglip"]), SiglipModel.from_pretrained(models["siglip"])
+    ids, pixels = torch.randint(2, 200, (5, 64)), torch.rand(5, 3, 32, 32)
+    config = replace(paper(), pcm=False).with_losses_of(logit_bias=ours.config.logit_bias)
+    with torch.no_grad():
+        images = F.normalize(ours.image_features(pixels), dim=-1)
+        texts = F.normalize(ours.text_features(ids), dim=-1)
+        scale, bias = ours.logit_scale.exp(), ours.logit_bias
+        assert isinstance(bias, torch.Tensor)
+        found = long_clip(BatchFeatures(images, scale, None, texts, bias), config, None)
+        expected = theirs.eval()(input_ids=ids, pixel_values=pixels, return_loss=True).loss
+    torch.testing.assert_close(found.total, expected)
+
+
 def test_only_matrices_decay(models: dict[str, Path]) -> None:
     undecayed = {
         "siglip": {"embeddings.position_embedding.weight", "head.probe"},
