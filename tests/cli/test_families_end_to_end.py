@@ -9,7 +9,6 @@ from safetensors.torch import load_file
 import longclip
 from longclip.spec import ExportTarget
 from tests.helpers.cli import Run, run  # noqa: F401
-from tests.helpers.openclip_library import open_clip
 from tests.helpers.other_towers import write_model
 from tests.helpers.training import write_photos
 
@@ -24,7 +23,6 @@ def test_stretch_train_eval_and_convert_back(
     run: Run,  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    open_clip()
     model, photos = write_model(kind, tmp_path / "base"), write_photos(tmp_path / "photos", 20)
     long, back = tmp_path / "long", tmp_path / "back"
     outcome = run("stretch", str(model), str(long))

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import CLIPTextModelWithProjection
 
 import longclip
 from longclip.errors import CheckpointError
@@ -66,6 +65,8 @@ def test_a_text_tower_as_clips_goes_to_transformers(
     models: dict[str, Path], tmp_path: Path
 ) -> None:
     convert(models["timm"], tmp_path / "text", "hf-text")
+    from transformers import CLIPTextModelWithProjection
+
     theirs = CLIPTextModelWithProjection.from_pretrained(tmp_path / "text").eval()
     ours = longclip.load(models["timm"])
     ids = torch.randint(1, 40000, (3, 32))

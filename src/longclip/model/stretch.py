@@ -94,8 +94,8 @@ def usual_length(context_length: int) -> int:
     """
     if context_length > STOCK_CONTEXT:
         raise UsageError(
-            f"this model reads {context_length} tokens already, more than any published CLIP that "
-            "is to be lengthened; name --context-length"
+            f"this model reads {context_length} tokens already; name --context-length to lengthen "
+            "it further, or train it as it is (--stretch none)"
         )
     return max(LEAST_LONG_CONTEXT, KEEP + RATIO * (context_length - KEEP))
 
