@@ -10,12 +10,15 @@ from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.formats import openclip
 from longclip.checkpoints.formats.sentence_transformers import OLD_FOLDER
 from longclip.errors import CheckpointError
+from longclip.text.file_tokenizer import CONFIG as TOKENIZER_CONFIG
+from longclip.text.file_tokenizer import TOKENIZER
 
 README = "README.md"
 """File of a model directory that holds its card."""
 
 _MAX_CARD_BYTES = 1_000_000
-_SMALL_FILES = (hf.CONFIG, hf.PREPROCESSOR, openclip.CONFIG, README)
+# A tokenizer's files are wanted where its vocabulary is not CLIP's, which nobody knows before.
+_SMALL_FILES = (hf.CONFIG, hf.PREPROCESSOR, openclip.CONFIG, README, TOKENIZER, TOKENIZER_CONFIG)
 _CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 # Sets of weights, of which the first that is there is fetched.
 _LAYOUTS = (

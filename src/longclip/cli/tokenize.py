@@ -9,10 +9,11 @@ def tokenize_command(
     text: Text = "-",
     /,
     *,
-    context_length: int = STOCK_CONTEXT,
+    model: str = "",
+    context_length: int | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a text as CLIP reads it: its tokens, and the part that is cut off.
+    """Show a text as CLIP, or another model, reads it: its tokens, and the part that is cut off.
 
     Example: `longclip tokenize "A red boat." --context-length 248`
 
@@ -20,23 +21,34 @@ def tokenize_command(
     ----------
     text:
         The text; `-` reads it from standard input.
+    model:
+        A model whose tokenizer and context are taken, as everywhere; without one they are CLIP's.
     context_length:
-        Tokens of the model in question, begin and end included: 77 for CLIP, 248 for Long-CLIP.
+        Tokens of the model in question, begin and end included; the model's by default, 77 for a
+        CLIP (248 for a Long-CLIP).
     """
     import json
 
-    from longclip.text.tokenizer import clip_tokenizer
+    from longclip.text.tokenizer import TextTokenizer, clip_tokenizer, own_ids
 
     text = read_text(text)
-    tokenizer = clip_tokenizer()
+    tokenizer: TextTokenizer = clip_tokenizer()
+    if model:
+        from longclip.model.pretrained import open_checked
+
+        _, opened = open_checked(model, tower="text")
+        tokenizer = opened.tokenizer
+        context_length = context_length or opened.context_length
+    context_length = STOCK_CONTEXT if context_length is None else context_length
     [ids] = tokenizer.encode([text])
     [kept] = tokenizer.encode([text], context_length=context_length)
-    lost = ids[len(kept) - 1 : -1] if len(ids) > context_length else []
+    own, own_kept = own_ids(tokenizer, ids), own_ids(tokenizer, kept)
+    lost = own[len(own_kept) :]
     result = {
         "count": len(ids),
         "context_length": context_length,
         "tokens_cut": len(lost),
-        "read": tokenizer.decode(kept[1:-1]),
+        "read": tokenizer.decode(own_kept),
         "cut": tokenizer.decode(lost),
         "ids": ids,
     }

@@ -148,11 +148,16 @@ class _Measure:
         return TextRetrieval(
             recall=retrieval_recall(own, texts, pool.image_of_text, ks=self.config.ks),
             image_of_text=pool.image_of_text,
-            truncated=None if limit is None else truncation(pool.texts, limit).texts_cut,
+            truncated=None if limit is None else self._cut(pool.texts, limit),
             probes=self.text_probes(pool, own, texts) if probed else None,
             pool=pool,
             embeddings=texts,
         )
+
+    def _cut(self, texts: Sequence[str], limit: int) -> int:
+        # Those of other libraries have none that could be asked; CLIP's tokens stand for theirs.
+        tokenizer = getattr(self.encoder, "tokenizer", None)
+        return truncation(texts, limit, tokenizer=tokenizer).texts_cut
 
     def text_probes(self, pool: TextPool, images: torch.Tensor, texts: torch.Tensor) -> TextProbes:
         arguments = (self.encoder, images, pool.texts, pool.image_of_text)

@@ -7,8 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from longclip.spec import SPECIAL_TOKENS
-from longclip.text.tokenizer import clip_tokenizer
+from longclip.text.tokenizer import TextTokenizer, clip_tokenizer, own_ids
 
 _WORDS_AHEAD = 16
 """Words behind the first that does not fit, of which one may fit again; see `longest_fit`."""
@@ -18,10 +17,11 @@ _WORDS_AHEAD = 16
 class WordSpans:
     """The words of a text, which are what stands between spaces, and its tokens up to each.
 
-    Tokens are CLIP's, begin and end of text not counted.
+    Begin and end of text are not counted.
 
     Attributes:
         text: the text.
+        tokenizer: whose tokens they are.
         starts: the index of each word's first character.
         ends: the index behind its last.
         sums: tokens up to each word, where these are the sums of the words' own; None where a
@@ -29,6 +29,7 @@ class WordSpans:
     """
 
     text: str
+    tokenizer: TextTokenizer
     starts: tuple[int, ...]
     ends: tuple[int, ...]
     sums: tuple[int, ...] | None
@@ -39,8 +40,8 @@ class WordSpans:
             return 0
         if self.sums is not None:
             return self.sums[words - 1]
-        [ids] = clip_tokenizer().encode([self.text[: self.ends[words - 1]]])
-        return len(ids) - SPECIAL_TOKENS
+        [ids] = self.tokenizer.encode([self.text[: self.ends[words - 1]]])
+        return len(ids) - self.tokenizer.special_tokens
 
     def read_end(self, tokens: int) -> int:
         """Return where the words that fit end: `text[:n]` is the longest part of whole words.
@@ -78,17 +79,20 @@ def longest_fit(count: Callable[[int], int], parts: int, tokens: int) -> int:
     return fitting
 
 
-def word_spans(text: str) -> WordSpans:
-    """Find the words of a text and how many tokens they add up to.
+def word_spans(text: str, tokenizer: TextTokenizer | None = None) -> WordSpans:
+    """Find the words of a text and how many tokens they add up to; CLIP's by default.
 
     A distinct word is tokenized once per process, so thousands of texts are a matter of seconds.
     """
+    tokenizer = tokenizer or clip_tokenizer()
     words = list(re.finditer(r"\S+", text))
-    ids = [_word_ids(word.group()) for word in words]
+    ids = [_word_ids(tokenizer, word.group()) for word in words]
     # What the cleaning repairs (mojibake, entities) may reach over a space.
-    adds_up = [*itertools.chain.from_iterable(ids)] == clip_tokenizer().encode([text])[0][1:-1]
+    whole = own_ids(tokenizer, tokenizer.encode([text])[0])
+    adds_up = [*itertools.chain.from_iterable(ids)] == whole
     return WordSpans(
         text,
+        tokenizer,
         starts=tuple(word.start() for word in words),
         ends=tuple(word.end() for word in words),
         sums=tuple(itertools.accumulate(map(len, ids))) if adds_up else None,
@@ -124,5 +128,5 @@ def words_with_ids(
 
 
 @functools.lru_cache(maxsize=2**16)
-def _word_ids(word: str) -> tuple[int, ...]:
-    return tuple(clip_tokenizer().encode([word])[0][1:-1])
+def _word_ids(tokenizer: TextTokenizer, word: str) -> tuple[int, ...]:
+    return tuple(own_ids(tokenizer, tokenizer.encode([word])[0]))

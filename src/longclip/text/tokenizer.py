@@ -94,6 +94,9 @@ class Truncation:
 class TextTokenizer(Protocol):
     """Converter of texts to the token ids of one model."""
 
+    def __hash__(self) -> int:
+        """Return a hash, for caches of what it makes."""
+
     @property
     def vocab_size(self) -> int:
         """Number of ids."""
@@ -255,6 +258,11 @@ def tokenize(
         kept = cut_ids(ids, context_length, tokenizer.end_tokens)
         row[: len(kept)] = torch.tensor(kept)
     return ids_NL
+
+
+def own_ids(tokenizer: TextTokenizer, ids: list[int]) -> list[int]:
+    """Return the ids of a text's own tokens, without what stands at its begin and end."""
+    return ids[tokenizer.special_tokens - tokenizer.end_tokens : len(ids) - tokenizer.end_tokens]
 
 
 def cut_ids(ids: list[int], context_length: int, end_tokens: int) -> list[int]:

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,18 +23,18 @@ from longclip.data.captions import DEFAULT_POLICY, TextPolicy, sample_texts
 from longclip.data.mixture import Mixture
 from longclip.data.open import open_training_data
 from longclip.data.tar.shard_cache import ShardCache
-from longclip.errors import ImageError
+from longclip.errors import ImageError, UsageError
 from longclip.image.preprocess import Preprocess
 from longclip.model import CLIP
 from longclip.spec import EOT, STOCK_CONTEXT
-from longclip.text.tokenizer import clip_tokenizer
+from longclip.text.tokenizer import TextTokenizer, clip_tokenizer
 from longclip.training.config import TrainConfig
 from longclip.training.distributed import World
 from longclip.training.plan import Key, Plan
 from longclip.training.process import begin_data_worker
 
 PAD = 0
-"""OpenAI's padding token; another end of text in front would end the text there."""
+"""OpenAI's padding token, which goes before a text where another end would end it there."""
 
 MAX_PAIRS_AT_ONCE = 64
 """Pairs that a worker prepares in one go: a step of thousands is shared by all workers."""
@@ -94,6 +94,7 @@ class Batch:
         crops: float32 [N, 3], what part of each picture is used: side as a share of the whole,
             and where its centre is, from −1 to 1 in x and y.
         bad: what was wrong with items that had to be left out.
+        pad_token_id: what ids are padded with.
     """
 
     pixels: NDArray[np.uint8]
@@ -102,6 +103,7 @@ class Batch:
     long: NDArray[np.int64]
     crops: NDArray[np.float32]
     bad: tuple[str, ...]
+    pad_token_id: int = EOT
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -113,13 +115,15 @@ class Batch:
             return parts[0]
         # A part of bad items alone has pixels of no size.
         pixels = [part.pixels for part in parts if len(part)]
+        pad = parts[0].pad_token_id
         return Batch(
             pixels=np.concatenate(pixels) if pixels else parts[0].pixels,
-            short=_padded([row for part in parts for row in part.short]),
-            plain=_padded([row for part in parts for row in part.plain]),
-            long=_padded([row for part in parts for row in part.long]),
+            short=_padded([row for part in parts for row in part.short], pad),
+            plain=_padded([row for part in parts for row in part.plain], pad),
+            long=_padded([row for part in parts for row in part.long], pad),
             crops=np.concatenate([part.crops for part in parts]),
             bad=tuple(line for part in parts for line in part.bad),
+            pad_token_id=pad,
         )
 
 
@@ -134,6 +138,8 @@ class ReadOptions:
         pad_prefix: up to this many PADs go before each short text.
         crop_scale: smallest share of a picture's side that a random crop keeps.
         seed: of all choices.
+        tokenizer: of the model.
+        pad_token_id: of the model.
     """
 
     short: int
@@ -142,6 +148,8 @@ class ReadOptions:
     pad_prefix: int = 0
     crop_scale: float = 1.0
     seed: int = 0
+    tokenizer: TextTokenizer = field(default_factory=clip_tokenizer)
+    pad_token_id: int = EOT
 
 
 class Pairs(Dataset[Batch]):
@@ -180,16 +188,18 @@ class Pairs(Dataset[Batch]):
             crops.append((scale, (1.0 - scale) * x, (1.0 - scale) * y))
             if options.pad_prefix:
                 pads += random.integers(0, options.pad_prefix + 1, len(texts[-1].short)).tolist()
-        encode = clip_tokenizer().encode
-        short = [text for pair in texts for text in pair.short]
-        plain = _padded(encode(short, context_length=options.short))
+        encode, pad = options.tokenizer.encode, options.pad_token_id
+        short = encode([t for pair in texts for t in pair.short], context_length=options.short)
+        long = encode([pair.long for pair in texts], context_length=options.long)
+        plain = _padded(short, pad)
         return Batch(
             pixels=np.stack(pixels) if pixels else np.empty((0, 3, 0, 0), np.uint8),
-            short=_with_pads(plain, pads, options.long) if pads else plain,
+            short=_with_pads(short, pads, options.long, pad) if pads else plain,
             plain=plain,
-            long=_padded(encode([pair.long for pair in texts], context_length=options.long)),
+            long=_padded(long, pad),
             crops=np.array(crops, np.float32).reshape(-1, 3),
             bad=tuple(bad),
+            pad_token_id=pad,
         )
 
 
@@ -246,24 +256,21 @@ def batches(
             yield batch
 
 
-def _padded(rows: "Sequence[Sequence[int] | NDArray[np.int64]]") -> NDArray[np.int64]:
-    """Return token ids as one array [rows, longest], padded with end-of-text tokens."""
-    ids = np.full((len(rows), max(map(len, rows), default=0)), EOT, np.int64)
+def _padded(rows: "Sequence[Sequence[int] | NDArray[np.int64]]", pad: int) -> NDArray[np.int64]:
+    """Return token ids as one array [rows, longest], padded behind each text."""
+    ids = np.full((len(rows), max(map(len, rows), default=0)), pad, np.int64)
     for row, tokens in zip(ids, rows, strict=True):
         row[: len(tokens)] = tokens
     return ids
 
 
-def _with_pads(plain: NDArray[np.int64], pads: list[int], limit: int) -> NDArray[np.int64]:
+def _with_pads(texts: list[list[int]], pads: list[int], limit: int, pad: int) -> NDArray[np.int64]:
     """Put so many PADs between the begin of each text and the text itself, as the limit allows."""
-    lengths = (plain == EOT).argmax(axis=1) + 1
-    counts = np.minimum(pads, limit - lengths)
-    ids = np.full((len(plain), int((lengths + counts).max())), EOT, np.int64)
-    for row, text, count, length in zip(ids, plain, counts, lengths, strict=True):
-        row[0] = text[0]
-        row[1 : 1 + count] = PAD
-        row[1 + count : length + count] = text[1:length]
-    return ids
+    counts = (min(count, limit - len(text)) for text, count in zip(texts, pads, strict=True))
+    rows = [
+        [*text[:1], *[PAD] * count, *text[1:]] for text, count in zip(texts, counts, strict=True)
+    ]
+    return _padded(rows, pad)
 
 
 def crop(pixels: Tensor, crops: Tensor) -> Tensor:
@@ -323,8 +330,20 @@ def make_store(config: TrainConfig, model: CLIP, collection: Collection) -> Pixe
 
 
 def read_options(config: TrainConfig, model: CLIP) -> ReadOptions:
-    """Return how a run reads pairs."""
+    """Return how a run reads pairs.
+
+    Raises:
+        UsageError: if PADs are to go before texts of a model for which they mean something else.
+    """
     length = model.context_length
+    text = model.config.text
+    assert text
+    if config.pad_prefix and (text.reads_padding or model.tokenizer_files):
+        raise UsageError(
+            "--pad-prefix puts CLIP's padding before short texts, and this model "
+            + ("reads its padding" if text.reads_padding else "has a vocabulary of its own")
+            + "; leave it out"
+        )
     return ReadOptions(
         # Short texts alone are as long as every CLIP reads them, beside long ones as long as those.
         short=length if config.texts == "long" else min(STOCK_CONTEXT, length),
@@ -333,4 +352,6 @@ def read_options(config: TrainConfig, model: CLIP) -> ReadOptions:
         pad_prefix=config.pad_prefix,
         crop_scale=config.crop_scale,
         seed=config.seed,
+        tokenizer=model.tokenizer,
+        pad_token_id=text.pad_token_id,
     )

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from longclip.errors import TrainingError
 from longclip.losses import Loss, distillation
 from longclip.model import CLIP
-from longclip.spec import BOS, EOT
 from longclip.training.config import TrainConfig
 from longclip.training.data import Batch, crop
 from longclip.training.distributed import World, gather
@@ -130,8 +129,9 @@ class Stepper:
             texts.append(batch.long)
         # Short and long texts go through the tower together, padded to one length.
         longest = max(ids.shape[1] for ids in texts)
+        pad = batch.pad_token_id
         padded = [
-            np.pad(ids, ((0, 0), (0, longest - ids.shape[1])), constant_values=EOT) for ids in texts
+            np.pad(ids, ((0, 0), (0, longest - ids.shape[1])), constant_values=pad) for ids in texts
         ]
         cache = GradientCache(
             self.towers,
@@ -214,7 +214,10 @@ def _on(array: NDArray[Any], device: torch.device) -> Tensor:
 def _blank(model: CLIP, config: TrainConfig) -> Batch:
     """Return a black picture without words."""
     size = model.preprocess.image_size
-    words = np.array([[BOS, EOT]], np.int64)
+    assert model.config.text
+    pad = model.config.text.pad_token_id
+    [nothing] = model.tokenizer.encode([""])
+    words = np.array([nothing or [pad]], np.int64)
     return Batch(
         pixels=np.zeros((1, 3, size, size), np.uint8),
         short=words.repeat(config.positives, axis=0),
@@ -222,6 +225,7 @@ def _blank(model: CLIP, config: TrainConfig) -> Batch:
         long=words,
         crops=np.array([[1, 0, 0]], np.float32),
         bad=(),
+        pad_token_id=pad,
     )
 
 
@@ -263,16 +267,29 @@ class Teacher:
             starts = range(0, mine, MAX_TEACHER_IMAGES)
             parts = [slice(i, min(i + MAX_TEACHER_IMAGES, mine)) for i in starts]
             images = torch.cat([model.image_features(pixels(part)) for part in parts])
-            if ids.shape[1] > model.context_length:
-                # Cut texts end in an end of text again, with which every row ends or is padded.
-                ids = torch.cat([ids[:, : model.context_length - 1], ids[:, -1:]], dim=1)
-            texts = model.text_features(ids)
+            texts = model.text_features(self._cut(ids))
         text_counts = [count * positives for count in counts]
         return BatchFeatures(
             images=gather(F.normalize(images.float(), dim=-1), counts, self._world),
             short=gather(F.normalize(texts.float(), dim=-1), text_counts, self._world),
             logit_scale=model.logit_scale.exp(),
         )
+
+    def _cut(self, ids: Tensor) -> Tensor:
+        """Cut padded ids [M, L] to the teacher's context; a text that loses some keeps its end."""
+        most, text = self._model.context_length, self._model.config.text
+        if ids.shape[1] <= most:
+            return ids
+        assert text
+        kept = ids[:, :most].clone()
+        tokenizer = self._model.tokenizer
+        if tokenizer.end_tokens:
+            [nothing] = tokenizer.encode([""])
+            # A text that just fits has its end there already.
+            longer = (ids[:, most - 1 :] != text.pad_token_id).any(dim=1)
+            end = torch.tensor(nothing[-tokenizer.end_tokens :])
+            kept[longer, most - len(end) :] = end
+        return kept
 
 
 def gather_features(

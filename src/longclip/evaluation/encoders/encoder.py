@@ -22,7 +22,7 @@ from longclip.evaluation.encoders.library_encoders import (
 from longclip.evaluation.encoders.precomputed import PrecomputedEncoder
 from longclip.model import CLIP, load
 from longclip.model.identity import encoder_fingerprint
-from longclip.text.tokenizer import TruncationWarning, tokenize
+from longclip.text.tokenizer import TextTokenizer, TruncationWarning, tokenize
 from longclip.util.plugins import ENCODERS, plugins
 
 Rows: TypeAlias = torch.Tensor | NDArray[np.floating[Any]]
@@ -103,6 +103,11 @@ class CLIPEncoder:
         return self.model.context_length
 
     @property
+    def tokenizer(self) -> TextTokenizer:
+        """Tokenizer of the model, by which it is counted which texts are cut."""
+        return self.model.tokenizer
+
+    @property
     def device(self) -> torch.device:
         """Device of the weights."""
         return self.model.device
@@ -119,7 +124,7 @@ class CLIPEncoder:
         def tokens(texts: list[str]) -> torch.Tensor:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", TruncationWarning)
-                return tokenize(texts, context_length=self.context_length)
+                return tokenize(texts, self.context_length, tokenizer=self.tokenizer)
 
         return encoder_fingerprint(self.model, settings, tokens, self.prepare)
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from longclip.spec import SPECIAL_TOKENS
 from longclip.text.sentences import split_sentences
-from longclip.text.tokenizer import clip_tokenizer
+from longclip.text.tokenizer import TextTokenizer, clip_tokenizer
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class _Level:
 _LEVELS = (_Level(split_sentences, " "), _Level(str.split, " "), _Level(list, ""))
 
 
-def split_text(text: str, context_length: int) -> Pieces:
+def split_text(text: str, context_length: int, tokenizer: TextTokenizer | None = None) -> Pieces:
     """Divide a text into pieces of whole sentences, as many to a piece as fit.
 
     A sentence that is longer than the context is cut between words, a longer word between
@@ -49,18 +48,21 @@ def split_text(text: str, context_length: int) -> Pieces:
     Args:
         text: any text.
         context_length: tokens that the model reads, begin and end included.
+        tokenizer: the model's; CLIP's by default.
     """
     text = text.strip()
     if not text:
         return Pieces((), ())
-    most = context_length - SPECIAL_TOKENS
-    texts, tokens = zip(*_fitting(text, most, most), strict=True)
+    tokenizer = tokenizer or clip_tokenizer()
+    most = context_length - tokenizer.special_tokens
+    texts, tokens = zip(*_fitting(text, most, most, tokenizer), strict=True)
     return Pieces(texts, tokens)
 
 
-def count_tokens(text: str) -> int:
-    """Count the tokens of a text, begin and end included."""
-    return _counts([text])[0] + SPECIAL_TOKENS
+def count_tokens(text: str, tokenizer: TextTokenizer | None = None) -> int:
+    """Count the tokens of a text, begin and end included; CLIP's by default."""
+    [ids] = (tokenizer or clip_tokenizer()).encode([text])
+    return len(ids)
 
 
 def combined_embedding(vectors: NDArray[np.float32], pieces: Pieces) -> NDArray[np.float32]:
@@ -85,26 +87,30 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return divided
 
 
-def _fitting(text: str, most: int, aim: int) -> list[tuple[str, int]]:
+def _fitting(text: str, most: int, aim: int, tokenizer: TextTokenizer) -> list[tuple[str, int]]:
     """Return pieces of at most `most` tokens, and their tokens; they are packed to `aim`."""
-    [count] = _counts([text])
+    [count] = _counts([text], tokenizer)
     if count <= most or len(text) == 1:
         return [(text, count)]
     # Cleaning repairs a text as a whole: parts may have fewer tokens alone than together. Where
     # a piece is too long after all, it is packed again, and looser.
     return [
-        piece for part, _ in _packed(text, aim, _LEVELS) for piece in _fitting(part, most, aim // 2)
+        piece
+        for part, _ in _packed(text, aim, _LEVELS, tokenizer)
+        for piece in _fitting(part, most, aim // 2, tokenizer)
     ]
 
 
-def _packed(text: str, most: int, levels: Sequence[_Level]) -> list[tuple[str, int]]:
+def _packed(
+    text: str, most: int, levels: Sequence[_Level], tokenizer: TextTokenizer
+) -> list[tuple[str, int]]:
     """Pack greedily from the left, which makes as few pieces of neighbouring parts as can be."""
     level, *finer = levels
     parts = level.split(text)
     pieces: list[tuple[str, int]] = []
-    for part, count in zip(parts, _counts(parts), strict=True):
+    for part, count in zip(parts, _counts(parts, tokenizer), strict=True):
         if count > most and finer:
-            pieces += _packed(part, most, finer)
+            pieces += _packed(part, most, finer, tokenizer)
         elif pieces and pieces[-1][1] + count <= most:
             last, before = pieces[-1]
             pieces[-1] = (last + level.joint + part, before + count)
@@ -113,6 +119,6 @@ def _packed(text: str, most: int, levels: Sequence[_Level]) -> list[tuple[str, i
     return pieces
 
 
-def _counts(texts: Sequence[str]) -> list[int]:
+def _counts(texts: Sequence[str], tokenizer: TextTokenizer) -> list[int]:
     """Count the tokens of each, without begin and end; those of parts nearly add up."""
-    return [len(ids) - SPECIAL_TOKENS for ids in clip_tokenizer().encode(texts)]
+    return [len(ids) - tokenizer.special_tokens for ids in tokenizer.encode(texts)]

@@ -118,14 +118,14 @@ class Searcher:
             FilterError: if its filter or a date cannot be read.
         """
         query.check()
-        length = self.model.context_length
+        length, tokenizer = self.model.context_length, self.model.tokenizer
         sentences = split_sentences(query.text) if query.score_sentences else []
-        without = (split_text(text, length) for text in query.without)
+        without = (split_text(text, length, tokenizer) for text in query.without)
         return Reading(
             query=query,
-            text=split_text(query.text, length),
+            text=split_text(query.text, length, tokenizer),
             without=tuple(pieces for pieces in without if pieces.texts),
-            sentences=tuple(split_text(sentence, length) for sentence in sentences),
+            sentences=tuple(split_text(sentence, length, tokenizer) for sentence in sentences),
         )
 
     def embed(self, reading: Reading) -> QueryVectors:
@@ -181,7 +181,7 @@ class Searcher:
         return Found(
             hits=tuple(scored),
             sentences=tuple(" ".join(pieces.texts) for pieces in reading.sentences),
-            tokens=count_tokens(query.text) if reading.text.texts else 0,
+            tokens=count_tokens(query.text, self.model.tokenizer) if reading.text.texts else 0,
             context_length=self.model.context_length,
             pieces=len(reading.text.texts),
             exact=exact,
@@ -248,7 +248,7 @@ class Searcher:
 
     def _length_notes(self, reading: Reading) -> list[str]:
         """Return a note for each text of the query that the model does not read in one piece."""
-        length = self.model.context_length
+        length, tokenizer = self.model.context_length, self.model.tokenizer
         named = [("The text", reading.query.text, reading.text)]
         wanted_not = [text for text in reading.query.without if text.strip()]
         named += [
@@ -256,8 +256,9 @@ class Searcher:
             for text, pieces in zip(wanted_not, reading.without, strict=True)
         ]
         return [
-            f"{name} has {count_tokens(text)} tokens, and the model reads {length}: it was read in "
-            f"{len(pieces.texts)} pieces, whose embeddings were averaged by their lengths."
+            f"{name} has {count_tokens(text, tokenizer)} tokens, and the model reads {length}: it "
+            f"was read in {len(pieces.texts)} pieces, whose embeddings were averaged by their "
+            "lengths."
             for name, text, pieces in named
             if len(pieces.texts) > 1
         ]

@@ -11,7 +11,6 @@ from PIL import Image
 
 from longclip.model import CLIP
 from longclip.model.clip import LARGE_TOKEN_BUDGET, SMALL_TOKEN_BUDGET
-from longclip.text.tokenizer import clip_tokenizer
 
 Tokens = tuple[int, ...]
 """The ids of a text, begin and end included."""
@@ -42,7 +41,7 @@ class Embedder:
 
     def tokens(self, text: str) -> Tokens:
         """Return the ids of a whole text, however long it is."""
-        return tuple(clip_tokenizer().encode([text])[0])
+        return tuple(self.model.tokenizer.encode([text])[0])
 
     def pixels(self, image: Image.Image) -> Pixels:
         """Preprocess an image; raises ImageError where it has no usable shape."""

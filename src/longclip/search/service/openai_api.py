@@ -194,22 +194,27 @@ def _read_text(service: Service, text: str, param: str) -> Input:
 
 def _read_ids(embedder: Embedder, ids: Sequence[int], param: str) -> Tokens:
     """Read ids of a client's own tokenizer; begin and end are added where they are missing."""
-    tokenizer = clip_tokenizer()
-    begin, end = tokenizer.bos_token_id, tokenizer.eot_token_id
+    tokenizer = embedder.model.tokenizer
+    [special] = tokenizer.encode([""])
+    begins = len(special) - tokenizer.end_tokens
+    begin, end = special[:begins], special[begins:]
     inner = list(ids)
-    if inner[:1] == [begin]:
-        inner = inner[1:]
-    if inner[-1:] == [end]:
-        inner = inner[:-1]
-    if not inner or not all(0 <= id < begin for id in inner):
+    if begin and inner[: len(begin)] == begin:
+        inner = inner[len(begin) :]
+    if end and inner[-len(end) :] == end:
+        inner = inner[: -len(end)]
+    known = range(tokenizer.vocab_size)
+    if not inner or not all(id in known and id not in special for id in inner):
         # LangChain counts tokens with OpenAI's tokenizer unless it is asked not to.
+        whose = "CLIP's" if tokenizer is clip_tokenizer() else "this model's"
         raise RequestError(
             400,
-            f"{param}: token ids are those of CLIP's tokenizer, 0 to {begin - 1}; send texts "
-            "instead (LangChain: check_embedding_ctx_length=False)",
+            f"{param}: token ids are those of {whose} tokenizer, below {len(known)}, without those "
+            "of begin and end in the middle; send texts instead (LangChain: "
+            "check_embedding_ctx_length=False)",
             param=param,
         )
-    return _fitting(embedder, (begin, *inner, end), param)
+    return _fitting(embedder, (*begin, *inner, *end), param)
 
 
 def _fitting(embedder: Embedder, tokens: Tokens, param: str) -> Tokens:

@@ -21,8 +21,9 @@ from longclip.search.service.embedder import Input
 from longclip.search.service.images import pixels_of
 from longclip.search.service.request_limits import RequestModel
 from longclip.search.service.service import Service
-from longclip.spec import SPECIAL_TOKENS, STOCK_CONTEXT
+from longclip.spec import STOCK_CONTEXT
 from longclip.text.spans import word_spans
+from longclip.text.tokenizer import TextTokenizer, clip_tokenizer
 
 _MAX_DATE_CHARACTERS = 100
 
@@ -141,7 +142,8 @@ class TokensAnswer(BaseModel):
 def search_router(service: Service) -> APIRouter:
     """Return the routes of search."""
     router = APIRouter(prefix="/v1")
-    context_length = service.searcher.model.context_length
+    model = service.searcher.model
+    context_length = model.context_length
 
     @router.get("/about", summary="What is served")
     def about() -> AboutAnswer:
@@ -155,7 +157,7 @@ def search_router(service: Service) -> APIRouter:
 
     @router.post("/tokens", summary="Count the tokens of a text")
     def tokens(request: TokensRequest) -> TokensAnswer:
-        return token_cuts(request.text, context_length)
+        return token_cuts(request.text, context_length, model.tokenizer)
 
     @router.post("/search", summary="Find images")
     async def search(request: SearchRequest) -> SearchAnswer:
@@ -240,15 +242,25 @@ def _answer(found: Found, offset: int, took_ms: float) -> SearchAnswer:
     )
 
 
-def token_cuts(text: str, context_length: int) -> TokensAnswer:
-    """Count the tokens of a text, and find where CLIP's 77 and this model's context end in it."""
-    count = count_tokens(text)
-    cut_77, cut = (
-        cut_at(text, limit) if count > limit else None for limit in (STOCK_CONTEXT, context_length)
-    )
+def token_cuts(
+    text: str, context_length: int, tokenizer: TextTokenizer | None = None
+) -> TokensAnswer:
+    """Count the tokens of a text, and find where CLIP's 77 and this model's context end in it.
+
+    With a tokenizer that is not CLIP's, 77 of its tokens are nothing to be compared with.
+    """
+    tokenizer = tokenizer or clip_tokenizer()
+    count = count_tokens(text, tokenizer)
+
+    def cut_of(limit: int) -> int | None:
+        return cut_at(text, limit, tokenizer) if count > limit else None
+
+    cut_77 = cut_of(STOCK_CONTEXT) if tokenizer is clip_tokenizer() else None
+    cut = cut_of(context_length)
     return TokensAnswer(count=count, context_length=context_length, cut_77=cut_77, cut=cut)
 
 
-def cut_at(text: str, context_length: int) -> int:
+def cut_at(text: str, context_length: int, tokenizer: TextTokenizer | None = None) -> int:
     """Return the index of the first word that a model of that context does not read to its end."""
-    return word_spans(text).unread_start(context_length - SPECIAL_TOKENS)
+    tokenizer = tokenizer or clip_tokenizer()
+    return word_spans(text, tokenizer).unread_start(context_length - tokenizer.special_tokens)
