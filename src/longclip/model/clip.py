@@ -159,7 +159,7 @@ class CLIP(nn.Module):
             assert isinstance(self.vision_model, VisionTower)
             self.vision_model.encoder.activation_checkpointing = enabled
 
-    def prepare(self) -> None:
+    def prepare_images(self) -> None:
         """Make the image tower of another library one that computes, if it is not yet.
 
         Its weights are parameters only then, which can be trained. The first picture does it too.

@@ -73,7 +73,7 @@ class Stepper:
     ) -> None:
         config = config.with_losses_of(logit_bias=model.config.logit_bias)
         self._config, self._objective, self._world = config, objective, world
-        model.prepare()  # what another library computes is no parameter before
+        model.prepare_images()  # what another library computes is no parameter before
         self.model = model.train()
         choose_what_learns(model, config)
         model.activation_checkpointing(config.activation_checkpointing)

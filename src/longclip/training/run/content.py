@@ -126,7 +126,7 @@ def resumed_model(
         shape = CLIPConfig.from_json(started["config"])
         tokenizer = _kept_tokenizer(config, started.get("tokenizer"))
         model = CLIP(shape, Preprocess.from_json(started["preprocess"]), tokenizer)
-        model.prepare()
+        model.prepare_images()
         return place(model, device)
     model = initial_model(config, device)
     if model_digest(model) != started["sha256"]:

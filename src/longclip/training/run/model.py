@@ -83,7 +83,7 @@ def original_model(config: TrainConfig) -> CLIP:
     torch.manual_seed(config.seed)
     if config.scratch:
         model = CLIP(architecture(config.scratch))
-        model.prepare()
+        model.prepare_images()
     else:
         model = load(config.model)
     if not model.config.whole:
