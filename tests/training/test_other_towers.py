@@ -72,6 +72,7 @@ def test_a_run_goes_on_without_its_model_and_leaves_one_of_the_same_layout(
     shutil.rmtree(gone)
     train(config, resume=True)
     assert_same_weights(tmp_path / "whole", tmp_path / "stopped")
+    train(config, resume=True)  # once more, over the model that is there
     resumed = tmp_path / "stopped/model"
     files = {file.name for file in models[kind].iterdir()} | {"README.md"}
     assert {file.name for file in whole.iterdir()} == files

@@ -32,7 +32,7 @@ from longclip.text.tokenizer_files import write_tokenizer_files
 from longclip.util.files import atomic_directory, atomic_path, check_replaceable
 
 # A directory with config.json alone may be a training run, which must not be replaced.
-MODEL_MARKERS = (hf.WEIGHTS, hf.INDEX)
+MODEL_MARKERS = (hf.WEIGHTS, hf.INDEX, openclip.WEIGHTS)
 """Files of which one shows that a directory is a model's."""
 
 COMFYUI_WIDTHS = {"CLIP-L": 768, "CLIP-G": 1280}
@@ -109,8 +109,8 @@ def write_checkpoint(
     elif target == "openclip":
         renamed = openai.from_huggingface(checkpoint.tensors)
         config = openclip.write_config(checkpoint.config, checkpoint.preprocess or {})
-        refuse_foreign(destination, (openclip.WEIGHTS,))
-        with atomic_directory(destination, marker=(openclip.WEIGHTS,)) as new:
+        refuse_foreign(destination)
+        with atomic_directory(destination, marker=MODEL_MARKERS) as new:
             write_safetensors(new / openclip.WEIGHTS, renamed, storing.dtype, storing.on_bytes)
             write_json(new / openclip.CONFIG, config)
             if storing.card:
@@ -205,8 +205,8 @@ def _write_own_openclip(
 ) -> None:
     """Write a model that keeps OpenCLIP's layout."""
     context = int(config["text_config"]["max_position_embeddings"])
-    refuse_foreign(directory, (openclip.WEIGHTS,))
-    with atomic_directory(directory, marker=(openclip.WEIGHTS,)) as new:
+    refuse_foreign(directory)
+    with atomic_directory(directory, marker=MODEL_MARKERS) as new:
         named = openclip.from_internal(tensors, config)
         write_safetensors(new / openclip.WEIGHTS, named, storing.dtype, storing.on_bytes)
         for name, content in own_files(config, context).items():
@@ -252,17 +252,16 @@ _OWN_FILES = re.compile(
 )
 
 
-def refuse_foreign(directory: Path, marker: tuple[str, ...] = MODEL_MARKERS) -> None:
+def refuse_foreign(directory: Path) -> None:
     """Refuse to replace a directory that holds no model, or more than one: the rest would be gone.
 
     Args:
         directory: which need not exist.
-        marker: files of which a model has one.
 
     Raises:
         FileExistsError: says what it lacks, or names some of the other files.
     """
-    check_replaceable(directory, marker)
+    check_replaceable(directory, MODEL_MARKERS)
     if not directory.exists():
         return
     other = sorted(p.name for p in directory.iterdir() if not _OWN_FILES.fullmatch(p.name))
