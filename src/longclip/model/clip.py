@@ -111,6 +111,28 @@ class CLIP(nn.Module):
         return self.tokenizer_files.tokenizer if self.tokenizer_files else clip_tokenizer()
 
     @property
+    def pad_token_id(self) -> int:
+        """Id that fills the places behind a text."""
+        return self._text_config.pad_token_id
+
+    def token_ids(self, texts: str | Sequence[str], *, warn: bool = True) -> Tensor:
+        """Return the ids of texts, as `text_features` takes them: int64 [N, longest], padded.
+
+        Warns:
+            TruncationWarning: if texts had to be cut, unless `warn` is false.
+
+        Raises:
+            UsageError: if there are no texts, or one is not a string.
+        """
+        return tokenize(
+            texts,
+            self.context_length,
+            warn=warn,
+            tokenizer=self.tokenizer,
+            pad_token_id=self.pad_token_id,
+        )
+
+    @property
     def embedding_dim(self) -> int:
         """Width D of embeddings."""
         tower = self.config.text or self.config.vision
@@ -319,12 +341,7 @@ class CLIP(nn.Module):
         if len(texts) == 0:
             return torch.empty(0, self.embedding_dim, device=self.device)
         if not isinstance(texts, Tensor) and all(isinstance(text, str) for text in texts):
-            ids = tokenize(
-                cast("Sequence[str]", texts),
-                self.context_length,
-                tokenizer=self.tokenizer,
-                pad_token_id=self._text_config.pad_token_id,
-            )
+            ids = self.token_ids(cast("Sequence[str]", texts))
         else:
             ids = self._checked_ids(texts)  # type: ignore[arg-type]
         return self._embeddings(self.text_features(ids, token_budget=token_budget), normalize)

@@ -27,7 +27,7 @@ from longclip.errors import ImageError, UsageError
 from longclip.image.preprocess import Preprocess
 from longclip.model import CLIP
 from longclip.spec import EOT, STOCK_CONTEXT
-from longclip.text.tokenizer import TextTokenizer, clip_tokenizer
+from longclip.text.tokenizer import TextTokenizer, clip_tokenizer, cut_ids
 from longclip.training.config import TrainConfig
 from longclip.training.distributed import World
 from longclip.training.plan import Key, Plan
@@ -89,7 +89,7 @@ class Batch:
     Attributes:
         pixels: uint8 [N, 3, H, W].
         short: int64 [N·K, longest], short texts as the model in training reads them.
-        plain: the same without what was put before them; for a teacher.
+        plain: the same without what was put before them, cut to what a teacher reads.
         long: int64 [N, longest], long texts.
         crops: float32 [N, 3], what part of each picture is used: side as a share of the whole,
             and where its centre is, from −1 to 1 in x and y.
@@ -138,6 +138,7 @@ class ReadOptions:
         pad_prefix: up to this many PADs go before each short text.
         crop_scale: smallest share of a picture's side that a random crop keeps.
         seed: of all choices.
+        taught: tokens of a short text that a teacher reads; 0 for as many as the model.
         tokenizer: of the model.
         pad_token_id: of the model.
     """
@@ -148,6 +149,7 @@ class ReadOptions:
     pad_prefix: int = 0
     crop_scale: float = 1.0
     seed: int = 0
+    taught: int = 0
     tokenizer: TextTokenizer = field(default_factory=clip_tokenizer)
     pad_token_id: int = EOT
 
@@ -191,11 +193,11 @@ class Pairs(Dataset[Batch]):
         encode, pad = options.tokenizer.encode, options.pad_token_id
         short = encode([t for pair in texts for t in pair.short], context_length=options.short)
         long = encode([pair.long for pair in texts], context_length=options.long)
-        plain = _padded(short, pad)
+        end, taught = options.tokenizer.end_tokens, options.taught or options.short
         return Batch(
             pixels=np.stack(pixels) if pixels else np.empty((0, 3, 0, 0), np.uint8),
-            short=_with_pads(short, pads, options.long, pad) if pads else plain,
-            plain=plain,
+            short=_padded(_with_pads(short, pads, options.long) if pads else short, pad),
+            plain=_padded([cut_ids(ids, taught, end) for ids in short], pad),
             long=_padded(long, pad),
             crops=np.array(crops, np.float32).reshape(-1, 3),
             bad=tuple(bad),
@@ -264,13 +266,12 @@ def _padded(rows: "Sequence[Sequence[int] | NDArray[np.int64]]", pad: int) -> ND
     return ids
 
 
-def _with_pads(texts: list[list[int]], pads: list[int], limit: int, pad: int) -> NDArray[np.int64]:
+def _with_pads(texts: list[list[int]], pads: list[int], limit: int) -> list[list[int]]:
     """Put so many PADs between the begin of each text and the text itself, as the limit allows."""
-    counts = (min(count, limit - len(text)) for text, count in zip(texts, pads, strict=True))
-    rows = [
-        [*text[:1], *[PAD] * count, *text[1:]] for text, count in zip(texts, counts, strict=True)
+    return [
+        [text[0], *[PAD] * min(count, limit - len(text)), *text[1:]]
+        for text, count in zip(texts, pads, strict=True)
     ]
-    return _padded(rows, pad)
 
 
 def crop(pixels: Tensor, crops: Tensor) -> Tensor:
@@ -329,7 +330,7 @@ def make_store(config: TrainConfig, model: CLIP, collection: Collection) -> Pixe
     return PixelStore(collection, model.preprocess, config.cache_gb / processes_here)
 
 
-def read_options(config: TrainConfig, model: CLIP) -> ReadOptions:
+def read_options(config: TrainConfig, model: CLIP, teacher: CLIP | None = None) -> ReadOptions:
     """Return how a run reads pairs.
 
     Raises:
@@ -352,6 +353,7 @@ def read_options(config: TrainConfig, model: CLIP) -> ReadOptions:
         pad_prefix=config.pad_prefix,
         crop_scale=config.crop_scale,
         seed=config.seed,
+        taught=teacher.context_length if teacher else 0,
         tokenizer=model.tokenizer,
-        pad_token_id=text.pad_token_id,
+        pad_token_id=model.pad_token_id,
     )

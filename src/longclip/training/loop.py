@@ -140,7 +140,7 @@ def train(
             wandb=config.wandb if processes.first else "",
         )
         stepper = Stepper(config, model, original, objective, processes)
-        pairs = Pairs(store, read_options(config, model))
+        pairs = Pairs(store, read_options(config, model, original))
         with directory.writing(config, content, processes, resume=resume, overwrite=overwrite):
             data: list[DataSummary] = []
             if processes.first:

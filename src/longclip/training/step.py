@@ -214,10 +214,7 @@ def _on(array: NDArray[Any], device: torch.device) -> Tensor:
 def _blank(model: CLIP, config: TrainConfig) -> Batch:
     """Return a black picture without words."""
     size = model.preprocess.image_size
-    assert model.config.text
-    pad = model.config.text.pad_token_id
-    [nothing] = model.tokenizer.encode([""])
-    words = np.array([nothing or [pad]], np.int64)
+    words = model.token_ids("").numpy()
     return Batch(
         pixels=np.zeros((1, 3, size, size), np.uint8),
         short=words.repeat(config.positives, axis=0),
@@ -225,7 +222,7 @@ def _blank(model: CLIP, config: TrainConfig) -> Batch:
         long=words,
         crops=np.array([[1, 0, 0]], np.float32),
         bad=(),
-        pad_token_id=pad,
+        pad_token_id=model.pad_token_id,
     )
 
 
@@ -233,7 +230,7 @@ class Teacher:
     """Frozen original, whose short-text similarities are kept while long texts are learned.
 
     Args:
-        model: with as many tokens as it has; texts are cut to that.
+        model: with as many tokens as it has; texts come cut to that.
         world: the processes.
     """
 
@@ -267,29 +264,13 @@ class Teacher:
             starts = range(0, mine, MAX_TEACHER_IMAGES)
             parts = [slice(i, min(i + MAX_TEACHER_IMAGES, mine)) for i in starts]
             images = torch.cat([model.image_features(pixels(part)) for part in parts])
-            texts = model.text_features(self._cut(ids))
+            texts = model.text_features(ids)
         text_counts = [count * positives for count in counts]
         return BatchFeatures(
             images=gather(F.normalize(images.float(), dim=-1), counts, self._world),
             short=gather(F.normalize(texts.float(), dim=-1), text_counts, self._world),
             logit_scale=model.logit_scale.exp(),
         )
-
-    def _cut(self, ids: Tensor) -> Tensor:
-        """Cut padded ids [M, L] to the teacher's context; a text that loses some keeps its end."""
-        most, text = self._model.context_length, self._model.config.text
-        if ids.shape[1] <= most:
-            return ids
-        assert text
-        kept = ids[:, :most].clone()
-        tokenizer = self._model.tokenizer
-        if tokenizer.end_tokens:
-            [nothing] = tokenizer.encode([""])
-            # A text that just fits has its end there already.
-            longer = (ids[:, most - 1 :] != text.pad_token_id).any(dim=1)
-            end = torch.tensor(nothing[-tokenizer.end_tokens :])
-            kept[longer, most - len(end) :] = end
-        return kept
 
 
 def gather_features(

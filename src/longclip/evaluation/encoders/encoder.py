@@ -1,8 +1,7 @@
 """Encoder protocol, a CLIP of ours as an encoder, and opening of any encoder by its name."""
 
-import warnings
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import EntryPoint
 from typing import Any, Protocol, TypeAlias
 
@@ -22,7 +21,7 @@ from longclip.evaluation.encoders.library_encoders import (
 from longclip.evaluation.encoders.precomputed import PrecomputedEncoder
 from longclip.model import CLIP, load
 from longclip.model.identity import encoder_fingerprint
-from longclip.text.tokenizer import TextTokenizer, TruncationWarning, tokenize
+from longclip.text.tokenizer import TextTokenizer
 from longclip.util.plugins import ENCODERS, plugins
 
 Rows: TypeAlias = torch.Tensor | NDArray[np.floating[Any]]
@@ -121,11 +120,7 @@ class CLIPEncoder:
             "preprocess": self.model.preprocess.to_json(),
         }
 
-        def tokens(texts: list[str]) -> torch.Tensor:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", TruncationWarning)
-                return tokenize(texts, self.context_length, tokenizer=self.tokenizer)
-
+        tokens = partial(self.model.token_ids, warn=False)
         return encoder_fingerprint(self.model, settings, tokens, self.prepare)
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:

@@ -1,0 +1,101 @@
+"""Texts in training of models with tokenizers of their own."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import longclip
+from longclip.data import open_collection
+from longclip.data.captions import TextPolicy
+from longclip.errors import UsageError
+from longclip.model.transformer import TextTower
+from longclip.training import train
+from longclip.training.data import Batch, Pairs, PixelStore, ReadOptions, read_options
+from longclip.training.step import _blank
+from tests.helpers.other_towers import write_model
+from tests.helpers.training import tiny_config
+
+pytest.importorskip("transformers")
+
+
+@pytest.fixture(scope="module")
+def siglip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model("siglip", tmp_path_factory.mktemp("siglip"))
+
+
+def test_a_step_reads_the_ids_of_the_models_tokenizer(
+    siglip: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(
+        tiny_config(photos, tmp_path / "run"),
+        model=str(siglip),
+        scratch="",
+        stretch="none",
+        context_length=0,
+        join_short=1,
+        steps=1,
+        workers=0,
+    )
+    read = []
+    places = TextTower.read_positions
+
+    def spy(self: TextTower, ids: torch.Tensor) -> torch.Tensor:
+        read.append(ids.clone())
+        return places(self, ids)
+
+    monkeypatch.setattr(TextTower, "read_positions", spy)
+    train(config)
+    model = longclip.load(siglip)
+    collection = open_collection(photos)
+    captions = [collection.captions(i) for i in range(len(collection))]
+    texts = [text for c in captions for text in (*c.short, *c.long)]
+    expected = {
+        (*ids, *[model.pad_token_id] * (64 - len(ids)))
+        for ids in model.tokenizer.encode(texts, context_length=64)
+    }
+    rows = {tuple(row) for ids in read for row in ids.tolist()}
+    assert rows
+    assert rows <= expected
+
+
+def test_pieces_of_a_batch_and_what_a_teacher_reads_have_the_models_padding(
+    siglip: Path, photos: Path, tmp_path: Path
+) -> None:
+    model = longclip.load(siglip)
+    store = PixelStore(open_collection(photos), model.preprocess, 1.0)
+    reading = ReadOptions(
+        64, 64, TextPolicy("given"), taught=4, tokenizer=model.tokenizer, pad_token_id=0
+    )
+    pairs = Pairs(store, reading)
+    parts = [pairs[[(0, i)]] for i in range(6)]
+    batch = Batch.concatenate(parts)
+    cut = {
+        tuple(ids + [0] * (4 - len(ids)))
+        for i in range(6)
+        for ids in model.tokenizer.encode(store.collection.captions(i).short, context_length=4)
+    }
+    assert {tuple(row) for row in batch.plain.tolist()} <= cut
+    assert any(row[-1] == 1 for row in batch.plain.tolist()), "cut texts keep their end"
+    for row, part in zip(batch.long.tolist(), parts, strict=True):
+        [own] = part.long.tolist()
+        assert row == own + [0] * (len(row) - len(own))
+
+
+def test_a_process_without_pairs_reads_an_empty_text(
+    siglip: Path, photos: Path, tmp_path: Path
+) -> None:
+    model = longclip.load(siglip)
+    blank = _blank(model, tiny_config(photos, tmp_path / "run"))
+    assert np.array_equal(blank.long, model.tokenizer.encode([""]))
+    assert blank.pad_token_id == model.pad_token_id
+
+
+def test_no_pads_go_before_texts_of_models_that_read_their_padding(
+    siglip: Path, photos: Path, tmp_path: Path
+) -> None:
+    config = replace(tiny_config(photos, tmp_path / "run"), pad_prefix=3)
+    with pytest.raises(UsageError, match=r"--pad-prefix .* reads its padding; leave it out"):
+        read_options(config, longclip.load(siglip))
