@@ -197,7 +197,7 @@ def test_only_matrices_decay(models: dict[str, Path]) -> None:
     }
     for kind, directory in models.items():
         model = longclip.load(directory)
-        model.prepare()
+        model.prepare_images()
         towers = Towers(model)
         decay = {
             id(p): group["weight_decay"]
@@ -238,7 +238,7 @@ def test_activation_checkpointing_keeps_fewer_activations(
     kind: str, models: dict[str, Path]
 ) -> None:
     model = longclip.load(models[kind])
-    model.prepare()
+    model.prepare_images()
     side = model.config.vision.image_size  # type: ignore[union-attr]
 
     def kept() -> int:
