@@ -65,8 +65,7 @@ def test_evaluation_counts_texts_that_the_model_cuts(model: longclip.CLIP, tmp_p
     texts = [text for i in range(6) for text in collection.captions(i).long]
     cut = sum(len(ids) > model.context_length for ids in model.tokenizer.encode(texts))
     assert found["long"]["truncated_texts"] == cut
-    by_clip = sum(len(ids) > model.context_length for ids in clip_tokenizer().encode(texts))
-    assert cut != by_clip or not cut
+    assert cut
 
 
 def test_tokenize_shows_a_models_tokens(
