@@ -1,5 +1,6 @@
 """Models by their hub names, against a local server; no test reaches the network."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,13 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import longclip
+from longclip.checkpoints.formats import openclip
 from longclip.checkpoints.model_names import is_hub_id
 from longclip.errors import UsageError
+from longclip.model.config import CLIPConfig
+from longclip.text.file_tokenizer import tokenizer_files
 from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
 from tests.helpers.hub_server import COMMIT, hub_server
 from tests.helpers.models import small_clip
+from tests.helpers.unigram import write_unigram
 
 SCRIPT = """
 import sys, torch, longclip
@@ -112,6 +118,74 @@ def test_what_cannot_be_had(models: Path, tmp_path: Path) -> None:
         assert "not in the cache and the hub cannot be reached" in answer
         assert "local directory or file" in answer
         assert "`nano`" in answer
+
+
+OWN_TOKENIZER = """
+import sys, longclip
+model = longclip.load(sys.argv[1])
+print(model.config.text.pad_token_id)
+try:
+    print(*model.tokenizer.encode(["A red dog!"])[0])
+except ValueError as error:
+    print("ERROR", error)
+"""
+
+
+def test_a_tokenizer_that_openclips_configuration_names(tmp_path: Path) -> None:
+    """It is fetched, cached, carried along, and missed only by the first text."""
+    hub, cache = tmp_path / "hub", tmp_path / "cache"
+    (hub / "owner/words").mkdir(parents=True)
+    write_unigram(
+        hub / "owner/words",
+        pad_token="</s>",
+        added_tokens_decoder={"1": {"content": "</s>", "special": True}},
+    )
+    (hub / "owner/words/model.safetensors").write_bytes(b"not fetched")
+    [ids] = tokenizer_files(hub / "owner/words", ("repair", "canonicalize")).tokenizer.encode(
+        ["A red dog!"]
+    )
+    model = write_openclip(tmp_path / "model", "owner/words")
+
+    def ask(directory: Path, endpoint: str, script: str = OWN_TOKENIZER) -> list[str]:
+        environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache)}
+        command = [sys.executable, "-c", script, str(directory)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    with hub_server(hub) as (endpoint, requests):
+        absent = write_openclip(tmp_path / "absent", "owner/nobody")
+        assert "there is no model owner/nobody on the hub" in ask(absent, endpoint)[1]
+        odd = write_openclip(tmp_path / "odd", "../words")
+        assert "names '../words', which is no owner/model on the hub" in ask(odd, endpoint)[1]
+        gone = ask(model, "http://127.0.0.1:9")
+        assert "owner/words is not in the cache and the hub cannot be reached" in gone[1]
+        found = ask(model, endpoint)
+        assert found == ["1", " ".join(map(str, ids))]
+        assert not any("safetensors" in line for line in requests)
+    assert ask(model, endpoint) == found
+    save = "import sys, longclip; longclip.save(longclip.load(sys.argv[1]), sys.argv[1] + '-saved')"
+    ask(model, endpoint, save)
+    shutil.rmtree(cache)
+    assert ask(Path(f"{model}-saved"), endpoint) == found
+
+
+def write_openclip(directory: Path, tokenizer: str) -> Path:
+    """Write a SigLIP as OpenCLIP's configurations describe it, with random weights."""
+    text = {"context_length": 16, "vocab_size": 300, "width": 16, "heads": 2, "layers": 1}
+    text |= {"no_causal_mask": True, "pool_type": "last", "proj_bias": True}
+    text |= {"hf_tokenizer_name": tokenizer, "tokenizer_kwargs": {"clean": "canonicalize"}}
+    vision = {"image_size": 16, "patch_size": 8, "width": 64, "layers": 1}
+    described = {"embed_dim": 16, "init_logit_bias": -10, "custom_text": True}
+    described |= {"vision_cfg": vision, "text_cfg": text}
+    directory.mkdir()
+    (directory / "open_clip_config.json").write_text(json.dumps({"model_cfg": described}))
+    own = {openclip.CONFIG: {"model_cfg": described}}
+    config = openclip.describe({"model_cfg": described})
+    torch.manual_seed(0)
+    model = longclip.CLIP(CLIPConfig.from_json(config))
+    tensors = openclip.from_internal(model.state_dict(), {"own": own})
+    save_file({n: t.contiguous() for n, t in tensors.items()}, directory / openclip.WEIGHTS)
+    return directory
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.formats import openclip
 from longclip.checkpoints.formats.sentence_transformers import OLD_FOLDER
 from longclip.errors import CheckpointError
-from longclip.text.file_tokenizer import CONFIG as TOKENIZER_CONFIG
+from longclip.text.file_tokenizer import FILES as TOKENIZER_FILES
 from longclip.text.file_tokenizer import TOKENIZER
 
 README = "README.md"
@@ -18,7 +18,7 @@ README = "README.md"
 
 _MAX_CARD_BYTES = 1_000_000
 # A tokenizer's files are wanted where its vocabulary is not CLIP's, which nobody knows before.
-_SMALL_FILES = (hf.CONFIG, hf.PREPROCESSOR, openclip.CONFIG, README, TOKENIZER, TOKENIZER_CONFIG)
+_SMALL_FILES = (hf.CONFIG, hf.PREPROCESSOR, openclip.CONFIG, README, *TOKENIZER_FILES)
 _CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 # Sets of weights, of which the first that is there is fetched.
 _LAYOUTS = (
@@ -66,6 +66,36 @@ def fetch(name: str, revision: str | None = None) -> Path:
             return Path(paths[0]).parent
     except HubUnreachable as error:
         return _cached(name, revision, error)
+
+
+def fetch_tokenizer(name: str) -> Path:
+    """Return the directory in the hub's cache that holds the tokenizer of a model.
+
+    Args:
+        name: owner/model.
+
+    Raises:
+        CheckpointError: if there is no such model, it has no tokenizer.json, or it is neither in
+            the cache nor to be had from the hub.
+    """
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+
+    try:
+        with hub_answers(name):
+            everything = [file.rfilename for file in HfApi().model_info(name).siblings or ()]
+            files = [file for file in everything if file in TOKENIZER_FILES]
+            if TOKENIZER not in files:
+                raise CheckpointError(f"{name} has no {TOKENIZER} on the hub")
+            # The one that is looked for in the cache comes last: then the others are there, too.
+            files.sort(key=TOKENIZER.__eq__)
+            return Path([hf_hub_download(name, file) for file in files][-1]).parent
+    except HubUnreachable as error:
+        cached = try_to_load_from_cache(name, TOKENIZER)
+        if isinstance(cached, str):
+            return Path(cached).parent
+        raise CheckpointError(
+            f"{name} is not in the cache and the hub cannot be reached ({error})"
+        ) from None
 
 
 class HubUnreachable(Exception):

@@ -74,11 +74,13 @@ class TokenizerFiles:
         origin: directory that they were read from, for messages.
         contents: the files by their names.
         cleaning: of texts before all else.
+        absence: why there is no tokenizer among them, where that is known.
     """
 
     origin: Path
     contents: Mapping[str, bytes]
     cleaning: Cleaning = ()
+    absence: str = ""
 
     @functools.cached_property
     def tokenizer(self) -> "FileTokenizer":
@@ -243,6 +245,7 @@ def _open(files: TokenizerFiles) -> FileTokenizer:
         raise CheckpointError(
             f"{files.origin} has no {TOKENIZER}, without which this model's texts have no ids: its "
             "vocabulary is not CLIP's; fetch the file from where the model came from"
+            + (f" ({files.absence})" if files.absence else "")
         )
     path = files.origin / TOKENIZER
     try:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from longclip.checkpoints.fields import (
     refuse_other_fields,
 )
 from longclip.checkpoints.formats import openai
+from longclip.checkpoints.model_names import is_hub_id
 from longclip.checkpoints.tensor_files import read_values
 from longclip.checkpoints.wrappings import unwrap
 from longclip.errors import CheckpointError, UsageError
 from longclip.image.preprocess import OPENAI_MEAN, OPENAI_STD
 from longclip.spec import EOT, STOCK_CONTEXT
-from longclip.text.file_tokenizer import Cleaning, TokenizerFiles, tokenizer_files
+from longclip.text.file_tokenizer import TOKENIZER, Cleaning, TokenizerFiles, tokenizer_files
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
@@ -112,7 +114,8 @@ def _own_tokenizer(folder: Path, config: dict[str, Any]) -> TokenizerFiles | Non
     """Return the model's own tokenizer, and note its padding in the configuration."""
     content = config["own"][CONFIG]
     text = content.get("model_cfg", content)["text_cfg"]
-    if not text.get("hf_tokenizer_name"):
+    name = text.get("hf_tokenizer_name")
+    if not name:
         return None
     options = dict(text.get("tokenizer_kwargs") or {})
     clean = options.pop("clean", "whitespace")
@@ -122,10 +125,27 @@ def _own_tokenizer(folder: Path, config: dict[str, Any]) -> TokenizerFiles | Non
             f"clean is, one of {', '.join(_CLEANINGS)}"
         )
     files = tokenizer_files(folder, _CLEANINGS[clean])
+    if TOKENIZER not in files.contents:
+        files = _named_tokenizer(name, files)
     pad = files.special_id("pad")
     if pad is not None:
         config["text_config"]["pad_token_id"] = pad
     return files
+
+
+def _named_tokenizer(name: str, beside: TokenizerFiles) -> TokenizerFiles:
+    """Return the tokenizer of this name on the hub; where it cannot be had, why not.
+
+    Pictures can be embedded and weights converted all the same, so only the first text fails.
+    """
+    from longclip.checkpoints.hub import fetch_tokenizer  # it imports this module
+
+    try:
+        if not is_hub_id(name):
+            raise CheckpointError(f"{CONFIG} names {name!r}, which is no owner/model on the hub")
+        return tokenizer_files(fetch_tokenizer(name), beside.cleaning)
+    except CheckpointError as error:
+        return replace(beside, absence=str(error))
 
 
 def to_internal(
