@@ -56,3 +56,9 @@ def test_special_tokens_in_a_text_are_text(run: Run) -> None:  # noqa: F811
 
 def test_nothing(run: Run) -> None:  # noqa: F811
     assert json.loads(run("tokenize", "", "--json").out)["ids"] == [49406, 49407]
+
+
+def test_a_context_without_room_is_refused_with_a_model_too(run: Run) -> None:  # noqa: F811
+    outcome = run("tokenize", "a boat", "--model", "nano", "--context-length", "0")
+    assert outcome.code == 1
+    assert "--context-length is 0" in outcome.err

@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from longclip.evaluation.probes.details import ALTERNATIVES, alter_details, detail_accuracy
+from longclip.text.file_tokenizer import tokenizer_files
 from longclip.text.tokenizer import clip_tokenizer
 from tests.helpers.encoders import BagOfTokens, painted
+from tests.helpers.unigram import write_unigram
 
 FILL = "people walk along here and there and look at things that stand about in town"  # 15 tokens
 LONG = f"A red bus. {FILL} {FILL} then three dogs. {FILL} {FILL} {FILL}, at last a wooden door."
@@ -143,3 +145,32 @@ def test_texts_without_details_are_no_error():
     found = detail_accuracy(BagOfTokens(), images_of(["a house"]), ["a house"], torch.tensor([0]))
     assert found.early.accuracy is found.late.accuracy is None
     assert found.altered == ()
+
+
+def test_what_an_encoder_reads_is_told_by_its_own_tokens(tmp_path):
+    write_unigram(tmp_path)
+    own = tokenizer_files(tmp_path).tokenizer
+    text = "those water light world a red dog"
+
+    class Noise:
+        context_length = 8
+
+        def __init__(self, tokenizer):
+            self.tokenizer = tokenizer
+
+        def encode_text(self, texts):
+            return torch.randn(len(texts), 4)
+
+        encode_image = encode_text
+
+    def ties(tokenizer):
+        found = detail_accuracy(Noise(tokenizer), torch.randn(1, 4), [text], torch.tensor([0]))
+        assert found.early.texts == 1
+        return found.early.ties
+
+    # CLIP reads the colour in 8 tokens, and this tokenizer does not come to it.
+    assert len(clip_tokenizer().encode(["those water light world a red"])[0]) == 8
+    assert len(own.encode(["those water light world a"])[0]) > 8
+    assert ties(own) == 1
+    assert ties(clip_tokenizer()) == 0
+    assert ties(object()) == 0, "something of another library, which is not asked"

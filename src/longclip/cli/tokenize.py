@@ -38,7 +38,8 @@ def tokenize_command(
 
         _, opened = open_checked(model, tower="text")
         tokenizer = opened.tokenizer
-        context_length = context_length or opened.context_length
+        if context_length is None:
+            context_length = opened.context_length
     context_length = STOCK_CONTEXT if context_length is None else context_length
     [ids] = tokenizer.encode([text])
     [kept] = tokenizer.encode([text], context_length=context_length)

@@ -12,7 +12,7 @@ from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.config import EvaluateConfig
 from longclip.evaluation.embed import ImageEmbeddings, embed_images, embed_texts
-from longclip.evaluation.encoders.encoder import Encoder
+from longclip.evaluation.encoders.encoder import Encoder, tokenizer_of
 from longclip.evaluation.probes.details import detail_accuracy
 from longclip.evaluation.probes.lengths import recall_by_length
 from longclip.evaluation.probes.sentence_probes import sentence_probes
@@ -143,21 +143,17 @@ class _Measure:
             cache=self.cache,
             on_progress=self.on_progress,
         )
-        limit = self.encoder.context_length
+        limit, tokenizer = self.encoder.context_length, tokenizer_of(self.encoder)
+        cut = None if limit is None else truncation(pool.texts, limit, tokenizer=tokenizer)
         probed = kind == "long" and self.config.probes
         return TextRetrieval(
             recall=retrieval_recall(own, texts, pool.image_of_text, ks=self.config.ks),
             image_of_text=pool.image_of_text,
-            truncated=None if limit is None else self._cut(pool.texts, limit),
+            truncated=None if cut is None else cut.texts_cut,
             probes=self.text_probes(pool, own, texts) if probed else None,
             pool=pool,
             embeddings=texts,
         )
-
-    def _cut(self, texts: Sequence[str], limit: int) -> int:
-        # Those of other libraries have none that could be asked; CLIP's tokens stand for theirs.
-        tokenizer = getattr(self.encoder, "tokenizer", None)
-        return truncation(texts, limit, tokenizer=tokenizer).texts_cut
 
     def text_probes(self, pool: TextPool, images: torch.Tensor, texts: torch.Tensor) -> TextProbes:
         arguments = (self.encoder, images, pool.texts, pool.image_of_text)

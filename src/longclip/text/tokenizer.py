@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import ftfy
 from tokenizers import Regex, models, pre_tokenizers
@@ -91,6 +91,7 @@ class Truncation:
         )
 
 
+@runtime_checkable
 class TextTokenizer(Protocol):
     """Converter of texts to the token ids of one model."""
 

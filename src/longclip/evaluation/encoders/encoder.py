@@ -21,7 +21,7 @@ from longclip.evaluation.encoders.library_encoders import (
 from longclip.evaluation.encoders.precomputed import PrecomputedEncoder
 from longclip.model import CLIP, load
 from longclip.model.identity import encoder_fingerprint
-from longclip.text.tokenizer import TextTokenizer
+from longclip.text.tokenizer import TextTokenizer, clip_tokenizer
 from longclip.util.plugins import ENCODERS, plugins
 
 Rows: TypeAlias = torch.Tensor | NDArray[np.floating[Any]]
@@ -36,6 +36,8 @@ class Encoder(Protocol):
     - `name: str` is what errors call it; else the name of its class.
     - `fingerprint: str` is the identity of its weights and settings. Embeddings are kept in an
       `EmbeddingCache` only under a fingerprint: whatever changes an embedding must change it.
+    - `tokenizer: TextTokenizer` tells which texts it cuts, and which details it therefore does not
+      read; else CLIP's tokens stand for its own.
     - `device`: where similarities are to be computed; else the CPU.
     - `prepare(image)` turns one picture into what `encode_image` is handed in its place. It is
       called in the threads that decode pictures, so resizing there costs the model no time.
@@ -58,6 +60,13 @@ class Encoder(Protocol):
 def encoder_name(encoder: Encoder) -> str:
     """Return the name of an encoder in errors."""
     return str(getattr(encoder, "name", "") or type(encoder).__name__)
+
+
+def tokenizer_of(encoder: Encoder) -> TextTokenizer:
+    """Return the tokenizer by which it is told what an encoder reads; CLIP's where it has none."""
+    own = getattr(encoder, "tokenizer", None)
+    # Encoders of others may hold something else under that name.
+    return own if isinstance(own, TextTokenizer) else clip_tokenizer()
 
 
 def ranking_device(encoder: Encoder) -> torch.device:

@@ -13,7 +13,7 @@ import torch
 from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
-from longclip.evaluation.encoders.encoder import Encoder
+from longclip.evaluation.encoders.encoder import Encoder, tokenizer_of
 from longclip.evaluation.ranking import UnitRows
 from longclip.spec import SPECIAL_TOKENS, STOCK_CONTEXT
 from longclip.text.spans import word_spans
@@ -107,7 +107,7 @@ def detail_accuracy(
     The true text must be the nearer one; ties count against the model. Arguments as in
     `recall_by_length`; `n` and `seed` as in `alter_details`; `text_embeddings` [M, D] spare
     embedding the true texts again. A word beyond the encoder's context is a tie without asking:
-    two texts that are cut alike may get embeddings that differ by rounding.
+    two texts that are cut to the same tokens may get embeddings that differ by rounding.
     """
     altered = alter_details(texts, n=n, seed=seed)
     embed = partial(
@@ -129,9 +129,14 @@ def detail_accuracy(
             for text_rows in (true, false)
         )
         closer = ((own * right).sum(1) - (own * wrong).sum(1)).cpu()
-    if encoder.context_length is not None:
-        limit = encoder.context_length - SPECIAL_TOKENS
-        closer[torch.tensor([item.token > limit for item in altered], dtype=torch.bool)] = 0
+    if (limit := encoder.context_length) is not None:
+        encode = partial(tokenizer_of(encoder).encode, context_length=limit)
+        pairs = zip(
+            encode([texts[item.index] for item in altered]),
+            encode([item.text for item in altered]),
+            strict=True,
+        )
+        closer[torch.tensor([true == false for true, false in pairs], dtype=torch.bool)] = 0
     by_place = {}
     for place in PLACES:
         found = closer[[i for i, item in enumerate(altered) if item.place == place]]
