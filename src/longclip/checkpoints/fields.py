@@ -165,31 +165,73 @@ VISION: dict[str, Rule] = {
 # What a configuration may say beside the network: how it was trained, and by which program.
 _HARMLESS = frozenset(
     [
+        "_attn_implementation_autoset",
+        "_commit_hash",
         "_name_or_path",
+        "add_cross_attention",
         "architectures",
         "attention_dropout",
         "attention_probs_dropout_prob",
+        "auto_map",
+        "bad_words_ids",
+        "begin_suppress_tokens",
         "chunk_size_feed_forward",
+        "cross_attention_hidden_size",
+        "decoder_start_token_id",
+        "diversity_penalty",
+        "do_sample",
         "dropout",
         "dtype",
+        "early_stopping",
+        "encoder_no_repeat_ngram_size",
+        "exponential_decay_length_penalty",
+        "finetuning_task",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "id2label",
         "initializer_factor",
         "initializer_range",
+        "is_decoder",
         "is_encoder_decoder",
+        "label2id",
+        "length_penalty",
         "max_length",
+        "min_length",
         "model_type",
+        "no_repeat_ngram_size",
+        "num_beam_groups",
+        "num_beams",
+        "num_return_sequences",
         "output_attentions",
         "output_hidden_states",
+        "output_scores",
+        "prefix",
         "problem_type",
+        "pruned_heads",
+        "remove_invalid_values",
+        "repetition_penalty",
         "return_dict",
+        "return_dict_in_generate",
+        "sep_token_id",
+        "suppress_tokens",
+        "task_specific_params",
+        "temperature",
+        "tf_legacy_loss",
+        "tie_encoder_decoder",
         "tie_word_embeddings",
         "tokenizer_class",
+        "top_k",
+        "top_p",
         "torch_dtype",
+        "torchscript",
         "transformers_version",
+        "typical_p",
         "use_bfloat16",
-        "_attn_implementation_autoset",
         "use_cache",
     ]
 )
+"""Fields that any model of transformers may state; older versions repeated those of generating text
+in every section."""
 
 SIGLIP_TEXT: dict[str, Rule] = {
     **_TOWER,
@@ -231,13 +273,15 @@ JOINT: dict[str, Rule] = {
 }
 """The other fields of a config.json."""
 
-METACLIP_2: dict[str, Rule] = {
-    "projection_dim": _or_nothing(_WIDTH),
-    "logit_scale_init_value": _number(-100, 100),
+WHOLE: dict[str, Rule] = {
+    **JOINT,
     "text_config": _OBJECT,
     "vision_config": _OBJECT,
+    "text_config_dict": _or_nothing(_OBJECT),
+    "vision_config_dict": _or_nothing(_OBJECT),
+    "own": _OBJECT,
 }
-"""The other fields of a MetaCLIP 2's config.json."""
+"""A config.json of two towers, and what one of one tower may repeat."""
 
 PREPROCESSOR: dict[str, Rule] = {
     "size": _SIZE,

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from longclip.checkpoints.checkpoint import Checkpoint, Source
 from longclip.checkpoints.config import infer_config, read_clip_config, read_json
+from longclip.checkpoints.fields import TEXT, VISION, WHOLE, refuse_other_fields
 from longclip.checkpoints.formats import metaclip_2, openclip, siglip
 from longclip.checkpoints.tensor_files import read_safetensors
 from longclip.checkpoints.torch_files import read_torch_file
 from longclip.checkpoints.wrappings import unwrap
-from longclip.errors import CheckpointError
+from longclip.errors import CheckpointError, UsageError
 from longclip.text.file_tokenizer import tokenizer_files
 
 CONFIG = "config.json"
@@ -28,6 +29,25 @@ MAX_CLIP_L_LAYERS = 22
 """Layers beyond which ComfyUI takes a text tower for CLIP-H or CLIP-G, which compute GELU."""
 
 _TOWERS = ("text_model.", "vision_model.")
+_CLIP_TYPES = ("clip", "clip_text_model", "clip_vision_model")
+_BERT = "its text tower is a BERT or a relative of it, with 512 positions, which need no stretching"
+_REFUSED = {
+    "align": _BERT,
+    "altclip": _BERT,
+    "chinese_clip": _BERT,
+    "vision-text-dual-encoder": _BERT,
+    "jina_clip": "its text tower reads 8,192 tokens already",
+    "siglip2": "a SigLIP 2 for pictures of any shape (NaFlex); those of fixed resolution are read",
+    "siglip_text_model": "a SigLIP's text tower alone; name the whole model",
+    "siglip_vision_model": "a SigLIP's image tower alone; name the whole model",
+    "clipseg": "a CLIP with a decoder for segmentation; name the CLIP that it was made from",
+    "owlvit": "a CLIP with heads for detection; name the CLIP that it was made from",
+    "owlv2": "a CLIP with heads for detection; name the CLIP that it was made from",
+    "xclip": "a CLIP for videos",
+    "blip": "a captioner with a text tower of BERT's kind",
+    "groupvit": "a CLIP whose image tower groups its patches, which is not computed here",
+}
+"""Models that look like a CLIP, and why they are none here."""
 _POSITION_IDS = ".embeddings.position_ids"
 
 
@@ -124,6 +144,21 @@ def read_config(path: Path) -> dict[str, Any]:
         return siglip.describe(path, config)
     if config.get("model_type") in metaclip_2.MODEL_TYPES:
         return metaclip_2.describe(path, config)
+    kind = config.get("model_type")
+    if kind not in (*_CLIP_TYPES, None):
+        reason = _REFUSED.get(str(kind), "no CLIP whose texts have a table of positions of its own")
+        raise CheckpointError(
+            f"{path}: model_type is {kind!r}: {reason}; `longclip eval transformers:{path.parent}` "
+            "measures it as it is, where transformers embeds texts and pictures with it"
+        )
+    try:
+        for section, rules in (("text_config", TEXT), ("vision_config", VISION)):
+            if isinstance(config.get(section), Mapping):
+                refuse_other_fields(config[section], {**rules, **WHOLE}, section)
+        alone = {"clip_text_model": TEXT, "clip_vision_model": VISION}.get(str(kind), {})
+        refuse_other_fields(config, {**alone, **WHOLE})
+    except UsageError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     return config
 
 
@@ -145,8 +180,7 @@ def _config_beside(source: Source) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     config = read_clip_config(path)
-    kinds = {"clip", "clip_text_model", "clip_vision_model", siglip.MODEL_TYPE}
-    kinds |= metaclip_2.MODEL_TYPES.keys()
+    kinds = {*_CLIP_TYPES, siglip.MODEL_TYPE, *metaclip_2.MODEL_TYPES}
     return config if config.get("model_type") in kinds or "text_config" in config else None
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from longclip.checkpoints.fields import METACLIP_2, TEXT, VISION, check_fields, refuse_other_fields
+from longclip.checkpoints.fields import TEXT, VISION, WHOLE, check_fields, refuse_other_fields
 from longclip.errors import CheckpointError, UsageError
 
 LAYOUT = "metaclip_2"
@@ -34,7 +34,7 @@ def describe(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     described = dict(config)
     try:
         if kind == "clip":
-            refuse_other_fields(config, METACLIP_2)
+            refuse_other_fields(config, WHOLE)
             described["text_config"] = _text(config.get("text_config") or {}, "text_config")
             described["vision_config"] = _vision(config.get("vision_config") or {}, "vision_config")
         elif kind == "clip_text_model":
@@ -48,11 +48,11 @@ def describe(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text(values: Mapping[str, Any], section: str) -> dict[str, Any]:
     check_fields(values, TEXT, section)
-    refuse_other_fields(values, {**TEXT, **METACLIP_2}, section)
+    refuse_other_fields(values, {**TEXT, **WHOLE}, section)
     return {**_TEXT_DEFAULTS, **values, "pooling": "eos"}
 
 
 def _vision(values: Mapping[str, Any], section: str) -> dict[str, Any]:
     check_fields(values, VISION, section)
-    refuse_other_fields(values, {**VISION, **METACLIP_2}, section)
+    refuse_other_fields(values, {**VISION, **WHOLE}, section)
     return dict(values)
