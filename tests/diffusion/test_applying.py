@@ -11,6 +11,7 @@ import torch
 import longclip
 from longclip.diffusion import apply, undo
 from longclip.diffusion.encoders import lengthened
+from longclip.text.file_tokenizer import tokenizer_files
 from tests.helpers import pipelines as tiny_pipelines
 from tests.helpers.applied_pipelines import (
     ENDLESS,
@@ -24,6 +25,7 @@ from tests.helpers.applied_pipelines import (
     tiny_pipeline,
 )
 from tests.helpers.pipelines import FAMILIES, SENTENCE, Family, diffusers, image_of, tiny_controlnet
+from tests.helpers.unigram import write_unigram
 
 
 def test_few_words_are_read_as_in_the_real_vocabulary() -> None:
@@ -210,6 +212,14 @@ def test_an_error_leaves_all_as_it_was() -> None:
     with pytest.raises(ValueError, match="does not fit"):
         apply(pipeline, text_encoder=tiny_clip("sd2"))
     assert (pipeline.text_encoder, pipeline.tokenizer) == parts
+
+
+def test_a_clip_that_reads_other_tokens_is_refused(tmp_path: Path) -> None:
+    write_unigram(tmp_path)
+    clip = tiny_clip("sd1")
+    clip.tokenizer_files = tokenizer_files(tmp_path)
+    with pytest.raises(ValueError, match=r"does not fit .* a tokenizer of its own, not CLIP's"):
+        apply(tiny_pipeline("sd1"), text_encoder=clip)
 
 
 def test_padding_is_the_pipelines() -> None:

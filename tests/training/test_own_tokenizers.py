@@ -10,7 +10,7 @@ import torch
 import longclip
 from longclip.data import open_collection
 from longclip.data.captions import TextPolicy
-from longclip.errors import UsageError
+from longclip.errors import CheckpointError, UsageError
 from longclip.model.transformer import TextTower
 from longclip.training import train
 from longclip.training.data import Batch, Pairs, PixelStore, ReadOptions, read_options
@@ -99,3 +99,22 @@ def test_no_pads_go_before_texts_of_models_that_read_their_padding(
     config = replace(tiny_config(photos, tmp_path / "run"), pad_prefix=3)
     with pytest.raises(UsageError, match=r"--pad-prefix .* reads its padding; leave it out"):
         read_options(config, longclip.load(siglip))
+
+
+def test_a_new_model_reads_texts_by_the_tokenizer_beside_its_configuration(
+    siglip: Path, photos: Path, tmp_path: Path
+) -> None:
+    config = replace(
+        tiny_config(photos, tmp_path / "run"),
+        scratch=str(siglip / "config.json"),
+        stretch="none",
+        context_length=0,
+        steps=1,
+        workers=0,
+    )
+    made = longclip.load(train(config).model)
+    text = ["two small cats sleep"]
+    assert made.tokenizer.encode(text) == longclip.load(siglip).tokenizer.encode(text)
+    (tmp_path / "config.json").write_bytes((siglip / "config.json").read_bytes())
+    with pytest.raises(CheckpointError, match=r"has no tokenizer\.json"):
+        train(replace(config, scratch=str(tmp_path / "config.json"), out=tmp_path / "other"))

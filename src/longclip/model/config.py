@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from longclip.checkpoints.fields import FOREIGN_VISION, JOINT, TEXT, VISION, Rule, check_fields
 from longclip.errors import CheckpointError, UsageError
@@ -17,6 +17,9 @@ from longclip.spec import (
     Layout,
     Pooling,
 )
+
+if TYPE_CHECKING:
+    from longclip.text.file_tokenizer import TokenizerFiles
 
 # Hugging Face's own conversions of OpenAI's models say eos_token_id 2, a leftover that its code
 # treats as "pool at the largest id"; with CLIP's vocabulary that is the end-of-text id.
@@ -346,20 +349,34 @@ def architecture(name: str) -> CLIPConfig:
     """Return a named architecture, or the one that a config.json describes.
 
     Raises:
+        UsageError, CheckpointError: as `architecture_and_tokenizer`.
+    """
+    return architecture_and_tokenizer(name)[0]
+
+
+def architecture_and_tokenizer(name: str) -> "tuple[CLIPConfig, TokenizerFiles | None]":
+    """Return an architecture, and the tokenizer beside its file where it is not CLIP's.
+
+    Raises:
         UsageError: if there is no such name or file.
         CheckpointError: if the file does not describe a CLIP.
     """
     if name in ARCHITECTURES:
-        return ARCHITECTURES[name]
+        return ARCHITECTURES[name], None
     path = Path(name)
     if path.is_file():
         # They load torch, which whoever wants only a name of these need not wait for.
         from longclip.checkpoints.formats import huggingface, openclip
 
         try:
+            tokenizer: TokenizerFiles | None
             if path.name == openclip.CONFIG:
-                return CLIPConfig.from_json(openclip.read_config(path.parent)[0])
-            return CLIPConfig.from_json(huggingface.read_config(path))
+                config, _ = openclip.read_config(path.parent)
+                tokenizer = openclip.own_tokenizer(path.parent, config)
+            else:
+                config = huggingface.read_config(path)
+                tokenizer = huggingface.own_tokenizer(path.parent, config)
+            return CLIPConfig.from_json(config), tokenizer
         except CheckpointError:
             raise
         except (TypeError, ValueError, ArithmeticError) as error:

@@ -15,7 +15,7 @@ from longclip.checkpoints.tensor_files import read_safetensors
 from longclip.checkpoints.torch_files import read_torch_file
 from longclip.checkpoints.wrappings import unwrap
 from longclip.errors import CheckpointError, UsageError
-from longclip.text.file_tokenizer import tokenizer_files
+from longclip.text.file_tokenizer import TokenizerFiles, tokenizer_files
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -108,14 +108,10 @@ def _open_directory(source: Source, files: tuple[Path, ...]) -> Checkpoint:
     config = read_config(folder / CONFIG)
     values = read_weights(files)
     notes: tuple[str, ...] = ()
-    tokenizer = None
     if config.get("layout") == siglip.LAYOUT:
         found = siglip.to_internal(_only_tensors(source.path, values))
-        tokenizer = tokenizer_files(folder, siglip.cleaning(config))
     else:
         found, notes = unwrap(source.path, values)
-        if config.get("layout") == metaclip_2.LAYOUT:
-            tokenizer = tokenizer_files(folder)
     preprocess = _preprocess(folder)
     if preprocess is not None and "own" in config:
         config["own"] |= {PREPROCESSOR: preprocess}
@@ -128,8 +124,15 @@ def _open_directory(source: Source, files: tuple[Path, ...]) -> Checkpoint:
         preprocess,
         notes,
         config_file=folder / CONFIG,
-        tokenizer=tokenizer,
+        tokenizer=own_tokenizer(folder, config),
     )
+
+
+def own_tokenizer(folder: Path, config: Mapping[str, Any]) -> TokenizerFiles | None:
+    """Return the tokenizer that lies beside a configuration, where it is not CLIP's."""
+    if config.get("layout") == siglip.LAYOUT:
+        return tokenizer_files(folder, siglip.cleaning(config))
+    return tokenizer_files(folder) if config.get("layout") == metaclip_2.LAYOUT else None
 
 
 def read_config(path: Path) -> dict[str, Any]:

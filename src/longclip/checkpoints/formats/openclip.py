@@ -106,12 +106,14 @@ def _open_directory(source: Source) -> Checkpoint:
         preprocess,
         notes,
         config_file=folder / CONFIG,
-        tokenizer=_own_tokenizer(folder, config) if own else None,
+        tokenizer=own_tokenizer(folder, config),
     )
 
 
-def _own_tokenizer(folder: Path, config: dict[str, Any]) -> TokenizerFiles | None:
-    """Return the model's own tokenizer, and note its padding in the configuration."""
+def own_tokenizer(folder: Path, config: dict[str, Any]) -> TokenizerFiles | None:
+    """Return a model's tokenizer where it is not CLIP's; note its padding in the configuration."""
+    if config.get("layout") != "open_clip":
+        return None
     content = config["own"][CONFIG]
     text = content.get("model_cfg", content)["text_cfg"]
     name = text.get("hf_tokenizer_name")

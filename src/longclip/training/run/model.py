@@ -18,7 +18,7 @@ from longclip.checkpoints.model_names import BUNDLED, is_hub_id
 from longclip.errors import CheckpointError, TrainingError, UsageError
 from longclip.model import CLIP, load, save
 from longclip.model.average import average
-from longclip.model.config import architecture
+from longclip.model.config import architecture_and_tokenizer
 from longclip.model.image_tower import ForeignImageTower
 from longclip.model.pretrained import bundled_path, place
 from longclip.model.stretch import lengthen, why_this_length
@@ -82,7 +82,8 @@ def original_model(config: TrainConfig) -> CLIP:
     """
     torch.manual_seed(config.seed)
     if config.scratch:
-        model = CLIP(architecture(config.scratch))
+        shape, tokenizer = architecture_and_tokenizer(config.scratch)
+        model = CLIP(shape, tokenizer_files=tokenizer)
         model.prepare_images()
     else:
         model = load(config.model)
