@@ -33,6 +33,8 @@ class Embedder:
         self.model = model
         vision = model.config.vision
         self._image_tokens = vision.patches if vision else 0
+        text = model.config.text
+        self._least_tokens = model.context_length if text and text.reads_padding else 0
 
     @property
     def batch_tokens(self) -> int:
@@ -48,8 +50,10 @@ class Embedder:
         return self.model.preprocess.pixels(image)
 
     def cost(self, item: Input) -> int:
-        """Return the tokens of a text, the patches of an image."""
-        return len(item) if isinstance(item, tuple) else self._image_tokens
+        """Return the tokens of a text, with padding where it is read; the patches of an image."""
+        if not isinstance(item, tuple):
+            return self._image_tokens
+        return max(len(item), self._least_tokens)
 
     def __call__(self, items: Sequence[Input]) -> NDArray[np.float32]:
         """Embed to float32 [N, D], each row of length one, in the order of `items`."""

@@ -1,0 +1,62 @@
+"""The service of a model with a tokenizer of its own."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import longclip
+from longclip.search.query.searcher import Searcher
+from longclip.search.service.embedder import Embedder
+from tests.helpers.other_towers import write_model
+from tests.helpers.service import Served, make_database, serving
+
+pytest.importorskip("transformers")
+
+TEXTS = ["a red dog runs", "Two small cats, in an OLD house!"]
+LONG = "a red dog runs over the green grass. two small cats sleep in an old house. " * 12
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> longclip.CLIP:
+    return longclip.load(write_model("siglip", tmp_path_factory.mktemp("siglip")))
+
+
+@pytest.fixture(scope="module")
+def served(model: longclip.CLIP, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    store = make_database(tmp_path_factory.mktemp("database"), model)
+    with serving(Searcher(store, model)) as running:
+        yield running
+
+
+def test_texts_and_ids_are_those_of_the_model(served: Served, model: longclip.CLIP) -> None:
+    ids = model.tokenizer.encode(TEXTS)
+    expected = model.encode_text(TEXTS, normalize=True).numpy()
+    with served.client() as client:
+        name = client.get("/v1/models").json()["data"][0]["id"]
+        for given in (TEXTS, ids, [row[:-1] for row in ids]):
+            answer = client.post("/v1/embeddings", json={"model": name, "input": given}).json()
+            found = np.array([one["embedding"] for one in answer["data"]], np.float32)
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+            assert answer["usage"]["total_tokens"] == sum(map(len, ids))
+        unknown = client.post("/v1/embeddings", json={"model": name, "input": [[49408]]})
+        assert unknown.status_code == 400
+        assert "this model's tokenizer" in unknown.json()["error"]["message"]
+
+
+def test_long_texts_are_counted_and_read_in_its_pieces(
+    served: Served, model: longclip.CLIP
+) -> None:
+    count = len(model.tokenizer.encode([LONG])[0])
+    with served.client() as client:
+        counted = client.post("/v1/tokens", json={"text": LONG}).json()
+        found = client.post("/v1/search", json={"text": LONG, "not": ["a house"]}).json()
+    assert counted["count"] == found["tokens"] == count
+    assert (counted["cut_77"], counted["context_length"]) == (None, 64)
+    assert found["pieces"] >= count / 64
+    assert f"has {count} tokens, and the model reads 64" in found["notes"][0]
+
+
+def test_a_text_costs_what_the_model_computes(model: longclip.CLIP) -> None:
+    embedder = Embedder(model)
+    assert embedder.cost(embedder.tokens("a dog")) == 64
