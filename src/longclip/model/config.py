@@ -104,11 +104,13 @@ class TextConfig(TowerConfig):
         legacy = values.get("eos_token_id", _LEGACY_EOS) == _LEGACY_EOS
         if legacy and "pooling" not in values:
             vocabulary = values.get("vocab_size", cls.vocab_size)
-            eos = vocabulary - 1
-            values |= {"bos_token_id": eos - 1, "eos_token_id": eos, "pad_token_id": eos}
-            if vocabulary != _CLIP_VOCABULARY:
-                # The largest id of a text need not be its end in another vocabulary.
-                values["pooling"] = "argmax"
+            if vocabulary == _CLIP_VOCABULARY:
+                values |= {"bos_token_id": BOS, "eos_token_id": EOT, "pad_token_id": EOT}
+            else:
+                # The largest id of a text need not be its end in another vocabulary, and what
+                # fills it up must be smaller.
+                values |= {"pooling": "argmax", "eos_token_id": vocabulary - 1}
+                values["pad_token_id"] = min(values.get("pad_token_id", 0), vocabulary - 1)
         return super().from_json(values)
 
     def to_json(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from tokenizers import Tokenizer as RustTokenizer
 
 from longclip.errors import CheckpointError, UsageError
-from longclip.text.tokenizer import cut_ids, list_of_texts, repair_text
+from longclip.text.tokenizer import clip_vocabulary, cut_ids, list_of_texts, repair_text
 from longclip.util.regular_files import read_regular
 
 TOKENIZER = "tokenizer.json"
@@ -141,6 +141,23 @@ def tokenizer_files(folder: Path, cleaning: Cleaning = ()) -> TokenizerFiles:
     paths = (folder / name for name in FILES)
     contents = {p.name: read_regular(p, MAX_FILE_BYTES) for p in paths if p.is_file()}
     return TokenizerFiles(folder, contents, cleaning)
+
+
+def is_clips(files: TokenizerFiles) -> bool:
+    """Return whether a tokenizer has CLIP's vocabulary, but for a hundredth of it at most.
+
+    Then CLIP's own does better than the file, which repairs no texts and may have been damaged.
+    """
+    try:
+        model = json.loads(files.contents[TOKENIZER]).get("model")
+        vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    except (KeyError, ValueError, RecursionError, AttributeError):
+        return False
+    if not isinstance(vocabulary, dict):
+        return False
+    known, _ = clip_vocabulary()
+    same = sum(vocabulary.get(symbol) == id for symbol, id in known.items())
+    return bool(same >= 0.99 * len(known))
 
 
 class FileTokenizer:

@@ -15,7 +15,8 @@ from longclip.checkpoints.tensor_files import read_safetensors
 from longclip.checkpoints.torch_files import read_torch_file
 from longclip.checkpoints.wrappings import unwrap
 from longclip.errors import CheckpointError, UsageError
-from longclip.text.file_tokenizer import TokenizerFiles, tokenizer_files
+from longclip.spec import EOT
+from longclip.text.file_tokenizer import TOKENIZER, TokenizerFiles, is_clips, tokenizer_files
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -132,7 +133,15 @@ def own_tokenizer(folder: Path, config: Mapping[str, Any]) -> TokenizerFiles | N
     """Return the tokenizer that lies beside a configuration, where it is not CLIP's."""
     if config.get("layout") == siglip.LAYOUT:
         return tokenizer_files(folder, siglip.cleaning(config))
-    return tokenizer_files(folder) if config.get("layout") == metaclip_2.LAYOUT else None
+    files = tokenizer_files(folder)
+    if config.get("layout") == metaclip_2.LAYOUT:
+        return files
+    text = config.get("text_config", config)
+    if not isinstance(text, Mapping) or config.get("model_type") == "clip_vision_model":
+        return None
+    if TOKENIZER in files.contents:
+        return None if is_clips(files) else files
+    return files if text.get("vocab_size", EOT + 1) != EOT + 1 else None
 
 
 def read_config(path: Path) -> dict[str, Any]:
