@@ -24,13 +24,7 @@ _MAX_REPORTED = 20
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("targets", nargs="*", default=TARGETS, choices=(*TARGETS, []))
-    parser.add_argument("--first", type=int, default=0, help="seed of the first case")
-    parser.add_argument("--cases", type=int, default=2000, help="number of cases of each target")
-    parser.add_argument("--memory-mb", type=int, default=1000, help="memory beside the libraries'")
-    parser.add_argument("--seconds", type=int, default=20, help="time of one case")
-    options = parser.parse_args()
+    options = parse_options(sys.argv[1:])
     failures = 0
     for target in options.targets or TARGETS:
         outcomes: Counter[str] = Counter()
@@ -43,6 +37,16 @@ def main() -> None:
         )
         failures += sum(count for outcome, count in outcomes.items() if "FAILURE" in outcome)
     sys.exit(failures > 0)
+
+
+def parse_options(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("targets", nargs="*", default=[], choices=(*TARGETS, []))
+    parser.add_argument("--first", type=int, default=0, help="seed of the first case")
+    parser.add_argument("--cases", type=int, default=2000, help="number of cases of each target")
+    parser.add_argument("--memory-mb", type=int, default=1000, help="memory beside the libraries'")
+    parser.add_argument("--seconds", type=int, default=20, help="time of one case")
+    return parser.parse_args(words)
 
 
 def _run_in_child(
