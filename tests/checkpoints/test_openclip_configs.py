@@ -116,3 +116,11 @@ def test_what_is_not_computed_is_refused(change: dict[str, object], says: str) -
         model[key] = {**model[key], **value} if isinstance(value, dict) else value
     with pytest.raises(UsageError, match=says):
         openclip.describe({"model_cfg": model})
+
+
+@pytest.mark.parametrize("section", ["text_cfg", "vision_cfg"])
+@pytest.mark.parametrize("value", [None, 7, [], "x"])
+def test_a_section_that_is_no_object(section: str, value: object) -> None:
+    content = {"embed_dim": 8, "text_cfg": {}, "vision_cfg": {}, section: value}
+    with pytest.raises(UsageError, match=f"model_cfg: {section} .* is not an object"):
+        openclip.describe(content)

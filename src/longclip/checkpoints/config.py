@@ -44,6 +44,8 @@ def read_clip_config(path: Path) -> dict[str, Any]:
         CheckpointError: as `read_json`.
     """
     config = read_json(path)
+    if not isinstance(config.get("model_type"), str | None):
+        raise CheckpointError(f"{path}: model_type {config['model_type']!r:.60} is not a text")
     for section in ("text_config", "vision_config"):
         tower, stronger = config.get(section), config.get(f"{section}_dict")
         if isinstance(stronger, dict) and isinstance(tower, dict | None):

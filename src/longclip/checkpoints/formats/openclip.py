@@ -229,6 +229,7 @@ def describe(content: Mapping[str, Any]) -> dict[str, Any]:
     model = content.get("model_cfg", content)
     if "multimodal_cfg" in model:
         raise UsageError("it is a CoCa, whose texts have a class token of their own; " + _MEASURED)
+    check_fields(model, {name: OPENCLIP[name] for name in ("text_cfg", "vision_cfg")}, "model_cfg")
     if model["text_cfg"].get("hf_model_name"):
         raise UsageError(
             f"its text tower is {model['text_cfg']['hf_model_name']} of transformers, which has no "
