@@ -375,3 +375,26 @@ def test_a_directory_called_like_a_bundled_model(
     shutil.copytree(saved, tmp_path / "nano")
     for path in ("./nano", Path("nano")):
         assert longclip.load(path).config == SMALL
+
+
+@pytest.mark.parametrize("given", ["runs/paper/model", Path("runs"), None, {}])
+def test_what_is_no_model_is_refused_by_the_name_of_the_call(given: Any, tmp_path: Path) -> None:
+    calls: dict[str, Callable[[], object]] = {
+        "stretch": lambda: longclip.stretch(given),
+        "average": lambda: longclip.average(small_clip(), given, 0.5),
+        "save": lambda: longclip.save(given, tmp_path / "saved"),
+    }
+    for name, call in calls.items():
+        with pytest.raises(UsageError, match=f"{name} takes a CLIP .*, not .*; longclip.load"):
+            call()
+    if given in (None, {}):
+        with pytest.raises(UsageError, match="load takes the path or name of a model, not"):
+            longclip.load(given)
+
+
+@pytest.mark.parametrize("kind", [["clip"], {}, 7])
+def test_a_kind_of_model_that_is_no_text(kind: object, saved: Path) -> None:
+    edit_json(saved / "config.json", lambda config: config.update(model_type=kind))
+    for place in (saved, saved / "model.safetensors"):
+        with pytest.raises(CheckpointError, match=r"config\.json: model_type .* is not a text"):
+            longclip.load(place)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from longclip.errors import UsageError
-from longclip.model.clip import CLIP
+from longclip.model.clip import CLIP, check_model
 from longclip.model.stretch import lengthen, stretch_table
 
 # The number of positions is made equal; which ids begin and pad a text is the tokenizer's affair.
@@ -39,6 +39,8 @@ def average(tuned: CLIP, original: CLIP, share: float) -> CLIP:
     Raises:
         ValueError: if `share` is out of range, or the models are not of one shape.
     """
+    check_model(tuned, "average")
+    check_model(original, "average")
     if not 0 <= share <= 1:
         raise UsageError(f"the share of the original is {share}, must be from 0 to 1")
     _check_same_shape(tuned, original)

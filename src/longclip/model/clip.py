@@ -43,6 +43,18 @@ _IMAGES_PER_BATCH = 64
 """Images per forward pass where the caller does not say."""
 
 
+def check_model(model: object, call: str) -> None:
+    """Check that what was given for a model is one, and not its path.
+
+    Raises:
+        UsageError: naming the call and how a model is read.
+    """
+    if not isinstance(model, CLIP):
+        raise UsageError(
+            f"{call} takes a CLIP of longclip, not {model!r:.100}; longclip.load(PATH) gives one"
+        )
+
+
 class CLIP(nn.Module):
     """A CLIP with a text side of any length.
 

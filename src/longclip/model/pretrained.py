@@ -20,7 +20,7 @@ from longclip.checkpoints.torch_files import MAX_SHARING
 from longclip.checkpoints.write import Storing, write_huggingface
 from longclip.errors import CheckpointError, UsageError
 from longclip.image.preprocess import Preprocess
-from longclip.model.clip import CLIP
+from longclip.model.clip import CLIP, check_model
 from longclip.model.config import CLIPConfig
 from longclip.model.image_tower import ForeignImageTower
 from longclip.options import refuse_revision
@@ -93,6 +93,8 @@ def open_checked(
     Raises:
         CheckpointError: as `load`.
     """
+    if not isinstance(source, str | Path):
+        raise UsageError(f"load takes the path or name of a model, not {source!r:.100}")
     path, part = Path(source), None
     if source in BUNDLED:
         path = bundled_path(str(source))
@@ -148,6 +150,7 @@ def save(
     Raises:
         FileExistsError: if `directory` exists and is not a model directory.
     """
+    check_model(model, "save")
     preprocess = model.preprocess.to_json() if model.config.vision else None
     write_huggingface(
         directory,

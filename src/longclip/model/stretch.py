@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from longclip.errors import UsageError
-from longclip.model.clip import CLIP
+from longclip.model.clip import CLIP, check_model
 from longclip.spec import (
     KEEP,
     LEAST_LONG_CONTEXT,
@@ -120,6 +120,7 @@ def lengthen(
     ratio: float | None = None,
 ) -> CLIP:
     """Return what `stretch` does, without its warning: for what trains or replaces the rows."""
+    check_model(model, "stretch")
     if method not in get_args(StretchMethod):
         raise UsageError(f"method {method!r} is not 'knowledge-preserved' or 'linear'")
     if model.config.text is None:
