@@ -231,3 +231,23 @@ def test_a_mixture_stands_alone(tmp_path: Path) -> None:
         open_training_data(["scenes", path])
     with pytest.raises(DataError, match=r"gone\.toml cannot be read as TOML: .*No such file"):
         open_training_data([tmp_path / "gone.toml"])
+
+
+@pytest.mark.parametrize("weight", ["1e308", "inf", "1000000001"])
+def test_weights_whose_sum_could_be_no_number(weight: str, tmp_path: Path) -> None:
+    path = tmp_path / "mixture.toml"
+    path.write_text(f'[[source]]\ndata = "scenes"\nweight = {weight}\n' * 2)
+    with pytest.raises(DataError, match=r"source 1: weight is .*, must be at most 1e\+09"):
+        read_mixture(path)
+
+
+def test_a_mixture_nested_too_deeply(tmp_path: Path) -> None:
+    path = tmp_path / "mixture.toml"
+    path.write_text("source = " + "[" * 100_000)
+    with pytest.raises(DataError, match="cannot be read as TOML"):
+        read_mixture(path)
+
+
+def test_no_data_at_all() -> None:
+    with pytest.raises(DataError, match="no data are named"):
+        open_training_data([])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from longclip.data import json_files
 from longclip.data.tables import rows as rows_module
 from longclip.data.tables.rows import read_rows, read_table
 from longclip.errors import DataError
@@ -150,6 +151,32 @@ def test_what_python_writes_is_read_back(
 def test_what_cannot_be_told_apart_is_refused(text: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=says):
         list(read_rows(write(tmp_path / "t.csv", text)))
+
+
+@pytest.mark.parametrize("before", ["\n\n", " \n", ",,,\n"])
+def test_blank_lines_before_the_names_and_separators_behind_them(
+    before: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "t.csv", f"{before}image,text,,\na.jpg,A dog,,\nb.jpg,A cat\n")
+    assert list(read_rows(path)) == [
+        {"image": "a.jpg", "text": "A dog"},
+        {"image": "b.jpg", "text": "A cat"},
+    ]
+    path = write(tmp_path / "u.csv", "image,text,\na.jpg,A dog,asleep\n")
+    with pytest.raises(DataError, match=r"line 2: 3 values, .* 2 columns"):
+        list(read_rows(path))
+
+
+@pytest.mark.parametrize("behind", ["[{}]", " {}", "\n\n]", "," + " " * 5000 + "x"])
+def test_nothing_behind_a_list_is_passed_over(
+    behind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_files, "_READ_CHARACTERS", 10)
+    text = '[{"image": "a.jpg"}]'
+    path = write(tmp_path / "t.json", text + " \n" * 50)
+    assert list(read_rows(path)) == [{"image": "a.jpg"}]
+    with pytest.raises(DataError, match=r"t\.json goes on behind its list of 1 rows"):
+        list(read_rows(write(path, text + behind)))
 
 
 def test_half_a_surrogate_pair_costs_one_character(tmp_path: Path) -> None:

@@ -85,6 +85,16 @@ def test_a_range_that_goes_down() -> None:
         expand_braces("part-{9..1}.tar")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["a{000000..999999}{0..1}.tar", "{a,b}" * 40, f"{{{'1' * 5000}..2}}", f"{{0..{'9' * 5000}}}"],
+)
+def test_braces_that_stand_for_too_many_names(name: str) -> None:
+    with pytest.raises(DataError, match=r"more than 1,000,000 names|no range of numbers"):
+        expand_braces(name)
+    assert expand_braces("{a}" * 5000) == ["a" * 5000]
+
+
 def test_members_are_grouped_as_webdataset_does(tmp_path: Path, cache: ShardCache) -> None:
     path = write_tar(
         tmp_path / "t.tar",
@@ -341,3 +351,22 @@ def test_shards_without_any_text_cannot_be_trained_on(tmp_path: Path, cache: Sha
         open_training_data([path], cache=cache)
     [collection] = open_for_evaluation(path)
     assert (len(collection), collection.missing) == (2, 0), "as of a table without texts"
+
+
+@pytest.mark.parametrize("count", [-1, 10**30, "five", 1.5, True])
+def test_a_number_of_samples_that_is_none(count: object, tmp_path: Path, cache: ShardCache) -> None:
+    write_tar(tmp_path / "a.tar", {"0.jpg": b"x", "0.txt": b"a dog"})
+    index = tmp_path / "index.json"
+    index.write_text(json.dumps({"shardlist": [{"url": "a.tar", "nsamples": count}]}))
+    with pytest.raises(DataError, match=r"`nsamples` of a\.tar is .*, must be a whole number"):
+        find_shards(str(index), cache)
+    (tmp_path / "sizes.json").write_text(json.dumps({"a.tar": count}))
+    with pytest.raises(DataError, match=r"sizes\.json: a\.tar is .*, must be a whole number"):
+        find_shards(str(tmp_path / "a.tar"), cache)
+
+
+def test_an_index_whose_address_has_a_null_character(tmp_path: Path, cache: ShardCache) -> None:
+    index = tmp_path / "index.json"
+    index.write_text(json.dumps({"shardlist": [{"url": "a\0.tar"}]}))
+    with pytest.raises(DataError, match="has a null character"):
+        find_shards(str(index), cache)

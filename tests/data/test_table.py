@@ -342,3 +342,10 @@ def test_without_the_library_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"pip install 'longclip\[train\]'"):
         open_collection(tmp_path)
+
+
+@pytest.mark.parametrize("roles", [("short", "long"), ("image", "short"), ("image", "label")])
+def test_a_column_that_is_named_twice(roles: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image,text\na.jpg,A dog\n")
+    with pytest.raises(DataError, match=f"--{roles[0]}-column, --{roles[1]}-column all name"):
+        open_collection(tmp_path / "t.csv", columns=Columns(**dict.fromkeys(roles, "text")))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from longclip.data.text_files import open_text, read_text
 from longclip.errors import DataError
@@ -46,6 +46,10 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return list(json_lines(path))
 
 
+def _pieces(file: TextIO) -> Iterator[str]:
+    return iter(lambda: file.read(_READ_CHARACTERS), "")
+
+
 def json_rows(path: Path, decoder: json.JSONDecoder = _DECODER) -> Iterator[Any]:
     """Yield the items of a JSON array one after the other, without the whole of it in memory.
 
@@ -62,6 +66,11 @@ def json_rows(path: Path, decoder: json.JSONDecoder = _DECODER) -> Iterator[Any]
             while at < len(text) and text[at] in ", \t\r\n":
                 at += 1
             if text[at : at + 1] == "]":
+                if text[at + 1 :].strip() or any(more.strip() for more in _pieces(file)):
+                    raise DataError(
+                        f"{path} goes on behind its list of {number:,} rows; lists that were "
+                        "joined have to be one, and other files are copied again"
+                    )
                 return
             try:
                 row, at = decoder.raw_decode(text, at)

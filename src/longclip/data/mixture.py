@@ -216,6 +216,9 @@ def _found_twice(opened: Sequence[Collection], sizes: Sequence[int]) -> Iterator
         )
 
 
+MAX_WEIGHT = 1e9
+"""Greatest weight of a source: the sum of larger ones could be no number."""
+
 # The fields of MixtureSource, with those of PolicyChange in the place of `texts`.
 _KEYS = ("data", "images", "weight", "limit", "short", "join_short", "columns")
 
@@ -233,7 +236,7 @@ def read_mixture(path: Path) -> list[MixtureSource]:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as TOML: {error}") from None
     rows = content.pop("source", None)
     if content or not isinstance(rows, list) or not rows:
@@ -258,7 +261,9 @@ def _read_source(row: Any, where: str, folder: Path) -> MixtureSource:
         raise DataError(f"{where}: `data` is missing; name what to open")
     images = _value(row, "images", (str, list), where) or []
     weight = _value(row, "weight", (int, float), where)
-    if weight is not None and not 0 < weight < float("inf"):
+    if weight is not None and weight > MAX_WEIGHT:
+        raise DataError(f"{where}: weight is {weight}, must be at most {MAX_WEIGHT:g}")
+    if weight is not None and not weight > 0:
         raise DataError(f"{where}: weight is {weight}, must be above 0; leave the source out")
     limit = _value(row, "limit", (int,), where) or 0
     if limit < 0:

@@ -52,6 +52,7 @@ TAR_SUFFIXES = (".tar", ".tgz", ".tbz2", ".txz", *(f".tar.{x}" for x in ("gz", "
 _DATA_SUFFIXES = (*TABLE_SUFFIXES, *TAR_SUFFIXES, ".gz", ".zip", ".toml")
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+(:[\w.\[\]:%-]+)?")
 MAX_SHARDS_IN_BRACES = 1_000_000
+_MAX_DIGITS = 100
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
@@ -184,19 +185,27 @@ def is_tar_name(name: str) -> bool:
 
 def expand_braces(text: str) -> list[str]:
     """Expand `a{08..10}{x,y}` to a08x, a08y, a09x …; numbers keep their width, as in a shell."""
-    match = _BRACES.search(text)
-    if match is None:
-        return [text]
-    bounds = _RANGE.fullmatch(match[1])
-    if bounds:
-        first, last = bounds.groups()
-        if not 0 <= int(last) - int(first) < MAX_SHARDS_IN_BRACES:
-            raise DataError(f"{text!r}: {{{match[1]}}} is no range of numbers that go up")
-        choices = [f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1)]
-    else:
-        choices = match[1].split(",")
-    before, after = text[: match.start()], expand_braces(text[match.end() :])
-    return [before + choice + rest for choice in choices for rest in after]
+    names, end = [""], 0
+    for match in _BRACES.finditer(text):
+        bounds = _RANGE.fullmatch(match[1])
+        if bounds:
+            first, last = bounds.groups()
+            # Python reads no numbers of thousands of digits.
+            is_number = max(len(first), len(last)) <= _MAX_DIGITS
+            if not (is_number and 0 <= int(last) - int(first) < MAX_SHARDS_IN_BRACES):
+                raise DataError(f"{text!r}: {{{match[1]}}} is no range of numbers that go up")
+            choices = [f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1)]
+        else:
+            choices = match[1].split(",")
+        if len(names) * len(choices) > MAX_SHARDS_IN_BRACES:
+            raise DataError(
+                f"{text!r} stands for more than {MAX_SHARDS_IN_BRACES:,} names; correct the "
+                "numbers in braces, or name the folder"
+            )
+        before = text[end : match.start()]
+        names = [name + before + choice for name in names for choice in choices]
+        end = match.end()
+    return [name + text[end:] for name in names]
 
 
 def is_saved(path: Path) -> bool:

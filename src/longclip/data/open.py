@@ -92,6 +92,8 @@ def open_training_data(
             one.
     """
     names = list(data)
+    if not names:
+        raise DataError("no data are named; name a file, a folder or `scenes`")
     if len(names) == 1 and kind_of(names[0]) is Kind.MIXTURE:
         sources = read_mixture(Path(names[0]))
     else:

@@ -213,7 +213,9 @@ def _separated_rows(path: Path) -> Iterator[Row]:
     with open_text(path) as file:
         reader = _csv_reader(path, file)
         try:
-            header = [name.strip() for name in next(reader, [])]
+            header = [name.strip() for name in _first_line(reader)]
+            while header and not header[-1]:  # separators behind the last column, as of Excel
+                header.pop()
             _check_header(path, header)
             for row in reader:
                 if not any(row):
@@ -233,9 +235,14 @@ def _separated_rows(path: Path) -> Iterator[Row]:
             ) from None
 
 
+def _first_line(reader: Iterator[list[str]]) -> list[str]:
+    """Return the first line that is not blank; no names where there is none."""
+    return next((line for line in reader if any(map(str.strip, line))), [])
+
+
 def _csv_reader(path: Path, file: TextIO) -> Any:
     """Return a reader of the file: the separator is what cuts the first line into most columns."""
-    start = file.read(_HEADER_CHARACTERS)
+    start = file.read(_HEADER_CHARACTERS).lstrip()
     file.seek(0)
 
     def columns(delimiter: str) -> int:

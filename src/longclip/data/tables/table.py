@@ -345,7 +345,7 @@ def _find_columns(name: str, rows: Any, columns: Columns) -> dict[str, str | Non
     """Return the column of each role, named or found; a column has one role.
 
     Raises:
-        DataError: if a column that was named is not there.
+        DataError: if a column that was named is not there, or was named twice.
     """
     named = {role: getattr(columns, role) for role in USUAL}
     for wanted in named.values():
@@ -353,6 +353,14 @@ def _find_columns(name: str, rows: Any, columns: Columns) -> dict[str, str | Non
             raise DataError(
                 f"{name} has no column {wanted!r}; its columns are {', '.join(rows.column_names)}"
             )
+    given = [column for column in named.values() if column is not None]
+    twice = [column for column in dict.fromkeys(given) if given.count(column) > 1]
+    if twice:
+        flags = ", ".join(f"--{role}-column" for role in USUAL if named[role] == twice[0])
+        raise DataError(
+            f"{name}: {flags} all name the column {twice[0]!r}, which can be one of them; lengths "
+            "decide which texts of a column without a name are long"
+        )
     free = [column for column in rows.column_names if column not in named.values()]
     return {
         role: usual_column(role, free) if named[role] is None else named[role] for role in USUAL

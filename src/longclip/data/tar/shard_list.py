@@ -13,6 +13,9 @@ from longclip.data.tar.shard_cache import ShardCache
 from longclip.data.text_files import read_text
 from longclip.errors import DataError
 
+_MAX_SAMPLES = 1_000_000_000
+"""Samples that one shard may be said to have; it has thousands."""
+
 SIZES_FILE = "sizes.json"
 """File beside shards with {"name.tar": samples}, as open_clip reads it."""
 
@@ -52,7 +55,7 @@ def find_shards(data: str, cache: ShardCache) -> list[Shard]:
                 )
             sizes[sizes_place] = content
         name = urlsplit(place).path.rpartition("/")[2] if is_url(place) else Path(place).name
-        shards.append(Shard(place, _count(sizes[sizes_place].get(name))))
+        shards.append(Shard(place, _count(sizes[sizes_place].get(name), f"{sizes_place}: {name}")))
     return shards
 
 
@@ -95,7 +98,10 @@ def _shards_of_index(data: str, cache: ShardCache) -> list[Shard]:
         url = row.get("url") if isinstance(row, dict) else None
         if not isinstance(url, str):
             raise DataError(f"{data}: an entry of `shardlist` has no `url`")
-        shards.append(Shard(beside(data, url), _count(row.get("nsamples"))))
+        if "\0" in url:
+            raise DataError(f"{data}: the `url` {url!r} of a shard has a null character")
+        samples = _count(row.get("nsamples"), f"{data}: `nsamples` of {url}")
+        shards.append(Shard(beside(data, url), samples))
     return shards
 
 
@@ -106,6 +112,14 @@ def _read_text(place: str, cache: ShardCache) -> str | None:
     return read_text(Path(place)) if Path(place).is_file() else None
 
 
-def _count(value: object) -> int | None:
-    """Return a number of samples from JSON; None where it is none."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+def _count(value: object, where: str) -> int | None:
+    """Return a number of samples from JSON; None where none is stated.
+
+    Raises:
+        DataError: if it is no such number.
+    """
+    if value is None or (type(value) is int and 0 <= value <= _MAX_SAMPLES):
+        return value
+    raise DataError(
+        f"{where} is {value!r:.60}, must be a whole number of samples; correct it or take it out"
+    )
