@@ -284,3 +284,21 @@ def test_a_plain_installation_names_the_extra_of_a_command(
     [line] = done.stderr.splitlines()
     assert line.endswith(f'not installed: pip install "longclip[{extra}]"')
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_word_that_no_command_takes_is_explained(run: Run) -> None:  # noqa: F811
+    outcome = run("train", "small", "--out", "x")
+    assert outcome.code != 0
+    assert "train takes no 'small' here" in " ".join(outcome.err.split())
+
+
+def test_a_run_that_is_both_resumed_and_overwritten_is_refused_before_torch() -> None:
+    words = ["train", "--resume", "--overwrite", "--out", "nowhere"]
+    code = (
+        f"import sys; from longclip.cli import main; sys.argv[1:] = {words}\n"
+        "try: main()\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "--resume goes on in a run, --overwrite deletes it" in done.stderr
+    assert done.stdout == "False\n"

@@ -34,6 +34,16 @@ def walls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_walls(tmp_path_factory.mktemp("data") / "walls", IMAGES)
 
 
+# eval
+
+
+def test_a_suite_and_data_are_not_measured_together(run: Run) -> None:  # noqa: F811
+    outcome = run("eval", "nano", "--suite", "paper", "--data", "scenes")
+    assert outcome.code == 1
+    assert "--suite paper stands in place of --data" in outcome.err
+    assert "--data paper --data scenes" in outcome.err
+
+
 # stretch
 
 

@@ -1,5 +1,8 @@
 """Low-rank pairs: nothing at first, all that learns, nothing left over."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,8 +12,10 @@ from torch import Tensor
 import longclip
 from longclip.model import CLIP, CLIPConfig
 from longclip.spec import Tower
+from longclip.training import train
 from longclip.training.lora import add_lora, merge_lora
 from tests.helpers.models import SMALL, small_clip
+from tests.helpers.training import tiny_config
 
 IDS = longclip.tokenize(["a red boat on a lake", "a house", "a dog behind the house"])
 PIXELS = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -211,3 +216,10 @@ def test_mistakes_are_named() -> None:
     assert not any("text_model" in n and "lora_" in n for n in model.state_dict())
     with pytest.raises(ValueError, match="no 'image' tower"):
         add_lora(CLIP(CLIPConfig(text=SMALL.text, vision=None, projection_dim=24)), 2, 1)
+
+
+def test_the_first_line_says_which_tower_has_the_pairs(photos: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    config = tiny_config(photos, tmp_path / "run")
+    train(replace(config, steps=1, lora_rank=2, learn="text"), on_start=lines.extend)
+    assert "low-rank changes of rank 2 of the text tower alone learn: " in lines[0]

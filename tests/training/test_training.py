@@ -20,7 +20,7 @@ import longclip
 from longclip.checkpoints.hub import read_card
 from longclip.data import open_collection
 from longclip.data.open import open_training_data
-from longclip.errors import DataError, TrainingError
+from longclip.errors import DataError, TrainingError, UsageError
 from longclip.image.preprocess import Preprocess
 from longclip.losses import long_clip_loss
 from longclip.model.convert import convert
@@ -558,3 +558,9 @@ def test_a_gradient_is_cut_to_its_limit(photos: Path, tmp_path: Path) -> None:
     [file] = folder.glob("*.safetensors")
     moments = [v for name, v in load_file(file).items() if name.endswith("exp_avg")]
     assert torch.cat([m.flatten() for m in moments]).norm() == pytest.approx(0.05, rel=1e-3)
+
+
+def test_a_recipe_that_is_not_there_is_named() -> None:
+    assert "papr" not in RECIPES
+    with pytest.raises(UsageError, match="no recipe 'papr' in RECIPES, only clip, direct, paper"):
+        RECIPES["papr"]

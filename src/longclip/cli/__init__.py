@@ -23,7 +23,13 @@ from longclip.cli.eval import eval_command
 from longclip.cli.generate import generate_command
 from longclip.cli.index import index_command
 from longclip.cli.inspect import inspect_command
-from longclip.cli.options import check_words, in_new_spelling, interrupts, write_any_character
+from longclip.cli.options import (
+    check_words,
+    in_new_spelling,
+    interrupts,
+    usage_message,
+    write_any_character,
+)
 from longclip.cli.prompt import prompt_command
 from longclip.cli.runs import runs_command
 from longclip.cli.search import search_command
@@ -85,6 +91,7 @@ app = App(
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,  # `main` says what it ended, and how to go on
     config=check_words,
+    error_formatter=usage_message,
 )
 for _title, _commands in _GROUPS.items():
     _group = Group.create_ordered(_title)

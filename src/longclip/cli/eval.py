@@ -30,10 +30,11 @@ class EvalOptions(EvaluateConfig, ResultFiles):
     data: tuple[str, ...] = option(
         "A benchmark (`longclip benchmarks` lists them) or BENCHMARK=PATH, `scenes` (or one of "
         "`scenes/test` and `scenes/test-short`), a .csv, .jsonl or .parquet file, or a folder of "
-        "pictures. Repeat the option for several.",
-        ("scenes",),
+        "pictures. Repeat the option for several. `scenes` if neither this nor --suite is given.",
+        (),
     )
     suite: str | None = option("Several benchmarks at once: paper, long, short or zero-shot.", None)
+
     root: Path = option("Where benchmarks lie, a folder each.", Path("data"))
     download: bool = option(
         "Fetch benchmarks that are not there from the hub, where it has them.", False
@@ -59,6 +60,16 @@ class EvalOptions(EvaluateConfig, ResultFiles):
         None,
     )
     no_cache: bool = option("Embed everything anew and keep nothing.", False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.suite is not None and self.data:
+            raise UsageError(
+                f"--suite {self.suite} stands in place of --data; to measure on both, name the "
+                f"suite as data, too: --data {self.suite} --data {self.data[0]}"
+            )
+        if self.suite is None and not self.data:
+            object.__setattr__(self, "data", ("scenes",))
 
 
 def eval_command(

@@ -10,7 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
-from cyclopts import App, ArgumentCollection, CoercionError, Group, Parameter, Token
+from cyclopts import (
+    App,
+    ArgumentCollection,
+    CoercionError,
+    CycloptsError,
+    CycloptsPanel,
+    Group,
+    Parameter,
+    Token,
+    UnusedCliTokensError,
+)
 
 from longclip.errors import UsageError
 
@@ -193,6 +203,17 @@ def check_words(app: App, commands: tuple[str, ...], arguments: ArgumentCollecti
 def _refuse(token: Token, message: str) -> None:
     # Without its keyword, which cyclopts would put before the message.
     raise CoercionError(msg=message, token=token.evolve(keyword=None))
+
+
+def usage_message(error: CycloptsError) -> Any:
+    """Return what is shown of a wrong command line."""
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens and error.command_chain:
+        command, word = " ".join(error.command_chain), error.unused_tokens[0]
+        return CycloptsPanel(
+            f"{command} takes no {word!r} here; what it means is said by an option before it "
+            f"(longclip {command} --help)"
+        )
+    return CycloptsPanel(error)
 
 
 OLD_SPELLINGS: dict[tuple[str, str], tuple[str, ...]] = {

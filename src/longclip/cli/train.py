@@ -17,6 +17,7 @@ from longclip.training.preflight import (
     check_data_name,
     check_data_names,
     check_start,
+    check_start_or_resume,
     given_on_data,
     refuse_unread_options,
 )
@@ -86,6 +87,7 @@ def train_command(
     import os
 
     first = os.environ.get("RANK", "0") == "0"
+    check_start_or_resume(resume=resume, overwrite=overwrite, changed_data=changed_data)
     changed = given(options)
     if "scratch" in changed and "model" in changed:
         raise UsageError("--scratch starts without a model; leave out --model or --scratch")

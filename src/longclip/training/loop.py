@@ -25,7 +25,7 @@ from longclip.training.data import (
 from longclip.training.distributed import World, world
 from longclip.training.objectives import Objective, find_objective, objective_name
 from longclip.training.plan import plan_of
-from longclip.training.preflight import refuse_unread_options
+from longclip.training.preflight import check_start_or_resume, refuse_unread_options
 from longclip.training.process import keep_freed_memory, stop_request
 from longclip.training.run.checkpoint import RunCheckpoints
 from longclip.training.run.content import (
@@ -93,6 +93,7 @@ def train(
         Preempted: if SIGTERM or SIGUSR1 came; the run can be resumed.
         KeyboardInterrupt: after ^C; where steps were made the run can be resumed.
     """
+    check_start_or_resume(resume=resume, overwrite=overwrite, changed_data=changed_data)
     _check_measuring(config, evaluate, measure_holdout, store)
     if store is None and not resume:
         refuse_unread_options(config)
@@ -100,10 +101,6 @@ def train(
         objective = find_objective(config.objective)
     else:
         config = replace(config, objective=objective_name(objective))
-    if resume and overwrite:
-        raise UsageError("--resume goes on in a run, --overwrite deletes it; take one of them")
-    if changed_data and not resume:
-        raise UsageError("--changed-data is for --resume: a new run takes whatever data there is")
     with world(config.device) as processes, stop_request() as stop:
         directory = RunDirectory(config.out)
         directory.check_free(processes, resume=resume, overwrite=overwrite)

@@ -14,6 +14,18 @@ from longclip.util.plugins import OBJECTIVES, plugins
 from longclip.util.regular_files import open_regular
 
 
+def check_start_or_resume(*, resume: bool, overwrite: bool, changed_data: bool) -> None:
+    """Check that a run is either begun or resumed.
+
+    Raises:
+        UsageError: naming the options that contradict each other.
+    """
+    if resume and overwrite:
+        raise UsageError("--resume goes on in a run, --overwrite deletes it; take one of them")
+    if changed_data and not resume:
+        raise UsageError("--changed-data is for --resume: a new run takes whatever data there is")
+
+
 def check_start(config: TrainConfig, *, overwrite: bool = False) -> None:
     """Check that what a new run is to read is there, and that it may write its directory.
 

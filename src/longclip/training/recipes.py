@@ -11,7 +11,13 @@ from longclip.util.plugins import load_plugin, plugins
 
 Recipe = Callable[[], TrainConfig]
 
-RECIPES: dict[str, Recipe] = {}
+
+class _Recipes(dict[str, Recipe]):
+    def __missing__(self, name: object) -> Recipe:
+        raise UsageError(f"no recipe {name!r} in RECIPES, only {', '.join(self)}")
+
+
+RECIPES: dict[str, Recipe] = _Recipes()
 """Recipes of this package by name; `find_recipe` knows those of others too."""
 
 

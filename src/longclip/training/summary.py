@@ -72,7 +72,11 @@ def _model(config: TrainConfig, model: CLIP) -> str:
     learned = sum(each.numel() for each in parameters if each.requires_grad)
     learns = f"{_LEARNS[config.learn]}: {learned / 1e6:.1f} of {total / 1e6:.1f} million weights"
     if config.lora_rank:
-        learns = f"low-rank changes of rank {config.lora_rank} learn: {learned / 1e6:.2f} million"
+        of_tower = "" if config.learn == "all" else f" of the {config.learn} tower alone"
+        learns = (
+            f"low-rank changes of rank {config.lora_rank}{of_tower} learn: "
+            f"{learned / 1e6:.2f} million"
+        )
     settled = config.with_losses_of(logit_bias=model.config.logit_bias)
     sigmoid = "sigmoid" in (settled.long_loss, settled.short_loss)
     return f"{start}, {length}; {learns}" + "; sigmoid loss" * sigmoid
