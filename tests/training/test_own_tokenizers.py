@@ -26,6 +26,19 @@ def siglip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model("siglip", tmp_path_factory.mktemp("siglip"))
 
 
+def read_ids(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """Return a list that will hold the ids that text towers read from now on."""
+    read = []
+    places = TextTower.read_positions
+
+    def spy(self: TextTower, ids: torch.Tensor) -> torch.Tensor:
+        read.append(ids.clone())
+        return places(self, ids)
+
+    monkeypatch.setattr(TextTower, "read_positions", spy)
+    return read
+
+
 def test_a_step_reads_the_ids_of_the_models_tokenizer(
     siglip: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -39,14 +52,7 @@ def test_a_step_reads_the_ids_of_the_models_tokenizer(
         steps=1,
         workers=0,
     )
-    read = []
-    places = TextTower.read_positions
-
-    def spy(self: TextTower, ids: torch.Tensor) -> torch.Tensor:
-        read.append(ids.clone())
-        return places(self, ids)
-
-    monkeypatch.setattr(TextTower, "read_positions", spy)
+    read = read_ids(monkeypatch)
     train(config)
     model = longclip.load(siglip)
     collection = open_collection(photos)
@@ -59,6 +65,31 @@ def test_a_step_reads_the_ids_of_the_models_tokenizer(
     rows = {tuple(row) for ids in read for row in ids.tolist()}
     assert rows
     assert rows <= expected
+
+
+@pytest.mark.filterwarnings("ignore::longclip.model.stretch.UntrainedWarning")
+def test_a_teacher_with_a_shorter_context_reads_cut_texts_with_their_end(
+    siglip: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(
+        tiny_config(photos, tmp_path / "run"),
+        model=str(siglip),
+        scratch="",
+        stretch="linear",
+        context_length=100,
+        short_texts="without-first",
+        distill_weight=1.0,
+        steps=1,
+        workers=0,
+    )
+    read = read_ids(monkeypatch)
+    train(config)
+    rows = [tuple(row) for ids in read for row in ids.tolist()]
+    taught, learned = ([row for row in rows if len(row) == length] for length in (64, 100))
+    # The end of a text is id 1, and so is padding.
+    assert all(row[-1] == 1 for row in taught)
+    assert any(1 not in row[:-1] for row in taught), "some are longer than the teacher's context"
+    assert {row[:63] for row in taught} <= {row[:63] for row in learned}
 
 
 def test_pieces_of_a_batch_and_what_a_teacher_reads_have_the_models_padding(
