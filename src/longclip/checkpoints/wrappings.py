@@ -40,6 +40,8 @@ _ANCHORS = {
     "visual.class_embedding": "",
     "embeddings.class_embedding": "vision_model.",
 }
+# Fine-tunes whose linear layers learn each row's length and direction apart (GmP-CLIP).
+_RADIUS, _DIRECTION = ".r", ".theta"
 _PROJECTIONS = ("text_projection.", "visual_projection.", "logit_scale")
 PARTS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 """Names of the text towers in a single-file diffusion checkpoint, as diffusers calls them."""
@@ -76,6 +78,13 @@ def unwrap(
             + (f"; {left} tensors that are not in it are left out" if left else "")
         )
         tensors = inside
+    radii = [name for name in tensors if name.endswith(_RADIUS)]
+    for name in radii:
+        stem = name.removesuffix(_RADIUS)
+        if stem + _DIRECTION in tensors:
+            tensors[f"{stem}.weight"] = _plain(tensors.pop(name), tensors.pop(stem + _DIRECTION))
+    if radii:
+        notes.append("weights in geometric parametrisation (radius and direction) are plain again")
     for anchor, tower in _ANCHORS.items():
         if tower and anchor in tensors:
             tensors = {
@@ -83,6 +92,14 @@ def unwrap(
                 for name, tensor in tensors.items()
             }
     return tensors, tuple(notes)
+
+
+def _plain(radius: Tensor, direction: Tensor) -> Tensor:
+    """Return the weight of a radius [out, 1] and a direction [out, in]: r · θ / ‖θ‖, by rows."""
+    exact = direction.to(torch.promote_types(direction.dtype, torch.float32))
+    length = exact.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    weight: Tensor = (radius.to(exact.dtype).reshape(-1, 1) * exact / length).to(direction.dtype)
+    return weight
 
 
 def _innermost(path: Path, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:

@@ -11,6 +11,7 @@ from longclip.checkpoints.checkpoint import Checkpoint, Source
 from longclip.checkpoints.config import infer_config, read_clip_config, read_json
 from longclip.checkpoints.fields import TEXT, VISION, WHOLE, refuse_other_fields
 from longclip.checkpoints.formats import metaclip_2, openclip, siglip
+from longclip.checkpoints.formats.fg_clip import fold_long_path
 from longclip.checkpoints.tensor_files import read_safetensors
 from longclip.checkpoints.torch_files import read_torch_file
 from longclip.checkpoints.wrappings import unwrap
@@ -113,6 +114,8 @@ def _open_directory(source: Source, files: tuple[Path, ...]) -> Checkpoint:
         found = siglip.to_internal(_only_tensors(source.path, values))
     else:
         found, notes = unwrap(source.path, values)
+        config, found, more = fold_long_path(source.path, config, found)
+        notes += more
     preprocess = _preprocess(folder)
     if preprocess is not None and "own" in config:
         config["own"] |= {PREPROCESSOR: preprocess}
