@@ -2,6 +2,7 @@
 
 import random
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 import longclip
 from longclip.checkpoints.tensor_files import write_safetensors
 from longclip.errors import CheckpointError
+from longclip.model import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.convert import convert
 from tests.helpers.cli import Run, run, write_walls  # noqa: F401 (a fixture)
 from tests.helpers.models import small_clip
@@ -23,6 +25,20 @@ def flip_a_bit(path: Path, seed: int) -> None:
     chosen = random.Random(seed)
     content[chosen.randrange(start, len(content))] ^= 1 << chosen.randrange(8)
     path.write_bytes(content)
+
+
+def flip_a_bit_of_a_part(path: Path, seed: int) -> None:
+    """Flip one bit of a tensor of an archive."""
+    content = bytearray(path.read_bytes())
+    chosen = random.Random(seed)
+    with zipfile.ZipFile(path) as archive:
+        entry = chosen.choice([e for e in archive.infolist() if "/data/" in e.filename])
+    at = entry.header_offset + 26
+    lengths = [int.from_bytes(content[i : i + 2], "little") for i in (at, at + 2)]
+    content[at + 4 + sum(lengths) + chosen.randrange(entry.file_size)] ^= 1 << chosen.randrange(8)
+    path.write_bytes(content)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() == entry.filename
 
 
 LAYOUTS = {
@@ -43,6 +59,38 @@ def test_one_flipped_bit_is_noticed(layout: str, seed: int, saved: Path, tmp_pat
     flip_a_bit(damaged, seed)
     with pytest.raises(CheckpointError, match=rf"{re.escape(str(damaged))} is damaged: .*copy it"):
         longclip.load(tmp_path / "model")
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that OpenAI's and Long-CLIP's code can hold: heads 64 wide, 248 tokens."""
+    config = CLIPConfig(
+        text=TextConfig(64, 256, 2, 1),
+        vision=VisionConfig(128, 512, 2, 2, image_size=32, patch_size=8),
+        projection_dim=24,
+    )
+    path = tmp_path_factory.mktemp("wide") / "model"
+    longclip.save(longclip.stretch(small_clip(config)), path)
+    return path
+
+
+@pytest.mark.parametrize("target", ["openai", "longclip"])
+def test_one_flipped_bit_of_an_archive_is_noticed(
+    target: str,
+    wide: Path,
+    run: Run,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "model.pt"
+    convert(wide, file, target)  # type: ignore[arg-type]
+    longclip.load(file)
+    assert "checksum      right" in run("inspect", file).out
+    whole = file.read_bytes()
+    for seed in range(5):
+        file.write_bytes(whole)
+        flip_a_bit_of_a_part(file, seed)
+        with pytest.raises(CheckpointError, match=rf"{re.escape(str(file))} is damaged: .*copy it"):
+            longclip.load(file)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ Three layouts: zip archives with a pickle `data.pkl` and one part per storage; t
 `constants.pkl`, where the pickle describes a tree of modules (TorchScript, as in OpenAI's
 releases); and before torch 1.6, five pickles one after the other with the storages behind them.
 The pickles are read by `pickles.py`, which runs nothing, and each tensor is compared with the bytes
-that the file has for it before it is made.
+that the file has for it before it is made. Zip archives
+note a CRC-32 of every part, which is compared with it.
 """
 
 import mmap
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -16,7 +18,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from struct import error as StructError
 from struct import unpack
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -35,6 +37,7 @@ from longclip.util.regular_files import open_regular
 _MAX_PICKLE_BYTES = 64_000_000
 # Bytes of a zip entry's local header without name and extra field, whose lengths are its last four.
 _LOCAL_HEADER_BYTES = 30
+_BLOCK = 1 << 24  # bytes that are read at once for a checksum
 MAX_SHARING = 4
 """How many times the tensors together may be as large as their files: some share their numbers."""
 _MAX_DIMENSIONS = 8
@@ -290,7 +293,13 @@ def _read_archive(storages: _Storages, archive: zipfile.ZipFile) -> Any:
     if "byteorder" in entries and archive.read(entries["byteorder"]) == b"big":
         raise UnpicklingError("it was written by a big-endian machine")
 
+    places: dict[str, tuple[int, int]] = {}
+    total = 0
+
     def place(key: str) -> tuple[int, int]:
+        nonlocal total
+        if key in places:
+            return places[key]
         entry = entries.get(f"data/{key}")
         if entry is None:
             raise UnpicklingError(f"its part data/{key} is missing")
@@ -299,13 +308,44 @@ def _read_archive(storages: _Storages, archive: zipfile.ZipFile) -> Any:
         with storages.path.open("rb") as file:
             file.seek(entry.header_offset + _LOCAL_HEADER_BYTES - 4)
             name_bytes, extra_bytes = unpack("<HH", file.read(4))
-        start = entry.header_offset + _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
-        return start, start + entry.file_size
+            file.seek(name_bytes + extra_bytes, 1)
+            start = file.tell()
+            end = start + entry.file_size
+            places[key] = start, end
+            total += entry.file_size
+            # Else small files could have the same bytes read again and again.
+            if total > storages.size:
+                raise UnpicklingError("its parts are larger together than the file")
+            _compare_checksum(storages.path, file, entry)
+        return start, end
 
     reading = _Reading(storages, place)
     content = memoryview(archive.read(entries["data.pkl"]))
     root, _ = read_pickle(content, 0, reading.find, reading.persistent)
     return _tensors_of_modules(root) if "constants.pkl" in entries else root
+
+
+def _compare_checksum(path: Path, file: BinaryIO, entry: zipfile.ZipInfo) -> None:
+    """Compare an entry, at whose bytes `file` stands, with the checksum in the archive's list.
+
+    Raises:
+        CheckpointError: if it is another.
+    """
+    # Torch notes 0 where it was told to compute none (`torch.serialization.set_crc32_options`).
+    if not entry.CRC:
+        return
+    found, left = 0, entry.file_size
+    while block := file.read(min(left, _BLOCK)):
+        found = zlib.crc32(block, found)
+        left -= len(block)
+    if left:
+        raise UnpicklingError(f"its part {entry.filename} is cut off")
+    if found != entry.CRC:
+        raise CheckpointError(
+            f"{path} is damaged: the checksum of its part {entry.filename} is {found:08x}, and "
+            f"{entry.CRC:08x} was noted when it was written; copy it again from where it came "
+            "from, or make it again"
+        )
 
 
 def _tensors_of_modules(root: object) -> dict[str, Any]:
