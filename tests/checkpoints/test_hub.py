@@ -79,7 +79,7 @@ def test_a_model_is_fetched_once(models: Path, expected: str, tmp_path: Path) ->
     with hub_server(models) as (endpoint, requests):
         assert load("owner/clip", tmp_path, endpoint) == expected
         fetched = {line.rpartition("/")[2] for line in requests if line.startswith("GET owner")}
-        assert {"model.safetensors", "config.json"} <= fetched
+        assert {"model.safetensors", "config.json", "tokenizer.json"} <= fetched
         assert not any(name.endswith(".bin") or "open_clip" in name for name in fetched)
         requests.clear()
         assert load("owner/clip", tmp_path, endpoint, revision=COMMIT) == expected
