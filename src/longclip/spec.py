@@ -36,6 +36,9 @@ KEEP = 20
 POSITION_TABLE = "text_model.embeddings.position_embedding.weight"
 """The text tower's position table [L, D] among Hugging Face's names of weights."""
 
+MAX_WORKERS = 256
+"""Processes or threads that decode pictures, at most: thousands would fill any machine's memory."""
+
 MAX_PIXELS = 100_000_000
 """Width times height of the largest image that is decoded: 300 MB of pixels, our own bound."""
 

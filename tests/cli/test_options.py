@@ -314,3 +314,18 @@ def test_values_of_another_kind_are_refused_in_python_too(
 ) -> None:
     with pytest.raises(UsageError, match=says):
         dataclasses.replace(TrainConfig(), **change)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train --data data --scratch small --out out",
+        "eval nano --data data",
+        "index data --db out.db",
+    ],
+)
+def test_nobody_gets_thousands_of_workers(words: str, run: Run, tmp_path: Path) -> None:  # noqa: F811
+    outcome = run(*words.split(), "--workers", 5000)
+    assert outcome.code == 1
+    assert "--workers" in outcome.err
+    assert "256" in outcome.err

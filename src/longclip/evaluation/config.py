@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from longclip.options import NOT_AN_OPTION, bad_fraction_option, check_options, option
-from longclip.spec import Task
+from longclip.spec import MAX_WORKERS, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,10 @@ class EvaluateConfig:
     )
     batch_size: int = option("Images per forward pass.", 64, least=1)
     workers: int | None = option(
-        "Threads that decode pictures; one per processor where not given.", None, least=1
+        "Threads that decode pictures; one per processor where not given.",
+        None,
+        least=1,
+        most=MAX_WORKERS,
     )
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ from longclip.options import (
     option,
 )
 from longclip.search.query import DEFAULT_COUNT, MAX_COUNT
-from longclip.spec import MAX_PIXELS
+from longclip.spec import MAX_PIXELS, MAX_WORKERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,7 @@ class IndexConfig:
         "they are not looked at.",
         None,
         least=1,
+        most=MAX_WORKERS,
     )
     max_bad_fraction: float = bad_fraction_option(
         0.1,

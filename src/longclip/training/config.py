@@ -17,7 +17,7 @@ from longclip.options import (
     images_option,
     option,
 )
-from longclip.spec import KEEP, STOCK_CONTEXT, ShortTexts, StretchMethod
+from longclip.spec import KEEP, MAX_WORKERS, STOCK_CONTEXT, ShortTexts, StretchMethod
 
 Texts = Literal["short", "long"]
 Stretch = StretchMethod | Literal["none"]
@@ -217,6 +217,7 @@ class TrainConfig:
         "Processes that decode pictures and tokenize texts, for each training process.",
         2,
         least=0,
+        most=MAX_WORKERS,
         resumable=True,
     )
     cache_gb: float = _running(
