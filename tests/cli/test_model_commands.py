@@ -175,6 +175,11 @@ def test_train_then_resume(run: Run, options: dict[str, object], walls: Path) ->
     assert Path("out/model/model.safetensors").read_bytes() == before
     assert "next: longclip eval out/model --data DATA\n" in resumed.out
 
+    another = run("train", "--recipe", "best", "--out", "out", "--resume")
+    assert another.code == 1
+    assert "out is a run of the recipe paper" in another.err
+    assert "not of best; leave out --recipe" in another.err
+
     gone = run("train", *flat(options | {"--data": "gone.parquet"}), "--resume")
     assert gone.code == 1
     assert "--data gone.parquet: there is no such file" in gone.err

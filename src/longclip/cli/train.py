@@ -98,13 +98,21 @@ def train_command(
         from_model = {"scratch": ""} if "model" in changed else {}
         changed = read_options_file(config) | from_model | changed
     # The label, which is no option, is that of the recipe.
-    recipe = recipe or changed.get("recipe", "paper")
+    recipe = recipe or changed.get("recipe")
     changed.pop("recipe", None)
-    start = TrainConfig() if recipe == TrainConfig().recipe else find_recipe(recipe)
     if resume:
         from longclip.training.run.directory import read_config
 
-        start = read_config(changed.get("out", start.out))
+        start = read_config(changed.get("out", TrainConfig().out))
+        if recipe not in (None, start.recipe):
+            raise UsageError(
+                f"{start.out} is a run of the recipe {start.recipe}, which --resume continues, and "
+                f"not of {recipe}; leave out --recipe, or start another run"
+            )
+    elif recipe == TrainConfig().recipe:
+        start = TrainConfig()
+    else:
+        start = find_recipe(recipe or "paper")
     settings = dataclasses.replace(start, **changed)
     if resume:
         check_data_names(settings, resume=True)
