@@ -302,3 +302,13 @@ def test_a_run_that_is_both_resumed_and_overwritten_is_refused_before_torch() ->
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "--resume goes on in a run, --overwrite deletes it" in done.stderr
     assert done.stdout == "False\n"
+
+
+def test_ctrl_c_while_python_ends_shows_no_traceback() -> None:
+    code = (
+        "import atexit, os, signal, sys; from longclip.cli import main\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+        "sys.argv[1:] = ['--version']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")

@@ -3,6 +3,7 @@
 Commands import what is heavy when they run: help and errors in usage must come at once.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -150,6 +151,14 @@ def main() -> None:
     finally:
         if before is signal.default_int_handler:
             signal.signal(signal.SIGINT, before)
+            # All is done: what libraries clean up when Python ends is no place for a traceback.
+            # Registered last, it runs first.
+            atexit.unregister(_end_at_once)
+            atexit.register(_end_at_once)
+
+
+def _end_at_once() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
