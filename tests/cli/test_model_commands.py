@@ -410,7 +410,7 @@ def test_eval_of_several_collections(run: Run, model: Path, walls: Path) -> None
         (("--device", "nonsense"), "--device nonsense is none that a model can run on"),
         (("--data", "scenes", "--images", "."), "--images is for tables and folders; scenes would"),
         (("--data", "urban1k", "--long-column", "x"), "--long-column is for tables and folders; "),
-        (("--suite", "paper", "--images", "."), "; benchmarks would not read"),
+        (("--suite", "paper"), "--suite paper stands in place of --data"),
     ],
 )
 def test_evals_that_cannot_start(
@@ -425,6 +425,12 @@ def test_evals_that_cannot_start(
     assert (outcome.code, outcome.out) == (1, "")
     assert says in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_a_suite_reads_no_folders_of_pictures(run: Run, model: Path) -> None:  # noqa: F811
+    outcome = run("eval", model, "--suite", "paper", "--images", ".")
+    assert outcome.code == 1
+    assert "; benchmarks would not read" in outcome.err
 
 
 def test_unreadable_pictures_are_told(run: Run, model: Path, tmp_path: Path) -> None:  # noqa: F811
