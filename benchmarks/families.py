@@ -31,6 +31,7 @@ from longclip.model.config import ARCHITECTURES
 from longclip.training import TrainConfig, train
 from longclip.training.recipes import clip, direct, paper
 from longclip.util.files import write_text
+from longclip.util.hardware import fast_dtype
 from longclip.util.terminal import progress_display
 from real_photos import _cell, command
 
@@ -140,7 +141,7 @@ def measure(model: Path, result: Path, data: Path) -> None:
     """Evaluate on every test set, once."""
     if result.exists():
         return
-    encoder = longclip.load(model, dtype=torch.bfloat16)
+    encoder = longclip.load(model, dtype=fast_dtype())
     with progress_display() as progress:
         results = {
             name: evaluate(
