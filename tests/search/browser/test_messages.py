@@ -89,7 +89,13 @@ def test_filters_that_nothing_passes(page: Any) -> None:
 
 def test_an_empty_database(page: Any) -> None:
     nothing = {"hits": [], "sentences": [], "total": 0, "notes": [], "took_ms": 1}
-    about = {"model": "nano", "images": 0, "context_length": 77, "example_folders": []}
+    about = {
+        "model": "nano",
+        "images": 0,
+        "context_length": 77,
+        "own_tokenizer": False,
+        "example_folders": [],
+    }
     page.route("**/v1/about", lambda route: route.fulfill(json=about))
     page.route("**/v1/search", lambda route: route.fulfill(json=nothing))
     newest = {"hits": [], "total": 0, "took_ms": 1}

@@ -122,6 +122,34 @@ def test_a_long_model_shows_where_77_tokens_would_have_ended(page: Any) -> None:
     assert page.locator("#mirror .cut").get_attribute("data-label") == "77"
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_tokens_of_a_models_own_are_not_compared_with_clips(page: Any, own: bool) -> None:
+    about = {
+        "model": "m",
+        "images": 1,
+        "context_length": 248,
+        "own_tokenizer": own,
+        "example_folders": [],
+    }
+    cut = None if own else LONG.index("five stands")
+    counted = {"count": 120, "context_length": 248, "cut_77": cut, "cut": None}
+    page.route("**/v1/about", lambda route: route.fulfill(json=about))
+    page.route("**/v1/tokens", lambda route: route.fulfill(json=counted))
+    page.goto("/")
+    words = page.locator("#tokens")
+    expect(words).to_contain_text("up to 248 tokens at once" + ("." if own else ", about 190 words"))
+    page.get_by_label("Description of the picture").fill(LONG)
+    expect(words).to_contain_text("120 of 248 tokens" + ("" if own else ". A CLIP of 77"))
+    expect(page.locator("#meter b")).to_be_visible(visible=not own)
+    expect(page.locator("#mirror .cut")).to_have_count(0 if own else 1)
+
+
+@pytest.mark.parametrize("character", ["🦆", "👩\u200d🌾", "e\u0301"])
+def test_the_title_is_cut_between_characters(page: Any, character: str) -> None:
+    search(page, f"a{character * 70}")
+    expect(page).to_have_title(f"a{character * 59} · longclip")
+
+
 def test_the_text_lies_exactly_over_what_is_painted_behind_it(page: Any) -> None:
     page.goto("/")
     box = page.get_by_label("Description of the picture")

@@ -57,6 +57,11 @@ def test_long_texts_are_counted_and_read_in_its_pieces(
     assert f"has {count} tokens, and the model reads 64" in found["notes"][0]
 
 
+def test_about_says_that_tokens_are_the_models_own(served: Served) -> None:
+    with served.client() as client:
+        assert client.get("/v1/about").json()["own_tokenizer"] is True
+
+
 def test_a_text_costs_what_the_model_computes(model: longclip.CLIP) -> None:
     embedder = Embedder(model)
     assert embedder.cost(embedder.tokens("a dog")) == 64

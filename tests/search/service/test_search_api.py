@@ -46,6 +46,7 @@ def test_about(client: httpx2.Client, store: Store) -> None:
         "model": "nano",
         "images": 24,
         "context_length": 77,
+        "own_tokenizer": False,
         "version": longclip.__version__,
     }
 

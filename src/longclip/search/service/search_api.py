@@ -120,6 +120,9 @@ class AboutAnswer(BaseModel):
     model: str
     images: int
     context_length: int
+    own_tokenizer: Annotated[
+        bool, Field(description="Whether tokens are the model's own, and none of CLIP's.")
+    ]
     version: str
     example_folders: list[str]
 
@@ -151,6 +154,7 @@ def search_router(service: Service) -> APIRouter:
             model=service.model_name,
             images=len(service.store),
             context_length=context_length,
+            own_tokenizer=model.tokenizer is not clip_tokenizer(),
             version=__version__,
             example_folders=service.example_folders(),
         )

@@ -19,6 +19,7 @@
  * @property {string} model
  * @property {number} images
  * @property {number} context_length
+ * @property {boolean} own_tokenizer its tokens are not CLIP's, of which 77 are nothing
  * @property {string[]} example_folders
  *
  * @typedef {object} TokenCount
@@ -81,7 +82,8 @@ const VERDICTS = {
   no: ["✕", "less than most"],
 };
 const CLIP_TOKENS = 77;
-const WORDS_PER_TOKEN = 0.75;
+const TITLE_CHARACTERS = 60;
+const WORDS_PER_TOKEN = 0.75; // of CLIP's tokens, in English
 const DEFAULT_SHARE = 0.5;
 const TYPING_PAUSE_MS = 160; // without a key, before tokens are counted
 const SLIDING_PAUSE_MS = 250; // without a move, before the share is searched with
@@ -202,6 +204,18 @@ const numberFormat = new Intl.NumberFormat("en");
 /** @param {number} amount @param {string} singular */
 const count = (amount, singular, plural = `${singular}s`) =>
   `${numberFormat.format(amount)} ${amount === 1 ? singular : plural}`;
+
+const characters = new Intl.Segmenter();
+
+/**
+ * Return the first characters of a text, as people count them: none is cut in its middle.
+ *
+ * @param {string} text @param {number} most
+ */
+const beginningOf = (text, most) =>
+  Array.from(characters.segment(text), ({ segment }) => segment)
+    .slice(0, most)
+    .join("");
 
 /** Return the verdict of sentence_scores.py. @param {number} score @returns {Verdict} */
 function verdictOf(score) {

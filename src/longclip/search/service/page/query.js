@@ -153,7 +153,7 @@ function showTokens() {
   tokenMeter.style.setProperty("--part", String(used / whole));
   tokenMeter.style.setProperty("--seventy-seven", String(CLIP_TOKENS / whole));
   const line = tokenMeter.querySelector("b");
-  if (line) line.hidden = whole <= CLIP_TOKENS;
+  if (line) line.hidden = whole <= CLIP_TOKENS || server?.own_tokenizer !== false;
   tokenWords.replaceChildren(...wordsOnTokens(limit));
 }
 
@@ -161,8 +161,10 @@ function showTokens() {
 function wordsOnTokens(limit) {
   if (!limit) return [textBox.value.trim() ? "Tokens are counted when the server answers." : "\u00a0"];
   if (!tokens) {
+    const most = `This model reads up to ${count(limit, "token")} at once`;
+    if (server?.own_tokenizer !== false) return [`${most}.`];
     const words = numberFormat.format(Math.round((limit * WORDS_PER_TOKEN) / 10) * 10);
-    return [`This model reads up to ${count(limit, "token")} at once, about ${words} words.`];
+    return [`${most}, about ${words} words.`];
   }
   const amount = `${numberFormat.format(tokens.count)} of ${count(limit, "token")}`;
   let more = "";

@@ -22,7 +22,7 @@ async function search(asked) {
   found = null;
   focusedIndex = 0;
   pointAt(null);
-  const title = asked.text.trim().slice(0, 60);
+  const title = beginningOf(asked.text.trim(), TITLE_CHARACTERS);
   document.title = title ? `${title} · longclip` : "longclip";
   clearMessage();
   layout.dataset.view = isEmpty(asked) ? "start" : "results";
