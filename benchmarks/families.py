@@ -28,6 +28,7 @@ import longclip
 from longclip.data import open_collection
 from longclip.evaluation import evaluate
 from longclip.model.config import ARCHITECTURES
+from longclip.text.tokenizer_files import write_tokenizer_files
 from longclip.training import TrainConfig, train
 from longclip.training.recipes import clip, direct, paper
 from longclip.util.files import write_text
@@ -74,19 +75,21 @@ def write_mixture(data: Path, out: Path) -> str:
 
 def write_shape(kind: str, out: Path) -> str:
     """Return the architecture of a base: the name of one, or a config.json that is written."""
-    small = ARCHITECTURES["small"]
-    assert small.text
+    nano = ARCHITECTURES["nano"]
+    assert nano.text
     if kind == "clip":
-        return "small"
+        return "nano"
     if kind == "declip":
-        config = dataclasses.replace(small, text_projection_bias=True).to_json()
+        config = dataclasses.replace(nano, text_projection_bias=True).to_json()
     else:
-        tower = {"hidden_size": 192, "intermediate_size": 768, "num_attention_heads": 3}
-        text = {**tower, "num_hidden_layers": 4, "vocab_size": small.text.vocab_size}
+        tower = {"hidden_size": 128, "intermediate_size": 512, "num_attention_heads": 4}
+        tower |= {"num_hidden_layers": 4}
+        text = {**tower, "vocab_size": nano.text.vocab_size}
         # CLIP's tokenizer, so that all three read the same tokens.
-        text |= {"max_position_embeddings": 64, "pad_token_id": small.text.pad_token_id}
-        vision = {**tower, "num_hidden_layers": 6, "image_size": 112, "patch_size": 16}
+        text |= {"max_position_embeddings": 64, "pad_token_id": nano.text.pad_token_id}
+        vision = {**tower, "image_size": 96, "patch_size": 12}
         config = {"model_type": "siglip", "text_config": text, "vision_config": vision}
+        write_tokenizer_files(out / kind, text["max_position_embeddings"])
     write_text(out / kind / "config.json", json.dumps(config, indent=2) + "\n")
     return str(out / kind / "config.json")
 

@@ -33,7 +33,7 @@ _ARCHITECTURE = {
     "text_config": _TOWER,
     "vision_config": _TOWER | {"image_size": 32, "patch_size": 16},
 }
-_ENDED = {"checkpoints", "config.json", "metrics.jsonl", "model", "writer.json"}
+_ENDED = {"checkpoints", "config.json", "data.json", "metrics.jsonl", "model", "writer.json"}
 
 
 def make_config(folder: Path) -> TrainConfig:
