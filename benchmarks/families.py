@@ -37,7 +37,7 @@ from longclip.util.terminal import progress_display
 from real_photos import _cell, command
 
 SEEDS = (0, 1, 2)
-EPOCHS, STEPS = 6, 48
+EPOCHS, STEPS = 4, 48
 RECIPES = {"direct": direct(), "paper": paper()}
 LENGTHS = {"clip": 248, "declip": 248, "siglip": 196}
 SCENES = 10_000
