@@ -10,11 +10,13 @@ from safetensors.torch import load_file
 
 import longclip
 from longclip.errors import CheckpointError
+from longclip.model import CLIP, CLIPConfig, TextConfig, VisionConfig
 from longclip.model.convert import convert
 from longclip.model.inspect import summary
 from longclip.model.pretrained import open_checked
 from longclip.spec import ExportTarget
 from tests.helpers.other_towers import KINDS, write_model
+from tests.helpers.unigram import write_unigram
 
 OWN: dict[str, ExportTarget] = {"siglip": "hf", "timm": "openclip", "resnet": "openclip"}
 
@@ -73,6 +75,83 @@ def test_a_text_tower_as_clips_goes_to_transformers(
     ids[:, 9:] = 49407
     with torch.no_grad():
         torch.testing.assert_close(theirs(ids).text_embeds, ours.text_features(ids))
+
+
+@pytest.fixture(scope="module")
+def other_language(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP of transformers with all that CLIP has but its vocabulary, of the same size."""
+    shape = {"hidden_size": 128, "intermediate_size": 512, "num_attention_heads": 2}
+    text = TextConfig(**shape, num_hidden_layers=2, max_position_embeddings=248)
+    vision = VisionConfig(**shape, num_hidden_layers=2, image_size=32, patch_size=8)
+    directory = tmp_path_factory.mktemp("language") / "model"
+    longclip.save(CLIP(CLIPConfig(text, vision, 16)), directory)
+    for name in ("vocab.json", "merges.txt"):
+        (directory / name).unlink()
+    write_unigram(directory, begin="<s>")
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("to", "program"),
+    [
+        ("openai", "OpenAI's code"),
+        ("longclip", "Long-CLIP's code"),
+        ("openclip", "OpenCLIP"),
+        ("comfyui", "ComfyUI"),
+    ],
+)
+def test_a_tokenizer_is_not_left_behind(
+    to: ExportTarget, program: str, other_language: Path, tmp_path: Path
+) -> None:
+    pattern = f"vocabulary of its own, and {program} .* --to {to} .* --to hf and --to hf-text write"
+    with pytest.raises(CheckpointError, match=pattern):
+        convert(other_language, tmp_path / "there", to)
+    assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize("to", ["hf", "hf-text"])
+def test_layouts_with_a_place_for_it_get_the_tokenizer(
+    to: ExportTarget, other_language: Path, tmp_path: Path
+) -> None:
+    convert(other_language, tmp_path / "there", to)
+    ours, again = longclip.load(other_language), longclip.load(tmp_path / "there")
+    assert again.tokenizer.encode(["a red dog"]) == ours.tokenizer.encode(["a red dog"])
+
+
+def openclip_with_tokenizer(directory: Path, clean: str) -> Path:
+    """Write a causal OpenCLIP model whose configuration names a tokenizer, which lies beside it."""
+    write_model("timm", directory)
+    write_unigram(directory)
+    path = directory / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    kwargs = {"clean": clean}
+    config["model_cfg"]["text_cfg"] |= {"hf_tokenizer_name": "a/b", "tokenizer_kwargs": kwargs}
+    config["model_cfg"]["text_cfg"] |= {"pool_type": "eos", "eos_id": 1}
+    path.write_text(json.dumps(config))
+    return directory
+
+
+def test_openclips_own_layout_keeps_the_tokenizer_it_names(tmp_path: Path) -> None:
+    source = openclip_with_tokenizer(tmp_path / "model", "canonicalize")
+    convert(source, tmp_path / "same", "openclip")
+    texts = ["A red, red dog!"]
+    ours, again = longclip.load(source), longclip.load(tmp_path / "same")
+    assert again.tokenizer.encode(texts) == ours.tokenizer.encode(texts)
+    described = json.loads((tmp_path / "same/open_clip_config.json").read_text())
+    assert described["model_cfg"]["text_cfg"]["hf_tokenizer_name"] == "a/b"
+
+
+@pytest.mark.parametrize("clean", ["lower", "canonicalize"])
+def test_a_tower_whose_texts_are_cleaned_otherwise_is_not_saved_alone(
+    clean: str, tmp_path: Path
+) -> None:
+    """A tokenizer.json does not say it, so the words would get other ids."""
+    source = openclip_with_tokenizer(tmp_path / "model", clean)
+    with pytest.raises(CheckpointError, match="no place for texts that are lower-cased"):
+        convert(source, tmp_path / "there", "hf-text")
+    with pytest.raises(CheckpointError, match="no place for texts that are lower-cased"):
+        longclip.save(longclip.load(source, tower="text"), tmp_path / "there")
+    assert not (tmp_path / "there").exists()
 
 
 @pytest.mark.parametrize("kind", ["siglip", "timm"])

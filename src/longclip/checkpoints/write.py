@@ -39,6 +39,13 @@ COMFYUI_WIDTHS = {"CLIP-L": 768, "CLIP-G": 1280}
 """Channels of the text towers that ComfyUI loads from a file of their own."""
 
 _SECTIONS = ("text_config", "vision_config")
+# Who makes the ids of texts where a layout holds no tokenizer: always CLIP's 49,408.
+_CLIPS_TOKENS: dict[str, str] = {
+    "openai": "OpenAI's code",
+    "longclip": "Long-CLIP's code",
+    "openclip": "OpenCLIP",
+    "comfyui": "ComfyUI",
+}
 _OWN_TARGET: dict[str, ExportTarget] = {"siglip": "hf", "metaclip_2": "hf", "open_clip": "openclip"}
 
 
@@ -151,7 +158,10 @@ def write_huggingface(
     """
     layout = config.get("layout", "clip")
     if not config.get("own"):
-        if unusual := _beyond_clip(config):
+        unusual = _beyond_clip(config)
+        if tokenizer and {"lower", "canonicalize"} & {*tokenizer.cleaning}:
+            unusual.append("texts that are lower-cased or stripped of punctuation first")
+        if unusual:
             raise CheckpointError(
                 f"{directory} cannot be written: transformers' CLIP has no place for {unusual[0]}; "
                 "save the whole model, which keeps the layout it came in"
@@ -326,6 +336,12 @@ def _refuse_loss(checkpoint: Checkpoint, target: ExportTarget) -> None:
     _refuse_other_layout(checkpoint, target)
     if config.get("layout", "clip") != "clip" and target not in ("hf-text", "comfyui"):
         return
+    if checkpoint.tokenizer and target in _CLIPS_TOKENS:
+        raise CheckpointError(
+            f"{source} has a vocabulary of its own, and {_CLIPS_TOKENS[target]} gives every model "
+            f"the ids of CLIP's tokenizer: in what --to {target} writes, texts would mean "
+            "something else; --to hf and --to hf-text write the tokenizer beside the weights"
+        )
     assert BIAS not in checkpoint.tensors, "fold_bias first"
     if target in ("openai", "longclip", "openclip") and not whole:
         raise CheckpointError(
