@@ -15,13 +15,16 @@ import longclip
 from longclip.checkpoints import write
 from longclip.errors import CheckpointError
 from longclip.model.convert import convert
-from tests.helpers.matrix_sources import SOURCES, Source, padded, pictures, pixels
+from tests.helpers.matrix_families import FAMILIES
+from tests.helpers.matrix_sources import SOURCES as STOCK
+from tests.helpers.matrix_sources import Source, padded, pictures, pixels
 from tests.helpers.openai_library import openai_clip
 from tests.helpers.openclip_library import open_clip
 from tests.helpers.plug_and_play import close
 
 transformers = pytest.importorskip("transformers")
 
+SOURCES = STOCK | FAMILIES
 Embeddings = tuple[Tensor, Tensor | None]
 
 
@@ -54,10 +57,12 @@ def in_transformers(source: Source, _: Path) -> Embeddings:
         tower = loaded(transformers.CLIPTextModelWithProjection, directory)
         return tower(**tokenizer(source.texts, padding=True, return_tensors="pt")).text_embeds, None
     processor = transformers.AutoProcessor.from_pretrained(directory)
-    given = processor(text=source.texts, images=pictures(), padding=True, return_tensors="pt")
-    model = loaded(transformers.CLIPModel, directory)
+    given = processor(
+        text=source.texts, images=pictures(), padding="max_length", return_tensors="pt"
+    )
+    model = loaded(transformers.AutoModel, directory)
     return (
-        model.get_text_features(given.input_ids, given.attention_mask).pooler_output,
+        model.get_text_features(given.input_ids, given.get("attention_mask")).pooler_output,
         model.get_image_features(given.pixel_values).pooler_output,
     )
 
@@ -86,7 +91,9 @@ def in_open_clip(source: Source, directory: Path) -> Embeddings:
     model = library.create_model(f"local-dir:{directory}").eval()
     ids = library.get_tokenizer(f"local-dir:{directory}")(source.texts)
     normalization = library.get_model_preprocess_cfg(model)
-    images = pixels(normalization["mean"], normalization["std"])
+    size = model.visual.image_size
+    size = size if isinstance(size, int) else size[0]
+    images = pixels(normalization["mean"], normalization["std"], size)
     return model.encode_text(ids), model.encode_image(images)
 
 
@@ -104,11 +111,12 @@ def in_diffusers(source: Source, directory: Path) -> Embeddings:
     library = pytest.importorskip("diffusers")
     convert(source.path, directory / "text_encoder_2", "hf-text", dtype=torch.float32)
     (directory / "tokenizer_2").symlink_to(directory / "text_encoder_2")
+    described = json.loads((directory / "tokenizer_2" / "tokenizer_config.json").read_text())
     absent = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
     index = {
         "_class_name": "StableDiffusionXLPipeline",
         "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
-        "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        "tokenizer_2": ["transformers", described["tokenizer_class"]],
     }
     (directory / "model_index.json").write_text(json.dumps(index))
     pipeline = library.DiffusionPipeline.from_pretrained(directory, **dict.fromkeys(absent))
@@ -149,6 +157,24 @@ REFUSALS = {
         ("declip-with-wide-bias", ecosystem): r"bias in its text projection .* no place"
         for ecosystem in ECOSYSTEMS
     },
+    **{
+        (
+            name,
+            ecosystem,
+        ): "a vocabulary of its own, (for which|and .* gives every model the ids of CLIP)"
+        for name in ("other-language", "metaclip-2")
+        for ecosystem in ("open_clip", "openai_code", "comfyui")
+    },
+    **{
+        ("siglip", ecosystem): "texts that are read at their last position"
+        for ecosystem in ("open_clip", "openai_code", "diffusers", "comfyui")
+    },
+    **{
+        (name, ecosystem): "has an image tower of open_clip, for which --to .* has no place"
+        for name in ("openclip-timm", "openclip-resnet")
+        for ecosystem in ("transformers", "sentence_transformers", "openai_code")
+    },
+    **{(name, "comfyui"): "gelu" for name in ("openclip-timm", "openclip-resnet")},
 }
 
 CELLS = [

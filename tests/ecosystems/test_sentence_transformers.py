@@ -11,6 +11,8 @@ from PIL import Image
 
 import longclip
 from longclip.model.convert import convert
+from longclip.model.stretch import UntrainedWarning
+from tests.helpers.matrix_families import siglip
 from tests.helpers.models import small_clip
 from tests.helpers.plug_and_play import LONG_TEXTS, TEXTS, Saved, close
 
@@ -64,3 +66,16 @@ def test_a_text_tower_alone(source: str, tmp_path: Path) -> None:
     theirs = sentence_transformer(tmp_path / "tower")
     assert theirs.max_seq_length == 248
     close(encode(theirs, TEXTS), ours.encode_text(TEXTS))
+
+
+@torch.inference_mode()
+def test_a_lengthened_siglips_texts_are_padded_to_its_length(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    source = siglip(tmp_path)
+    with pytest.warns(UntrainedWarning):
+        model = longclip.stretch(longclip.load(source.path))
+    longclip.save(model, tmp_path / "long")
+    theirs = sentence_transformer(tmp_path / "long")
+    assert theirs.max_seq_length == model.context_length > 64
+    texts = [*source.texts, "two small cats sleep in an old house " * 30]
+    close(encode(theirs, texts), model.encode_text(texts))

@@ -49,8 +49,10 @@ def pictures() -> list[Image.Image]:
     return [Image.fromarray(pixels) for pixels in noise]
 
 
-def pixels(mean: tuple[float, ...] = OPENAI_MEAN, std: tuple[float, ...] = OPENAI_STD) -> Tensor:
-    preprocess = Preprocess(SIZE, tuple(mean), tuple(std))
+def pixels(
+    mean: tuple[float, ...] = OPENAI_MEAN, std: tuple[float, ...] = OPENAI_STD, size: int = SIZE
+) -> Tensor:
+    preprocess = Preprocess(size, tuple(mean), tuple(std))
     return torch.stack([preprocess(picture) for picture in pictures()])
 
 
@@ -59,7 +61,7 @@ def padded(texts: list[str], length: int) -> Tensor:
     return nn.functional.pad(ids, (0, length - ids.shape[1]), value=49407)
 
 
-def _random(model: nn.Module) -> Any:
+def randomised(model: nn.Module) -> Any:
     """Nothing at its neutral initial value, everything exact in half precision."""
     torch.manual_seed(0)
     with torch.no_grad():
@@ -71,7 +73,7 @@ def _random(model: nn.Module) -> Any:
 
 def _openai_model(length: int = 77, joint: int = JOINT) -> Any:
     torch.manual_seed(0)
-    return _random(openai_clip().CLIP(joint, SIZE, 2, 128, 8, length, 49408, WIDTH, 1, 2))
+    return randomised(openai_clip().CLIP(joint, SIZE, 2, 128, 8, length, 49408, WIDTH, 1, 2))
 
 
 def _openai_source(
@@ -150,7 +152,7 @@ def declip_with_wide_bias(directory: Path) -> Source:
 def _openclip_source(path: Path, config: dict[str, Any], *, quick_gelu: bool) -> Source:
     library = open_clip()
     torch.manual_seed(0)
-    model = _random(library.CLIP(**config, quick_gelu=quick_gelu))
+    model = randomised(library.CLIP(**config, quick_gelu=quick_gelu))
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     if path.suffix == ".bin":
         torch.save(state, path)
@@ -210,7 +212,7 @@ def huggingface(directory: Path) -> Source:
     config = transformers.CLIPConfig(
         text_config=_HF_TEXT, vision_config=vision, projection_dim=JOINT
     )
-    model = _random(transformers.CLIPModel(config))
+    model = randomised(transformers.CLIPModel(config))
     model.save_pretrained(directory)
     text = model.get_text_features(padded(TEXTS, 77)).pooler_output
     return Source(directory, TEXTS, text, model.get_image_features(pixels()).pooler_output)
@@ -222,7 +224,7 @@ def sdxl_text_tower(directory: Path) -> Source:
 
     values = {**_HF_TEXT, "num_hidden_layers": 32, "hidden_act": "gelu"}
     config = transformers.CLIPTextConfig(**values)
-    model = _random(transformers.CLIPTextModelWithProjection(config))
+    model = randomised(transformers.CLIPTextModelWithProjection(config))
     model.save_pretrained(directory)
     return Source(directory, TEXTS, model(padded(TEXTS, 77)).text_embeds, None)
 

@@ -141,8 +141,8 @@ def write_huggingface(
 ) -> None:
     """Write a model directory, in the layout of transformers that the configuration names.
 
-    Where there is a text tower it gets the files of a tokenizer, for transformers, and a stock CLIP
-    those that sentence-transformers wants.
+    Where there is a text tower it gets the files of a tokenizer, for transformers, and those that
+    sentence-transformers wants.
 
     Args:
         directory: its path; replaced only where it holds a model already.
@@ -175,8 +175,7 @@ def write_huggingface(
     numbers = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
     stored = storing.dtype or numbers
     text = config if "max_position_embeddings" in config else config.get("text_config")
-    stock = layout == "clip"
-    if not stock:
+    if layout != "clip":
         own = own_files(config, int(text["max_position_embeddings"]) if text else None)
         preprocess = own.get(hf.PREPROCESSOR, preprocess)
         config = own[hf.CONFIG]
@@ -200,8 +199,7 @@ def write_huggingface(
             write_json(new / hf.PREPROCESSOR, preprocess)
         if text:
             _write_tokenizer(new, tokenizer, int(text["max_position_embeddings"]))
-            if stock:
-                write_sentence_transformers_files(new, config, tensors, storing.dtype)
+            write_sentence_transformers_files(new, config, tensors, storing.dtype)
         if storing.card:
             (new / README).write_text(storing.card, encoding="utf-8")
 
@@ -257,7 +255,7 @@ def _write_tokenizer(
 # What a model directory holds that was written here.
 _OWN_FILES = re.compile(
     r"(open_clip_)?config\.json|open_clip_model\.safetensors|preprocessor_config\.json|"
-    r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?|modules\.json|README\.md|1_Pooling|2_Dense|"
+    r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?|modules\.json|sentence_bert_config\.json|README\.md|1_Pooling|2_Dense|"
     + "|".join(map(re.escape, FILES))
 )
 

@@ -15,6 +15,21 @@ from torch import Tensor
 from longclip.checkpoints.config import write_json
 from longclip.checkpoints.tensor_files import write_safetensors
 
+# By the name that versions before 5.4 do not know, as they do not know how to pad to a length.
+_TRANSFORMER = {
+    "idx": 0,
+    "name": "0",
+    "path": "",
+    "type": "sentence_transformers.base.modules.transformer.Transformer",
+}
+_PADDED = {
+    "processing_kwargs": {"text": {"padding": "max_length"}},
+    "modality_config": {
+        kind: {"method": f"get_{kind}_features", "method_output_name": "pooler_output"}
+        for kind in ("text", "image")
+    },
+    "module_output_name": "sentence_embedding",
+}
 OLD_FOLDER = "0_CLIPModel"
 """Folder of the one module of a CLIP in directories from before version 5.4."""
 
@@ -27,6 +42,9 @@ def write_sentence_transformers_files(
 ) -> None:
     """Write modules.json, and for a lone text tower its pooling and its projection once more.
 
+    A whole MetaCLIP 2 needs none: versions that know it find its parts. SigLIP's texts are padded
+    to the full length, which its library's own default is not.
+
     Args:
         directory: the model directory, already there.
         config: config.json.
@@ -35,6 +53,12 @@ def write_sentence_transformers_files(
     """
     if config["model_type"] == "clip":
         write_json(directory / "modules.json", _modules(CLIPModel=""))
+        return
+    if config["model_type"] == "siglip":
+        write_json(directory / "modules.json", [_TRANSFORMER])
+        write_json(directory / "sentence_bert_config.json", _PADDED)
+        return
+    if config["model_type"] == "metaclip_2":
         return
     folders = {"Transformer": "", "Pooling": "1_Pooling"}
     (directory / "1_Pooling").mkdir()
