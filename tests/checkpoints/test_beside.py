@@ -92,7 +92,7 @@ def test_a_lone_tower_beside_the_config_of_the_whole(saved: Path) -> None:
 @pytest.mark.parametrize("name", ["open_clip_model.safetensors", "mine.bin"])
 def test_weights_of_openclips_beside_their_config(name: str, tmp_path: Path) -> None:
     text, vision = (replace(part, layer_norm_eps=1e-5) for part in (TEXT, VISION))
-    text = replace(text, eos_token_id=39, bos_token_id=38, pad_token_id=39)
+    text = replace(text, vocab_size=49408, eos_token_id=49407)
     clip = small_clip(CLIPConfig(text, vision, 8))
     longclip.save(clip, tmp_path / "hf")
     convert(tmp_path / "hf", tmp_path / "oc", "openclip")

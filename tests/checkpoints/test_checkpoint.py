@@ -341,7 +341,7 @@ def test_an_activation_that_the_checkpoint_says_is_not_asked_for(tmp_path: Path)
 def test_a_bare_text_tower_is_taken_as_comfyui_takes_it(
     layers: int, expected: str, tmp_path: Path
 ) -> None:
-    text = TextConfig(64, 64, layers, 1, vocab_size=300, eos_token_id=299)
+    text = TextConfig(64, 64, layers, 1)
     tensors = small_clip(CLIPConfig(text=text, vision=None)).state_dict()
     save_file(tensors, tmp_path / "clip.safetensors")
     found = open_checkpoint(tmp_path / "clip.safetensors")

@@ -1,12 +1,13 @@
 """MetaCLIP 2 in transformers' layout: a CLIP with another vocabulary, whole and one tower."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import longclip
 from longclip.errors import CheckpointError
@@ -128,6 +129,34 @@ def test_without_its_tokenizer_texts_are_refused(owner: tuple[Any, Path], tmp_pa
     assert model.encode_text([[3, 20, 1]]).shape == (1, 40)
     with pytest.raises(CheckpointError, match=r"has no tokenizer\.json"):
         model.encode_text(["a red dog"])
+
+
+@pytest.mark.parametrize("part", ["whole", "text"])
+def test_a_file_of_another_name_beside_the_config_is_read_as_its_directory(
+    part: str, owner: tuple[Any, Path], tmp_path: Path
+) -> None:
+    _, directory = owner
+    shutil.copytree(directory, tmp_path / "model")
+    weights = load_file(directory / "model.safetensors")
+    (tmp_path / "model/model.safetensors").unlink()
+    if part == "text":
+        weights = {name: t for name, t in weights.items() if name.startswith("text_")}
+    save_file(weights, tmp_path / "model/mine.safetensors")
+    ours, expected = longclip.load(tmp_path / "model/mine.safetensors"), longclip.load(directory)
+    assert ours.tokenizer.encode(TEXTS) == expected.tokenizer.encode(TEXTS)
+    assert ours.config.text == expected.config.text
+    assert torch.equal(ours.encode_text(TEXTS[:4]), expected.encode_text(TEXTS[:4]))
+    longclip.save(ours, tmp_path / "saved")
+    kind = {"whole": "MetaClip2Model", "text": "MetaClip2TextModelWithProjection"}[part]
+    read = getattr(transformers, kind).from_pretrained(tmp_path / "saved").eval()
+    [ids] = ours.tokenizer.encode(["a red dog"])
+    with torch.no_grad():
+        found = (
+            read(input_ids=torch.tensor([ids])).text_embeds
+            if part == "text"
+            else texts_of(read, torch.tensor([ids]))
+        )
+    torch.testing.assert_close(found, ours.encode_text(["a red dog"]))
 
 
 def test_what_is_not_computed_is_refused(owner: tuple[Any, Path], tmp_path: Path) -> None:

@@ -2,15 +2,24 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import longclip
+from longclip.checkpoints.config import infer_config
+from longclip.checkpoints.formats.openai import from_huggingface
 from longclip.errors import CheckpointError
+from longclip.model import CLIP, CLIPConfig, TextConfig, VisionConfig
+from longclip.model.inspect import summary
+from longclip.model.pretrained import AssumptionWarning, open_checked
+from longclip.spec import POSITION_TABLE
 from longclip.text.tokenizer import clip_tokenizer
+from tests.helpers.models import SMALL, small_clip
 from tests.helpers.unigram import write_unigram
 
 transformers = pytest.importorskip("transformers")
@@ -89,3 +98,109 @@ def test_another_vocabulary_of_the_same_size_is_not_taken_for_clips(
     model = longclip.load(tmp_path / "model")
     assert model.tokenizer is not clip_tokenizer()
     assert model.tokenizer.encode(["a red dog"])[0][0] == 3
+
+
+def bare_weights(directory: Path, layout: str, vocabulary: int) -> tuple[CLIP, Path]:
+    """Write the weights of a CLIP alone; returns the model and the file."""
+    text = TextConfig(64, 64, 1, 1, "gelu", vocab_size=vocabulary, eos_token_id=vocabulary - 1)
+    text = replace(text, max_position_embeddings=77, pooling="argmax", pad_token_id=0)
+    vision = VisionConfig(64, 64, 1, 1, "gelu", image_size=16, patch_size=8)
+    model = small_clip(CLIPConfig(text, vision, 8))
+    tensors: Any = model.state_dict()
+    tensors = tensors if layout == "transformers" else from_huggingface(tensors)
+    directory.mkdir()
+    save_file({n: t.contiguous() for n, t in tensors.items()}, directory / "mine.safetensors")
+    return model, directory / "mine.safetensors"
+
+
+@pytest.mark.parametrize("layout", ["transformers", "openclip"])
+@pytest.mark.parametrize("vocabulary", [300, 60_000])
+def test_bare_weights_of_another_vocabulary_need_its_tokenizer(
+    vocabulary: int, layout: str, tmp_path: Path
+) -> None:
+    expected, path = bare_weights(tmp_path / "model", layout, vocabulary)
+    with pytest.warns(AssumptionWarning, match=f"vocabulary of {vocabulary:,} tokens is not CLIP"):
+        model = longclip.load(path)
+    ids = [[3, 9, 250, 1]]
+    torch.testing.assert_close(model.encode_text(ids), expected.encode_text(ids))
+    with pytest.raises(CheckpointError, match=r"has no tokenizer\.json.*fetch the file"):
+        model.encode_text(["a dog"])
+    assert summary(open_checked(path)[0])["towers"]["text"]["vocabulary"] == vocabulary
+    longclip.save(longclip.stretch(model), tmp_path / "long")
+    assert not [*(tmp_path / "long").glob("*token*"), *(tmp_path / "long").glob("vocab*")]
+    with pytest.raises(CheckpointError, match=r"has no tokenizer\.json"):
+        longclip.load(tmp_path / "long").encode_text(["a dog"])
+
+    write_unigram(path.parent, begin="<s>")
+    with pytest.warns(AssumptionWarning):
+        model = longclip.load(path)
+    [ids] = model.tokenizer.encode(["a red dog"])
+    assert ids[0] == 3
+    assert ids[-1] == 1
+    torch.testing.assert_close(model.encode_text(["a red dog"]), expected.encode_text([ids]))
+
+
+@pytest.mark.parametrize(("vocabulary", "end"), [(901_629, 2), (250_100, 1)])
+def test_bare_weights_of_a_metaclip_2_are_read_at_the_end_of_its_tokenizer(
+    vocabulary: int, end: int
+) -> None:
+    tensors = {
+        "text_model.embeddings.token_embedding.weight": torch.empty(vocabulary, 64, device="meta"),
+        POSITION_TABLE: torch.empty(77, 64),
+        "text_model.encoder.layers.0.mlp.fc1.weight": torch.empty(64, 64),
+    }
+    text = TextConfig.from_json(infer_config(Path("m"), tensors, "gelu"))
+    assert (text.pooling, text.eos_token_id) == ("eos", end)
+
+
+def test_rows_that_were_added_to_clips_vocabulary_leave_its_tokenizer(
+    saved: Path, tmp_path: Path
+) -> None:
+    model, path = bare_weights(tmp_path / "model", "transformers", 49_410)
+    for name in ("tokenizer.json", "vocab.json", "merges.txt"):
+        (path.parent / name).write_bytes((saved / name).read_bytes())
+    with pytest.warns(AssumptionWarning):
+        found = longclip.load(path)
+    assert found.tokenizer is clip_tokenizer()
+    ids = clip_tokenizer().encode(["a red dog"])
+    assert torch.equal(found.encode_text(["a red dog"]), model.encode_text(ids))
+
+
+@pytest.mark.parametrize("name", ["mine.bin", "open_clip_pytorch_model.bin"])
+def test_weights_beside_an_openclip_config_that_names_a_tokenizer(
+    name: str, tmp_path: Path
+) -> None:
+    _, path = bare_weights(tmp_path / "model", "openclip", 300)
+    tensors = load_file(path)
+    path.unlink()
+    torch.save(tensors, path.with_name(name))
+    write_unigram(path.parent)
+    text = {"context_length": 77, "vocab_size": 300, "width": 64, "heads": 1, "layers": 1}
+    text |= {"mlp_ratio": 1, "hf_tokenizer_name": "a/b", "pool_type": "eos", "eos_id": 1}
+    vision = {"image_size": 16, "patch_size": 8, "width": 64, "layers": 1, "mlp_ratio": 1}
+    config = {"model_cfg": {"embed_dim": 8, "text_cfg": text, "vision_cfg": vision}}
+    (path.parent / "open_clip_config.json").write_text(json.dumps(config))
+    model = longclip.load(path.with_name(name))
+    assert model.config.text is not None
+    assert (model.config.text.pooling, model.config.text.eos_token_id) == ("eos", 1)
+    assert model.tokenizer.encode(["a red dog"])[0][-1] == 1
+    assert model.encode_text(["a red dog"]).shape == (1, 8)
+
+
+def test_a_vocabulary_smaller_than_clips_is_never_given_clips_ids() -> None:
+    model = small_clip(replace(SMALL, text=replace(SMALL.text, vocab_size=300, eos_token_id=1)))
+    with pytest.raises(CheckpointError, match="has 300 tokens, fewer than CLIP's"):
+        model.encode_text(["a dog"])
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "spiece.model", "vocab.json"])
+def test_a_vocabulary_of_another_kind_and_the_same_size_is_not_taken_for_clips(
+    name: str, saved: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(saved, tmp_path / "model")
+    for file in ("tokenizer.json", "vocab.json", "merges.txt"):
+        (tmp_path / "model" / file).unlink()
+    assert longclip.load(tmp_path / "model").tokenizer is clip_tokenizer()
+    (tmp_path / "model" / name).write_text("{}")
+    with pytest.raises(CheckpointError, match=r"tokenizer"):
+        longclip.load(tmp_path / "model").encode_text(["a dog"])

@@ -1,6 +1,7 @@
 """SigLIP in transformers' layout: both towers, lengthened, saved and loaded by their owner."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,21 @@ def test_texts_need_no_transformers(
     assert model.encode_text(["cats"]).shape == (1, 48)
     with pytest.raises(longclip.errors.UsageError, match="images of a SigLIP need transformers"):
         model.image_features(torch.rand(1, 3, 32, 32))
+
+
+def test_a_file_of_another_name_is_read_with_the_config_beside_it(
+    owner: tuple[Any, Path], tmp_path: Path
+) -> None:
+    _, directory = owner
+    shutil.copytree(directory, tmp_path / "model")
+    (tmp_path / "model/model.safetensors").rename(tmp_path / "model/mine.safetensors")
+    ours, expected = longclip.load(tmp_path / "model/mine.safetensors"), longclip.load(directory)
+    assert ours.config == expected.config
+    texts = ["A red dog!", "cats"]
+    assert torch.equal(ours.encode_text(texts), expected.encode_text(texts))
+    (tmp_path / "model/config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"weights of a SigLIP.*put its config\.json beside"):
+        longclip.load(tmp_path / "model/mine.safetensors")
 
 
 def test_what_is_not_computed_is_refused(owner: tuple[Any, Path], tmp_path: Path) -> None:

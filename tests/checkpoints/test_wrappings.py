@@ -20,7 +20,8 @@ from tests.helpers.models import small_clip
 
 Tensors = dict[str, Tensor]
 
-IDS = {"bos_token_id": 38, "eos_token_id": 39, "pad_token_id": 39}
+# Of a vocabulary that is not CLIP's, texts are taken to end at their largest id.
+IDS: Any = {"bos_token_id": 0, "eos_token_id": 39, "pad_token_id": 0, "pooling": "argmax"}
 TEXT = TextConfig(64, 64, 1, 1, vocab_size=40, max_position_embeddings=8, **IDS)
 MODEL = small_clip(CLIPConfig(TEXT, VisionConfig(64, 64, 1, 1, image_size=16, patch_size=8), 8))
 HF = {name: tensor.clone() for name, tensor in MODEL.state_dict().items()}

@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
-from longclip.checkpoints.config import adopt_config
+from longclip.checkpoints.config import adopt_config, has_shapes
 from longclip.checkpoints.tensor_files import read_values
 from longclip.checkpoints.wrappings import unwrap
 from longclip.errors import CheckpointError, UsageError
-from longclip.spec import Activation, Tower
+from longclip.spec import STOCK_CONTEXT, Activation, Tower
 from longclip.text.file_tokenizer import TokenizerFiles
 
 # Of transformers, for a config.json that does not say it.
@@ -73,7 +73,19 @@ def lone_tower(checkpoint: Checkpoint, tower: Tower) -> Checkpoint:
     name, config = _SECTIONS[tower], checkpoint.config
     if f"{name}_config" not in config:
         return checkpoint
-    alone = {
+    prefixes = (f"{name}_model.", _PROJECTIONS[tower])
+    return replace(
+        checkpoint,
+        config=lone_config(config, tower),
+        tensors={n: t for n, t in checkpoint.tensors.items() if n.startswith(prefixes)},
+        preprocess=checkpoint.preprocess if tower == "image" else None,
+    )
+
+
+def lone_config(config: Mapping[str, Any], tower: Tower) -> dict[str, Any]:
+    """Return what a configuration of two towers says of one, as that of a model of its own."""
+    name = _SECTIONS[tower]
+    alone: dict[str, Any] = {
         **{key: value for key, value in config[f"{name}_config"].items() if key != "architectures"},
         **{key: config[key] for key in _OF_BOTH if key in config},
         "architectures": [f"CLIP{name.capitalize()}ModelWithProjection"],
@@ -91,14 +103,8 @@ def lone_tower(checkpoint: Checkpoint, tower: Tower) -> Checkpoint:
         }
         alone["own"] = {"config.json": own}
     if tower == "text":
-        alone["max_length"] = alone["max_position_embeddings"]
-    prefixes = (f"{name}_model.", _PROJECTIONS[tower])
-    return replace(
-        checkpoint,
-        config=alone,
-        tensors={n: t for n, t in checkpoint.tensors.items() if n.startswith(prefixes)},
-        preprocess=checkpoint.preprocess if tower == "image" else None,
-    )
+        alone["max_length"] = alone.get("max_position_embeddings", STOCK_CONTEXT)
+    return alone
 
 
 class Source:
@@ -163,30 +169,39 @@ class Source:
         bare: Checkpoint,
         name: str,
         described: Mapping[str, Any],
-        read_preprocess: Callable[[], Mapping[str, Any] | None],
+        read: Callable[
+            [], tuple[Mapping[str, Any], Mapping[str, Any] | None, TokenizerFiles | None]
+        ],
     ) -> Checkpoint:
         """Return bare weights with the configuration beside them, if it is of the same shapes.
 
         Args:
             bare: the weights, with what their shapes show.
             name: of the configuration's file.
-            described: what it says, in the words of Hugging Face's config.json.
-            read_preprocess: returns the preprocessing beside it; called where it fits.
+            described: the sizes that it states, in the words of Hugging Face's config.json.
+            read: returns the whole of it in these words, the preprocessing beside it, and the
+                tokenizer where that is not CLIP's; called where it fits.
 
         Raises:
-            CheckpointError: as `refuse_activation`, where it fits.
+            CheckpointError: as `refuse_activation` and `read`, where it fits.
         """
-        adopted = adopt_config(bare.config, described)
-        if adopted is None:
+        if not has_shapes(described, bare.config):
             note = f"{name} beside it describes another model and was left aside"
             return replace(bare, notes=(*bare.notes, note))
         self.refuse_activation()
+        config, preprocess, tokenizer = read()
+        alone: Tower | None = None
+        if not (bare.has("text") and bare.has("image")):
+            alone = "text" if bare.has("text") else "image"
+            if "text_config" in config:
+                config = lone_config(config, alone)
         return replace(
             bare,
-            config=adopted,
-            preprocess=read_preprocess(),
+            config=adopt_config(bare.config, config),
+            preprocess=preprocess,
             notes=(*bare.notes, f"{name} beside it was read"),
             config_file=self.folder / name,
+            tokenizer=tokenizer if alone != "image" else None,
             assumed="",
         )
 

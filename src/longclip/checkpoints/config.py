@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from longclip.errors import CheckpointError
-from longclip.spec import POSITION_TABLE
+from longclip.spec import BOS, EOT, POSITION_TABLE
 from longclip.util.files import write_text
 from longclip.util.regular_files import read_regular
 
@@ -58,40 +58,50 @@ def write_json(path: Path, values: object) -> None:
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
-def adopt_config(
-    inferred: Mapping[str, Any], described: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """Complete a configuration inferred from shapes by one that lies beside the weights.
+# What shapes of tensors show of a tower.
+_SHOWN = {"hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size", "patch_size"}
+_SHOWN |= {"max_position_embeddings", "image_size"}
+
+
+def has_shapes(described: Mapping[str, Any], inferred: Mapping[str, Any]) -> bool:
+    """Return whether a configuration can be that of weights of these shapes.
+
+    Args:
+        described: a config.json, which may be of a whole CLIP where the weights are a lone tower.
+        inferred: as `infer_config` returns it.
+    """
+    for kind in ("text", "vision"):
+        whole = f"{kind}_config" in inferred
+        if not whole and inferred["model_type"] != f"clip_{kind}_model":
+            continue
+        mine = inferred[f"{kind}_config"] if whole else inferred
+        alone = described.get("model_type") == f"clip_{kind}_model"
+        theirs = described if alone else described.get(f"{kind}_config")
+        if not isinstance(theirs, Mapping):
+            return False
+        if any(theirs.get(key, mine[key]) != mine[key] for key in _SHOWN & mine.keys()):
+            return False
+    return True
+
+
+def adopt_config(inferred: Mapping[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration that lies beside weights, with the sizes that their shapes show.
 
     Args:
         inferred: as `infer_config` returns it.
-        described: a config.json, which may be of a whole CLIP where the weights are a lone tower.
-
-    Returns:
-        The inferred configuration with everything that shapes do not show; None where the other
-        one is of another model.
+        described: of the same towers, as `has_shapes` allows it.
     """
-    shown = {"hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size", "patch_size"}
-    shown |= {"max_position_embeddings", "image_size"}
-    adopted = dict(inferred)
-    for kind in ("text", "vision"):
-        name = f"{kind}_config"
-        whole = name in inferred
-        if not whole and inferred["model_type"] != f"clip_{kind}_model":
-            continue
-        mine = inferred[name] if whole else inferred
-        alone = described.get("model_type") == f"clip_{kind}_model"
-        theirs = described if alone else described.get(name)
-        if not isinstance(theirs, Mapping):
-            return None
-        if any(theirs.get(key, mine[key]) != mine[key] for key in shown & mine.keys()):
-            return None
-        merged = {**mine, **{key: value for key, value in theirs.items() if key not in shown}}
+    if "text_config" not in inferred:
         # Of a lone tower, the shapes say whether there is a projection.
-        kept = ("model_type", "architectures", "projection_dim", "text_projection_bias")
-        merged |= {key: mine[key] for key in kept if key in mine}
-        adopted = {**adopted, name: merged} if whole else merged
-    return adopted
+        kept = {"model_type", "architectures", "projection_dim", "text_projection_bias"}
+        described = {key: value for key, value in described.items() if key not in kept}
+        return {**described, **{k: v for k, v in inferred.items() if k in kept | _SHOWN}}
+    towers = {
+        name: {**described[name], **{k: v for k, v in inferred[name].items() if k in _SHOWN}}
+        for name in ("text_config", "vision_config")
+    }
+    kept = {"model_type", "projection_dim", "text_projection_bias"}
+    return {**described, **{k: v for k, v in inferred.items() if k in kept}, **towers}
 
 
 _TEXT, _VISION = "text_model", "vision_model"
@@ -103,6 +113,11 @@ HEAD_WIDTH = 64
 # width but in the image towers of ViT-H, ViT-g and ViT-bigG, which are known by their own width
 # (OpenCLIP's configurations).
 _VISION_HEAD_WIDTHS = {1280: 80, 1408: 88, 1664: 104}
+
+
+# Ids of the end of a text and of padding in the vocabularies of MetaCLIP 2 (XLM-V's, mT5's), by the
+# number of tokens (OpenCLIP's configurations).
+_ENDS = {901_629: (2, 1), 250_100: (1, 0)}
 
 
 def infer_config(path: Path, tensors: Mapping[str, Tensor], activation: str) -> dict[str, Any]:
@@ -134,6 +149,18 @@ def infer_config(path: Path, tensors: Mapping[str, Tensor], activation: str) -> 
     ((name, section),) = towers.items()
     architecture = f"CLIP{name.capitalize()}Model{'WithProjection' if joint else ''}"
     return {"model_type": f"clip_{name}_model", "architectures": [architecture], **section, **joint}
+
+
+def _special_tokens(vocabulary: int) -> dict[str, Any]:
+    """Return the fields that say where texts begin and end, by the number of tokens."""
+    if vocabulary == EOT + 1:
+        return {"bos_token_id": BOS, "eos_token_id": EOT, "pad_token_id": EOT}
+    if vocabulary in _ENDS:
+        end, pad = _ENDS[vocabulary]
+        return {"bos_token_id": 0, "eos_token_id": end, "pad_token_id": pad, "pooling": "eos"}
+    # As OpenAI's code and OpenCLIP's, at the largest id; what fills a text up must be smaller.
+    end = vocabulary - 1
+    return {"bos_token_id": 0, "eos_token_id": end, "pad_token_id": 0, "pooling": "argmax"}
 
 
 def _infer_towers(
@@ -171,10 +198,7 @@ def _infer_towers(
         towers["text"] = tower(_TEXT, width, width // HEAD_WIDTH) | {
             "vocab_size": vocabulary,
             "max_position_embeddings": positions,
-            # CLIP's vocabulary ends with its two special tokens.
-            "bos_token_id": vocabulary - 2,
-            "eos_token_id": vocabulary - 1,
-            "pad_token_id": vocabulary - 1,
+            **_special_tokens(vocabulary),
         }
     if any(name.startswith(_VISION) for name in tensors):
         width, _, patch, _ = shape(f"{_VISION}.embeddings.patch_embedding.weight", 4)

@@ -26,7 +26,7 @@ from longclip.checkpoints.tensor_files import (
     write_safetensors,
 )
 from longclip.errors import CheckpointError
-from longclip.spec import LONG_CONTEXT, ExportTarget
+from longclip.spec import EOT, LONG_CONTEXT, ExportTarget
 from longclip.text.file_tokenizer import FILES, TokenizerFiles
 from longclip.text.tokenizer_files import write_tokenizer_files
 from longclip.util.files import atomic_directory, atomic_path, check_replaceable
@@ -198,7 +198,8 @@ def write_huggingface(
         if preprocess is not None:
             write_json(new / hf.PREPROCESSOR, preprocess)
         if text:
-            _write_tokenizer(new, tokenizer, int(text["max_position_embeddings"]))
+            if tokenizer or text.get("vocab_size", EOT + 1) > EOT:
+                _write_tokenizer(new, tokenizer, int(text["max_position_embeddings"]))
             write_sentence_transformers_files(new, config, tensors, storing.dtype)
         if storing.card:
             (new / README).write_text(storing.card, encoding="utf-8")

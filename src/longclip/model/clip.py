@@ -14,13 +14,14 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from longclip.errors import EncoderError, UsageError
+from longclip.errors import CheckpointError, EncoderError, UsageError
 from longclip.image.decode import decode_image
 from longclip.image.preprocess import Preprocess
 from longclip.model.config import CLIPConfig, ForeignVisionConfig, TextConfig
 from longclip.model.image_tower import ForeignImageTower
 from longclip.model.packing import VarlenAttention, pack, varlen_attention
 from longclip.model.transformer import Layer, TextTower, VisionTower, micro_batches
+from longclip.spec import EOT
 from longclip.text.file_tokenizer import TokenizerFiles
 from longclip.text.tokenizer import TextTokenizer, clip_tokenizer, tokenize
 
@@ -120,7 +121,15 @@ class CLIP(nn.Module):
         Raises:
             CheckpointError: if its vocabulary is not CLIP's, and its tokenizer is missing.
         """
-        return self.tokenizer_files.tokenizer if self.tokenizer_files else clip_tokenizer()
+        if self.tokenizer_files:
+            return self.tokenizer_files.tokenizer
+        if self.config.text and self.config.text.vocab_size <= EOT:
+            raise CheckpointError(
+                f"{self.name or 'this model'} has {self.config.text.vocab_size:,} tokens, fewer "
+                "than CLIP's vocabulary, so CLIP's tokenizer is not its own; make it with the "
+                "tokenizer_files of its own"
+            )
+        return clip_tokenizer()
 
     @property
     def pad_token_id(self) -> int:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from tokenizers import Tokenizer as RustTokenizer
 
 from longclip.errors import CheckpointError, UsageError
+from longclip.spec import EOT
 from longclip.text.tokenizer import clip_vocabulary, cut_ids, list_of_texts, repair_text
 from longclip.util.regular_files import read_regular
 
@@ -35,6 +36,16 @@ FILES = (
     "merges.txt",
 )
 """Files of a tokenizer beside a model, which are carried along as they are."""
+
+VOCABULARIES = (
+    TOKENIZER,
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+)
+"""Those of them that have the words of a vocabulary in them, each of another kind."""
 
 MAX_FILE_BYTES = 200_000_000
 """Bytes of a tokenizer.json; that of XLM-V, with 901,629 tokens, has some 60 MB."""
@@ -143,14 +154,40 @@ def tokenizer_files(folder: Path, cleaning: Cleaning = ()) -> TokenizerFiles:
     return TokenizerFiles(folder, contents, cleaning)
 
 
+def tokenizer_beside(folder: Path, vocabulary: int) -> TokenizerFiles | None:
+    """Read the tokenizer beside weights; None where it is CLIP's.
+
+    It is CLIP's where the files say so, and where there are none, by the number of tokens alone.
+    Without its files a model with another vocabulary is lengthened and converted all the same, and
+    its texts are refused.
+
+    Args:
+        folder: of the weights.
+        vocabulary: rows of the model's table of tokens.
+
+    Raises:
+        OSError: if a file cannot be read.
+    """
+    files = tokenizer_files(folder)
+    # Rows may have been added to CLIP's, and none can be missing.
+    if vocabulary > EOT and is_clips(files):
+        return None
+    if vocabulary == EOT + 1 and not any(name in files.contents for name in VOCABULARIES):
+        return None
+    return files
+
+
 def is_clips(files: TokenizerFiles) -> bool:
     """Return whether a tokenizer has CLIP's vocabulary, but for a hundredth of it at most.
 
     Then CLIP's own does better than the file, which repairs no texts and may have been damaged.
     """
     try:
-        model = json.loads(files.contents[TOKENIZER]).get("model")
-        vocabulary = model.get("vocab") if isinstance(model, dict) else None
+        if TOKENIZER in files.contents:
+            model = json.loads(files.contents[TOKENIZER]).get("model")
+            vocabulary = model.get("vocab") if isinstance(model, dict) else None
+        else:
+            vocabulary = json.loads(files.contents["vocab.json"])
     except (KeyError, ValueError, RecursionError, AttributeError):
         return False
     if not isinstance(vocabulary, dict):

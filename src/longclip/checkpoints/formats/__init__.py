@@ -13,7 +13,8 @@ from longclip.checkpoints.checkpoint import Checkpoint, Source
 from longclip.checkpoints.formats import declip, huggingface, longclip, openai, openclip
 from longclip.checkpoints.formats.sentence_transformers import OLD_FOLDER
 from longclip.errors import CheckpointError
-from longclip.spec import Activation
+from longclip.spec import EOT, Activation
+from longclip.text.file_tokenizer import tokenizer_beside
 
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt")
 """Endings of files that are taken for weights in a directory of no known layout."""
@@ -66,7 +67,7 @@ def open_checkpoint(
         if model_format.recognise(source):
             found = model_format.open(source)
             notes = (*source.notes, *found.notes, *([found.assumed] if found.assumed else []))
-            return _without_temperature(replace(found, notes=notes))
+            return _without_temperature(_with_vocabulary(replace(found, notes=notes), source))
     # A file is always recognised, so this is a directory in no layout of ours.
     if (path / OLD_FOLDER).is_dir():
         return open_checkpoint(path / OLD_FOLDER, activation)
@@ -79,6 +80,25 @@ def open_checkpoint(
     raise CheckpointError(
         f"{path} holds no weights: neither {huggingface.WEIGHTS} nor any other "
         f"{', '.join(_SUFFIXES)} file; fetch the model again"
+    )
+
+
+def _with_vocabulary(checkpoint: Checkpoint, source: Source) -> Checkpoint:
+    """Give bare weights of another vocabulary than CLIP's the tokenizer that lies beside them."""
+    if checkpoint.config_file or not checkpoint.has("text"):
+        return checkpoint
+    vocabulary = checkpoint.config.get("text_config", checkpoint.config)["vocab_size"]
+    if vocabulary == EOT + 1:
+        return checkpoint
+    assumed = (
+        f"its vocabulary of {vocabulary:,} tokens is not CLIP's; how its texts are cleaned and "
+        "where they end was guessed, which a configuration beside the weights would say"
+    )
+    return replace(
+        checkpoint,
+        tokenizer=tokenizer_beside(source.folder, vocabulary),
+        notes=(*checkpoint.notes, assumed),
+        assumed=f"{checkpoint.assumed}; {assumed}" if checkpoint.assumed else assumed,
     )
 
 

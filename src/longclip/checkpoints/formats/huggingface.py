@@ -17,7 +17,7 @@ from longclip.checkpoints.torch_files import read_torch_file
 from longclip.checkpoints.wrappings import unwrap
 from longclip.errors import CheckpointError, UsageError
 from longclip.spec import EOT
-from longclip.text.file_tokenizer import TOKENIZER, TokenizerFiles, is_clips, tokenizer_files
+from longclip.text.file_tokenizer import TokenizerFiles, tokenizer_beside, tokenizer_files
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -77,8 +77,16 @@ def open(source: Source) -> Checkpoint:
         return _open_directory(source, weight_files(path))
     tensors = _without_position_ids(source.tensors)
     described = _config_beside(source)
-    if described is not None and _is_whole(path):
-        return _open_directory(source, (path,))
+    is_siglip = siglip.HEAD in tensors
+    if described is not None:
+        same_family = (described.get("model_type") == siglip.MODEL_TYPE) == is_siglip
+        if _is_whole(path) or (is_siglip and same_family):
+            return _open_directory(source, (path,))
+    if is_siglip:
+        raise CheckpointError(
+            f"{path} has the weights of a SigLIP, which do not say how its texts are cleaned and "
+            f"its pictures read; put its {CONFIG} beside them"
+        )
     # A lone text tower is what ComfyUI reads, which takes the activation from the depth.
     lone = not any(name.startswith("vision_model.") for name in tensors)
     start = "text_model.encoder.layers."
@@ -90,7 +98,17 @@ def open(source: Source) -> Checkpoint:
     bare = Checkpoint(path, (path,), "Hugging Face", config, tensors, assumed=assumed)
     if described is None:
         return bare
-    return source.with_config(bare, CONFIG, described, lambda: _preprocess(source.folder))
+    kind = described.get("model_type")
+    fields = {**described, "model_type": metaclip_2.MODEL_TYPES.get(str(kind), kind)}
+
+    def read() -> tuple[dict[str, Any], dict[str, Any] | None, TokenizerFiles | None]:
+        config = read_config(source.folder / CONFIG)
+        preprocess = _preprocess(source.folder)
+        if preprocess is not None and "own" in config:
+            config["own"] |= {PREPROCESSOR: preprocess}
+        return config, preprocess, own_tokenizer(source.folder, config)
+
+    return source.with_config(bare, CONFIG, fields, read)
 
 
 def open_shards(source: Source) -> Checkpoint:
@@ -136,15 +154,14 @@ def own_tokenizer(folder: Path, config: Mapping[str, Any]) -> TokenizerFiles | N
     """Return the tokenizer that lies beside a configuration, where it is not CLIP's."""
     if config.get("layout") == siglip.LAYOUT:
         return tokenizer_files(folder, siglip.cleaning(config))
-    files = tokenizer_files(folder)
-    if config.get("layout") == metaclip_2.LAYOUT:
-        return files
     text = config.get("text_config", config)
     if not isinstance(text, Mapping) or config.get("model_type") == "clip_vision_model":
         return None
-    if TOKENIZER in files.contents:
-        return None if is_clips(files) else files
-    return files if text.get("vocab_size", EOT + 1) != EOT + 1 else None
+    if config.get("layout") == metaclip_2.LAYOUT:
+        return tokenizer_files(folder)
+    # What else it may be is refused when the network is made.
+    vocabulary = text.get("vocab_size", EOT + 1)
+    return tokenizer_beside(folder, vocabulary if type(vocabulary) is int else 0)
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -26,7 +26,13 @@ from longclip.checkpoints.wrappings import unwrap
 from longclip.errors import CheckpointError, UsageError
 from longclip.image.preprocess import OPENAI_MEAN, OPENAI_STD
 from longclip.spec import EOT, STOCK_CONTEXT
-from longclip.text.file_tokenizer import TOKENIZER, Cleaning, TokenizerFiles, tokenizer_files
+from longclip.text.file_tokenizer import (
+    TOKENIZER,
+    Cleaning,
+    TokenizerFiles,
+    tokenizer_beside,
+    tokenizer_files,
+)
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
@@ -69,14 +75,35 @@ def open(source: Source) -> Checkpoint:
         return _open_directory(source)
     if path.name in (WEIGHTS, PICKLED) and (source.folder / CONFIG).is_file():
         return _open_directory(source)
+    beside = read_config(source.folder) if (source.folder / CONFIG).is_file() else None
+    if beside and _is_whole(beside[0], source.tensors):
+        return _open_directory(source)
     tensors = openai.rename(path, openai.plain_names(path, source.tensors))
     activation, assumed = source.settle_activation(source.usual_activation)
     config = infer_config(path, tensors, activation)
     bare = Checkpoint(path, (path,), "OpenCLIP", config, tensors, assumed=assumed)
-    if not (source.folder / CONFIG).is_file():
+    if beside is None:
         return bare
-    described, preprocess = read_config(source.folder)
-    return source.with_config(bare, CONFIG, described, lambda: preprocess)
+    described, preprocess = beside
+    return source.with_config(
+        bare,
+        CONFIG,
+        described,
+        lambda: (described, preprocess, own_tokenizer(source.folder, described)),
+    )
+
+
+def _is_whole(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bool:
+    """Return whether tensors are those of a model that keeps its own layout, by its text tower."""
+    text = config["text_config"]
+    shapes = {name.removeprefix("text."): list(tensor.shape) for name, tensor in tensors.items()}
+    return (
+        config.get("layout") == "open_clip"
+        and shapes.get("token_embedding.weight") == [text["vocab_size"], text["hidden_size"]]
+        and shapes.get("positional_embedding")
+        == [text["max_position_embeddings"], text["hidden_size"]]
+        and any(name.startswith(_IMAGES) for name in tensors)
+    )
 
 
 def _open_directory(source: Source) -> Checkpoint:
@@ -112,13 +139,13 @@ def _open_directory(source: Source) -> Checkpoint:
 
 def own_tokenizer(folder: Path, config: dict[str, Any]) -> TokenizerFiles | None:
     """Return a model's tokenizer where it is not CLIP's; note its padding in the configuration."""
-    if config.get("layout") != "open_clip":
-        return None
-    content = config["own"][CONFIG]
-    text = content.get("model_cfg", content)["text_cfg"]
+    content = config.get("own", {}).get(CONFIG, {})
+    text = content.get("model_cfg", content).get("text_cfg", {})
     name = text.get("hf_tokenizer_name")
     if not name:
-        return None
+        # OpenCLIP takes CLIP's tokenizer then, whose ids other vocabularies have no words for.
+        vocabulary = config["text_config"]["vocab_size"]
+        return None if vocabulary == EOT + 1 else tokenizer_beside(folder, vocabulary)
     options = dict(text.get("tokenizer_kwargs") or {})
     clean = options.pop("clean", "whitespace")
     if options or clean not in _CLEANINGS:

@@ -23,7 +23,10 @@ from longclip.text.file_tokenizer import Cleaning
 
 MODEL_TYPE = LAYOUT = "siglip"
 
-_HEAD = {"text_model.head.weight": "text_projection.weight"}
+HEAD = "text_model.head.weight"
+"""Name of the tensor that every SigLIP has and no CLIP."""
+
+_HEAD = {HEAD: "text_projection.weight"}
 _HEAD |= {"text_model.head.bias": "text_projection.bias"}
 _IMAGES, _HELD = "vision_model.", "vision_model.tower."
 _SCALARS = ("logit_scale", "logit_bias")
