@@ -137,6 +137,17 @@ def test_another_start_model_is_refused_where_it_is_used(
         train(replace(stopped, model=str(tmp_path / "averaged" / "..") + "/start"), resume=True)
 
 
+def test_a_start_model_of_another_temperature_is_refused(stopped: TrainConfig) -> None:
+    model = longclip.load(stopped.model)
+    with torch.no_grad():
+        model.logit_scale.add_(0.5)
+    config = replace(stopped, out=stopped.out.with_name("averaged"), wise_ft=0.5)
+    train_until(config, 2)
+    longclip.save(model, Path(config.model))
+    with pytest.raises(CheckpointError, match="is not the model"):
+        train(config, resume=True)
+
+
 def test_low_rank_runs_need_no_start_model_either(stopped: TrainConfig, tmp_path: Path) -> None:
     config = replace(stopped, out=tmp_path / "low", lora_rank=2)
     whole = expected(config)

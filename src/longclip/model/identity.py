@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from longclip.util.terminal import SILENT, OnProgress
 _HASHING = "hashing, MB"
 MEGABYTE = 1_000_000
 _CHUNK = 1 << 24
+_OF_SIMILARITIES = ("logit_scale", "logit_bias")
+"""Weights that no embedding depends on."""
 
 _TEXTS = [
     "",
@@ -55,21 +58,38 @@ def files_sha256(files: Sequence[Path], on_progress: OnProgress = SILENT) -> str
 
 
 def model_digest(model: CLIP) -> str:
-    """Return the SHA-256 of a model's settings and of its weights rounded to bfloat16.
+    """Return the SHA-256 of all that a model's embeddings depend on, weights rounded to bfloat16.
 
-    It is the same in whatever precision the weights were loaded.
+    It is the same in whatever precision the weights were loaded, in whatever layout they are saved
+    and however the files beside them are written.
+
+    Raises:
+        CheckpointError: if the model's own tokenizer is missing or broken.
     """
-    whole = hashlib.sha256()
-    settings = [model.config.to_json(), model.preprocess.to_json()]
-    whole.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    if model.tokenizer_files:
-        for file, content in sorted(model.tokenizer_files.contents.items()):
-            whole.update(f"{file} {hashlib.sha256(content).hexdigest()}".encode())
+    whole = hashlib.sha256(json.dumps(_settings(model), sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
+        if name in _OF_SIMILARITIES:
+            continue
         rounded = tensor.detach().to("cpu", torch.bfloat16).contiguous()
         whole.update(f"{name} {list(rounded.shape)}".encode())
         whole.update(rounded.reshape(-1).view(torch.uint8).numpy().data)
     return whole.hexdigest()
+
+
+def _settings(model: CLIP) -> dict[str, Any]:
+    """Return the settings that embeddings depend on; weights show which projections there are."""
+    text, vision = model.config.text, model.config.vision
+    settings: dict[str, Any] = {}
+    if text:
+        # What a text begins with its tokenizer says; what it is padded with need not be read.
+        padded = text.reads_padding or text.pooling == "argmax"
+        unread = {"bos_token_id", *(() if padded else ("pad_token_id",))}
+        settings["text"] = {n: value for n, value in asdict(text).items() if n not in unread}
+        if model.tokenizer_files:
+            settings["tokenizer"] = model.tokenizer_files.tokenizer.digest
+    if vision:
+        settings |= {"vision": asdict(vision), "preprocess": asdict(model.preprocess)}
+    return settings
 
 
 def encoder_fingerprint(

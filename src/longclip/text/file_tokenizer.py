@@ -5,6 +5,7 @@ it cannot express, as SigLIP's cleaning of texts, is known by the model's config
 """
 
 import functools
+import hashlib
 import json
 import re
 import string
@@ -56,6 +57,9 @@ lower-casing (SigLIP 2), or SigLIP's canonical form."""
 
 Cleaning = tuple[Step, ...]
 """Steps in their order, before the file's own normalisation."""
+
+_NO_MEANING = ("version", "truncation", "padding", "post_processor", "decoder")
+"""Parts of a tokenizer.json that a text's own ids do not depend on."""
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -244,6 +248,19 @@ class FileTokenizer:
         """Number of them at its end."""
         return len(self._end)
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that ids depend on: the same for files that are written otherwise.
+
+        The library reads files of any age, and writes all fields there are. Those that are off are
+        left out, so that a version with more of them gives the same.
+        """
+        meaning = json.loads(self._backend.to_str(), object_hook=_without_what_is_off)
+        for part in _NO_MEANING:
+            meaning.pop(part, None)
+        whole = [meaning, self._cleaning, self._begin, self._end]
+        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
     def encode(self, texts: Sequence[str], *, context_length: int | None = None) -> list[list[int]]:
         """Return one list of ids per text, with what the model wants at its begin and end.
 
@@ -308,6 +325,14 @@ def _open(files: TokenizerFiles) -> FileTokenizer:
         raise CheckpointError(f"{path} is no tokenizer: {error}; fetch it again") from error
     begin, end = _asked_for(files, backend)
     return FileTokenizer(backend, files.cleaning, begin, end)
+
+
+def _without_what_is_off(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in values.items()
+        if value not in (None, "", []) and value is not False
+    }
 
 
 def _content(token: object) -> object:

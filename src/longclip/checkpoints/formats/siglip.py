@@ -43,6 +43,17 @@ _TEXT_DEFAULTS: dict[str, Any] = {
     "layer_norm_eps": 1e-6,
     "pad_token_id": 1,
 }
+_VISION_DEFAULTS: dict[str, Any] = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "num_channels": 3,
+    "image_size": 224,
+    "patch_size": 16,
+    "hidden_act": "gelu_pytorch_tanh",
+    "layer_norm_eps": 1e-6,
+}
 _GEMMA_VOCABULARY = 256_000
 
 
@@ -61,12 +72,13 @@ def describe(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     except UsageError as error:
         raise CheckpointError(f"{path}: {error}") from None
     text = {**_TEXT_DEFAULTS, **text}
+    vision = {name: vision.get(name, default) for name, default in _VISION_DEFAULTS.items()}
     joint = text.get("projection_size") or text["hidden_size"]
-    side, patch = vision.get("image_size", 224), vision.get("patch_size", 16)
-    if joint != vision.get("hidden_size", 768):
+    side, patch = vision["image_size"], vision["patch_size"]
+    if joint != vision["hidden_size"]:
         raise CheckpointError(
             f"{path}: texts are projected to {joint} numbers and images have "
-            f"{vision.get('hidden_size', 768)}"
+            f"{vision['hidden_size']}"
         )
     return {
         "model_type": "clip",

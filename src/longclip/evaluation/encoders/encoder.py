@@ -128,7 +128,8 @@ class CLIPEncoder:
             "config": self.model.config.to_json(),
             "preprocess": self.model.preprocess.to_json(),
         }
-
+        if self.model.tokenizer_files:
+            settings["tokenizer"] = self.model.tokenizer_files.tokenizer.digest
         tokens = partial(self.model.token_ids, warn=False)
         return encoder_fingerprint(self.model, settings, tokens, self.prepare)
 

@@ -40,11 +40,18 @@ def model_content(model: CLIP) -> dict[str, Any]:
     """Return what is known again of the model a run starts from, and what it takes to build it."""
     own = model.tokenizer_files
     return {
-        "sha256": model_digest(model),
+        "sha256": _start_digest(model),
         "config": model.config.to_json(),
         "preprocess": model.preprocess.to_json(),
         "tokenizer": None if own is None else _known_tokenizer(own),
     }
+
+
+def _start_digest(model: CLIP) -> str:
+    """Return the SHA-256 of what a run starts from: embeddings, and how similarities are made."""
+    weights = model.state_dict()
+    similarities = [float(weights.get(name, 0)) for name in ("logit_scale", "logit_bias")]
+    return hashlib.sha256(f"{model_digest(model)} {similarities}".encode()).hexdigest()
 
 
 def _known_tokenizer(files: TokenizerFiles) -> dict[str, Any]:
@@ -129,7 +136,7 @@ def resumed_model(
         model.prepare_images()
         return place(model, device)
     model = initial_model(config, device)
-    if model_digest(model) != started["sha256"]:
+    if _start_digest(model) != started["sha256"]:
         name = f"--scratch {config.scratch}" if config.scratch else f"--model {config.model}"
         raise CheckpointError(
             f"{name} is not the model that this run was started with: its weights or its settings "
