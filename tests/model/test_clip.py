@@ -1,5 +1,6 @@
 """What never changes an embedding: trimming, padding, order, batching."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 import longclip
 from longclip.errors import EncoderError, UsageError
 from longclip.model.transformer import micro_batches
-from tests.helpers.models import small_clip
+from tests.helpers.models import SMALL, small_clip
 
 MODEL = longclip.stretch(small_clip())
 BOS, EOT = 49406, 49407
@@ -112,8 +113,11 @@ def test_mistakes_are_named() -> None:
         ([["a", "boat"]], r"texts\[0\] is list \(\['a', 'boat'\]\)"),
         ([BOS, 5, EOT], r"texts\[0\] is int \(49406\)"),
         ([[BOS, 5.5, EOT]], r"texts\[0\] is list"),
-        ([[BOS, 49408, EOT]], "token id 49408 is not in this model's vocabulary of 49408 ids"),
-        (torch.tensor([[BOS, -1, EOT]]), "token id -1 is not in this model's vocabulary"),
+        (
+            [[BOS, EOT], [BOS, 5, 49408, EOT]],
+            "token id 49408 at position 2 of text 1 is not in this model's vocabulary of 49408 ids",
+        ),
+        (torch.tensor([[BOS, -1, EOT]]), "token id -1 at position 1 of text 0 is not in this"),
         (torch.tensor([BOS, 5, EOT]), r"int64 \[3\]; this model takes whole numbers \[N, L\]"),
         (torch.tensor([[1.0, 2.0]]), r"float32 \[1, 2\]"),
     ],
@@ -127,6 +131,21 @@ def test_what_stands_behind_the_end_of_a_text_need_be_no_token() -> None:
     ids = torch.tensor([[BOS, 5, 6, EOT], [BOS, EOT, -100, 99999]])
     whole = torch.tensor([[BOS, 5, 6, EOT], [BOS, EOT, EOT, EOT]])
     assert torch.equal(MODEL.encode_text(ids), MODEL.encode_text(whole))
+    assert torch.equal(MODEL.text_features(ids), MODEL.text_features(whole))
+
+
+@pytest.mark.parametrize("id", [49408, -1])
+def test_ids_that_are_no_tokens_are_named_in_training_too(id: int) -> None:
+    ids = torch.tensor([[BOS, 5, 6, EOT], [BOS, 7, id, EOT]])
+    with pytest.raises(UsageError, match=f"token id {id} at position 2 of text 1 is not in this"):
+        MODEL.text_features(ids)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint16, torch.int16])
+def test_ids_of_any_integer_type_are_the_same(dtype: torch.dtype) -> None:
+    model = small_clip(replace(SMALL, text=replace(SMALL.text, vocab_size=300, eos_token_id=299)))
+    ids = torch.tensor([[298, 5, 6, 299]])
+    assert torch.equal(model.encode_text(ids.to(dtype)), model.encode_text(ids))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

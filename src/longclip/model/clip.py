@@ -132,6 +132,11 @@ class CLIP(nn.Module):
         return clip_tokenizer()
 
     @property
+    def vocab_size(self) -> int:
+        """Number of token ids that the model has an embedding of."""
+        return self._text_config.vocab_size
+
+    @property
     def pad_token_id(self) -> int:
         """Id that fills the places behind a text."""
         return self._text_config.pad_token_id
@@ -226,7 +231,7 @@ class CLIP(nn.Module):
             [N, D] in the dtype of the computation, not normalised.
 
         Raises:
-            ValueError: if a text is longer than the context length or has no end.
+            UsageError: as `read_places`.
         """
         config = self._text_config
         ids, ends, lengths = self.read_places(ids)
@@ -254,7 +259,8 @@ class CLIP(nn.Module):
             place at which each is read; int64 [N], the tokens that reach that place.
 
         Raises:
-            ValueError: if a text is longer than the context length, or has no end.
+            UsageError: if a text is longer than the context length, has no end, or has an id that
+                is not in the vocabulary.
         """
         config = self._text_config
         if config.reads_padding:
@@ -264,6 +270,16 @@ class CLIP(nn.Module):
         # Attention is causal but where padding is read: nothing behind that place matters.
         lengths = torch.full_like(places, ids.shape[1]) if config.reads_padding else places + 1
         self._check_length(int(lengths.max()))
+        unknown = (ids < 0) | (ids >= config.vocab_size)
+        if bool(unknown.any()):
+            read = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+            for row, place in (unknown & read).nonzero().tolist():
+                raise UsageError(
+                    f"token id {int(ids[row, place])} at position {place} of text {row} is not in "
+                    f"this model's vocabulary of {config.vocab_size} ids; model.token_ids makes ids"
+                )
+            # What stands behind the end is not read, so it may be no token at all.
+            ids = ids.masked_fill(unknown, config.eos_token_id)
         return ids, places, lengths
 
     def layers(self) -> Iterator[Layer]:
@@ -442,7 +458,7 @@ class CLIP(nn.Module):
         """Return token ids that a caller made as int64 [N, L], padded."""
         config = self._text_config
         if isinstance(texts, Tensor):
-            ids = texts
+            ids = texts.to(torch.int64) if _is_whole(texts) else texts
             if ids.ndim != 2 or not _is_whole(ids):
                 dtype = str(ids.dtype).removeprefix("torch.")
                 raise UsageError(
@@ -459,17 +475,6 @@ class CLIP(nn.Module):
                 raise UsageError("texts mixes strings and token ids; pass one kind")
             pad = config.pad_token_id
             ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
-        if not config.reads_padding:
-            # What stands behind the end is not read, so it may be no token at all.
-            places = torch.arange(ids.shape[1], device=ids.device)
-            ids = torch.where(places > self.text_model.read_positions(ids)[:, None], 0, ids)
-        size = config.vocab_size
-        unknown = ids[(ids < 0) | (ids >= size)]
-        if len(unknown):
-            raise UsageError(
-                f"token id {int(unknown[0])} is not in this model's vocabulary of {size} ids; make "
-                "ids with longclip.tokenize"
-            )
         return ids
 
     def _check_length(self, longest: int) -> None:

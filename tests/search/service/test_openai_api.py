@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+import longclip
 from longclip.model import CLIP
 from longclip.search.database.schema import About
 from longclip.search.database.store import Store
@@ -61,7 +62,10 @@ def test_tokens_with_and_without_begin_and_end(
     ids = clip_tokenizer().encode(TEXTS)
     whole = client.embeddings.create(model="nano", input=ids)
     bare = client.embeddings.create(model="nano", input=[one[1:-1] for one in ids])
+    padded = client.embeddings.create(model="nano", input=longclip.tokenize(TEXTS).tolist())
     one = client.embeddings.create(model="nano", input=ids[2])
+    assert padded.usage == whole.usage
+    np.testing.assert_allclose(embedded(padded), expected, atol=1e-5)
     np.testing.assert_allclose(embedded(whole), expected, atol=1e-5)
     np.testing.assert_allclose(embedded(bare), expected, atol=1e-5)
     np.testing.assert_allclose(embedded(one)[0], expected[2], atol=1e-5)
@@ -115,10 +119,21 @@ def test_images_among_texts(client: "openai.OpenAI", nano: CLIP, expected: np.nd
         ({"input": ["a " * 9999] * 101}, "2,019,798 characters together; send 2,0", "input"),
         ({"input": "a", "dimensions": True}, "dimensions", "dimensions"),
         ({"input": ["a", ""]}, "input[1] is an empty text", "input[1]"),
-        ({"input": [[5], []]}, "token ids are those of CLIP", "input[1]"),
+        (
+            {"input": [[5], []]},
+            "input[1]: there is no token; token ids are those of CLIP",
+            "input[1]",
+        ),
+        ({"input": [49406, 49407, 49407]}, "input: there is no token", "input"),
         ({"input": [5, 100_000]}, "check_embedding_ctx_length=False", "input"),
-        ({"input": [5, 49407, 5]}, "token ids", "input"),
-        ({"input": [-1]}, "token ids", "input"),
+        (
+            {"input": [[5], [5, 6, 49408]]},
+            "input[1]: token id 49408 at position 2 is not in this model's vocabulary of 49408 ids",
+            "input[1]",
+        ),
+        ({"input": [-1]}, "token id -1 at position 0 is not in", "input"),
+        ({"input": [5, 49407, 5]}, "token id 49407 marks a text's begin or end", "input"),
+        ({"input": [5, 49407, 0]}, "token id 49407 marks a text's begin or end", "input"),
         ({"input": "boat " * 76}, "78 tokens, this model's maximum context length is 77", "input"),
         ({"input": ["a"] * 2049}, "at most 2048 items", None),
         ({"input": [[5]] * 2049}, "at most 2048 items", None),

@@ -8,6 +8,7 @@ import pytest
 import longclip
 from longclip.search.query.searcher import Searcher
 from longclip.search.service.embedder import Embedder
+from longclip.search.service.openai_api import _read_ids
 from tests.helpers.other_towers import write_model
 from tests.helpers.service import Served, make_database, serving
 
@@ -34,14 +35,27 @@ def test_texts_and_ids_are_those_of_the_model(served: Served, model: longclip.CL
     expected = model.encode_text(TEXTS, normalize=True).numpy()
     with served.client() as client:
         name = client.get("/v1/models").json()["data"][0]["id"]
-        for given in (TEXTS, ids, [row[:-1] for row in ids]):
+        padded = [row + [model.pad_token_id] * (64 - len(row)) for row in ids]
+        for given in (TEXTS, ids, [row[:-1] for row in ids], padded):
             answer = client.post("/v1/embeddings", json={"model": name, "input": given}).json()
             found = np.array([one["embedding"] for one in answer["data"]], np.float32)
             np.testing.assert_allclose(found, expected, atol=1e-5)
             assert answer["usage"]["total_tokens"] == sum(map(len, ids))
         unknown = client.post("/v1/embeddings", json={"model": name, "input": [[49408]]})
         assert unknown.status_code == 400
-        assert "this model's tokenizer" in unknown.json()["error"]["message"]
+        message = unknown.json()["error"]["message"]
+        assert "token id 49408 at position 0 is not in this model's vocabulary of 49408" in message
+        assert "this model's tokenizer" in message
+
+
+def test_padding_that_is_a_word_too_is_taken_off_only_behind_the_end(
+    model: longclip.CLIP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [[*inner, end]] = model.tokenizer.encode(["a red dog"])
+    last = inner[-1]
+    monkeypatch.setattr(longclip.CLIP, "pad_token_id", last)
+    for given in (inner, [*inner, end], [*inner, end, last, last]):
+        assert _read_ids(Embedder(model), given, "input") == (*inner, end)
 
 
 def test_long_texts_are_counted_and_read_in_its_pieces(

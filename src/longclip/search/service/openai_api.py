@@ -1,6 +1,7 @@
 """`POST /v1/embeddings` and `GET /v1/models`, as OpenAI's API has them."""
 
 import base64
+import itertools
 import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -193,28 +194,47 @@ def _read_text(service: Service, text: str, param: str) -> Input:
 
 
 def _read_ids(embedder: Embedder, ids: Sequence[int], param: str) -> Tokens:
-    """Read ids of a client's own tokenizer; begin and end are added where they are missing."""
-    tokenizer = embedder.model.tokenizer
+    """Read ids of a client's own tokenizer; begin and end are added where they are missing.
+
+    What its tokenizer has padded a text with is taken off.
+    """
+    model = embedder.model
+    tokenizer = model.tokenizer
     [special] = tokenizer.encode([""])
     begins = len(special) - tokenizer.end_tokens
     begin, end = special[:begins], special[begins:]
     inner = list(ids)
+    pad = model.pad_token_id
+    padding = sum(1 for _ in itertools.takewhile(pad.__eq__, reversed(inner)))
+    whole = inner[: len(inner) - padding]
+    # The id may be that of a word, too: then only what stands behind the end is padding.
+    if set(end) <= {pad} or whole[-len(end) :] == end:
+        inner = whole
     if begin and inner[: len(begin)] == begin:
         inner = inner[len(begin) :]
     if end and inner[-len(end) :] == end:
         inner = inner[: -len(end)]
-    known = range(tokenizer.vocab_size)
-    if not inner or not all(id in known and id not in special for id in inner):
-        # LangChain counts tokens with OpenAI's tokenizer unless it is asked not to.
-        whose = "CLIP's" if tokenizer is clip_tokenizer() else "this model's"
-        raise RequestError(
-            400,
-            f"{param}: token ids are those of {whose} tokenizer, below {len(known)}, without those "
-            "of begin and end in the middle; send texts instead (LangChain: "
-            "check_embedding_ctx_length=False)",
-            param=param,
+    known = range(model.vocab_size)
+    wrong = next((place for place, id in enumerate(ids) if id not in known), None)
+    if wrong is not None:
+        problem = (
+            f"token id {ids[wrong]} at position {wrong} is not in this model's vocabulary of "
+            f"{len(known)} ids"
         )
-    return _fitting(embedder, (*begin, *inner, *end), param)
+    elif not inner:
+        problem = "there is no token"
+    elif (misplaced := next((id for id in inner if id in special), None)) is not None:
+        problem = f"token id {misplaced} marks a text's begin or end, and is in its middle"
+    else:
+        return _fitting(embedder, (*begin, *inner, *end), param)
+    # LangChain counts tokens with OpenAI's tokenizer unless it is asked not to.
+    whose = "CLIP's" if tokenizer is clip_tokenizer() else "this model's"
+    raise RequestError(
+        400,
+        f"{param}: {problem}; token ids are those of {whose} tokenizer. Send texts instead "
+        "(LangChain: check_embedding_ctx_length=False)",
+        param=param,
+    )
 
 
 def _fitting(embedder: Embedder, tokens: Tokens, param: str) -> Tokens:
