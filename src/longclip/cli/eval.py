@@ -106,6 +106,7 @@ def eval_command(
     from longclip.evaluation import results
     from longclip.evaluation.session import named
     from longclip.evaluation.tables import print_results
+    from longclip.model.pretrained import check_tokenizer_beside
     from longclip.util.files import check_writable
 
     o = options
@@ -119,6 +120,8 @@ def eval_command(
     if o.probes and any(named(source)[1].startswith("npy:") for source in sources):
         raise UsageError("--probes changes texts, which arrays (npy:) do not hold; leave out one")
     _refuse_unread(o)
+    for _, place in map(named, sources):
+        check_tokenizer_beside(place)
     session = _run_session(sources, options)
     if as_json:
         print(results.as_json(session.results), end="")

@@ -22,7 +22,7 @@ from longclip.model.image_tower import ForeignImageTower
 from longclip.model.packing import VarlenAttention, pack, varlen_attention
 from longclip.model.transformer import Layer, TextTower, VisionTower, micro_batches
 from longclip.spec import EOT
-from longclip.text.file_tokenizer import TokenizerFiles
+from longclip.text.file_tokenizer import TOKENIZER, FileTokenizer, TokenizerFiles
 from longclip.text.tokenizer import TextTokenizer, clip_tokenizer, tokenize
 
 SMALL_TOKEN_BUDGET = 2048
@@ -130,6 +130,21 @@ class CLIP(nn.Module):
                 "tokenizer_files of its own"
             )
         return clip_tokenizer()
+
+    def check_tokenizer(self) -> None:
+        """Check that texts can be read; else the first one would find out.
+
+        Raises:
+            CheckpointError: if the model's own tokenizer is missing, broken or another model's.
+        """
+        tokenizer = self.tokenizer
+        if isinstance(tokenizer, FileTokenizer) and tokenizer.largest_id >= self.vocab_size:
+            assert self.tokenizer_files
+            raise CheckpointError(
+                f"{self.tokenizer_files.origin / TOKENIZER} is another model's: it makes ids up to "
+                f"{tokenizer.largest_id}, and this model has a vocabulary of {self.vocab_size} "
+                "ids; fetch the one that belongs to it"
+            )
 
     @property
     def vocab_size(self) -> int:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from longclip.checkpoints.checkpoint import Checkpoint, lone_tower
 from longclip.checkpoints.fields import PREPROCESSOR, check_fields
 from longclip.checkpoints.formats import huggingface as hf
-from longclip.checkpoints.formats import open_checkpoint
+from longclip.checkpoints.formats import open_checkpoint, openclip
 from longclip.checkpoints.hub import fetch
 from longclip.checkpoints.model_names import BUNDLED, check_model_name
 from longclip.checkpoints.torch_files import MAX_SHARING
@@ -21,7 +22,7 @@ from longclip.checkpoints.write import Storing, write_huggingface
 from longclip.errors import CheckpointError, UsageError
 from longclip.image.preprocess import Preprocess
 from longclip.model.clip import CLIP, check_model
-from longclip.model.config import CLIPConfig
+from longclip.model.config import CLIPConfig, architecture_and_tokenizer
 from longclip.model.image_tower import ForeignImageTower
 from longclip.options import refuse_revision
 from longclip.spec import Activation, Tower
@@ -111,6 +112,29 @@ def open_checked(
     model = _empty_model(checkpoint)
     _check_tensors(checkpoint, model.state_dict())
     return checkpoint, model
+
+
+def check_tokenizer_beside(source: str | Path) -> None:
+    """Check that the tokenizer of a model directory is there, before the model is loaded.
+
+    Of a model that is yet to be fetched, or whose configuration cannot be read, loading it tells.
+
+    Args:
+        source: a directory, or a configuration in one.
+
+    Raises:
+        CheckpointError: if it is missing or broken.
+    """
+    path = Path(source)
+    for config in (path, path / hf.CONFIG, path / openclip.CONFIG):
+        if config.suffix == ".json" and config.is_file():
+            with suppress(CheckpointError, UsageError):
+                _, files = architecture_and_tokenizer(str(config))
+                break
+    else:
+        return
+    if files:
+        _ = files.tokenizer
 
 
 def bundled_path(name: str) -> Path:

@@ -238,6 +238,15 @@ class FileTokenizer:
         """Number of ids."""
         return self._backend.get_vocab_size()
 
+    @functools.cached_property
+    def largest_id(self) -> int:
+        """Largest id that a text can have."""
+        # Special tokens that are never made of a text need no embedding.
+        added = self._backend.get_added_tokens_decoder()
+        special = {id for id, token in added.items() if token.special}
+        own = (id for id in self._backend.get_vocab().values() if id not in special)
+        return max(max(own, default=0), *self._begin, *self._end)
+
     @property
     def special_tokens(self) -> int:
         """Number of ids that every text gets beside its own."""

@@ -109,6 +109,7 @@ def train(
         before = directory.started(config, processes) if resume else {}
         started = before.get(CONTENT, {})
         model = _model_to_train(config, before, processes)
+        model.check_tokenizer()
         original = original_model(config).to(processes.device) if config.distill_weight else None
         if processes.device.type == "cpu":
             keep_freed_memory()

@@ -196,6 +196,7 @@ def open_encoder(
     model = load(spec, dtype=dtype, device=device)
     if not model.config.whole:
         raise EncoderError(f"{spec} is one tower alone; an evaluation takes a model with both")
+    model.check_tokenizer()
     return CLIPEncoder(model, spec)
 
 

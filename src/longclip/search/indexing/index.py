@@ -78,10 +78,12 @@ def index(
 
     Raises:
         UsageError: where an option is out of its bounds.
+        CheckpointError: where the model's own tokenizer is missing.
         SearchError: where no source can be read, another process writes to the database, it was
             made by another model, a file of it is damaged, or it cannot be written.
     """
     config = replace(config or IndexConfig(), **options)
+    model.check_tokenizer()  # an index is measured with texts, and made for them
     if cluster is not None:
         require_libraries("search,ray")
         check_address(cluster.address)

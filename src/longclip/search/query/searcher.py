@@ -286,6 +286,7 @@ def open_searcher(
     store = Reader.open(place)
     if model:
         loaded = load(model, dtype=dtype, device=device)
+        loaded.check_tokenizer()
     else:
         loaded = load_former(store.about.model, place, dtype=dtype, device=device)
     check_same_model(store.about, About.of(loaded, model or store.about.model), place)
@@ -299,7 +300,9 @@ def load_former(name: str, place: str, *, dtype: torch.dtype, device: str | torc
         SearchError: if it cannot be opened; says how to name it.
     """
     try:
-        return load(name, dtype=dtype, device=device)
+        former = load(name, dtype=dtype, device=device)
+        former.check_tokenizer()
+        return former
     except CheckpointError as error:
         raise SearchError(
             f"{place} was indexed with {name}, which cannot be opened here: {error}. "
