@@ -1,5 +1,6 @@
 """OpenCLIP models beyond CLIP's two towers: other image towers, and other ways of reading texts."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import longclip
 from longclip.model.image_tower import ForeignImageTower
+from longclip.text.tokenizer import TruncationWarning
 from tests.helpers.openclip_library import open_clip
 
 TEXT = {"context_length": 77, "vocab_size": 600, "width": 32, "heads": 2, "layers": 2}
@@ -98,3 +100,62 @@ def test_parity_lengthening_and_saving(case: str, tmp_path: Path) -> None:
     ids[:, 90] = 599
     with torch.no_grad():
         torch.testing.assert_close(longer.text_features(ids), read.encode_text(ids))
+
+
+TEXTS = [
+    "a dog",
+    "two boats lie on a calm lake, and behind them stands a red house with a green door",
+    "",
+    "A photo of a street! " * 30,
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        {"no_causal_mask": True},
+        {"no_causal_mask": True, "pool_type": "first"},
+        {"no_causal_mask": True, "pool_type": "eos", "eos_id": 49407},
+        {"no_causal_mask": True, "pool_type": "last", "proj_bias": True},
+        {"pool_type": "last"},
+    ],
+    ids=lambda text: " ".join(map(str, text.values())),
+)
+def test_padded_texts_of_any_lengths_are_embedded_as_alone_and_as_by_open_clip(
+    text: dict[str, object], tmp_path: Path
+) -> None:
+    library = open_clip()
+    torch.manual_seed(0)
+    described: dict[str, Any] = {
+        "embed_dim": 48,
+        "vision_cfg": timm("test_vit", timm_pool="avg", timm_proj="linear", image_size=160),
+        "text_cfg": {**TEXT, "vocab_size": 49408, **text},
+    }
+    theirs = library.model.CustomTextCLIP(**described).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    weights = {name: tensor.clone() for name, tensor in theirs.state_dict().items()}
+    save_file(weights, tmp_path / "open_clip_model.safetensors")
+    config = {"model_cfg": {**described, "custom_text": True}, "preprocess_cfg": {}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    ids = library.get_tokenizer(f"local-dir:{tmp_path}")(TEXTS)
+    assert ids.shape == (len(TEXTS), 77)
+    assert not ids[0, 4:].any(), "padded with 0"
+
+    ours = longclip.load(tmp_path)
+    with torch.no_grad():
+        expected = theirs.encode_text(ids)
+        changed = theirs.encode_text(ids.masked_fill(ids == 0, 5))
+    assert (changed - expected)[0].abs().max() > 1e-3, "padding is read"
+    close = functools.partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
+    with pytest.warns(TruncationWarning):
+        close(torch.cat([ours.encode_text([one]) for one in TEXTS]), expected)
+    # The longest text of a batch says how far the others are padded at first.
+    for rows in ([0], [0, 1], [0, 1, 2], [2, 1, 0], [1, 2]):
+        for budget in (None, 1, 200):
+            found = ours.encode_text([TEXTS[i] for i in rows], token_budget=budget)
+            close(found, expected[rows])
+    close(ours.encode_text(ids), expected)
+    close(ours.encode_text([[id for id in row if id] for row in ids.tolist()]), expected)
+    with torch.no_grad():
+        close(ours.text_features(ids[:3, :40]), expected[:3])

@@ -320,6 +320,7 @@ def _text_config(text: Mapping[str, Any], quick: bool) -> dict[str, Any]:
         raise UsageError("text_cfg: act_kwargs are those of GELU, and quick_gelu is true")
     own = bool(text.get("hf_tokenizer_name"))
     causal = not text.get("no_causal_mask", False)
+    reads_padding = not causal or text.get("pool_type") == "last"
     eos = text.get("eos_id", 2) if text.get("pool_type") == "eos" else vocabulary - 1
     width = text.get("width", 512)
     return {
@@ -335,7 +336,7 @@ def _text_config(text: Mapping[str, Any], quick: bool) -> dict[str, Any]:
         "bos_token_id": max(0, vocabulary - 2),
         "eos_token_id": eos,
         # Where padding is read it matters; OpenCLIP's own tokenizer has 0, others say theirs.
-        "pad_token_id": vocabulary - 1 if causal and not own else 0,
+        "pad_token_id": 0 if reads_padding or own else vocabulary - 1,
         "causal": causal,
         # With CLIP's vocabulary the largest id is the end.
         "pooling": "eos"
