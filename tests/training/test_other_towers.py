@@ -1,7 +1,9 @@
 """Training of models whose image tower is another library's, and of those with a logit bias."""
 
+import importlib.util
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from longclip.training.forward import Towers
 from longclip.training.objectives import BatchFeatures, long_clip
 from longclip.training.optimizer import make_optimizer
 from longclip.training.recipes import best, paper
+from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
 from tests.helpers.openclip_library import open_clip
 from tests.helpers.other_towers import KINDS, write_model
 from tests.helpers.training import train_until
@@ -75,6 +78,8 @@ def test_a_run_goes_on_without_its_model_and_leaves_one_of_the_same_layout(
     train(config, resume=True)  # once more, over the model that is there
     resumed = tmp_path / "stopped/model"
     files = {file.name for file in models[kind].iterdir()} | {"README.md"}
+    if kind == "siglip":  # for sentence-transformers
+        files |= {"modules.json", "sentence_bert_config.json"}
     assert {file.name for file in whole.iterdir()} == files
     for file in files - {"README.md"}:
         assert (whole / file).read_bytes() == (resumed / file).read_bytes(), file
@@ -299,3 +304,37 @@ def test_several_processes_learn_as_one(
         assert mine.keys() == yours.keys()
         for name, value in mine.items():
             torch.testing.assert_close(yours[name], value, rtol=0, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(("kind", "extra"), [("siglip", "siglip"), ("timm", "openclip")])
+@pytest.mark.parametrize("options", [{}, {"learn": "text"}, {"scratch": True}])
+def test_without_the_library_of_its_images_a_run_reads_no_data(
+    kind: str,
+    extra: str,
+    options: dict[str, Any],
+    models: dict[str, Path],
+    tmp_path: Path,
+    run: Run,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "broken.jsonl").write_text("{")  # fails as soon as it is read
+    missing = {"siglip": "transformers", "timm": "open_clip"}[kind]
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == missing else found(name)
+    )
+    named = f'which is not installed: pip install "longclip[{extra}]"'
+    config = tiny(models[kind], tmp_path / "broken.jsonl", tmp_path / "run")
+    if options.pop("scratch", False):
+        file = "config.json" if kind == "siglip" else "open_clip_config.json"
+        options = {"scratch": str(models[kind] / file)}
+    with pytest.raises(UsageError, match=re.escape(named)):
+        train(replace(config, **options))
+    words = [f"--{name}={value}" for name, value in options.items()]
+    if "scratch" not in options:
+        words += ["--model", str(models[kind])]
+    broken = tmp_path / "broken.jsonl"
+    outcome = run("train", *words, "--data", broken, "--evaluate", broken, "--out", config.out)
+    assert outcome.code == 1
+    assert named in outcome.err
+    assert not config.out.exists()

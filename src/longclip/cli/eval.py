@@ -106,7 +106,7 @@ def eval_command(
     from longclip.evaluation import results
     from longclip.evaluation.session import named
     from longclip.evaluation.tables import print_results
-    from longclip.model.pretrained import check_tokenizer_beside
+    from longclip.model.pretrained import check_before_loading
     from longclip.util.files import check_writable
 
     o = options
@@ -121,7 +121,8 @@ def eval_command(
         raise UsageError("--probes changes texts, which arrays (npy:) do not hold; leave out one")
     _refuse_unread(o)
     for _, place in map(named, sources):
-        check_tokenizer_beside(place)
+        # Pictures may be embedded already, in the cache.
+        check_before_loading(place, images=o.no_cache)
     session = _run_session(sources, options)
     if as_json:
         print(results.as_json(session.results), end="")

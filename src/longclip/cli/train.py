@@ -130,13 +130,13 @@ def train_command(
     say([f"{settings.recipe}: {start_from}, on {', '.join(settings.data)}; loading torch …"])
 
     from longclip.evaluation.periodic import holdout_evaluation, periodic_evaluation
-    from longclip.model.pretrained import check_tokenizer_beside
+    from longclip.model.pretrained import check_before_loading
     from longclip.training.data import columns_of
     from longclip.training.loop import train
     from longclip.util.terminal import counted, progress_display
 
     if not resume:
-        check_tokenizer_beside(settings.scratch or settings.model)
+        check_before_loading(settings.scratch or settings.model, images=True)
     evaluate = None
     if settings.evaluate:
         evaluate = periodic_evaluation(

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from longclip.errors import UsageError
 from longclip.model.config import ForeignVisionConfig
+from longclip.spec import ImageTowerOwner
 from longclip.util.libraries import require_libraries
 
 
@@ -55,6 +56,7 @@ class ForeignImageTower(nn.Module):
         """
         if self.prepared:
             return
+        require_owner(self.config.owner)
         held = self.tower.state_dict()
         tower = _MAKERS[self.config.owner](self.config.config)
         if held:
@@ -128,7 +130,6 @@ class _Held(nn.Module):
 
 
 def _transformers_tower(config: Mapping[str, Any]) -> nn.Module:
-    require_libraries("siglip")
     from transformers import SiglipConfig, SiglipModel
 
     tiny = {"vocab_size": 2, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
@@ -139,7 +140,6 @@ def _transformers_tower(config: Mapping[str, Any]) -> nn.Module:
 
 
 def _open_clip_tower(config: Mapping[str, Any]) -> nn.Module:
-    require_libraries("openclip")
     import open_clip
 
     tiny = {"context_length": 3, "vocab_size": 3, "width": 8, "heads": 1, "layers": 1}
@@ -152,6 +152,16 @@ def _open_clip_tower(config: Mapping[str, Any]) -> nn.Module:
 
 
 _MAKERS = {"transformers": _transformers_tower, "open_clip": _open_clip_tower}
+_EXTRAS = {"transformers": "siglip", "open_clip": "openclip"}
+
+
+def require_owner(owner: ImageTowerOwner) -> None:
+    """Refuse to go on without the library that computes an image tower.
+
+    Raises:
+        UsageError: if it is not installed; names the extra that installs it.
+    """
+    require_libraries(_EXTRAS[owner])
 
 
 def _blocks(tower: Any) -> Iterable[Any]:

@@ -22,8 +22,8 @@ from longclip.checkpoints.write import Storing, write_huggingface
 from longclip.errors import CheckpointError, UsageError
 from longclip.image.preprocess import Preprocess
 from longclip.model.clip import CLIP, check_model
-from longclip.model.config import CLIPConfig, architecture_and_tokenizer
-from longclip.model.image_tower import ForeignImageTower
+from longclip.model.config import CLIPConfig, ForeignVisionConfig, architecture_and_tokenizer
+from longclip.model.image_tower import ForeignImageTower, require_owner
 from longclip.options import refuse_revision
 from longclip.spec import Activation, Tower
 from longclip.util.hardware import moving_to
@@ -114,27 +114,31 @@ def open_checked(
     return checkpoint, model
 
 
-def check_tokenizer_beside(source: str | Path) -> None:
-    """Check that the tokenizer of a model directory is there, before the model is loaded.
+def check_before_loading(source: str | Path, *, images: bool) -> None:
+    """Check that a model directory's tokenizer is there, and the library that computes its images.
 
     Of a model that is yet to be fetched, or whose configuration cannot be read, loading it tells.
 
     Args:
         source: a directory, or a configuration in one.
+        images: whether pictures will be embedded.
 
     Raises:
-        CheckpointError: if it is missing or broken.
+        CheckpointError: if the tokenizer is missing or broken.
+        UsageError: if the library is not installed; names the extra that installs it.
     """
     path = Path(source)
     for config in (path, path / hf.CONFIG, path / openclip.CONFIG):
         if config.suffix == ".json" and config.is_file():
             with suppress(CheckpointError, UsageError):
-                _, files = architecture_and_tokenizer(str(config))
+                shape, files = architecture_and_tokenizer(str(config))
                 break
     else:
         return
     if files:
         _ = files.tokenizer
+    if images and isinstance(shape.vision, ForeignVisionConfig):
+        require_owner(shape.vision.owner)
 
 
 def bundled_path(name: str) -> Path:

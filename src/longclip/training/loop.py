@@ -109,7 +109,9 @@ def train(
         before = directory.started(config, processes) if resume else {}
         started = before.get(CONTENT, {})
         model = _model_to_train(config, before, processes)
+        # Before data is opened, which may take long.
         model.check_tokenizer()
+        model.prepare_images()
         original = original_model(config).to(processes.device) if config.distill_weight else None
         if processes.device.type == "cpu":
             keep_freed_memory()
