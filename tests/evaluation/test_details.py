@@ -172,5 +172,6 @@ def test_what_an_encoder_reads_is_told_by_its_own_tokens(tmp_path):
     assert len(clip_tokenizer().encode(["those water light world a red"])[0]) == 8
     assert len(own.encode(["those water light world a"])[0]) > 8
     assert ties(own) == 1
+    assert ties(None) == 0
     assert ties(clip_tokenizer()) == 0
     assert ties(object()) == 0, "something of another library, which is not asked"

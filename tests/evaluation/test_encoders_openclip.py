@@ -8,10 +8,15 @@ from PIL import Image
 import longclip
 from longclip.errors import EncoderError
 from longclip.evaluation.encoders import open_encoder
+from longclip.evaluation.encoders.encoder import tokenizer_of
+from longclip.evaluation.encoders.library_encoders import OpenCLIPEncoder
 from longclip.image.preprocess import Preprocess
 from longclip.model.convert import convert
+from longclip.text.file_tokenizer import tokenizer_files
+from longclip.text.tokenizer import clip_tokenizer, truncation
 from tests.helpers.models import small_clip
 from tests.helpers.openclip_library import open_clip
+from tests.helpers.unigram import write_unigram
 
 TEXTS = ["a red boat", "", "two dogs " * 200]
 
@@ -55,6 +60,30 @@ def test_embeddings_are_those_of_the_librarys_own_call(library, directory):
     prepared = [encoder.prepare(picture) for picture in pictures]
     assert torch.equal(encoder.encode_image(prepared), encoder.encode_image(pictures))
     assert expected.shape[1] == encoder.encode_text(["a"]).shape[1]
+
+
+def test_what_is_cut_is_told_by_the_models_tokens(library, directory, tmp_path):
+    own = tokenizer_of(open_encoder(f"open_clip:local-dir:{directory}"))
+    assert own.encode(TEXTS) == clip_tokenizer().encode(TEXTS)
+    assert (
+        own.encode(TEXTS, context_length=248)[2]
+        == clip_tokenizer().encode(TEXTS, context_length=248)[2]
+    )
+
+    special = {"eos_token": "</s>", "pad_token": "<pad>"}
+    write_unigram(tmp_path, tokenizer_class="PreTrainedTokenizerFast", **special)
+    words = library.tokenizer.HFTokenizer(str(tmp_path), context_length=16, clean="lower")
+    model = torch.nn.Module()
+    own = tokenizer_of(OpenCLIPEncoder(model, words, None, "other", 1))
+    texts = ["A red &amp; dog  runs", "green grass " * 20]
+    assert own.encode(texts) == tokenizer_files(
+        tmp_path, ("repair", "spaces", "lower")
+    ).tokenizer.encode(texts)
+    assert own.encode(texts, context_length=16) == words(texts).tolist()
+    assert truncation(texts, 16, tokenizer=own).texts_cut == 1
+
+    words.tokenizer_mode = "clips"  # adds tokens of its own
+    assert tokenizer_of(OpenCLIPEncoder(model, words, None, "other", 1)) is None
 
 
 def test_architecture_and_weights_from_a_file(library, directory, monkeypatch):

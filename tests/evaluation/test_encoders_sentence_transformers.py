@@ -8,6 +8,8 @@ from PIL import Image
 import longclip
 from longclip.errors import EncoderError
 from longclip.evaluation.encoders import open_encoder
+from longclip.evaluation.encoders.encoder import tokenizer_of
+from longclip.text.tokenizer import clip_tokenizer
 from tests.helpers.models import small_clip
 
 library = pytest.importorskip("sentence_transformers")
@@ -36,6 +38,17 @@ def test_embeddings_are_those_of_the_librarys_own_call(directory):
         assert found.shape[1] == 24
     assert encoder.context_length == 248
     assert encoder.device == torch.device("cpu")
+
+
+def test_what_is_cut_is_told_by_the_models_tokens(directory):
+    encoder = open_encoder(f"sentence-transformers:{directory}")
+    own = tokenizer_of(encoder)
+    assert own.encode(TEXTS) == clip_tokenizer().encode(TEXTS)
+    [cut] = own.encode(TEXTS[2:], context_length=248)
+    assert [cut] == clip_tokenizer().encode(TEXTS[2:], context_length=248)
+
+    encoder._model.prompts, encoder._model.default_prompt_name = {"query": "find "}, "query"
+    assert tokenizer_of(encoder).encode(["a boat"]) == clip_tokenizer().encode(["find a boat"])
 
 
 def test_a_fingerprint_is_that_of_the_model(directory, tmp_path):

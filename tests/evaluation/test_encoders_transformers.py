@@ -10,6 +10,8 @@ from longclip.errors import EncoderError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
 from longclip.evaluation.encoders import open_encoder
+from longclip.evaluation.encoders.encoder import tokenizer_of
+from longclip.text.tokenizer import truncation
 from tests.helpers.models import small_clip
 
 transformers = pytest.importorskip("transformers")
@@ -172,6 +174,22 @@ def test_embeddings_are_those_of_the_librarys_own_call(kind, saved):
     assert torch.equal(encoder.encode_image(prepared), encoder.encode_image(pictures()))
     assert encoder.encode_text(TEXTS).shape[1] == expected.shape[1]
     assert encoder.context_length == 64
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_cut_is_told_by_the_processors_tokens(kind, saved, caplog):
+    directory, _, processor = saved[kind]
+    encoder = open_encoder(f"transformers:{directory}")
+    own = tokenizer_of(encoder)
+    texts = ["qxzqxz " * 60, "a boat " * 31, "a boat " * 31 + "a", "a boat " * 300]
+    whole = processor.tokenizer(texts, padding=False, truncation=False)["input_ids"]
+    assert own.encode(texts) == whole
+    cut = processor.tokenizer(texts, padding=False, truncation=True, max_length=64)["input_ids"]
+    assert own.encode(texts, context_length=64) == cut
+    if kind != "siglip2":  # a token for each word, and one before and behind
+        assert list(map(len, whole)) == [62, 64, 65, 602]
+        assert truncation(texts, encoder.context_length, tokenizer=own).texts_cut == 2
+    assert truncation(texts, encoder.context_length).texts_cut == 3  # by CLIP's
 
 
 @torch.no_grad()

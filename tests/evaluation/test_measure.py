@@ -54,6 +54,15 @@ def test_truncated_texts_are_counted_at_the_context_of_the_encoder():
     assert result.context_length == 8
 
 
+def test_texts_are_not_counted_by_other_tokens_than_the_encoders():
+    encoder = BagOfTokens(context_length=8)
+    encoder.tokenizer = None
+    texts = tuple(Captions(long=("word " * n,)) for n in (5, 6, 7, 8))
+    result = evaluate(encoder, PaintedTexts(PICTURES, texts), name="fake")
+    assert result.long
+    assert result.long.truncated is None
+
+
 def test_bad_images_leave_with_their_texts_and_labels():
     pictures = ("a red car", None, "two blue boats", "an old house")
     labels = LabelSet("things", ("car", "boats", "house"), (0, 0, 1, 2))

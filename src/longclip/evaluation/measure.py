@@ -144,7 +144,9 @@ class _Measure:
             on_progress=self.on_progress,
         )
         limit, tokenizer = self.encoder.context_length, tokenizer_of(self.encoder)
-        cut = None if limit is None else truncation(pool.texts, limit, tokenizer=tokenizer)
+        cut = None
+        if limit is not None and tokenizer is not None:
+            cut = truncation(pool.texts, limit, tokenizer=tokenizer)
         probed = kind == "long" and self.config.probes
         return TextRetrieval(
             recall=retrieval_recall(own, texts, pool.image_of_text, ks=self.config.ks),

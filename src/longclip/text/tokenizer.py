@@ -91,6 +91,13 @@ class Truncation:
         )
 
 
+class TextEncoding(Protocol):
+    """Way in which one model's texts become token ids."""
+
+    def encode(self, texts: Sequence[str], *, context_length: int | None = None) -> list[list[int]]:
+        """Return one list of ids per text, whole or cut to `context_length` ids."""
+
+
 @runtime_checkable
 class TextTokenizer(Protocol):
     """Converter of texts to the token ids of one model."""
@@ -277,7 +284,7 @@ def truncation(
     texts: str | Sequence[str],
     context_length: int = LONG_CONTEXT,
     *,
-    tokenizer: TextTokenizer | None = None,
+    tokenizer: TextEncoding | None = None,
 ) -> Truncation:
     """Count what `tokenize(texts, context_length)` would cut off.
 

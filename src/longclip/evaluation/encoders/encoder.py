@@ -13,6 +13,7 @@ from PIL import Image
 from longclip import __version__
 from longclip.errors import EncoderError
 from longclip.evaluation.encoders.library_encoders import (
+    LibraryTokenizer,
     loading_errors,
     open_open_clip,
     open_sentence_transformers,
@@ -21,7 +22,7 @@ from longclip.evaluation.encoders.library_encoders import (
 from longclip.evaluation.encoders.precomputed import PrecomputedEncoder
 from longclip.model import CLIP, load
 from longclip.model.identity import encoder_fingerprint
-from longclip.text.tokenizer import TextTokenizer, clip_tokenizer
+from longclip.text.tokenizer import TextEncoding, TextTokenizer, clip_tokenizer
 from longclip.util.plugins import ENCODERS, plugins
 
 Rows: TypeAlias = torch.Tensor | NDArray[np.floating[Any]]
@@ -37,7 +38,7 @@ class Encoder(Protocol):
     - `fingerprint: str` is the identity of its weights and settings. Embeddings are kept in an
       `EmbeddingCache` only under a fingerprint: whatever changes an embedding must change it.
     - `tokenizer: TextTokenizer` tells which texts it cuts, and which details it therefore does not
-      read; else CLIP's tokens stand for its own.
+      read; else CLIP's tokens stand for its own. Where it is None, nothing is said of either.
     - `device`: where similarities are to be computed; else the CPU.
     - `prepare(image)` turns one picture into what `encode_image` is handed in its place. It is
       called in the threads that decode pictures, so resizing there costs the model no time.
@@ -62,11 +63,15 @@ def encoder_name(encoder: Encoder) -> str:
     return str(getattr(encoder, "name", "") or type(encoder).__name__)
 
 
-def tokenizer_of(encoder: Encoder) -> TextTokenizer:
-    """Return the tokenizer by which it is told what an encoder reads; CLIP's where it has none."""
-    own = getattr(encoder, "tokenizer", None)
+def tokenizer_of(encoder: Encoder) -> TextEncoding | None:
+    """Return what tells which texts an encoder reads whole; CLIP's tokenizer where it has none.
+
+    None where it is not known how the encoder's own library makes tokens.
+    """
+    own = getattr(encoder, "tokenizer", clip_tokenizer())
     # Encoders of others may hold something else under that name.
-    return own if isinstance(own, TextTokenizer) else clip_tokenizer()
+    known = own is None or isinstance(own, TextTokenizer | LibraryTokenizer)
+    return own if known else clip_tokenizer()
 
 
 def ranking_device(encoder: Encoder) -> torch.device:

@@ -50,6 +50,24 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
+Ids = list[list[int]]
+
+
+class LibraryTokenizer:
+    """A library's own tokenizer, by which it is told which texts its encoder cuts.
+
+    Args:
+        ids: of texts, without padding or all padded alike; whole where the length is None.
+    """
+
+    def __init__(self, ids: Callable[[list[str], int | None], Ids]) -> None:
+        self._ids = ids
+
+    def encode(self, texts: Sequence[str], *, context_length: int | None = None) -> Ids:
+        """Return one list of ids per text, cut by the library where a length is given."""
+        return [list(map(int, ids)) for ids in self._ids(list(texts), context_length)]
+
+
 # Trained on texts padded to the full length without a mask, so padding is part of the text.
 _PADDED = ("siglip", "siglip2")
 # Their tables say how long a text may be; a tokenizer's own limit may be that of another model.
@@ -82,6 +100,17 @@ class TransformersEncoder:
     def context_length(self) -> int | None:
         """Tokens of the model's own tokenizer, special ones included."""
         return self._limit
+
+    @property
+    def tokenizer(self) -> LibraryTokenizer:
+        """The processor's tokenizer."""
+
+        def ids(texts: list[str], length: int | None) -> Ids:
+            cut = {"truncation": length is not None, "max_length": length, "padding": False}
+            found: Ids = self._processor(text=texts, verbose=False, **cut)["input_ids"]
+            return found
+
+        return LibraryTokenizer(ids)
 
     @property
     def device(self) -> torch.device:
@@ -220,6 +249,31 @@ class OpenCLIPEncoder:
         return int(self._tokenizer.context_length)
 
     @property
+    def tokenizer(self) -> LibraryTokenizer | None:
+        """The model's tokenizer; None of a kind that cannot be asked for the ids of whole texts."""
+        own = self._tokenizer
+        whole: Callable[[list[str]], Ids]
+        if hasattr(own, "sot_token_id"):  # CLIP's
+
+            def whole(texts: list[str]) -> Ids:
+                return [[own.sot_token_id, *own.encode(text), own.eot_token_id] for text in texts]
+
+        elif hasattr(own, "clean_fn") and getattr(own, "tokenizer_mode", "") != "clips":
+
+            def whole(texts: list[str]) -> Ids:
+                cleaned = [own.clean_fn(text) for text in texts]
+                found: Ids = own.tokenizer(cleaned, verbose=False)["input_ids"]
+                return found
+
+        else:
+            return None
+
+        def ids(texts: list[str], length: int | None) -> Ids:
+            return whole(texts) if length is None else own(texts, length).tolist()
+
+        return LibraryTokenizer(ids)
+
+    @property
     def device(self) -> torch.device:
         """Device of the weights."""
         device: torch.device = next(self._model.parameters()).device
@@ -304,6 +358,24 @@ class SentenceTransformersEncoder:
         """Return the model's max_seq_length, where it has one."""
         length = self._model.max_seq_length
         return int(length) if length else None
+
+    @property
+    def tokenizer(self) -> LibraryTokenizer | None:
+        """The model's tokenizer; None where it is not one of transformers."""
+        transformers = _import_library("transformers", install="transformers")
+        own = getattr(self._model, "tokenizer", None)
+        own = getattr(own, "tokenizer", own)  # of a processor
+        if not isinstance(own, transformers.PreTrainedTokenizerBase):
+            return None
+        prompt = self._model.prompts.get(self._model.default_prompt_name) or ""
+
+        def ids(texts: list[str], length: int | None) -> Ids:
+            prompted = [(prompt + text).strip() for text in texts]
+            cut = {"truncation": length is not None, "max_length": length, "padding": False}
+            found: Ids = own(prompted, verbose=False, **cut)["input_ids"]
+            return found
+
+        return LibraryTokenizer(ids)
 
     @property
     def device(self) -> torch.device:

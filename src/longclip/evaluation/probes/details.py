@@ -129,8 +129,9 @@ def detail_accuracy(
             for text_rows in (true, false)
         )
         closer = ((own * right).sum(1) - (own * wrong).sum(1)).cpu()
-    if (limit := encoder.context_length) is not None:
-        encode = partial(tokenizer_of(encoder).encode, context_length=limit)
+    limit, tokenizer = encoder.context_length, tokenizer_of(encoder)
+    if limit is not None and tokenizer is not None:
+        encode = partial(tokenizer.encode, context_length=limit)
         pairs = zip(
             encode([texts[item.index] for item in altered]),
             encode([item.text for item in altered]),
