@@ -132,6 +132,12 @@ def test_help_takes_no_torch(words: str) -> None:
     assert modules_after(code).isdisjoint({"torch", "numpy", "datasets", "transformers"})
 
 
-def test_tokenizing_at_the_command_line_takes_no_torch() -> None:
-    code = "sys.argv = ['longclip', 'tokenize', 'a boat']; import longclip.cli as c; c.main()"
+def test_known_models_are_listed_without_anything_heavy() -> None:
+    loaded = modules_after("import longclip; assert longclip.known_models()")
+    assert loaded.isdisjoint({*HEAVY, "huggingface_hub"})
+
+
+@pytest.mark.parametrize("words", [["tokenize", "a boat"], ["models"]])
+def test_what_takes_no_torch_at_the_command_line(words: list[str]) -> None:
+    code = f"sys.argv = ['longclip', *{words}]; import longclip.cli as c; c.main()"
     assert modules_after(code).isdisjoint({"torch", "numpy", "datasets", "transformers"})

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from longclip import scenes as scenes
     from longclip import search as search
     from longclip import training as training
+    from longclip.checkpoints.catalogue import known_models as known_models
     from longclip.errors import LongCLIPError as LongCLIPError
     from longclip.model import CLIP as CLIP
     from longclip.model import load as load

@@ -28,6 +28,7 @@ COMMANDS = (
     "generate",
     "index",
     "inspect",
+    "models",
     "prompt",
     "runs",
     "search",

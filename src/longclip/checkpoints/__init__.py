@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from longclip.util.lazy import export_lazily
 
 if TYPE_CHECKING:
+    from longclip.checkpoints.catalogue import KnownModel as KnownModel
+    from longclip.checkpoints.catalogue import known_models as known_models
     from longclip.checkpoints.checkpoint import Checkpoint as Checkpoint
     from longclip.checkpoints.checkpoint import lone_tower as lone_tower
     from longclip.checkpoints.formats import open_checkpoint as open_checkpoint

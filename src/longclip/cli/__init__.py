@@ -24,6 +24,7 @@ from longclip.cli.eval import eval_command
 from longclip.cli.generate import generate_command
 from longclip.cli.index import index_command
 from longclip.cli.inspect import inspect_command
+from longclip.cli.models import models_command
 from longclip.cli.options import (
     check_words,
     in_new_spelling,
@@ -42,10 +43,11 @@ from longclip.errors import LongCLIPError
 
 _HELP = """Lengthen the text side of a CLIP, fine-tune it, measure it and use it.
 
-A model is a directory, a checkpoint file, a name on the Hugging Face hub, or `nano`, a small model
-that comes with longclip. Data is a file, a folder, a name on the hub, or `scenes`, drawings that
-come with longclip. `longclip COMMAND --help` lists the options of a command. `--debug`, or
-LONGCLIP_DEBUG=1 in the environment, shows the traceback of every error.
+A model is a directory, a checkpoint file, a name on the Hugging Face hub, one of the short names
+that `longclip models` lists, or `nano`, a small model that comes with longclip. Data is a file, a
+folder, a name on the hub, or `scenes`, drawings that come with longclip. `longclip COMMAND --help`
+lists the options of a command. `--debug`, or LONGCLIP_DEBUG=1 in the environment, shows the
+traceback of every error.
 """
 
 _EXAMPLES = """
@@ -63,6 +65,7 @@ Examples:
     longclip benchmarks urban1k
     longclip convert runs/paper/model runs/paper-openclip --to openclip
     longclip inspect runs/paper/model
+    longclip models LongCLIP-L
     longclip index photos --db photos.db
     longclip search "A lighthouse at dusk. A red boat waits below it." --db photos.db
     longclip serve --db photos.db
@@ -80,7 +83,7 @@ _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Measure": (eval_command, compare_command, benchmarks_command, runs_command),
     "Search": (index_command, search_command, serve_command),
     "Generate": (generate_command, prompt_command),
-    "Helpers": (demo_command, inspect_command, tokenize_command),
+    "Helpers": (demo_command, models_command, inspect_command, tokenize_command),
 }
 
 app = App(

@@ -1,6 +1,6 @@
 """`longclip average`."""
 
-from longclip.cli.options import AsJson
+from longclip.cli.options import AsJson, full_name
 from longclip.errors import UsageError
 
 
@@ -23,7 +23,7 @@ def average_command(
     Parameters
     ----------
     tuned:
-        The fine-tuned model: a model directory, a checkpoint file, a hub name, or `nano`.
+        The fine-tuned model: a model directory, a checkpoint file, a hub or short name, or `nano`.
     original:
         The model it was fine-tuned from, likewise; stretched or not.
     destination:
@@ -40,6 +40,7 @@ def average_command(
 
     if not 0 <= share <= 1:
         raise UsageError(f"--share is {share}, must be from 0 to 1")
+    tuned, original = full_name(tuned), full_name(original)
     first, second = (longclip.load(source, dtype=None) for source in (tuned, original))
     averaged = average(first, second, share)
     tokens = f"{first.context_length} and {second.context_length}"

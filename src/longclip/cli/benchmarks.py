@@ -2,12 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from longclip.cli.options import AsJson
+from longclip.cli.options import MAX_COLUMNS, AsJson, paragraph
 
 if TYPE_CHECKING:
     from longclip.evaluation.benchmarks import Benchmark
-
-_MAX_COLUMNS = 100
 
 
 def benchmarks_command(
@@ -34,7 +32,7 @@ def benchmarks_command(
     from longclip.evaluation.benchmarks.catalogue import find_benchmark
 
     chosen = list(BENCHMARKS.values()) if name is None else [find_benchmark(name)]
-    width = min(get_terminal_size().columns, _MAX_COLUMNS)
+    width = min(get_terminal_size().columns, MAX_COLUMNS)
     if as_json:
         found = [
             {
@@ -58,10 +56,10 @@ def benchmarks_command(
                 ("licence", benchmark.licence),
                 ("get", get + (", or `longclip eval --download`" if benchmark.hub else "")),
             ):
-                print(_paragraph(f"{label + ':':<9}{text}", width, indent=4))
+                print(paragraph(f"{label + ':':<9}{text}", width, indent=4))
             print()
         for suite, names in SUITES.items():
-            print(_paragraph(f"suite {suite}: {', '.join(names)}", width))
+            print(paragraph(f"suite {suite}: {', '.join(names)}", width))
         print("\n`longclip benchmarks NAME` shows the protocol and the layout on disk.")
     else:
         _print_description(chosen[0], width)
@@ -91,20 +89,7 @@ def _print_description(benchmark: "Benchmark", width: int) -> None:
         ("layout", benchmark.layout),
         ("measure", f"longclip eval MODEL --data {benchmark.name} --root FOLDER"),
     ):
-        print(_paragraph(f"{label:<10}{text}", width, hanging=10))
+        print(paragraph(f"{label:<10}{text}", width, hanging=10))
     for model, numbers in PUBLISHED.get(benchmark.name, {}).items():
         values = ", ".join(f"{metric} {value:.1f}" for metric, value in numbers.metrics.items())
-        print(_paragraph(f"published {model}: {values} ({numbers.source})", width, hanging=10))
-
-
-def _paragraph(text: str, width: int, *, indent: int = 0, hanging: int = 9) -> str:
-    from textwrap import fill
-
-    return fill(
-        text,
-        max(width, 40),
-        initial_indent=" " * indent,
-        subsequent_indent=" " * (indent + hanging),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+        print(paragraph(f"published {model}: {values} ({numbers.source})", width, hanging=10))

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
-from longclip.cli.options import AS_OPTIONS, AsJson
+from longclip.cli.options import AS_OPTIONS, AsJson, full_name
 from longclip.options import check_options, option
 from longclip.spec import Activation, ExportTarget
 
@@ -50,7 +50,7 @@ def convert_command(
     Parameters
     ----------
     source:
-        A model directory, a checkpoint file of any kind, a hub name, or `nano`.
+        A model directory, a checkpoint file of any kind, a hub or short name, or `nano`.
     destination:
         A directory, or for `openai`, `longclip` and `comfyui` a file.
     """
@@ -61,6 +61,7 @@ def convert_command(
     from longclip.model.convert import convert
     from longclip.util.terminal import progress_display
 
+    source = full_name(source)
     with progress_display() as progress:
         done = convert(
             source,

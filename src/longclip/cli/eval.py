@@ -10,6 +10,7 @@ from longclip.cli.compare import ResultFiles
 from longclip.cli.options import (
     AS_OPTIONS,
     AsJson,
+    full_name,
     own_options_first,
     say_waiting,
     when_interrupted,
@@ -95,7 +96,7 @@ def eval_command(
     Parameters
     ----------
     model:
-        A model directory, a checkpoint file, a hub name, or `nano`; another library's as
+        A model directory, a checkpoint file, a hub or short name, or `nano`; another library's as
         `transformers:NAME`, `open_clip:ARCHITECTURE/WEIGHTS` or `sentence-transformers:NAME`;
         arrays as `npy:DIRECTORY`. NAME=MODEL gives it a name in results.
     models:
@@ -113,10 +114,13 @@ def eval_command(
     outputs = [path for path in (o.results, o.csv, o.latex, o.report) if path is not None]
     for path in outputs:
         check_writable(path)
-    sources = [model, *models]
-    for _, place in map(named, sources):
+    sources = []
+    for source in (model, *models):
+        _, place = named(source)
         if ":" not in place:  # what has a prefix is a model of another library
             check_model_name(place)
+            source = source.removesuffix(place) + full_name(place)
+        sources.append(source)
     if o.probes and any(named(source)[1].startswith("npy:") for source in sources):
         raise UsageError("--probes changes texts, which arrays (npy:) do not hold; leave out one")
     _refuse_unread(o)

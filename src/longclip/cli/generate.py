@@ -4,7 +4,14 @@ from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from longclip.cli.options import AS_OPTIONS, AsJson, read_text, say_waiting, when_interrupted
+from longclip.cli.options import (
+    AS_OPTIONS,
+    AsJson,
+    full_name,
+    read_text,
+    say_waiting,
+    when_interrupted,
+)
 from longclip.diffusion.config import GenerateConfig
 from longclip.options import option
 
@@ -50,7 +57,12 @@ def generate_command(
     from longclip.diffusion.generation import generate
     from longclip.util.terminal import progress_display
 
-    options = replace(options, prompt=read_text(options.prompt).strip())
+    options = replace(
+        options,
+        prompt=read_text(options.prompt).strip(),
+        text_encoder=options.text_encoder and full_name(options.text_encoder),
+        text_encoder_2=options.text_encoder_2 and full_name(options.text_encoder_2),
+    )
     remark = "pictures that were finished are kept"
     with when_interrupted(remark), progress_display() as progress:
         written = generate(

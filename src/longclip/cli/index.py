@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from longclip.cli.options import (
     AS_OPTIONS,
     AsJson,
+    full_name,
     own_options_first,
     say_waiting,
     when_interrupted,
@@ -173,7 +174,7 @@ def _model_and_cluster(
         name = _model_before(options)
         clip = load_former(name, options.db, dtype=dtype, device=here)
     else:
-        name = options.model or "nano"
+        name = full_name(options.model or "nano")
         if options.model is None:
             print(
                 "note: without --model this is nano, which knows drawings such as scenes/test; for "

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from longclip.cli.options import AsJson
+from longclip.cli.options import AsJson, full_name
 from longclip.spec import Activation
 
 _MAX_DIFFERENCES = 20
@@ -26,7 +26,7 @@ def inspect_command(
     Parameters
     ----------
     source:
-        A model directory, a checkpoint file of any kind, a hub name, or `nano`.
+        A model directory, a checkpoint file of any kind, a hub or short name, or `nano`.
     against:
         Another one to compare with, tensor by tensor. For a conversion name the original here:
         then a line says whether the trained position rows of a Long-CLIP were lost.
@@ -40,10 +40,12 @@ def inspect_command(
     from longclip.model.pretrained import open_checked
     from longclip.util.terminal import progress_display
 
+    source = full_name(source)
     checkpoint, _ = open_checked(source, activation=activation)
     with progress_display() as progress:
         found = summary(checkpoint, progress)
     if against is not None:
+        against = full_name(against)
         other, _ = open_checked(against, activation=activation)
         differences = compare(checkpoint, other)
         found["against"] = {

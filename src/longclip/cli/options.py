@@ -4,10 +4,12 @@ import codecs
 import dataclasses
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from textwrap import fill
 from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 from cyclopts import (
@@ -116,6 +118,32 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return " ".join(value) if isinstance(value, tuple) else str(value)
+
+
+MAX_COLUMNS = 100
+"""Characters in a line of text for people, on terminals wider than that."""
+
+
+def paragraph(text: str, width: int, *, indent: int = 0, hanging: int = 9) -> str:
+    """Return a text in lines of `width`, all but the first `hanging` characters further in."""
+    return fill(
+        text,
+        max(width, 40),
+        initial_indent=" " * indent,
+        subsequent_indent=" " * (indent + hanging),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def full_name(model: str) -> str:
+    """Return the name on the hub of a model that is named by a short one, and say which it is."""
+    from longclip.checkpoints import model_names
+
+    full = model_names.full_name(model)
+    if full != model and os.environ.get("RANK", "0") == "0":
+        print(f"{model} is {full}", file=sys.stderr)
+    return full
 
 
 def say_waiting(line: str) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from longclip.cli.options import AsJson, read_text
+from longclip.cli.options import AsJson, full_name, read_text
 from longclip.options import Text
 
 
@@ -50,7 +50,7 @@ def prompt_command(
     from longclip.diffusion.text_readers import open_readers
 
     prompt = read_text(text)
-    readers = open_readers(model, revision)
+    readers = open_readers(model and full_name(model), revision)
     texts = {"prompt": prompt} | ({"negative": negative} if negative is not None else {})
     views = {
         title: prompt_view.view_prompt(text, readers, weights=weights)

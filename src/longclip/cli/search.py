@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from longclip.cli.options import AS_OPTIONS, AsJson, read_text, say_waiting
+from longclip.cli.options import AS_OPTIONS, AsJson, full_name, read_text, say_waiting
 from longclip.errors import SearchError, UsageError
 from longclip.options import Text
 from longclip.search.config import SearchConfig
@@ -55,7 +55,7 @@ def search_command(
     query = _query(read_text(text), options)
     searcher = open_searcher(
         options.db,
-        options.model,
+        options.model and full_name(options.model),
         dtype=pick_dtype(options.dtype, auto=torch.float32),
         device=pick_device(options.device),
     )

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
-from longclip.cli.options import AS_OPTIONS, own_options_first, stop_if_interrupted
+from longclip.cli.options import AS_OPTIONS, full_name, own_options_first, stop_if_interrupted
 from longclip.options import Dtype, device_option, dtype_option, option
 from longclip.search.service.config import ServeConfig
 
@@ -54,7 +54,7 @@ def serve_command(*, options: Annotated[ServeOptions, AS_OPTIONS]) -> None:
 
     searcher = open_searcher(
         options.db,
-        options.model,
+        options.model and full_name(options.model),
         dtype=pick_dtype(options.dtype, auto=torch.float32),
         device=pick_device(options.device),
     )

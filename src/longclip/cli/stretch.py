@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from longclip.cli.options import AS_OPTIONS, AsJson
+from longclip.cli.options import AS_OPTIONS, AsJson, full_name
 from longclip.options import check_options, option
 from longclip.spec import KEEP, StretchMethod
 
@@ -50,7 +50,7 @@ def stretch_command(
     Parameters
     ----------
     source:
-        A model directory, a checkpoint file, a hub name, or `nano`.
+        A model directory, a checkpoint file, a hub or short name, or `nano`.
     destination:
         Where the longer model is written.
     """
@@ -61,6 +61,7 @@ def stretch_command(
     from longclip.checkpoints.hub import Card, source_name
     from longclip.model.stretch import why_this_length
 
+    source = full_name(source)
     model = longclip.load(source, dtype=None)
     method = options.method
     longer = longclip.stretch(

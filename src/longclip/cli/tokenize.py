@@ -1,6 +1,6 @@
 """`longclip tokenize`."""
 
-from longclip.cli.options import AsJson, read_text
+from longclip.cli.options import AsJson, full_name, read_text
 from longclip.options import Text
 from longclip.spec import STOCK_CONTEXT
 
@@ -36,7 +36,7 @@ def tokenize_command(
     if model:
         from longclip.model.pretrained import open_checked
 
-        _, opened = open_checked(model, tower="text")
+        _, opened = open_checked(full_name(model), tower="text")
         tokenizer = opened.tokenizer
         if context_length is None:
             context_length = opened.context_length

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from longclip.cli.options import AS_OPTIONS, AsJson, given, overrides
+from longclip.cli.options import AS_OPTIONS, AsJson, full_name, given, overrides
 from longclip.data.names import Kind, kind_of, reads
 from longclip.errors import UsageError
 from longclip.training.config import TrainConfig
@@ -114,6 +114,8 @@ def train_command(
     else:
         start = find_recipe(recipe or "paper")
     settings = dataclasses.replace(start, **changed)
+    if not settings.scratch:
+        settings = dataclasses.replace(settings, model=full_name(settings.model))
     if resume:
         check_data_names(settings, resume=True)
         if "images" in changed:

@@ -16,7 +16,7 @@ from typing import Any
 
 from longclip.checkpoints import hub
 from longclip.checkpoints.config import read_json
-from longclip.checkpoints.model_names import is_hub_id
+from longclip.checkpoints.model_names import check_model_name, full_name, is_hub_id
 from longclip.errors import CheckpointError, MissingWeightsError, UsageError
 from longclip.options import refuse_revision
 from longclip.util.regular_files import read_regular
@@ -286,6 +286,8 @@ def _encoder_download(name: str) -> Download | None:
     """Return the files that `longclip.load` lacks of a model; None if it lacks none."""
     from huggingface_hub import HfApi, snapshot_download
 
+    name = full_name(name)
+    check_model_name(name)
     if Path(name).exists() or not is_hub_id(name):
         return None
     owner, model, *folders = name.split("/")

@@ -9,6 +9,7 @@ from longclip import __version__
 from longclip.checkpoints.checkpoint import Checkpoint
 from longclip.checkpoints.formats.declip import fold_bias
 from longclip.checkpoints.hub import Card, read_card
+from longclip.checkpoints.model_names import full_name
 from longclip.checkpoints.tensor_files import OnBytes, stored_size
 from longclip.checkpoints.write import Storing, write_checkpoint
 from longclip.model.identity import MEGABYTE, files_sha256
@@ -68,6 +69,7 @@ def convert(
         CheckpointError: if the source is no CLIP or the target has no place for something in it.
         FileExistsError: if the destination is a directory that holds something else.
     """
+    source = full_name(source)
     checkpoint, model = open_checked(source, activation=activation, revision=revision)
     preprocess = model.preprocess.to_json() if model.config.vision else None
     checkpoint = replace(checkpoint, config=model.config.to_json(), preprocess=preprocess)

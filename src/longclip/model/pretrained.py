@@ -16,7 +16,7 @@ from longclip.checkpoints.fields import PREPROCESSOR, check_fields
 from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.formats import open_checkpoint, openclip
 from longclip.checkpoints.hub import fetch
-from longclip.checkpoints.model_names import BUNDLED, check_model_name
+from longclip.checkpoints.model_names import BUNDLED, check_model_name, full_name
 from longclip.checkpoints.torch_files import MAX_SHARING
 from longclip.checkpoints.write import Storing, write_huggingface
 from longclip.errors import CheckpointError, UsageError
@@ -48,9 +48,10 @@ def load(
         source: a model directory (Hugging Face's layout, one tower's as well, or OpenCLIP's), a
             checkpoint file (OpenAI's, Long-CLIP's, OpenCLIP's, DeCLIP's), the name of a model on
             the Hugging Face hub (`openai/clip-vit-base-patch16`; `owner/model/folder` for a part
-            of a pipeline), or that of a bundled one (`nano`). A directory of such a name in the
-            working directory goes before the hub; one called nano is reached as `./nano`. The
-            format is recognised by the content.
+            of a pipeline) or a short one (`ViT-B/16`; see `longclip.known_models`), or that of a
+            bundled one (`nano`). A directory of such a name in the working directory goes before
+            the hub; one called nano is reached as `./nano`. The format is recognised by the
+            content.
         dtype: of the weights in memory; None keeps that of the file. bfloat16 is fastest where the
             machine has it.
         device: of the weights.
@@ -71,6 +72,7 @@ def load(
         AssumptionWarning: if the weights are bare, and what they do not show was guessed.
     """
     checkpoint, model = open_checked(source, tower, activation, revision)
+    source = full_name(source)
     if checkpoint.assumed:
         warnings.warn(f"{checkpoint.path}: {checkpoint.assumed}", AssumptionWarning, stacklevel=2)
     # Assigned, not copied: the weights stay views of the mapped file until a cast or a move.
@@ -96,6 +98,7 @@ def open_checked(
     """
     if not isinstance(source, str | Path):
         raise UsageError(f"load takes the path or name of a model, not {source!r:.100}")
+    source = full_name(source)
     path, part = Path(source), None
     if source in BUNDLED:
         path = bundled_path(str(source))

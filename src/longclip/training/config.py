@@ -50,7 +50,8 @@ class TrainConfig:
 
     recipe: str = option("Name of the recipe this configuration started from.", "custom")
     model: str = option(
-        "What to start from: a model directory, a checkpoint file, a hub name, or `nano`.", "nano"
+        "What to start from: a model directory, a checkpoint file, a hub or short name, or `nano`.",
+        "nano",
     )
     scratch: str = option(
         "Start from random weights instead: an architecture (nano, small, ViT-B/32, ViT-B/16 … "

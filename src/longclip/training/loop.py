@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from longclip.checkpoints.model_names import full_name
 from longclip.checkpoints.write import refuse_foreign
 from longclip.data import Collection
 from longclip.data.collection import refuse_absent
@@ -97,6 +98,7 @@ def train(
     _check_measuring(config, evaluate, measure_holdout, store)
     if store is None and not resume:
         refuse_unread_options(config)
+    config = replace(config, model=full_name(config.model))
     if objective is None:
         objective = find_objective(config.objective)
     else:

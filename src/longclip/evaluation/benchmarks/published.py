@@ -6,6 +6,7 @@ _PAPER = "Zhang et al., Long-CLIP, ECCV 2024 (arXiv 2403.15378)"
 _URBAN1K = "the Long-CLIP authors, for Urban-1k"
 _LOTLIP = "Wu et al., LoTLIP, NeurIPS 2024 (arXiv 2410.05249), authors' repository"
 _DEBIAS = "DeBias-CLIP, CVPR 2026"
+_HIMO = "Wu et al., HiMo-CLIP, AAAI 2026 (arXiv 2511.06653), authors' repository"
 
 _I2T_1 = "image_to_text R@1"
 _T2I_1 = "text_to_image R@1"
@@ -33,6 +34,7 @@ def _one(metric: str, source: str, rows: dict[str, float]) -> dict[str, Publishe
 
 
 _CLIP_B, _CLIP_L = "CLIP B/16", "CLIP L/14"
+_EVA_B = "EVA-02 B/16"
 _DIRECT_B = "direct fine-tuning B/16"
 _LONG_B, _LONG_L = "Long-CLIP B/16", "Long-CLIP L/14"
 _KPS, _PCM = "Long-CLIP B/16, stretching only", "Long-CLIP B/16, PCM only"
@@ -74,8 +76,18 @@ PUBLISHED: dict[str, dict[str, PublishedNumbers]] = {
             _LONG_L: (82.7, 86.1),
         },
     )
-    | _retrieval(_DEBIAS, {"DeBias-CLIP B/16": (93.1, 93.0)}),
-    "docci": _one(_T2I_1, _DEBIAS, {_LONG_B: 71.4, "DeBias-CLIP B/16": 80.8}),
+    | _retrieval(_DEBIAS, {"DeBias-CLIP B/16": (93.1, 93.0)})
+    | _retrieval(_HIMO, {_EVA_B: (67.0, 60.8)}),
+    "docci": _one(_T2I_1, _DEBIAS, {_LONG_B: 71.4, "DeBias-CLIP B/16": 80.8})
+    | _retrieval(
+        _HIMO,
+        {
+            _CLIP_B: (58.5, 58.2),
+            _CLIP_L: (57.5, 60.7),
+            _LONG_L: (66.5, 78.6),
+            _EVA_B: (67.7, 68.0),
+        },
+    ),
     "dci": _retrieval(
         _LOTLIP,
         {

@@ -202,7 +202,7 @@ def open_encoder(
     if not model.config.whole:
         raise EncoderError(f"{spec} is one tower alone; an evaluation takes a model with both")
     model.check_tokenizer()
-    return CLIPEncoder(model, spec)
+    return CLIPEncoder(model, model.name)
 
 
 def _open_plugin(plugin: EntryPoint, spec: str, rest: str, device: str) -> Encoder:
