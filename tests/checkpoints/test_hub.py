@@ -5,21 +5,24 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import longclip
+from longclip.checkpoints.catalogue import find_known_model
 from longclip.checkpoints.formats import openclip
 from longclip.checkpoints.model_names import is_hub_id
 from longclip.errors import UsageError
-from longclip.model.config import CLIPConfig
+from longclip.model.config import CLIPConfig, TextConfig, VisionConfig
+from longclip.model.convert import convert
 from longclip.text.file_tokenizer import tokenizer_files
 from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
 from tests.helpers.hub_server import COMMIT, hub_server
-from tests.helpers.models import small_clip
+from tests.helpers.models import SMALL, small_clip
 from tests.helpers.unigram import write_unigram
 
 SCRIPT = """
@@ -47,6 +50,15 @@ def load(
     command = [sys.executable, "-c", SCRIPT, name, revision]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+ALL_OF_THEM = """
+import sys, torch, longclip
+for name in sys.argv[1:]:
+    model = longclip.load(name)
+    value = model.encode_text(torch.tensor([[49406, 5, 49407]])).sum().item()
+    print(model.name, f"{value:.6f}")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +130,65 @@ def test_what_cannot_be_had(models: Path, tmp_path: Path) -> None:
         assert "not in the cache and the hub cannot be reached" in answer
         assert "local directory or file" in answer
         assert "`nano`" in answer
+
+
+def test_layouts_of_known_models(tmp_path: Path) -> None:
+    """Repositories of the catalogue as they are laid out, by their short names."""
+    hub = tmp_path / "hub"
+    shape = {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 1}
+    shape["num_hidden_layers"] = 2
+    vision = replace(SMALL.vision or VisionConfig(), **shape)
+    clip = small_clip(CLIPConfig(text=TextConfig(**shape), vision=vision, projection_dim=24))
+    expected = f"{clip.encode_text(torch.tensor([[49406, 5, 49407]])).sum().item():.6f}"
+
+    def place(name: str) -> Path:
+        known = find_known_model(name)
+        return hub / (known.hub if known else name)
+
+    def publish(name: str, source: Path = tmp_path / "clip") -> Path:
+        return Path(shutil.copytree(source, place(name)))
+
+    def pickle(directory: Path, old: str, new: str) -> None:
+        torch.save(load_file(directory / old), directory / new)
+        (directory / old).unlink()
+
+    longclip.save(longclip.stretch(clip, 248), tmp_path / "long")
+    place("LongCLIP-L").mkdir(parents=True)
+    convert(tmp_path / "long", place("LongCLIP-L") / "longclip-L.pt", "longclip")
+    longclip.save(clip, tmp_path / "clip")
+    convert(tmp_path / "clip", tmp_path / "openclip", "openclip")
+    publish("EVA02-B-16", tmp_path / "openclip")
+    pickle(publish("DFN2B-B-16", tmp_path / "openclip"), openclip.WEIGHTS, openclip.PICKLED)
+    shutil.copytree(tmp_path / "openclip", publish("LAION2B-B-32"), dirs_exist_ok=True)
+    pickle(publish("MetaCLIP-B-32"), "model.safetensors", "pytorch_model.bin")
+    (place("MetaCLIP-B-32") / "metaclip_b32_fullcc2.5b.bin").write_bytes(b"not fetched")
+    (publish("LongCLIP-L-GmP") / "Long-ViT-L-14-GmP-ft.safetensors").write_bytes(b"not fetched")
+    # OpenCLIP's and timm's: the configuration and two of the files are of an image tower.
+    shared = publish("timm/vit_base_patch32_clip_224.openai", tmp_path / "openclip")
+    (shared / "config.json").write_text('{"architecture": "vit_base_patch32_clip_224"}')
+    (shared / "model.safetensors").write_bytes(b"not fetched")
+    (shared / "pytorch_model.bin").write_bytes(b"not fetched")
+    names = ["longclip-l", "EVA02-B-16", "DFN2B-B-16", "laion2b-b-32", "MetaCLIP-B-32"]
+    names += ["LongCLIP-L-GmP", str(shared.relative_to(hub))]
+    with hub_server(hub) as (endpoint, requests):
+        environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "cache")}
+        command = [sys.executable, "-c", ALL_OF_THEM, *names]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{place(n).relative_to(hub)} {expected}" for n in names]
+    fetched = {line.partition(" ")[2].replace("/resolve/main/", "/") for line in requests}
+    assert f"{shared.relative_to(hub)}/open_clip_model.safetensors" in fetched
+    asked = [hub / name for name in fetched if (hub / name).is_file()]
+    assert [path for path in asked if path.read_bytes() == b"not fetched"] == []
+
+
+def test_a_misspelt_name_is_told_with_the_nearest(models: Path, tmp_path: Path) -> None:
+    name, near = "openai/clip-vit-base-patch61", "did you mean openai/clip-vit-base-patch16"
+    with hub_server(models) as (endpoint, _):
+        assert near in load(name, tmp_path, endpoint)
+    assert near in load(name, tmp_path, endpoint, offline=True)
+    known = load("ViT-B/16", tmp_path, endpoint, offline=True)
+    assert "openai/clip-vit-base-patch16 is not in the cache" in known
+    assert "did you mean" not in known
 
 
 OWN_TOKENIZER = """

@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from longclip.checkpoints.catalogue import nearest_models
 from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.formats import openclip
 from longclip.checkpoints.formats.sentence_transformers import OLD_FOLDER
+from longclip.checkpoints.model_names import CHECKPOINT_SUFFIXES
 from longclip.errors import CheckpointError
 from longclip.text.file_tokenizer import FILES as TOKENIZER_FILES
 from longclip.text.file_tokenizer import TOKENIZER
@@ -19,7 +21,6 @@ README = "README.md"
 _MAX_CARD_BYTES = 1_000_000
 # A tokenizer's files are wanted where its vocabulary is not CLIP's, which nobody knows before.
 _SMALL_FILES = (hf.CONFIG, hf.PREPROCESSOR, openclip.CONFIG, README, *TOKENIZER_FILES)
-_CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 # Sets of weights, of which the first that is there is fetched.
 _LAYOUTS = (
     hf.WEIGHTS,
@@ -29,13 +30,16 @@ _LAYOUTS = (
     openclip.WEIGHTS,
     openclip.PICKLED,
 )
+# What is timm's in a repository that OpenCLIP and timm share.
+_TRANSFORMERS = (hf.CONFIG, hf.PREPROCESSOR, *_LAYOUTS[:4])
 
 
 def fetch(name: str, revision: str | None = None) -> Path:
     """Return the directory in the hub's cache that holds a model; download what is missing.
 
     Only one set of weights is fetched where a repository has several: safetensors before pickles,
-    Hugging Face's layout before OpenCLIP's, a lone checkpoint file (as Long-CLIP's) last.
+    Hugging Face's layout before OpenCLIP's, a lone checkpoint file (as Long-CLIP's) last. Where
+    Hugging Face's files are an image tower of timm, OpenCLIP's beside them are taken.
 
     Args:
         name: owner/model, or owner/model/folder for a part of a pipeline
@@ -57,8 +61,12 @@ def fetch(name: str, revision: str | None = None) -> Path:
             everything = [file.rfilename for file in info.siblings or ()]
             files = directly_in(inside, everything)
             old = directly_in(f"{inside}{OLD_FOLDER}/", everything)
-            if old and not any(file.endswith(_CHECKPOINT_SUFFIXES) for file in files):
+            if old and not any(file.endswith(CHECKPOINT_SUFFIXES) for file in files):
                 inside, files = f"{inside}{OLD_FOLDER}/", old
+            if hf.CONFIG in files and openclip.CONFIG in files:
+                config = hf_hub_download(repository, inside + hf.CONFIG, revision=revision)
+                if hf.is_timms(Path(config)):
+                    files = [file for file in files if file not in _TRANSFORMERS]
             paths = [
                 hf_hub_download(repository, inside + file, revision=revision)
                 for file in files_to_fetch(name, files)
@@ -131,6 +139,7 @@ def hub_answers(repository: str, revision: str | None = None) -> Iterator[None]:
     except RepositoryNotFoundError:
         raise CheckpointError(
             f"there is no model {repository} on the hub (or it is private: hf auth login)"
+            f"{nearest_models(repository)}"
         ) from None
     except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError) as error:
         raise HubUnreachable(str(error).partition("\n")[0]) from error
@@ -158,6 +167,7 @@ def _cached(name: str, revision: str | None, error: HubUnreachable) -> Path:
         raise CheckpointError(
             f"{name} is not in the cache and the hub cannot be reached ({error}); name a local "
             "directory or file, set HF_ENDPOINT to a mirror, or try the bundled `nano`"
+            f"{nearest_models(name)}"
         ) from None
 
 
@@ -185,7 +195,7 @@ def files_to_fetch(name: str, files: Sequence[str]) -> list[str]:
                 shard = re.compile(rf"{re.escape(stem)}-\d+-of-\d+\.{suffix}")
                 wanted += filter(shard.fullmatch, files)
             return wanted
-    checkpoints = [file for file in files if file.endswith(_CHECKPOINT_SUFFIXES)]
+    checkpoints = [file for file in files if file.endswith(CHECKPOINT_SUFFIXES)]
     if len(checkpoints) == 1:
         return [*small, *checkpoints]
     if checkpoints:

@@ -60,9 +60,18 @@ def recognise(source: Source) -> bool:
         has_weights = source.has_file(WEIGHTS, INDEX, PICKLED, f"{PICKLED}.index.json")
         # The hub's cache holds both layouts of a model where two programs have asked for it.
         if source.has_file(openclip.CONFIG):
-            return has_config and has_weights
+            return has_config and has_weights and not is_timms(source.path / CONFIG)
         return has_config or has_weights
     return any(name.startswith(_TOWERS) for name in source.tensors)
+
+
+def is_timms(config: Path) -> bool:
+    """Return whether a config.json is timm's: of an image tower, beside the CLIP it comes from."""
+    try:
+        content = read_json(config)
+    except CheckpointError:
+        return False
+    return "architecture" in content and "model_type" not in content
 
 
 def open(source: Source) -> Checkpoint:
