@@ -72,15 +72,15 @@ def test_what_is_cut_is_told_by_the_models_tokens(library, directory, tmp_path):
 
     special = {"eos_token": "</s>", "pad_token": "<pad>"}
     write_unigram(tmp_path, tokenizer_class="PreTrainedTokenizerFast", **special)
-    words = library.tokenizer.HFTokenizer(str(tmp_path), context_length=16, clean="lower")
+    words = library.tokenizer.HFTokenizer(str(tmp_path), context_length=20, clean="lower")
     model = torch.nn.Module()
     own = tokenizer_of(OpenCLIPEncoder(model, words, None, "other", 1))
     texts = ["A red &amp; dog  runs", "green grass " * 20]
     assert own.encode(texts) == tokenizer_files(
         tmp_path, ("repair", "spaces", "lower")
     ).tokenizer.encode(texts)
-    assert own.encode(texts, context_length=16) == words(texts).tolist()
-    assert truncation(texts, 16, tokenizer=own).texts_cut == 1
+    assert own.encode(texts, context_length=20) == words(texts).tolist()
+    assert truncation(texts, 20, tokenizer=own).texts_cut == 1
 
     words.tokenizer_mode = "clips"  # adds tokens of its own
     assert tokenizer_of(OpenCLIPEncoder(model, words, None, "other", 1)) is None
