@@ -141,3 +141,23 @@ def test_known_models_are_listed_without_anything_heavy() -> None:
 def test_what_takes_no_torch_at_the_command_line(words: list[str]) -> None:
     code = f"sys.argv = ['longclip', *{words}]; import longclip.cli as c; c.main()"
     assert modules_after(code).isdisjoint({"torch", "numpy", "datasets", "transformers"})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["average", "nano", "gone", "new"],
+        ["convert", "gone", "new"],
+        ["index", "photos", "--db", "db", "--model", "gone"],
+        ["inspect", "nano", "--against", "gone"],
+        ["prompt", "a boat", "--model", "gone"],
+        ["search", "a boat", "--db", "db", "--model", "gone"],
+        ["stretch", "gone", "new"],
+        ["tokenize", "a boat", "--model", "gone"],
+        ["train", "--model", "gone", "--data", "scenes"],
+    ],
+    ids=lambda words: str(words[0]),
+)
+def test_a_mistyped_model_is_told_before_torch_is_imported(words: list[str]) -> None:
+    code = f"sys.argv = ['longclip', *{words}]; import longclip.cli as c; c.main()"
+    assert "torch" not in modules_after(code)

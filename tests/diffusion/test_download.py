@@ -146,7 +146,9 @@ def test_sizes_of_encoders(hub: Callable[..., None]) -> None:
         require_here(encoders=["owner/clip"])
 
 
-def test_what_is_no_pipeline_or_pickled(hub: Callable[..., None], tmp_path: Path) -> None:
+def test_what_is_no_pipeline_or_pickled(
+    hub: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub({"config.json": 1, "model.safetensors": 1})
     with pytest.raises(ValueError, match="owner/model is not a diffusers pipeline"):
         require_here(pipelines=["owner/model"])
@@ -158,6 +160,11 @@ def test_what_is_no_pipeline_or_pickled(hub: Callable[..., None], tmp_path: Path
     (broken / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(ValueError, match="is incomplete: no files or weights in vae"):
         require_here(pipelines=[str(broken)])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="no file or directory broken/other; its folder is here"):
+        require_here(pipelines=["broken/other"])
+    with pytest.raises(ValueError, match="no file or directory broken/other; its folder is here"):
+        require_here(encoders=["broken/other"])
     with pytest.raises(ValueError, match="no pipeline 'gone'"):
         require_here(pipelines=["gone"])
 

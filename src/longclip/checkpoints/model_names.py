@@ -64,6 +64,17 @@ def check_model_name(source: str | Path) -> None:
             f"on the hub, nor a short name, nor a bundled model ({', '.join(BUNDLED)})"
             f"{nearest_models(source)}"
         )
+    refuse_absent_path(name)
+
+
+def refuse_absent_path(name: str) -> None:
+    """Refuse a path that is not there and looks like owner/model: the hub would be asked for long.
+
+    Known models and those that have been fetched before are none.
+
+    Raises:
+        CheckpointError: says what to do if it is a model on the hub all the same.
+    """
     folder = Path(name).parts[0]
     looks_local = name.endswith(CHECKPOINT_SUFFIXES) or Path(folder).is_dir()
     if looks_local and not find_known_model(name) and not _is_cached(name):

@@ -34,13 +34,13 @@ def average_command(
     import json
     from pathlib import Path
 
+    tuned, original = full_name(tuned), full_name(original)
     import longclip
     from longclip.checkpoints.hub import Card, source_name
     from longclip.model.average import average
 
     if not 0 <= share <= 1:
         raise UsageError(f"--share is {share}, must be from 0 to 1")
-    tuned, original = full_name(tuned), full_name(original)
     first, second = (longclip.load(source, dtype=None) for source in (tuned, original))
     averaged = average(first, second, share)
     tokens = f"{first.context_length} and {second.context_length}"

@@ -56,12 +56,12 @@ def convert_command(
     """
     import json
 
+    source = full_name(source)
     import torch
 
     from longclip.model.convert import convert
     from longclip.util.terminal import progress_display
 
-    source = full_name(source)
     with progress_display() as progress:
         done = convert(
             source,

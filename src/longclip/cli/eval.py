@@ -103,7 +103,6 @@ def eval_command(
         More of them, to be compared with the first.
     """
     say_waiting(f"loading {', '.join((model, *models))} …")
-    from longclip.checkpoints.model_names import check_model_name
     from longclip.evaluation import results
     from longclip.evaluation.session import named
     from longclip.evaluation.tables import print_results
@@ -118,7 +117,6 @@ def eval_command(
     for source in (model, *models):
         _, place = named(source)
         if ":" not in place:  # what has a prefix is a model of another library
-            check_model_name(place)
             source = source.removesuffix(place) + full_name(place)
         sources.append(source)
     if o.probes and any(named(source)[1].startswith("npy:") for source in sources):

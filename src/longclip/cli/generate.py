@@ -51,18 +51,18 @@ def generate_command(
     Example: `longclip generate - --model stable-diffusion-v1-5/stable-diffusion-v1-5
     --text-encoder BeichenZhang/LongCLIP-L --compare --out both.png < prompt.txt`
     """
+    options = replace(
+        options,
+        text_encoder=options.text_encoder and full_name(options.text_encoder),
+        text_encoder_2=options.text_encoder_2 and full_name(options.text_encoder_2),
+    )
     say_waiting(f"opening {options.model} …")
     import json
 
     from longclip.diffusion.generation import generate
     from longclip.util.terminal import progress_display
 
-    options = replace(
-        options,
-        prompt=read_text(options.prompt).strip(),
-        text_encoder=options.text_encoder and full_name(options.text_encoder),
-        text_encoder_2=options.text_encoder_2 and full_name(options.text_encoder_2),
-    )
+    options = replace(options, prompt=read_text(options.prompt).strip())
     remark = "pictures that were finished are kept"
     with when_interrupted(remark), progress_display() as progress:
         written = generate(

@@ -1,7 +1,7 @@
 """`longclip index`."""
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -88,6 +88,8 @@ def index_command(
             raise UsageError("--status and --forget stand alone, without sources; leave out one")
         _show_status_or_forget(options, as_json=as_json)
         return
+    if options.model is not None:
+        options = replace(options, model=full_name(options.model))
     say_waiting(f"opening {options.db} …")
     import json
 
@@ -174,7 +176,7 @@ def _model_and_cluster(
         name = _model_before(options)
         clip = load_former(name, options.db, dtype=dtype, device=here)
     else:
-        name = full_name(options.model or "nano")
+        name = options.model or "nano"
         if options.model is None:
             print(
                 "note: without --model this is nano, which knows drawings such as scenes/test; for "

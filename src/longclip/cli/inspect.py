@@ -36,16 +36,15 @@ def inspect_command(
     import json
     import sys
 
+    source, against = full_name(source), against and full_name(against)
     from longclip.model.inspect import compare, lost_rows, summary
     from longclip.model.pretrained import open_checked
     from longclip.util.terminal import progress_display
 
-    source = full_name(source)
     checkpoint, _ = open_checked(source, activation=activation)
     with progress_display() as progress:
         found = summary(checkpoint, progress)
     if against is not None:
-        against = full_name(against)
         other, _ = open_checked(against, activation=activation)
         differences = compare(checkpoint, other)
         found["against"] = {

@@ -137,9 +137,14 @@ def paragraph(text: str, width: int, *, indent: int = 0, hanging: int = 9) -> st
 
 
 def full_name(model: str) -> str:
-    """Return the name on the hub of a model that is named by a short one, and say which it is."""
+    """Return the name on the hub of a model that is named by a short one, and say which it is.
+
+    Raises:
+        CheckpointError: if there can be no model of that name; before torch is imported.
+    """
     from longclip.checkpoints import model_names
 
+    model_names.check_model_name(model)
     full = model_names.full_name(model)
     if full != model and os.environ.get("RANK", "0") == "0":
         print(f"{model} is {full}", file=sys.stderr)

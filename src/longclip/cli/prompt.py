@@ -44,13 +44,14 @@ def prompt_command(
     """
     import json
 
+    model = model and full_name(model)
     from rich.console import Console
 
     from longclip.diffusion import prompt_view
     from longclip.diffusion.text_readers import open_readers
 
     prompt = read_text(text)
-    readers = open_readers(model and full_name(model), revision)
+    readers = open_readers(model, revision)
     texts = {"prompt": prompt} | ({"negative": negative} if negative is not None else {})
     views = {
         title: prompt_view.view_prompt(text, readers, weights=weights)

@@ -39,6 +39,8 @@ def search_command(
     text:
         The description, in as many sentences as you like; `-` reads it from standard input.
     """
+    if options.model is not None:
+        options = replace(options, model=full_name(options.model))
     say_waiting(f"opening {options.db} …")
     import json
 
@@ -55,7 +57,7 @@ def search_command(
     query = _query(read_text(text), options)
     searcher = open_searcher(
         options.db,
-        options.model and full_name(options.model),
+        options.model,
         dtype=pick_dtype(options.dtype, auto=torch.float32),
         device=pick_device(options.device),
     )

@@ -44,6 +44,7 @@ def serve_command(*, options: Annotated[ServeOptions, AS_OPTIONS]) -> None:
     from longclip.util.libraries import require_libraries
 
     require_libraries("search")
+    model = options.model and full_name(options.model)
     # Also into a log: half a minute may pass before a large model listens.
     print(f"opening {options.db} and its model …", file=sys.stderr, flush=True)
     import torch
@@ -54,7 +55,7 @@ def serve_command(*, options: Annotated[ServeOptions, AS_OPTIONS]) -> None:
 
     searcher = open_searcher(
         options.db,
-        options.model and full_name(options.model),
+        model,
         dtype=pick_dtype(options.dtype, auto=torch.float32),
         device=pick_device(options.device),
     )

@@ -57,11 +57,11 @@ def stretch_command(
     import json
     from pathlib import Path
 
+    source = full_name(source)
     import longclip
     from longclip.checkpoints.hub import Card, source_name
     from longclip.model.stretch import why_this_length
 
-    source = full_name(source)
     model = longclip.load(source, dtype=None)
     method = options.method
     longer = longclip.stretch(

@@ -31,12 +31,13 @@ def tokenize_command(
 
     from longclip.text.tokenizer import TextTokenizer, clip_tokenizer, own_ids
 
+    model = model and full_name(model)
     text = read_text(text)
     tokenizer: TextTokenizer = clip_tokenizer()
     if model:
         from longclip.model.pretrained import open_checked
 
-        _, opened = open_checked(full_name(model), tower="text")
+        _, opened = open_checked(model, tower="text")
         tokenizer = opened.tokenizer
         if context_length is None:
             context_length = opened.context_length

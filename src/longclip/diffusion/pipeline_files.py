@@ -16,7 +16,12 @@ from typing import Any
 
 from longclip.checkpoints import hub
 from longclip.checkpoints.config import read_json
-from longclip.checkpoints.model_names import check_model_name, full_name, is_hub_id
+from longclip.checkpoints.model_names import (
+    check_model_name,
+    full_name,
+    is_hub_id,
+    refuse_absent_path,
+)
 from longclip.errors import CheckpointError, MissingWeightsError, UsageError
 from longclip.options import refuse_revision
 from longclip.util.regular_files import read_regular
@@ -260,6 +265,7 @@ def _pipeline_download(name: str, half: bool, revision: str | None) -> Download 
         raise CheckpointError(
             f"no pipeline {name!r}: it is neither a diffusers directory nor owner/model on the hub"
         )
+    refuse_absent_path(name)
     cached = _cached(name, revision)
     if cached is not None:
         found = choose_local(cached, half=half)

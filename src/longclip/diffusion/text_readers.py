@@ -98,10 +98,11 @@ def open_readers(model: str | None = None, revision: str | None = None) -> list[
         refuse_revision("a stock CLIP's tokenizer", revision)
         return [clip_reader()]
     # These import torch, which CLIP's own tokenizer does without.
-    from longclip.checkpoints.model_names import full_name, is_hub_id
+    from longclip.checkpoints.model_names import check_model_name, full_name, is_hub_id
     from longclip.diffusion.pipeline_files import INDEX, answers_or_missing, fetch_files
 
     model = full_name(model)
+    check_model_name(model)
     path = Path(model)
     if path.exists() or not is_hub_id(model):
         refuse_revision(model, revision)
