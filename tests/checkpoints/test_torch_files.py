@@ -4,6 +4,7 @@ import os
 import pickle
 import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,39 @@ def test_a_state_dict(tmp_path: Path) -> None:
         found = read_torch_file(tmp_path / "a.pt")
         assert found["epoch"] == 3
         assert all(torch.equal(found["model"][name], t) for name, t in tensors.items())
+
+
+@pytest.fixture
+def without_checksums() -> Iterator[None]:
+    """Have torch write archives whose list has 0 in place of every checksum."""
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    yield
+    torch.serialization.set_crc32_options(before)
+
+
+@pytest.mark.usefixtures("without_checksums")
+def test_an_archive_without_checksums_is_read(tmp_path: Path) -> None:
+    tensors = {"a": torch.randn(30), "b": torch.ones(2, 3)}
+    torch.save(tensors, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as archive:
+        assert {entry.CRC for entry in archive.infolist()} == {0}
+    found = read_torch_file(tmp_path / "a.pt")
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
+@pytest.mark.parametrize("part", ["data.pkl", "byteorder", "data/0"])
+def test_damage_of_every_part_with_a_checksum_is_named(part: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({"a": torch.randn(30)}, path)
+    with zipfile.ZipFile(path) as archive:
+        whole = archive.read(f"a/{part}")
+    content = path.read_bytes()
+    at = content.index(whole) + len(whole) // 2
+    path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    with pytest.raises(CheckpointError, match=rf"a\.pt is damaged: .* part a/{part} is .*copy it"):
+        read_torch_file(path)
 
 
 class Evil:

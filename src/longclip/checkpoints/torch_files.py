@@ -290,7 +290,7 @@ def _read_archive(storages: _Storages, archive: zipfile.ZipFile) -> Any:
         )
     if "data.pkl" not in entries or entries["data.pkl"].file_size > _MAX_PICKLE_BYTES:
         raise UnpicklingError("it has no readable data.pkl")
-    if "byteorder" in entries and archive.read(entries["byteorder"]) == b"big":
+    if "byteorder" in entries and _content(storages, entries["byteorder"]) == b"big":
         raise UnpicklingError("it was written by a big-endian machine")
 
     places: dict[str, tuple[int, int]] = {}
@@ -303,26 +303,49 @@ def _read_archive(storages: _Storages, archive: zipfile.ZipFile) -> Any:
         entry = entries.get(f"data/{key}")
         if entry is None:
             raise UnpicklingError(f"its part data/{key} is missing")
-        # Its bytes begin behind a header of their own, whose name and extra field may be longer or
-        # shorter than those in the archive's list: torch pads them, so that tensors are aligned.
-        with storages.path.open("rb") as file:
-            file.seek(entry.header_offset + _LOCAL_HEADER_BYTES - 4)
-            name_bytes, extra_bytes = unpack("<HH", file.read(4))
-            file.seek(name_bytes + extra_bytes, 1)
-            start = file.tell()
-            end = start + entry.file_size
-            places[key] = start, end
-            total += entry.file_size
-            # Else small files could have the same bytes read again and again.
-            if total > storages.size:
-                raise UnpicklingError("its parts are larger together than the file")
-            _compare_checksum(storages.path, file, entry)
-        return start, end
+        total += entry.file_size
+        # Else small files could have the same bytes read again and again.
+        if total > storages.size:
+            raise UnpicklingError("its parts are larger together than the file")
+        places[key] = _place(storages.path, entry)
+        return places[key]
 
     reading = _Reading(storages, place)
-    content = memoryview(archive.read(entries["data.pkl"]))
+    content = memoryview(_content(storages, entries["data.pkl"]))
     root, _ = read_pickle(content, 0, reading.find, reading.persistent)
     return _tensors_of_modules(root) if "constants.pkl" in entries else root
+
+
+def _place(path: Path, entry: zipfile.ZipInfo) -> tuple[int, int]:
+    """Return where the bytes of an entry begin and end, after a look at their checksum.
+
+    Raises:
+        CheckpointError: if it is another than the archive's list has.
+    """
+    # They begin behind a header of their own, whose name and extra field may be longer or shorter
+    # than those in the archive's list: torch pads them, so that tensors are aligned.
+    with path.open("rb") as file:
+        file.seek(entry.header_offset + _LOCAL_HEADER_BYTES - 4)
+        name_bytes, extra_bytes = unpack("<HH", file.read(4))
+        file.seek(name_bytes + extra_bytes, 1)
+        start = file.tell()
+        _compare_checksum(path, file, entry)
+    return start, start + entry.file_size
+
+
+def _content(storages: _Storages, entry: zipfile.ZipInfo) -> bytes:
+    """Return an entry's bytes; `zipfile` would refuse those that have no checksum.
+
+    Raises:
+        CheckpointError: if they are damaged.
+        UnpicklingError: if they are cut off.
+    """
+    start, end = _place(storages.path, entry)
+    if end > storages.size:
+        raise UnpicklingError(f"its part {entry.filename} is cut off")
+    with storages.path.open("rb") as file:
+        file.seek(start)
+        return file.read(end - start)
 
 
 def _compare_checksum(path: Path, file: BinaryIO, entry: zipfile.ZipInfo) -> None:
