@@ -1,8 +1,11 @@
 """Damage of a model that was written here is noticed wherever it is loaded, and named."""
 
+import json
 import random
 import re
+import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,10 @@ from longclip.checkpoints.tensor_files import write_safetensors
 from longclip.errors import CheckpointError
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.convert import convert
+from longclip.text.file_tokenizer import tokenizer_files
 from tests.helpers.cli import Run, run, write_walls  # noqa: F401 (a fixture)
-from tests.helpers.models import small_clip
+from tests.helpers.models import SMALL, small_clip
+from tests.helpers.unigram import write_unigram
 
 
 def flip_a_bit(path: Path, seed: int) -> None:
@@ -138,3 +143,52 @@ def test_files_of_other_programs_have_no_checksum(
     assert "checksum      none" in run("inspect", model_dir).out
     flip_a_bit(weights, 0)
     longclip.load(model_dir)
+
+
+@pytest.fixture(scope="module")
+def wordy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model with a vocabulary and a tokenizer of its own."""
+    folder = tmp_path_factory.mktemp("wordy")
+    text = replace(SMALL.text, vocab_size=300, bos_token_id=3, eos_token_id=1, pad_token_id=0)
+    longclip.save(small_clip(replace(SMALL, text=text)), folder / "1")
+    write_unigram(folder / "1", begin="<s>")
+    convert(folder / "1", folder / "2")
+    return folder / "2"
+
+
+@pytest.mark.parametrize("shard_bytes", [10**9, 100_000])
+def test_another_word_in_the_tokenizer_is_noticed(
+    shard_bytes: int, wordy: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    convert(wordy, model, shard_bytes=shard_bytes)
+    before = longclip.load(model).tokenizer.encode(["a red dog"])
+    damaged = model / "tokenizer.json"
+    content = damaged.read_bytes()
+    # One bit of one character of one word.
+    damaged.write_bytes(content.replace(b'"12"', b'"92"'))
+    assert json.loads(damaged.read_bytes()) != json.loads(content)
+    with pytest.raises(
+        CheckpointError,
+        match=rf"{re.escape(str(damaged))} is damaged or another than .* --new-tokenizer",
+    ):
+        longclip.load(model)
+    damaged.write_bytes(content)
+    assert longclip.load(model).tokenizer.encode(["a red dog"]) == before
+
+
+def test_a_tokenizer_that_was_replaced_on_purpose_is_taken_by_convert(
+    wordy: Path,
+    run: Run,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(wordy, tmp_path / "model")
+    write_unigram(tmp_path / "model", begin="")
+    refused = run("convert", tmp_path / "model", tmp_path / "new")
+    assert refused.code == 1
+    assert "tokenizer.json is damaged or another" in refused.err
+    words = refused.err.strip().rpartition("on purpose: longclip ")[2]
+    words = words.replace("NEW", str(tmp_path / "new")).split()
+    assert run(*words).code == 0
+    replaced = tokenizer_files(tmp_path / "model").tokenizer.encode(["a red dog"])
+    assert longclip.load(tmp_path / "new").tokenizer.encode(["a red dog"]) == replaced

@@ -14,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -90,17 +91,26 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata in the header of a whole safetensors file."""
+    with open_regular(path) as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        metadata: dict[str, str] = json.loads(file.read(length)).get("__metadata__", {})
+        return metadata
+
+
 def compare_checksum(path: Path) -> bool:
     """Compare a safetensors file with the checksum in its header; return whether it has one.
 
     Raises:
         CheckpointError: if it is another.
     """
+    noted = read_metadata(path).get(_CHECKSUM)
+    if noted is None:
+        return False
     with open_regular(path) as file:
         (length,) = struct.unpack("<Q", file.read(8))
-        noted = json.loads(file.read(length)).get("__metadata__", {}).get(_CHECKSUM)
-        if noted is None:
-            return False
+        file.seek(length, 1)
         found = 0
         while block := file.read(_BLOCK):
             found = zlib.crc32(block, found)
@@ -117,6 +127,7 @@ def write_safetensors(
     tensors: Mapping[str, Tensor],
     dtype: torch.dtype | None = None,
     on_bytes: OnBytes | None = None,
+    metadata: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write one file, with one tensor in memory at a time.
 
@@ -125,6 +136,7 @@ def write_safetensors(
         tensors: by name; each is asked for twice, for its shape and for its numbers.
         dtype: of the stored floating-point numbers; None keeps theirs.
         on_bytes: called after each tensor.
+        metadata: of the header, beside what is always there.
     """
     layout = [
         (name, stored_dtype(tensor, dtype), list(tensor.shape)) for name, tensor in tensors.items()
@@ -133,7 +145,7 @@ def write_safetensors(
     # them; those of one dtype, as a CLIP's are, stay in the order given.
     layout.sort(key=lambda entry: -entry[1].itemsize)
     unknown = "x" * 8
-    header: dict[str, Any] = {"__metadata__": {"format": "pt", _CHECKSUM: unknown}}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", _CHECKSUM: unknown, **metadata}}
     end = 0
     for name, stored, shape in layout:
         begin, end = end, end + math.prod(shape) * stored.itemsize

@@ -25,6 +25,7 @@ from longclip.checkpoints.tensor_files import (
     stored_size,
     write_safetensors,
 )
+from longclip.checkpoints.tokenizer_checksums import tokenizer_entries
 from longclip.errors import CheckpointError
 from longclip.spec import EOT, LONG_CONTEXT, ExportTarget
 from longclip.text.file_tokenizer import FILES, TokenizerFiles
@@ -182,13 +183,17 @@ def write_huggingface(
         if layout == siglip.LAYOUT:
             tensors = siglip.from_internal(tensors)
     refuse_foreign(Path(directory))
+    own_tokenizer = (
+        tokenizer.contents_for(int(text["max_position_embeddings"])) if (text and tokenizer) else {}
+    )
     with atomic_directory(directory, marker=MODEL_MARKERS) as new:
         shards = list(in_shards(tensors, storing.dtype, storing.shard_bytes))
         weight_map: dict[str, str] = {}
         for number, shard in enumerate(shards, 1):
             name = f"model-{number:05}-of-{len(shards):05}.safetensors"
             name = hf.WEIGHTS if len(shards) == 1 else name
-            write_safetensors(new / name, shard, storing.dtype, storing.on_bytes)
+            metadata = tokenizer_entries(own_tokenizer)
+            write_safetensors(new / name, shard, storing.dtype, storing.on_bytes, metadata)
             weight_map |= dict.fromkeys(shard, name)
         if len(shards) > 1:
             size = sum(stored_size(tensor, storing.dtype) for tensor in tensors.values())
@@ -198,8 +203,10 @@ def write_huggingface(
         if preprocess is not None:
             write_json(new / hf.PREPROCESSOR, preprocess)
         if text:
-            if tokenizer or text.get("vocab_size", EOT + 1) > EOT:
-                _write_tokenizer(new, tokenizer, int(text["max_position_embeddings"]))
+            for name, content in own_tokenizer.items():
+                (new / name).write_bytes(content)
+            if not tokenizer and text.get("vocab_size", EOT + 1) > EOT:
+                write_tokenizer_files(new, int(text["max_position_embeddings"]))
             write_sentence_transformers_files(new, config, tensors, storing.dtype)
         if storing.card:
             (new / README).write_text(storing.card, encoding="utf-8")
@@ -214,14 +221,16 @@ def _write_own_openclip(
 ) -> None:
     """Write a model that keeps OpenCLIP's layout."""
     context = int(config["text_config"]["max_position_embeddings"])
+    own_tokenizer = tokenizer.contents_for(context) if tokenizer else {}
+    metadata = tokenizer_entries(own_tokenizer)
     refuse_foreign(directory)
     with atomic_directory(directory, marker=MODEL_MARKERS) as new:
         named = openclip.from_internal(tensors, config)
-        write_safetensors(new / openclip.WEIGHTS, named, storing.dtype, storing.on_bytes)
+        write_safetensors(new / openclip.WEIGHTS, named, storing.dtype, storing.on_bytes, metadata)
         for name, content in own_files(config, context).items():
             write_json(new / name, content)
-        if tokenizer:
-            _write_tokenizer(new, tokenizer, context)
+        for name, words in own_tokenizer.items():
+            (new / name).write_bytes(words)
         if storing.card:
             (new / README).write_text(storing.card, encoding="utf-8")
 
@@ -241,16 +250,6 @@ def own_files(config: Mapping[str, Any], context_length: int | None) -> dict[str
         described = files[openclip.CONFIG]
         described.get("model_cfg", described)["text_cfg"]["context_length"] = context_length
     return files
-
-
-def _write_tokenizer(
-    directory: Path, tokenizer: TokenizerFiles | None, context_length: int
-) -> None:
-    if tokenizer is None:
-        write_tokenizer_files(directory, context_length)
-        return
-    for name, content in tokenizer.contents_for(context_length).items():
-        (directory / name).write_bytes(content)
 
 
 # What a model directory holds that was written here.

@@ -22,6 +22,9 @@ class ConvertOptions:
     activation: Activation | None = option(
         "For files of bare weights that do not say which one they use.", None
     )
+    new_tokenizer: bool = option(
+        "Take the tokenizer's files though they are not those that the model was saved with.", False
+    )
     revision: str | None = option("Branch, tag or commit of a model on the hub.", None)
 
     def __post_init__(self) -> None:
@@ -71,6 +74,7 @@ def convert_command(
             shard_bytes=int(options.shard_size * 1e9),
             activation=options.activation,
             revision=options.revision,
+            new_tokenizer=options.new_tokenizer,
             on_progress=progress,
         )
     if as_json:

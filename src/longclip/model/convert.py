@@ -51,6 +51,7 @@ def convert(
     shard_bytes: int = Storing.shard_bytes,
     activation: Activation | None = None,
     revision: str | None = None,
+    new_tokenizer: bool = False,
     on_progress: OnProgress = SILENT,
 ) -> Conversion:
     """Write any CLIP in the layout of another program.
@@ -63,6 +64,8 @@ def convert(
         shard_bytes: the size at which an hf directory begins another weight file.
         activation: as `longclip.load`.
         revision: as `longclip.load`.
+        new_tokenizer: take a tokenizer that is not the one the model was saved with, and note its
+            checksums.
         on_progress: gets the megabytes that have been hashed and written.
 
     Raises:
@@ -70,7 +73,9 @@ def convert(
         FileExistsError: if the destination is a directory that holds something else.
     """
     source = full_name(source)
-    checkpoint, model = open_checked(source, activation=activation, revision=revision)
+    checkpoint, model = open_checked(
+        source, activation=activation, revision=revision, new_tokenizer=new_tokenizer
+    )
     preprocess = model.preprocess.to_json() if model.config.vision else None
     checkpoint = replace(checkpoint, config=model.config.to_json(), preprocess=preprocess)
     if model.config.layout == "clip" or to in ("hf-text", "comfyui"):

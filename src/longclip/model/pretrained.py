@@ -17,6 +17,7 @@ from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.formats import open_checkpoint, openclip
 from longclip.checkpoints.hub import fetch
 from longclip.checkpoints.model_names import BUNDLED, check_model_name, full_name
+from longclip.checkpoints.tokenizer_checksums import check_tokenizer
 from longclip.checkpoints.torch_files import MAX_SHARING
 from longclip.checkpoints.write import Storing, write_huggingface
 from longclip.errors import CheckpointError, UsageError
@@ -88,10 +89,19 @@ def open_checked(
     tower: Tower | None = None,
     activation: Activation | None = None,
     revision: str | None = None,
+    *,
+    new_tokenizer: bool = False,
 ) -> tuple[Checkpoint, CLIP]:
     """Open a checkpoint, and make the network it belongs to, without memory for its weights yet.
 
     Its tensors are known to fit the network then; they stay in the file until they are used.
+
+    Args:
+        source: as `load`, like the next three.
+        tower: see there.
+        activation: see there.
+        revision: see there.
+        new_tokenizer: take a tokenizer that is not the one the model was saved with.
 
     Raises:
         CheckpointError: as `load`.
@@ -110,6 +120,8 @@ def open_checked(
         revision = None
     refuse_revision(str(source), revision)
     checkpoint = open_checkpoint(path, activation, part)
+    if not new_tokenizer:
+        check_tokenizer(checkpoint)
     if tower:
         checkpoint = lone_tower(checkpoint, tower)
     model = _empty_model(checkpoint)
