@@ -59,17 +59,43 @@ def test_results_come_back_from_json(tmp_path: Path) -> None:
     ("content", "says"),
     [
         (None, "there is no file .*r.json; make one"),
-        (b"{", "holds no results .*Expecting property name"),
-        (b'{"results": [{}]}', "holds no results .*no 'long'"),
-        (b"[1]", "holds no results .*list indices"),
-        (b"\xff", "holds no results .*can't decode byte"),
-        (b"[" * 100_000, "holds no results .*recursion"),
+        (b"{", "r.json is no JSON .Expecting property name.*; name a file that `longclip"),
+        (b'{"results": [{}]}', "r.json, result 1, has no 'long'; name a file"),
+        (b'{"results": [1]}', "r.json, result 1, is no result .*it is no JSON object.*; name a"),
+        (b'{"results": [{"long": 1, "short": 1}]}', "r.json, result 1, is no result .*; name a"),
+        (b'{"results": {"long": 1}}', "r.json holds no results .* a list `results`; name a file"),
+        (b'[{"image": "a.jpg"}]', "r.json holds no results .* a list `results`; name a file"),
+        (b'"results"', "r.json holds no results .* a list `results`; name a file"),
+        (b"\xff", "r.json is no JSON .*can't decode byte"),
+        (b"[" * 100_000, "r.json is no JSON .*recursion"),
     ],
 )
 def test_files_that_hold_something_else(content: bytes | None, says: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "r.json").write_bytes(content)
     with pytest.raises(ValueError, match=says):
+        read_results(tmp_path / "r.json")
+    with pytest.raises(ValueError, match="is a directory, not a file of results; name a file"):
+        read_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("zero_shot", []),
+        ("bad_images", [1]),
+        ("images", "many"),
+        ("long", {"images": 1, "texts": 1}),
+        ("classes", None),
+    ],
+)
+def test_a_result_that_was_changed_is_named(key: str, value: object, tmp_path: Path) -> None:
+    content = json.loads(as_json([measured(), measured()]))
+    if key == "classes":
+        del content["results"][1]["zero_shot"]["things"]["classes"]
+    content["results"][1] |= {key: value}
+    (tmp_path / "r.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"r\.json, result 2, .*; name a file"):
         read_results(tmp_path / "r.json")
 
 

@@ -225,6 +225,9 @@ def test_a_database_opens_with_the_model_it_names_and_no_other(tmp_path):
     assert names(opened.search(Query("a boat", count=20))) == by_cosine(encode("a boat"))[:20]
     with pytest.raises(SearchError, match=f"indexed with {path}, and {other} is another model"):
         open_searcher(place, other)
+    (tmp_path / "file.json").write_text("[]")
+    with pytest.raises(SearchError, match=r"file\.json is a file, and a database is a folder"):
+        open_searcher(str(tmp_path / "file.json"))
     with pytest.raises(SearchError, match="holds no database; make one: longclip index"):
         open_searcher(str(tmp_path / "nothing"))
 

@@ -64,6 +64,12 @@ def test_what_is_no_option_is_named(text: str, says: str, tmp_path: Path) -> Non
     assert says in str(error.value)
 
 
+def test_a_list_is_no_file_of_options(tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(UsageError, match=r"list\.json holds no options by name; name a TOML file"):
+        read_options_file(tmp_path / "list.json")
+
+
 def test_the_command_line_goes_before_the_file(
     run: Run,  # noqa: F811
     photos: Path,

@@ -208,12 +208,31 @@ def read_results(path: Path) -> list[EvaluationResult]:
     Raises:
         ValueError: if there is no such file or it holds something else; it is named.
     """
+    remedy = "name a file that `longclip eval --results` wrote"
     try:
         content: Any = json.loads(read_regular(path))
-        return [EvaluationResult.from_json(values) for values in content["results"]]
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}; make one: longclip eval --results") from None
-    except KeyError as error:
-        raise UsageError(f"{path} holds no results of longclip eval: no {error}") from None
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} holds no results of longclip eval: {error}") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path} is a directory, not a file of results; {remedy}") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is no JSON ({error}); {remedy}") from None
+    results = content.get("results") if isinstance(content, dict) else None
+    if not isinstance(results, list):
+        raise UsageError(
+            f"{path} holds no results of longclip eval, a JSON object with a list `results`; "
+            f"{remedy}"
+        )
+    found = []
+    for number, values in enumerate(results, 1):
+        try:
+            if not isinstance(values, dict):
+                raise TypeError("it is no JSON object")
+            found.append(EvaluationResult.from_json(values))
+        except KeyError as error:
+            raise UsageError(f"{path}, result {number}, has no {error}; {remedy}") from None
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UsageError(
+                f"{path}, result {number}, is no result of longclip eval ({error}); {remedy}"
+            ) from None
+    return found

@@ -33,7 +33,10 @@ def read_options_file(path: Path) -> dict[str, Any]:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"--config {path} cannot be read: {reason}") from error
     if not isinstance(found, dict):
-        raise UsageError(f"--config {path} holds no options by name")
+        raise UsageError(
+            f"--config {path} holds no options by name; name a TOML file with lines such as "
+            "`batch-size = 256`, or the config.json of a run"
+        )
     of_a_run = "longclip" in found
     known = {one.name for one in fields(TrainConfig)}
     kinds = get_type_hints(TrainConfig)

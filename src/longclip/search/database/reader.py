@@ -111,6 +111,12 @@ class Reader:
         """
         if not cls.exists(place):
             check_no_other_files(place)
+            if not is_url(place) and os.path.isfile(place):
+                raise SearchError(
+                    f"{place} is a file, and a database is a folder; name the one that "
+                    "`longclip index` wrote, or make one: longclip index FOLDER --db "
+                    f"{place}.db"
+                )
             raise SearchError(
                 f"{place} holds no database; make one: longclip index FOLDER --db {place}"
             )
