@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from longclip.runs.run_files import run_checkpoints
 from longclip.training import TrainConfig, train
 from longclip.training.run import checkpoint as run_checkpoint
 from longclip.training.run.checkpoint import CheckpointWarning
-from longclip.training.run.directory import RunDirectory, read_config
+from longclip.training.run.directory import RunDirectory, config_json, read_config
 from longclip.util.sealed_json import write_sealed
 from tests.helpers.training import tiny_config, train_until
 
@@ -271,11 +272,30 @@ def test_a_run_is_neither_overwritten_nor_continued_with_other_settings(
     train(config)
     with pytest.raises(FileExistsError, match="--resume"):
         train(config)
-    with pytest.raises(ValueError, match=r"lr was 0\.001, now 0\.5"):
+    with pytest.raises(ValueError, match=r"--lr was 0\.001, now 0\.5"):
         train(replace(config, lr=0.5), resume=True)
     with pytest.raises(ValueError, match="no run to resume"):
         train(replace(config, out=tmp_path / "other"), resume=True)
     train(replace(config, log_every=7, workers=1), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"lr": 2e-6}, "--lr was 0 (the default), now 2e-06"),
+        ({"pcm": True}, "--pcm was off (the default), now on"),
+        ({"keep_best": "long T2I"}, "--keep-best was none (the default), now long T2I"),
+        ({"seed": 5}, "--seed was 3, now 5"),
+    ],
+)
+def test_settings_that_changed_are_shown_as_they_are_typed(
+    change: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    config = TrainConfig(out=tmp_path, seed=3, evaluate=("scenes/val",), evaluate_every=1)
+    write_sealed(tmp_path / "config.json", config_json(config))
+    with pytest.raises(UsageError) as error:
+        RunDirectory(tmp_path).check(replace(config, **change))
+    assert f"was started with other settings ({says});" in str(error.value)
 
 
 def names(directory: Path) -> list[str]:

@@ -197,8 +197,11 @@ class RunDirectory:
         started = config_json(TrainConfig()) | _written_config(self.path)
         asked = config_json(config)
         free = {"longclip", *resumable_options(), *CONTENT_OPTIONS}
+        default = config_json(TrainConfig())
         changed = [
-            f"{key} was {started.get(key)!r}, now {asked[key]!r}"
+            f"--{key.replace('_', '-')} was {_as_typed(started.get(key))}"
+            f"{' (the default)' if started.get(key) == default[key] else ''}, "
+            f"now {_as_typed(asked[key])}"
             for key in asked
             if key not in free and started.get(key) != asked[key]
         ]
@@ -296,6 +299,13 @@ def config_json(config: TrainConfig) -> dict[str, Any]:
         **anchored,
         **lists,
     }
+
+
+def _as_typed(value: object) -> str:
+    """Return a value of config.json as it is written on the command line."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:.15g}" if isinstance(value, float) else str(value) or "none"
 
 
 def found_from_anywhere(name: str) -> str:
