@@ -19,7 +19,7 @@ from longclip.checkpoints.formats import openclip
 from longclip.checkpoints.model_names import check_model_name, full_name, is_hub_id
 from longclip.errors import CheckpointError
 from longclip.evaluation.benchmarks import PUBLISHED
-from longclip.model.config import CLIPConfig
+from longclip.model.config import CLIPConfig, ForeignVisionConfig
 
 MODELS = known_models()
 LICENCES = {"MIT", "Apache-2.0", "CC-BY-NC-4.0", "apple-amlr", None}
@@ -76,6 +76,7 @@ def test_shapes_are_those_of_openclips_configuration(model: KnownModel) -> None:
     assert model.context == config.text.max_position_embeddings
     assert model.image == config.vision.image_size
     assert model.embedding == config.projection_dim
+    assert bool(model.extra) == isinstance(config.vision, ForeignVisionConfig)
 
 
 def test_names_on_the_hub_are_those_that_openclip_fetches() -> None:

@@ -48,6 +48,12 @@ def test_one_in_full(name: str, run: Run) -> None:  # noqa: F811
     assert "longclip.load('LongCLIP-L')" in out
 
 
+def test_what_the_images_of_a_family_need_is_said(run: Run) -> None:  # noqa: F811
+    assert 'for images: pip install "longclip[openclip]"' in run("models", "EVA02-B-16").out
+    assert "pip install" not in run("models", "LAION2B-B-16").out
+    assert run("models", "SigLIP2-B-16-224", "--json").json["extra"] == "siglip"
+
+
 def test_search_and_family(run: Run) -> None:  # noqa: F811
     names = [row["name"] for row in run("models", "384", "--family", "siglip2", "--json").json]
     assert "SigLIP2-B-16-384" in names

@@ -29,6 +29,14 @@ FAMILIES = (
 )
 """Families of the catalogue, in its order."""
 
+_EXTRAS = {
+    "EVA-02": "openclip",
+    "SigLIP": "siglip",
+    "SigLIP 2": "siglip",
+    "PE-Core": "openclip",
+    "MobileCLIP 2": "openclip",
+    "ConvNeXt": "openclip",
+}
 _ALL = "; `longclip models` lists what is known"
 _MAX_NEAREST = 3
 _LEAST_LIKENESS = 0.7
@@ -79,6 +87,11 @@ class KnownModel:
     open_clip: str | None = None
     published: str | None = None
     coco: CocoRecall | None = None
+
+    @property
+    def extra(self) -> str | None:
+        """Extra of this package that its images need, as in `longclip[openclip]`; None: a ViT."""
+        return _EXTRAS.get(self.family)
 
 
 @cache

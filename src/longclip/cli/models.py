@@ -123,7 +123,7 @@ def _facts(model: "KnownModel") -> dict[str, Any]:
     from dataclasses import asdict
 
     facts = {key: value for key, value in asdict(model).items() if key not in ("published", "coco")}
-    return facts | {"published": _recalls(model)}
+    return facts | {"extra": model.extra, "published": _recalls(model)}
 
 
 def _shown(recall: dict[str, Any] | None) -> str:
@@ -193,6 +193,7 @@ def _print_one(model: "KnownModel") -> None:
         ("texts", f"{model.context} tokens, begin and end included"),
         ("images", f"{model.image} × {model.image} pixels"),
         ("embedding", f"{model.embedding} numbers"),
+        ("needs", model.extra and f'for images: pip install "longclip[{model.extra}]"'),
         ("OpenCLIP", model.open_clip),
     ):
         if text:
