@@ -46,6 +46,8 @@ def test_one_in_full(name: str, run: Run) -> None:  # noqa: F811
     assert "Urban-1k: image_to_text R@1 82.7, text_to_image R@1 86.1 (the Long-CLIP" in out
     assert "COCO: image_to_text R@1 62.8, text_to_image R@1 46.3 (Zhang et al." in out
     assert "longclip.load('LongCLIP-L')" in out
+    assert "longclip stretch" not in out  # it reads 248 tokens as it is
+    assert "longclip stretch ViT-B/16 runs/long" in run("models", "vit-b/16").out
 
 
 def test_what_the_images_of_a_family_need_is_said(run: Run) -> None:  # noqa: F811

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from longclip.cli.options import MAX_COLUMNS, AsJson, paragraph
 from longclip.errors import UsageError
+from longclip.spec import LONG_CONTEXT
 
 if TYPE_CHECKING:
     from longclip.checkpoints.catalogue import KnownModel
@@ -203,4 +204,5 @@ def _print_one(model: "KnownModel") -> None:
         text = f"{_BENCHMARKS[benchmark]}: {values} ({recall['source']})"
         print(paragraph(f"{'published':<11}{text}", width, hanging=11))
     print(f"{'load':<11}longclip.load({model.name!r})")
-    print(f"{'lengthen':<11}longclip stretch {model.name} longer")
+    if model.context < LONG_CONTEXT:
+        print(f"{'lengthen':<11}longclip stretch {model.name} runs/long")
