@@ -23,6 +23,7 @@ from longclip.text.file_tokenizer import tokenizer_files
 from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
 from tests.helpers.hub_server import COMMIT, hub_server
 from tests.helpers.models import SMALL, small_clip
+from tests.helpers.sentencepiece_cases import recorded_model
 from tests.helpers.unigram import write_unigram
 
 SCRIPT = """
@@ -202,15 +203,19 @@ except ValueError as error:
 """
 
 
-def test_a_tokenizer_that_openclips_configuration_names(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["tokenizer.json", "spiece.model"])
+def test_a_tokenizer_that_openclips_configuration_names(file: str, tmp_path: Path) -> None:
     """It is fetched, cached, carried along, and missed only by the first text."""
     hub, cache = tmp_path / "hub", tmp_path / "cache"
     (hub / "owner/words").mkdir(parents=True)
-    write_unigram(
-        hub / "owner/words",
-        pad_token="</s>",
-        added_tokens_decoder={"1": {"content": "</s>", "special": True}},
-    )
+    config = {
+        "pad_token": "</s>",
+        "added_tokens_decoder": {"1": {"content": "</s>", "special": True}},
+    }
+    write_unigram(hub / "owner/words", **config)
+    if file != "tokenizer.json":
+        (hub / "owner/words/tokenizer.json").unlink()
+        (hub / "owner/words" / file).write_bytes(recorded_model("T5"))
     (hub / "owner/words/model.safetensors").write_bytes(b"not fetched")
     [ids] = tokenizer_files(hub / "owner/words", ("repair", "canonicalize")).tokenizer.encode(
         ["A red dog!"]

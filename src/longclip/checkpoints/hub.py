@@ -13,7 +13,7 @@ from longclip.checkpoints.formats.sentence_transformers import OLD_FOLDER
 from longclip.checkpoints.model_names import CHECKPOINT_SUFFIXES
 from longclip.errors import CheckpointError
 from longclip.text.file_tokenizer import FILES as TOKENIZER_FILES
-from longclip.text.file_tokenizer import TOKENIZER
+from longclip.text.file_tokenizer import TOKENIZER, VOCABULARIES
 
 README = "README.md"
 """File of a model directory that holds its card."""
@@ -83,7 +83,7 @@ def fetch_tokenizer(name: str) -> Path:
         name: owner/model.
 
     Raises:
-        CheckpointError: if there is no such model, it has no tokenizer.json, or it is neither in
+        CheckpointError: if there is no such model, it has no tokenizer, or it is neither in
             the cache nor to be had from the hub.
     """
     from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
@@ -92,15 +92,18 @@ def fetch_tokenizer(name: str) -> Path:
         with hub_answers(name):
             everything = [file.rfilename for file in HfApi().model_info(name).siblings or ()]
             files = [file for file in everything if file in TOKENIZER_FILES]
-            if TOKENIZER not in files:
-                raise CheckpointError(f"{name} has no {TOKENIZER} on the hub")
+            vocabulary = next((file for file in VOCABULARIES if file in files), None)
+            if vocabulary is None:
+                raise CheckpointError(
+                    f"{name} has no {TOKENIZER} on the hub, nor another file of a tokenizer"
+                )
             # The one that is looked for in the cache comes last: then the others are there, too.
-            files.sort(key=TOKENIZER.__eq__)
+            files.sort(key=vocabulary.__eq__)
             return Path([hf_hub_download(name, file) for file in files][-1]).parent
     except HubUnreachable as error:
-        cached = try_to_load_from_cache(name, TOKENIZER)
-        if isinstance(cached, str):
-            return Path(cached).parent
+        for file in VOCABULARIES:
+            if isinstance(cached := try_to_load_from_cache(name, file), str):
+                return Path(cached).parent
         raise CheckpointError(
             f"{name} is not in the cache and the hub cannot be reached ({error})"
         ) from None

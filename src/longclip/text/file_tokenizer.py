@@ -1,7 +1,9 @@
 """Tokenizers of models with vocabularies of their own, read from the files beside their weights.
 
-`tokenizer.json` is the format of the `tokenizers` library (BPE, Unigram, WordPiece). What a file in
-it cannot express, as SigLIP's cleaning of texts, is known by the model's configuration.
+`tokenizer.json` is the format of the `tokenizers` library (BPE, Unigram, WordPiece). Where it is
+missing, the same is made of what older directories hold: a SentencePiece model, or vocab.json and
+merges.txt as CLIP's tokenizer has them. What no such file expresses, as SigLIP's cleaning of texts,
+is known by the model's configuration.
 """
 
 import functools
@@ -18,34 +20,48 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from longclip.errors import CheckpointError, UsageError
 from longclip.spec import EOT
-from longclip.text.tokenizer import clip_vocabulary, cut_ids, list_of_texts, repair_text
+from longclip.text.sentencepiece import HIDDEN, SPACE, Normalizer, read_model
+from longclip.text.tokenizer import (
+    BOS_TOKEN,
+    EOT_TOKEN,
+    clip_vocabulary,
+    cut_ids,
+    list_of_texts,
+    repair_text,
+)
+from longclip.text.tokenizer_files import clips_backend
 from longclip.util.regular_files import read_regular
 
 TOKENIZER = "tokenizer.json"
+VOCABULARY, MERGES = "vocab.json", "merges.txt"
 CONFIG = "tokenizer_config.json"
+
+SENTENCEPIECE = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
+"""Names of SentencePiece models beside a model."""
+
+_SIGLIP = "SiglipTokenizer"
+# Classes of transformers whose SentencePiece model is read, with what is put around texts.
+_AROUND: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "T5Tokenizer": ((), ("</s>",)),
+    "MT5Tokenizer": ((), ("</s>",)),
+    _SIGLIP: ((), ("</s>",)),
+    "XLMRobertaTokenizer": (("<s>",), ("</s>",)),
+}
+_USUAL_CLASSES = {"spiece.model": "T5Tokenizer", "sentencepiece.bpe.model": "XLMRobertaTokenizer"}
 
 FILES = (
     TOKENIZER,
     CONFIG,
     "special_tokens_map.json",
     "added_tokens.json",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.model",
-    "vocab.json",
+    *SENTENCEPIECE,
+    VOCABULARY,
     "vocab.txt",
-    "merges.txt",
+    MERGES,
 )
 """Files of a tokenizer beside a model, which are carried along as they are."""
 
-VOCABULARIES = (
-    TOKENIZER,
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-)
+VOCABULARIES = (TOKENIZER, *SENTENCEPIECE, VOCABULARY, "vocab.txt")
 """Those of them that have the words of a vocabulary in them, each of another kind."""
 
 MAX_FILE_BYTES = 200_000_000
@@ -191,7 +207,7 @@ def is_clips(files: TokenizerFiles) -> bool:
             model = json.loads(files.contents[TOKENIZER]).get("model")
             vocabulary = model.get("vocab") if isinstance(model, dict) else None
         else:
-            vocabulary = json.loads(files.contents["vocab.json"])
+            vocabulary = json.loads(files.contents[VOCABULARY])
     except (KeyError, ValueError, RecursionError, AttributeError):
         return False
     if not isinstance(vocabulary, dict):
@@ -209,6 +225,7 @@ class FileTokenizer:
         cleaning: of texts before all else.
         begin: ids before each text; with None, what the file puts there.
         end: ids behind each text; with None, what the file puts there.
+        normalize: what else is done to texts before the backend gets them.
     """
 
     def __init__(
@@ -217,6 +234,7 @@ class FileTokenizer:
         cleaning: Cleaning = (),
         begin: Sequence[int] | None = None,
         end: Sequence[int] | None = None,
+        normalize: Normalizer | None = None,
     ) -> None:
         self._backend = backend
         # Files may cut and pad to the length that their model once had.
@@ -229,6 +247,7 @@ class FileTokenizer:
         special = [re.escape(str(t.content)) for t in added if t.special and len(t.content) > 1]
         self._special = re.compile("|".join(special) or r"(?!)")
         self._cleaning = cleaning
+        self._normalize = normalize
         own_begin, own_end = _around(backend)
         self._begin = list(own_begin if begin is None else begin)
         self._end = list(own_end if end is None else end)
@@ -268,6 +287,7 @@ class FileTokenizer:
         for part in _NO_MEANING:
             meaning.pop(part, None)
         whole = [meaning, self._cleaning, self._begin, self._end]
+        whole += [self._normalize.digest] if self._normalize else []
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
     def encode(self, texts: Sequence[str], *, context_length: int | None = None) -> list[list[int]]:
@@ -287,6 +307,8 @@ class FileTokenizer:
         for step in self._cleaning:
             cleaned = list(map(_STEPS[step], cleaned))
         cleaned = [self._special.sub(lambda m: f"{m[0][0]} {m[0][1:]}", text) for text in cleaned]
+        if self._normalize:
+            cleaned = list(map(self._normalize, cleaned))
         encoded = self._backend.encode_batch_fast(cleaned, add_special_tokens=False)
         whole = [[*self._begin, *encoding.ids, *self._end] for encoding in encoded]
         if context_length is None:
@@ -311,7 +333,7 @@ class FileTokenizer:
                 raise UsageError(
                     f"token id {id} is not in this vocabulary of {self.vocab_size} ids"
                 )
-            found.append(piece.replace("\u2581", " "))
+            found.append(piece.removeprefix(HIDDEN).replace(SPACE, " "))
         return found
 
 
@@ -321,6 +343,13 @@ def _open(files: TokenizerFiles) -> FileTokenizer:
     Raises:
         CheckpointError: if there is none, or it is broken.
     """
+    kind = str(files._config().get("tokenizer_class") or "").removesuffix("Fast")
+    model = next((name for name in SENTENCEPIECE if name in files.contents), None)
+    # As in transformers, whose class for SigLIP reads nothing else.
+    if model and (TOKENIZER not in files.contents or kind == _SIGLIP):
+        return _open_sentencepiece(files, model, kind or _USUAL_CLASSES.get(model, ""))
+    if TOKENIZER not in files.contents and {VOCABULARY, MERGES} <= files.contents.keys():
+        return _open_merges(files, kind)
     if TOKENIZER not in files.contents:
         raise CheckpointError(
             f"{files.origin} has no {TOKENIZER}, without which this model's texts have no ids: its "
@@ -332,7 +361,7 @@ def _open(files: TokenizerFiles) -> FileTokenizer:
         backend = RustTokenizer.from_str(files.contents[TOKENIZER].decode("utf-8"))
     except Exception as error:  # the library raises nothing narrower
         raise CheckpointError(f"{path} is no tokenizer: {error}; fetch it again") from error
-    begin, end = _asked_for(files, backend)
+    begin, end = _asked_for(files, backend.token_to_id)
     return FileTokenizer(backend, files.cleaning, begin, end)
 
 
@@ -342,6 +371,91 @@ def _without_what_is_off(values: dict[str, Any]) -> dict[str, Any]:
         for key, value in values.items()
         if value not in (None, "", []) and value is not False
     }
+
+
+def _open_sentencepiece(files: TokenizerFiles, name: str, kind: str) -> FileTokenizer:
+    """Make the tokenizer of a SentencePiece model.
+
+    Args:
+        files: among which it is.
+        name: of its file.
+        kind: the class of transformers that reads it, without "Fast".
+
+    Raises:
+        CheckpointError: if the model or the class is not one that is read.
+    """
+    path, config = files.origin / name, files._config()
+    if kind not in _AROUND:
+        raise CheckpointError(
+            f"{path} is read by {kind or 'a class that no tokenizer_config.json names'}, and only "
+            f"{', '.join(_AROUND)} are known here; put the {TOKENIZER} of this model beside it"
+        )
+    wrong = {"sp_model_kwargs": config.get("sp_model_kwargs") or None}
+    if kind == _SIGLIP and config.get("do_lower_case", True) is not True:
+        wrong["do_lower_case"] = config["do_lower_case"]
+    if config.get("add_prefix_space", True) is not True:
+        wrong["add_prefix_space"] = config["add_prefix_space"]
+    for option, value in wrong.items():
+        if value is not None:
+            raise CheckpointError(
+                f"{files.origin / CONFIG}: {option} is {value!r:.60}, which is not done here; put "
+                f"the {TOKENIZER} of this model beside it"
+            )
+    model = read_model(path, files.contents[name])
+    backend = model.backend(fairseq=kind == "XLMRobertaTokenizer")
+
+    def find(piece: str) -> int | None:
+        hidden = backend.token_to_id(HIDDEN + piece)
+        return backend.token_to_id(piece) if hidden is None else hidden
+
+    usual = []
+    for place in _AROUND[kind]:
+        ids = [find(piece) for piece in place]
+        if None in ids:
+            raise CheckpointError(
+                f"{path} has no piece {' '.join(place)}, with which its texts end or begin; fetch "
+                "it again"
+            )
+        usual.append([id for id in ids if id is not None])
+    begin, end = _asked_for(files, find)
+    begin, end = (usual[0] if begin is None else begin), (usual[1] if end is None else end)
+    return FileTokenizer(backend, files.cleaning, begin, end, model.normalize)
+
+
+def _open_merges(files: TokenizerFiles, kind: str) -> FileTokenizer:
+    """Make the tokenizer of a vocabulary and merges, as transformers' CLIPTokenizer.
+
+    Raises:
+        CheckpointError: if they are another class's, or damaged.
+    """
+    if kind not in ("CLIPTokenizer", ""):
+        raise CheckpointError(
+            f"{files.origin} has the {VOCABULARY} and {MERGES} of a {kind}, and only those of a "
+            f"CLIPTokenizer are read; put the {TOKENIZER} of this model beside them"
+        )
+    config = files._config()
+    path = files.origin / VOCABULARY
+    named = {
+        "unk": EOT_TOKEN,
+        "bos": BOS_TOKEN,
+        "eos": EOT_TOKEN,
+        **{k: t for k in ("unk", "bos", "eos") if (t := _content(config.get(f"{k}_token")))},
+    }
+    try:
+        vocabulary = json.loads(files.contents[VOCABULARY])
+        lines = files.contents[MERGES].decode("utf-8").splitlines()
+        merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
+        pairs = [(left, right) for left, right in merges]
+        backend = clips_backend(vocabulary, pairs, str(named["unk"]))
+    except Exception as error:  # the library raises nothing narrower
+        raise CheckpointError(
+            f"{path} and {MERGES} are no CLIPTokenizer's: {error}; fetch them again"
+        ) from None
+    begin, end = (backend.token_to_id(str(named[place])) for place in ("bos", "eos"))
+    if begin is None or end is None:
+        raise CheckpointError(f"{path} has no {named['bos']} or no {named['eos']}; fetch it again")
+    backend.add_special_tokens([str(named["bos"]), str(named["eos"])])
+    return FileTokenizer(backend, files.cleaning, [begin], [end])
 
 
 def _content(token: object) -> object:
@@ -360,7 +474,7 @@ def _around(backend: RustTokenizer) -> tuple[list[int], list[int]]:
 
 
 def _asked_for(
-    files: TokenizerFiles, backend: RustTokenizer
+    files: TokenizerFiles, find: Callable[[str], int | None]
 ) -> tuple[list[int] | None, list[int] | None]:
     """Return the ids that tokenizer_config.json wants around texts; None where it says nothing."""
     config, path = files._config(), files.origin / CONFIG
@@ -372,7 +486,7 @@ def _asked_for(
         if not wanted:
             return []
         token = _content(config.get(f"{kind}_token"))
-        found = backend.token_to_id(token) if isinstance(token, str) else None
+        found = find(token) if isinstance(token, str) else None
         if found is None:
             raise CheckpointError(
                 f"{path} puts its {kind}_token around texts, and {token!r} is not in the vocabulary"

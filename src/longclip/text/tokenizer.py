@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BOS_TOKEN = "<|startoftext|>"
 EOT_TOKEN = "<|endoftext|>"
-_END_OF_WORD = "</w>"
+END_OF_WORD = "</w>"
 
 # OpenAI's pattern without its special tokens: whatever stands in a text is text. If a literal
 # <|endoftext|> became the special id, the model would silently ignore everything after it.
@@ -195,7 +195,7 @@ class Tokenizer:
         symbol = self._symbols[id]
         if id in (BOS, EOT):
             return symbol.encode()
-        stem = symbol.removesuffix(_END_OF_WORD)
+        stem = symbol.removesuffix(END_OF_WORD)
         space = b" " if stem != symbol else b""
         return bytes(self._byte_of[char] for char in stem) + space
 
@@ -309,7 +309,7 @@ def clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     # The first line is a version; the file holds more merges than CLIP's vocabulary uses.
     merges = [(left, right) for left, right in map(str.split, lines[1 : 48894 + 1])]
     symbols = list(_byte_symbols().values())
-    symbols += [symbol + _END_OF_WORD for symbol in symbols]
+    symbols += [symbol + END_OF_WORD for symbol in symbols]
     symbols += [left + right for left, right in merges]
     symbols += [BOS_TOKEN, EOT_TOKEN]
     assert len(set(symbols)) == EOT + 1
@@ -324,7 +324,7 @@ def bpe_model() -> models.BPE:
         merges=merges,
         unk_token=EOT_TOKEN,
         continuing_subword_prefix="",
-        end_of_word_suffix=_END_OF_WORD,
+        end_of_word_suffix=END_OF_WORD,
     )
 
 

@@ -5,11 +5,18 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from tokenizers import Regex, decoders, normalizers, processors
+from tokenizers import Regex, decoders, models, normalizers, processors
 from tokenizers import Tokenizer as RustTokenizer
 
 from longclip.spec import BOS, EOT
-from longclip.text.tokenizer import BOS_TOKEN, EOT_TOKEN, bpe_model, clip_vocabulary, word_splitter
+from longclip.text.tokenizer import (
+    BOS_TOKEN,
+    END_OF_WORD,
+    EOT_TOKEN,
+    bpe_model,
+    clip_vocabulary,
+    word_splitter,
+)
 
 # Hugging Face's own pattern. Unlike ours it reads a literal <|endoftext|> as the special token:
 # the files describe the tokenizer that everybody's CLIPTokenizer is, not a better one.
@@ -24,20 +31,39 @@ def tokenizer_json() -> str:
     It has no ftfy and no HTML unescaping, which the format cannot express: on mojibake and
     entities its ids differ from `tokenize`'s, as those of every Hugging Face CLIP do.
     """
-    stock = RustTokenizer(bpe_model())
-    stock.normalizer = normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
-    )
-    stock.pre_tokenizer = word_splitter(_STOCK_PATTERN)
+    stock = _with_stock_steps(RustTokenizer(bpe_model()))
     stock.post_processor = processors.RobertaProcessing(
         (EOT_TOKEN, EOT),
         (BOS_TOKEN, BOS),
         trim_offsets=False,
         add_prefix_space=False,
     )
-    stock.decoder = decoders.ByteLevel()
     stock.add_special_tokens([BOS_TOKEN, EOT_TOKEN])
     return stock.to_str()
+
+
+def _with_stock_steps(backend: RustTokenizer) -> RustTokenizer:
+    """Give a tokenizer the cleaning and the splitting of transformers' CLIPTokenizer."""
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    backend.pre_tokenizer = word_splitter(_STOCK_PATTERN)
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def clips_backend(
+    vocabulary: dict[str, int], merges: list[tuple[str, str]], unknown: str
+) -> RustTokenizer:
+    """Return transformers' CLIPTokenizer with another vocabulary; nothing is put around texts."""
+    model = models.BPE(
+        vocab=vocabulary,
+        merges=merges,
+        unk_token=unknown,
+        continuing_subword_prefix="",
+        end_of_word_suffix=END_OF_WORD,
+    )
+    return _with_stock_steps(RustTokenizer(model))
 
 
 def write_tokenizer_files(directory: str | Path, context_length: int) -> None:

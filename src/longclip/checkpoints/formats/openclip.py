@@ -27,7 +27,7 @@ from longclip.errors import CheckpointError, UsageError
 from longclip.image.preprocess import OPENAI_MEAN, OPENAI_STD
 from longclip.spec import EOT, STOCK_CONTEXT
 from longclip.text.file_tokenizer import (
-    TOKENIZER,
+    VOCABULARIES,
     Cleaning,
     TokenizerFiles,
     tokenizer_beside,
@@ -154,7 +154,7 @@ def own_tokenizer(folder: Path, config: dict[str, Any]) -> TokenizerFiles | None
             f"clean is, one of {', '.join(_CLEANINGS)}"
         )
     files = tokenizer_files(folder, _CLEANINGS[clean])
-    if TOKENIZER not in files.contents:
+    if files.contents.keys().isdisjoint(VOCABULARIES):
         files = _named_tokenizer(name, files)
     pad = files.special_id("pad")
     if pad is not None:
