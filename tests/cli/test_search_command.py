@@ -131,6 +131,15 @@ def test_filters(run: Run, db: str, options: list[str], expected: set[str]) -> N
     assert ("no image satisfies the filter" in plain.out) is (not expected)
 
 
+@pytest.mark.parametrize("options", [[], ["--where", "bytes > 100"]])
+def test_an_empty_database_says_so(options: list[str], run: Run, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "photos").mkdir()
+    assert run("index", tmp_path / "photos", "--db", "new").code == 0
+    outcome = run("search", "a wall", *options, "--db", "new")
+    assert outcome.out.endswith("\nthe database is empty\n")
+    assert run("search", "a wall", *options, "--db", "new", "--json").json["empty"] is True
+
+
 def test_negative_texts_and_shares_reach_the_search(run: Run, db: str) -> None:  # noqa: F811
     Image.new("RGB", (40, 48), COLOURS["blue"]).save("query.png")
     options = ("--not", "rain", "--not", "-red", "--image", "query.png", "--text-share", 0.2)

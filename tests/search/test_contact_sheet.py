@@ -28,7 +28,7 @@ def found(count, scores=(), name="photo.jpg"):
     )
     sentences = tuple(f"Sentence {i}." for i in range(len(scores)))
     times = {"embedding": 0.1, "searching": 0.1, "explaining": 0.1}
-    return Found(hits, sentences, 9, 77, 1, True, 40, (), times)
+    return Found(hits, sentences, 9, 77, 1, True, 40, False, (), times)
 
 
 def thumbnails(answer, size=(60, 40)):

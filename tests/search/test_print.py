@@ -13,7 +13,14 @@ TIMES = {"embedding": 0.25, "searching": 0.02, "explaining": 0.01}
 
 
 def answer(hits=(), sentences=(), **values) -> Found:
-    given = {"tokens": 9, "context_length": 77, "pieces": 1, "exact": True, "total": 1200}
+    given = {
+        "tokens": 9,
+        "context_length": 77,
+        "pieces": 1,
+        "exact": True,
+        "total": 1200,
+        "empty": False,
+    }
     return Found(tuple(hits), tuple(sentences), notes=(), seconds=TIMES, **(given | values))
 
 
@@ -77,9 +84,16 @@ def test_copies_are_named_as_far_as_they_are_few():
     assert "the same file: v, w, x and 2 more\n" in out
 
 
-@pytest.mark.parametrize(("total", "says"), [(0, "no image satisfies"), (1, "no other image")])
-def test_nothing_found(total, says):
-    assert says in printed(answer(total=total), terminal=False)
+@pytest.mark.parametrize(
+    ("total", "empty", "says"),
+    [
+        (0, False, "no image satisfies the filter"),
+        (0, True, "the database is empty"),
+        (1, False, "no other image"),
+    ],
+)
+def test_nothing_found(total, empty, says):
+    assert says in printed(answer(total=total, empty=empty), terminal=False)
 
 
 def test_names_and_notes_cannot_write_to_the_terminal():

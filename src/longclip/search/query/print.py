@@ -74,7 +74,7 @@ def nothing_found(found: Found) -> str:
     """Return the reason why there are no hits."""
     if found.total:
         return "no other image was found"
-    return "no image satisfies the filter, or the database is empty"
+    return "the database is empty" if found.empty else "no image satisfies the filter"
 
 
 def _print_sentences(found: Found, console: Console, *, coloured: bool) -> None:

@@ -141,6 +141,7 @@ class Found:
         pieces: in how many the text was read.
         exact: whether every image was compared.
         total: images that satisfy the filter.
+        empty: whether the database has no image at all.
         notes: what one should know of how this was found, in whole sentences.
         seconds: what it took: `embedding`, `searching`, `explaining`.
     """
@@ -152,6 +153,7 @@ class Found:
     pieces: int
     exact: bool
     total: int
+    empty: bool
     notes: tuple[str, ...]
     seconds: Mapping[str, float]
 

@@ -186,6 +186,7 @@ class Searcher:
             pieces=len(reading.text.texts),
             exact=exact,
             total=total,
+            empty=not total and (where is None or not self.store.count(None)),
             notes=(*self._length_notes(reading), *notes, *self._model_notes),
             seconds={
                 "embedding": vectors.seconds,
