@@ -45,6 +45,17 @@ def test_a_table_in_the_folder(suffix: str, folder: Path) -> None:
     assert texts(folder) == [("None",), ("1984",), ("A dog.",)]
 
 
+@pytest.mark.parametrize("name", ["METADATA.CSV", "Metadata.csv", "METADATA.PARQUET"])
+def test_the_case_of_a_tables_name_does_not_matter(name: str, folder: Path) -> None:
+    files, captions = [f"{name}.png" for name in NAMES], ["One.", "Two.", "Three."]
+    if name.endswith("PARQUET"):
+        write_parquet(folder / name, file_name=files, text=captions)
+    else:
+        lines = zip(("file_name", *files), ("text", *captions), strict=True)
+        (folder / name).write_text("".join(f"{','.join(line)}\n" for line in lines))
+    assert texts(folder) == [("One.",), ("Two.",), ("Three.",)]
+
+
 def test_tables_in_folders_below(tmp_path: Path) -> None:
     for part in ("train", "test"):
         write_png(tmp_path / part / "0.png", "red")

@@ -260,6 +260,9 @@ def _read_source(row: Any, where: str, folder: Path) -> MixtureSource:
     if not data:
         raise DataError(f"{where}: `data` is missing; name what to open")
     images = _value(row, "images", (str, list), where) or []
+    folders = [images] if isinstance(images, str) else images
+    for folder_name in folders:
+        _value({"images": folder_name}, "images", (str,), where)
     weight = _value(row, "weight", (int, float), where)
     if weight is not None and weight > MAX_WEIGHT:
         raise DataError(f"{where}: weight is {weight}, must be at most {MAX_WEIGHT:g}")
@@ -290,7 +293,7 @@ def _read_source(row: Any, where: str, folder: Path) -> MixtureSource:
         raise DataError(f"{where}: {error}") from None
     return MixtureSource(
         data=data,
-        images=tuple(folder / str(p) for p in ([images] if isinstance(images, str) else images)),
+        images=tuple(folder / name for name in folders),
         weight=weight,
         limit=limit,
         columns=columns,
@@ -314,6 +317,8 @@ def _value(row: dict[str, Any], key: str, kinds: tuple[type, ...], where: str) -
     if not isinstance(value, kinds) or isinstance(value, bool):
         wanted = " or ".join(kind.__name__ for kind in kinds)
         raise DataError(f"{where}: {key} is {value!r}, must be {wanted}")
+    if isinstance(value, str) and not value.strip():
+        raise DataError(f"{where}: {key} is empty; leave it out or give it a value")
     return value
 
 

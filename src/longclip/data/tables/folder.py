@@ -133,7 +133,7 @@ def _list_for(files: _Files, name: str) -> list[str] | None:
     stem, suffix = os.path.splitext(name)
     if suffix.lower() in SEARCHED_SUFFIXES:
         return files.pictures
-    if stem == METADATA and suffix.lower() in TABLE_SUFFIXES and suffix.lower() != ".json":
+    if stem.lower() == METADATA and suffix.lower() in TABLE_SUFFIXES and suffix.lower() != ".json":
         return files.tables
     return files.texts if suffix.lower() in TEXT_SUFFIXES else None
 
@@ -148,13 +148,13 @@ def _described_pictures(
     """
     of_folder = Counter(map(os.path.dirname, files.tables))
     first, *others = files.tables
-    if max(of_folder.values()) > 1 or (others and ".parquet" in "".join(files.tables)):
+    if max(of_folder.values()) > 1 or (others and ".parquet" in "".join(files.tables).lower()):
         raise DataError(f"{root} holds {', '.join(files.tables)}; keep one of them, or name it")
-    if first == METADATA + ".parquet":
+    if first.lower() == METADATA + ".parquet":
         import pyarrow.parquet
 
         table = pyarrow.parquet.read_table(root / first)
-    elif first.endswith(".parquet"):
+    elif first.lower().endswith(".parquet"):
         raise DataError(f"{root} holds no table but {first}; name that, or the folder it is in")
     elif others or os.path.dirname(first):
         rows = (row for name in files.tables for row in _moved_rows(root, name, columns))
