@@ -261,9 +261,10 @@ def test_known_sizes_save_reading_the_shards(
     (tmp_path / "sizes.json").write_text('{"part-000.tar": 2, "part-001.tar": 4}')
     read: list[Path] = []
 
-    def counting(path: Path) -> object:
+    def counting(path: Path, columns: Columns | None = None) -> object:
+        assert columns is None, "no text is read, either"
         read.append(path)
-        return scan(path)
+        return scan(path, columns)
 
     monkeypatch.setattr("longclip.data.tar.shards.scan", counting)
     collection = opened(str(tmp_path / "part-{000..001}.tar"), cache)
@@ -343,6 +344,37 @@ def test_samples_without_a_text_are_left_out_of_training_and_evaluation(
         [problem] = collection.problems
         assert problem.endswith("2 of 5 samples left out, without a text: 0000.png, 0002.png")
     assert len(opened(tmp_path / "set", cache)) == 5, "images without a text can be searched"
+
+
+def test_blank_texts_and_broken_json_are_no_texts(tmp_path: Path, cache: ShardCache) -> None:
+    members: dict[str, bytes] = {}
+    about = {"url": "https://example.org/1", "width": 5}  # as img2dataset writes it
+    for name, text, fields in (
+        ("0", b" \n", json.dumps({"caption": " ", **about}).encode()),
+        ("1", None, b'{"caption": "a dog"'),
+        ("2", None, b'["a dog"]'),
+        ("3", None, json.dumps({"caption": None, **about}).encode()),
+        ("4", None, json.dumps({"caption": "a dog", **about}).encode()),
+        ("5", b"a cat", b"{broken"),
+        ("6", None, json.dumps({"alt": "a bird", **about}).encode()),
+    ):
+        members |= {f"{name}.png": png("red"), f"{name}.json": fields}
+        members |= {} if text is None else {f"{name}.txt": text}
+    path = write_tar(tmp_path / "t.tar", members)
+    for _ in range(2):  # the second time from the cache
+        collection = open_training_data([path], cache=cache)
+        assert [collection.captions(i).short for i in range(len(collection))] == [
+            ("a dog",),
+            ("a cat",),
+        ]
+        assert collection.missing == 5
+        assert [problem.removeprefix("t: ") for problem in collection.problems] == [
+            "3 members left out, no JSON objects that can be read: 1.json, 2.json, 5.json",
+            "5 of 7 samples left out, without a text: 0.png, 1.png, 2.png, …",
+        ]
+    named = open_training_data([path], columns=Columns(short="alt"), cache=cache)
+    assert [named.captions(i).short for i in range(len(named))] == [("a cat",), ("a bird",)]
+    assert len(opened(path, cache)) == 7, "images without a text can be searched"
 
 
 def test_shards_without_any_text_cannot_be_trained_on(tmp_path: Path, cache: ShardCache) -> None:

@@ -11,13 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longclip.data.names import SEARCHED_SUFFIXES, TEXT_SUFFIXES
+from longclip.data.tables.columns import Columns
 from longclip.data.tar.members import TarMember, read_members
+from longclip.data.tar.sample_texts import read_texts
+from longclip.util.regular_files import open_regular
 
 MAX_NAMED = 3
 """Members that are named, of those that are left out for one reason."""
 
 NO_PICTURE = "without a picture"
 OTHERS = "further pictures of samples"
+BROKEN = "no JSON objects that can be read"
 """Reasons why members are not used."""
 
 _MAX_DOTS = 32
@@ -172,22 +176,20 @@ class ShardIndex:
         ends: int64 [samples, 3], the rows before which these three end.
         left_out: for each reason the number of members that are in no sample, and some names.
         damage: what is wrong with the file; empty where it is whole.
+        with_text: bool [samples], whether a sample has a text; whether it has a member for one,
+            where texts were not read.
         without_text: some names of pictures that have no text.
     """
 
     places: NDArray[np.int64]
     ends: NDArray[np.int64]
+    with_text: NDArray[np.bool_]
     left_out: Mapping[str, tuple[int, Sequence[str]]] = field(default_factory=dict)
     damage: str = ""
     without_text: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ends)
-
-    def has_text(self) -> NDArray[np.bool_]:
-        """Return for each sample whether it has a text that is not empty, bool [samples]."""
-        before = np.concatenate([[0], np.cumsum(self.places[:, 1])])
-        return before[self.ends[:, 2]] > before[self.ends[:, 0]]
 
     def picture(self, sample: int) -> tuple[int, int]:
         """Return the first byte and the number of bytes of a picture."""
@@ -206,6 +208,7 @@ class ShardIndex:
             file,
             places=self.places,
             ends=self.ends,
+            with_text=self.with_text,
             left_out=left_out,
             damage=self.damage,
             without_text=json.dumps(self.without_text),
@@ -216,11 +219,17 @@ class ShardIndex:
         """Read what `save` has written; raise ValueError or KeyError where it is something else."""
         with np.load(file, allow_pickle=False) as kept:
             left_out, names = (json.loads(str(kept[key])) for key in ("left_out", "without_text"))
-            return cls(kept["places"], kept["ends"], left_out, str(kept["damage"]), names)
+            places, ends, with_text = (kept[key] for key in ("places", "ends", "with_text"))
+            return cls(places, ends, with_text, left_out, str(kept["damage"]), names)
 
 
-def scan(path: Path) -> ShardIndex:
+def scan(path: Path, columns: Columns | None = None) -> ShardIndex:
     """Find the samples of a tar file by its headers, as `read_samples` does.
+
+    Args:
+        path: of the tar file.
+        columns: of .json members; where given, texts are read, and those that are blank or broken
+            count as none.
 
     Raises:
         DataError: if it is no tar file, or a compressed one.
@@ -236,15 +245,34 @@ def scan(path: Path) -> ShardIndex:
     others = [other.name for sample in found.samples for other in sample.others]
     if others:
         left_out[OTHERS] = (len(others), others[:MAX_NAMED])
-    without_text = [
-        sample.picture.name
-        for sample in found.samples
-        if not any(text.size for text in sample.texts)
-    ]
+    with_text = np.array([any(text.size for text in one.texts) for one in found.samples], bool)
+    if columns:
+        broken: list[str] = []
+        with open_regular(path) as file:
+            for number in np.flatnonzero(with_text):
+                with_text[number] = _has_text(file, found.samples[number], columns, broken)
+        if broken:
+            left_out[BROKEN] = (len(broken), broken[:MAX_NAMED])
+    without_text = [found.samples[i].picture.name for i in np.flatnonzero(~with_text)[:MAX_NAMED]]
     return ShardIndex(
         np.array(places, np.int64).reshape(-1, 2),
         np.array(ends, np.int64).reshape(-1, 3),
+        with_text,
         left_out,
         found.damage,
-        without_text[:MAX_NAMED],
+        without_text,
     )
+
+
+def _has_text(file: BinaryIO, sample: TarSample, columns: Columns, broken: list[str]) -> bool:
+    """Return whether a sample has a text; add the names of its broken members to `broken`."""
+    contents: tuple[list[bytes], list[bytes]] = [], []
+    names = []
+    for member in sample.texts:
+        file.seek(member.offset)
+        is_json = _suffix(member.name) == ".json"
+        contents[is_json].append(file.read(member.size))
+        names += [member.name] * is_json
+    found = read_texts(*contents, columns)
+    broken += (names[number] for number in found.broken)
+    return bool(found)

@@ -1,14 +1,12 @@
 """Tar shards of pictures and texts (WebDataset) as a Collection, read at any place."""
 
 import hashlib
-import json
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 from zipfile import BadZipFile
 
@@ -19,12 +17,11 @@ from PIL import Image
 from longclip.data.captions import Captions, is_long, sort_by_length
 from longclip.data.collection import MAX_PICTURES_READ, Collection
 from longclip.data.storage import is_url, read_part
-from longclip.data.tables.columns import Columns, strings, usual_columns
-from longclip.data.tables.rows import described
+from longclip.data.tables.columns import Columns
+from longclip.data.tar.sample_texts import read_texts
 from longclip.data.tar.samples import MAX_NAMED, NO_PICTURE, ShardIndex, scan
 from longclip.data.tar.shard_cache import ShardCache
 from longclip.data.tar.shard_list import Shard, find_shards
-from longclip.data.text_files import decode_text
 from longclip.errors import DataError, FetchError, ImageError
 from longclip.image.decode import decode_image
 from longclip.util.digest import Digest, spread
@@ -76,11 +73,12 @@ class ShardCollection(Collection):
         self._shards = shards
         self._cache = cache
         self._columns = columns or Columns()
-        # Few at a time are in use, and all of them would be 48 bytes a sample.
+        # Few indexes at a time are in use, and all of them would be 48 bytes a sample.
+        self._texts_only = texts_only
         self._index = lru_cache(maxsize=_MAX_OPEN_INDEXES)(self._load_index)
         # Of shards of which samples are left out for want of a text: the numbers of the others.
         self._with_text: dict[int, NDArray[np.int32]] = {}
-        self._ends = list(accumulate(self._count_samples(texts_only=texts_only)))
+        self._ends = list(accumulate(self._count_samples()))
         if not self._ends[-1]:
             reason = next(iter(self.problems), "there is no .jpg, .png or other picture in it")
             raise DataError(f"no pictures in {self.name}: {reason}")
@@ -106,29 +104,15 @@ class ShardCollection(Collection):
 
     def captions(self, index: int) -> Captions:
         """Return the texts of one sample; damaged JSON counts as none."""
-        members = self._read(index, lambda samples, inner: samples.texts(inner, as_json=False))
-        texts = tuple(dict.fromkeys(filter(None, (decode_text(m).strip() for m in members))))
-        fields: dict[str, Any] = {}
-        for member in self._read(index, lambda samples, inner: samples.texts(inner, as_json=True)):
-            with suppress(ValueError, RecursionError):
-                found = json.loads(decode_text(member))
-                fields = {**described(found), **fields} if isinstance(found, dict) else fields
-
-        def of_fields(role: str) -> tuple[str, ...]:
-            named = getattr(self._columns, role)
-            taken = (self._columns.short, self._columns.long)
-            free = (name for name in fields if name not in taken)
-            names = [named] if named else usual_columns(role, free)
-            found = next((fields[name] for name in names if fields.get(name)), None)
-            # img2dataset writes the text of .txt into .json as well; it counts once.
-            return tuple(text for text in strings(found) if text.strip() not in texts)
-
-        found = sort_by_length(
-            of_fields("short"), of_fields("long"), named=self._columns.short is not None
+        found = read_texts(
+            self._read(index, lambda samples, inner: samples.texts(inner, as_json=False)),
+            self._read(index, lambda samples, inner: samples.texts(inner, as_json=True)),
+            self._columns,
         )
-        long = tuple(text for text in texts if is_long(text))
-        short = tuple(text for text in texts if text not in long)
-        return Captions((*short, *found.short), (*long, *found.long))
+        by_length = sort_by_length(found.short, found.long, named=self._columns.short is not None)
+        long = tuple(text for text in found.whole if is_long(text))
+        short = tuple(text for text in found.whole if text not in long)
+        return Captions((*short, *by_length.short), (*long, *by_length.long))
 
     def require_texts(self) -> None:
         """Raise where no sample has a text; only of shards that were opened with `texts_only`.
@@ -138,8 +122,9 @@ class ShardCollection(Collection):
         """
         if not self._has_texts:
             raise DataError(
-                f"{self.name} has no texts: no .txt or .json member in it belongs to a picture; "
-                "give those of a sample the same name up to the first dot, as 1.jpg and 1.txt"
+                f"{self.name} has no texts: no .txt or .json member in it that belongs to a "
+                "picture has one; give those of a sample the same name up to the first dot, as "
+                "1.jpg and 1.txt"
             )
 
     def fingerprint(self) -> str:
@@ -163,7 +148,7 @@ class ShardCollection(Collection):
                 digest.add("no picture")
         return digest.hexdigest()
 
-    def _count_samples(self, *, texts_only: bool) -> list[int]:
+    def _count_samples(self) -> list[int]:
         """Return the number of samples of every shard; note what is damaged or left out.
 
         They have to be known before training begins: a plan orders all samples of an epoch at
@@ -186,8 +171,8 @@ class ShardCollection(Collection):
                     damaged.append(str(error))
                     continue
                 scanned[number] = len(index)
-                if texts_only and not (has_text := index.has_text()).all():
-                    self._with_text[number] = np.flatnonzero(has_text).astype(np.int32)
+                if self._texts_only and not index.with_text.all():
+                    self._with_text[number] = np.flatnonzero(index.with_text).astype(np.int32)
                     without_text += index.without_text
                 for reason, (count, names) in index.left_out.items():
                     before, named = left_out.get(reason, (0, []))
@@ -236,11 +221,16 @@ class ShardCollection(Collection):
         if not is_url(place):
             about = Path(place).stat()
             identity = f"{Path(place).absolute()} {about.st_size} {about.st_mtime_ns}"
+        # Of shards whose number of samples is known none is left out.
+        reads_texts = self._texts_only and self._shards[number].samples is None
+        columns = self._columns if reads_texts else None
+        if columns:
+            identity += f" {columns}"
         digest = hashlib.sha256(identity.encode()).hexdigest()[:24]
         kept = self._cache.directory / "index" / f"{digest}.npz"
         with suppress(OSError, ValueError, KeyError, BadZipFile), kept.open("rb") as file:
             return ShardIndex.load(file)
-        index = scan(self._path(number))
+        index = scan(self._path(number), columns)
         # A cache that cannot be written costs time and nothing else.
         with suppress(OSError), atomic_path(kept) as temporary, temporary.open("wb") as file:
             index.save(file)
