@@ -11,6 +11,7 @@ import longclip
 from longclip.data import open_collection
 from longclip.data.captions import TextPolicy
 from longclip.errors import CheckpointError, UsageError
+from longclip.image.preprocess import Preprocess
 from longclip.model.transformer import TextTower
 from longclip.training import train
 from longclip.training.data import Batch, Pairs, PixelStore, ReadOptions, read_options
@@ -146,6 +147,7 @@ def test_a_new_model_reads_texts_by_the_tokenizer_beside_its_configuration(
     made = longclip.load(train(config).model)
     text = ["two small cats sleep"]
     assert made.tokenizer.encode(text) == longclip.load(siglip).tokenizer.encode(text)
+    assert made.preprocess == longclip.load(siglip).preprocess != Preprocess(image_size=32)
     (tmp_path / "config.json").write_bytes((siglip / "config.json").read_bytes())
     with pytest.raises(CheckpointError, match=r"has no tokenizer\.json"):
         train(replace(config, scratch=str(tmp_path / "config.json"), out=tmp_path / "other"))

@@ -347,38 +347,46 @@ ARCHITECTURES: dict[str, CLIPConfig] = {
 }
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """Shape of a model, and what lies beside its configuration."""
+
+    config: CLIPConfig
+    preprocess: Mapping[str, Any] | None = None
+    """Content of a preprocessor_config.json; None where there is none."""
+    tokenizer: "TokenizerFiles | None" = None
+    """None where it is CLIP's."""
+
+
 def architecture(name: str) -> CLIPConfig:
     """Return a named architecture, or the one that a config.json describes.
 
     Raises:
-        UsageError, CheckpointError: as `architecture_and_tokenizer`.
+        UsageError, CheckpointError: as `read_architecture`.
     """
-    return architecture_and_tokenizer(name)[0]
+    return read_architecture(name).config
 
 
-def architecture_and_tokenizer(name: str) -> "tuple[CLIPConfig, TokenizerFiles | None]":
-    """Return an architecture, and the tokenizer beside its file where it is not CLIP's.
+def read_architecture(name: str) -> Architecture:
+    """Return a named architecture, or read one from the path of its configuration.
 
     Raises:
         UsageError: if there is no such name or file.
         CheckpointError: if the file does not describe a CLIP.
     """
     if name in ARCHITECTURES:
-        return ARCHITECTURES[name], None
+        return Architecture(ARCHITECTURES[name])
     path = Path(name)
     if path.is_file():
         # They load torch, which whoever wants only a name of these need not wait for.
         from longclip.checkpoints.formats import huggingface, openclip
 
         try:
-            tokenizer: TokenizerFiles | None
-            if path.name == openclip.CONFIG:
-                config, _ = openclip.read_config(path.parent)
-                tokenizer = openclip.own_tokenizer(path.parent, config)
-            else:
-                config = huggingface.read_config(path)
-                tokenizer = huggingface.own_tokenizer(path.parent, config)
-            return CLIPConfig.from_json(config), tokenizer
+            is_openclip = path.name == openclip.CONFIG
+            config, preprocess, tokenizer = (
+                openclip.read_files(path.parent) if is_openclip else huggingface.read_files(path)
+            )
+            return Architecture(CLIPConfig.from_json(config), preprocess, tokenizer)
         except CheckpointError:
             raise
         except (TypeError, ValueError, ArithmeticError) as error:

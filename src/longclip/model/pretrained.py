@@ -1,7 +1,7 @@
 """Models by their name, file or directory: loaded, placed on a device, and saved."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -23,7 +23,7 @@ from longclip.checkpoints.write import Storing, write_huggingface
 from longclip.errors import CheckpointError, UsageError
 from longclip.image.preprocess import Preprocess
 from longclip.model.clip import CLIP, check_model
-from longclip.model.config import CLIPConfig, ForeignVisionConfig, architecture_and_tokenizer
+from longclip.model.config import CLIPConfig, ForeignVisionConfig, read_architecture
 from longclip.model.image_tower import ForeignImageTower, require_owner
 from longclip.options import refuse_revision
 from longclip.spec import Activation, Tower
@@ -82,6 +82,25 @@ def load(
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return place(model, device, dtype).eval()
+
+
+def untrained(name: str) -> CLIP:
+    """Return a model with random weights: a named architecture, or what a configuration describes.
+
+    Preprocessing and tokenizer are those beside the configuration; OpenAI's where there are none.
+
+    Raises:
+        UsageError: if there is no such name or file, or the library of its images is missing.
+        CheckpointError: if the file does not describe a CLIP, or what lies beside it does not fit.
+    """
+    found = read_architecture(name)
+    preprocess = None
+    if found.config.vision and found.preprocess is not None:
+        size = found.config.vision.image_size
+        preprocess = _read_preprocess(found.preprocess, Path(name), size)
+    model = CLIP(found.config, preprocess, found.tokenizer)
+    model.prepare_images()
+    return model
 
 
 def open_checked(
@@ -146,14 +165,14 @@ def check_before_loading(source: str | Path, *, images: bool) -> None:
     for config in (path, path / hf.CONFIG, path / openclip.CONFIG):
         if config.suffix == ".json" and config.is_file():
             with suppress(CheckpointError, UsageError):
-                shape, files = architecture_and_tokenizer(str(config))
+                found = read_architecture(str(config))
                 break
     else:
         return
-    if files:
-        _ = files.tokenizer
-    if images and isinstance(shape.vision, ForeignVisionConfig):
-        require_owner(shape.vision.owner)
+    if found.tokenizer:
+        _ = found.tokenizer.tokenizer
+    if images and isinstance(found.config.vision, ForeignVisionConfig):
+        require_owner(found.config.vision.owner)
 
 
 def bundled_path(name: str) -> Path:
@@ -228,18 +247,25 @@ def _empty_model(checkpoint: Checkpoint) -> CLIP:
         )
     if config.vision and checkpoint.preprocess is not None:
         beside = checkpoint.config_file or checkpoint.path
-        path, size = beside.with_name(hf.PREPROCESSOR), config.vision.image_size
-        try:
-            check_fields(checkpoint.preprocess, PREPROCESSOR)
-            model.preprocess = Preprocess.from_json(checkpoint.preprocess)
-        except (TypeError, ValueError) as error:
-            raise CheckpointError(f"{path} is not CLIP's preprocessing: {error}") from error
-        if model.preprocess.image_size != size:
-            raise CheckpointError(
-                f"{path} makes pictures of {model.preprocess.image_size} pixels, "
-                f"{hf.CONFIG} says {size}; correct the one that is wrong"
-            )
+        size = config.vision.image_size
+        model.preprocess = _read_preprocess(checkpoint.preprocess, beside, size)
     return model
+
+
+def _read_preprocess(content: Mapping[str, Any], config_file: Path, size: int) -> Preprocess:
+    """Read the preprocessor_config.json beside a configuration, for pictures of that size."""
+    path = config_file.with_name(hf.PREPROCESSOR)
+    try:
+        check_fields(content, PREPROCESSOR)
+        found = Preprocess.from_json(content)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is not CLIP's preprocessing: {error}") from error
+    if found.image_size != size:
+        raise CheckpointError(
+            f"{path} makes pictures of {found.image_size} pixels, {hf.CONFIG} says {size}; correct "
+            "the one that is wrong"
+        )
+    return found
 
 
 class _NoInitialisation(TorchFunctionMode):

@@ -55,7 +55,8 @@ class TrainConfig:
     )
     scratch: str = option(
         "Start from random weights instead: an architecture (nano, small, ViT-B/32, ViT-B/16 … "
-        "ViT-bigG/14) or the path of a config.json.",
+        "ViT-bigG/14) or the path of a config.json, and what lies beside it: preprocessing, "
+        "tokenizer.",
         "",
     )
     data: tuple[str, ...] = _data(

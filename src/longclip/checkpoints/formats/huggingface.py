@@ -110,14 +110,7 @@ def open(source: Source) -> Checkpoint:
     kind = described.get("model_type")
     fields = {**described, "model_type": metaclip_2.MODEL_TYPES.get(str(kind), kind)}
 
-    def read() -> tuple[dict[str, Any], dict[str, Any] | None, TokenizerFiles | None]:
-        config = read_config(source.folder / CONFIG)
-        preprocess = _preprocess(source.folder)
-        if preprocess is not None and "own" in config:
-            config["own"] |= {PREPROCESSOR: preprocess}
-        return config, preprocess, own_tokenizer(source.folder, config)
-
-    return source.with_config(bare, CONFIG, fields, read)
+    return source.with_config(bare, CONFIG, fields, lambda: read_files(source.folder / CONFIG))
 
 
 def open_shards(source: Source) -> Checkpoint:
@@ -134,7 +127,7 @@ def _open_directory(source: Source, files: tuple[Path, ...]) -> Checkpoint:
     folder = source.folder
     if (folder / CONFIG).is_file():
         source.refuse_activation()
-    config = read_config(folder / CONFIG)
+    config, preprocess, tokenizer = read_files(folder / CONFIG)
     values = read_weights(files)
     notes: tuple[str, ...] = ()
     if config.get("layout") == siglip.LAYOUT:
@@ -143,9 +136,6 @@ def _open_directory(source: Source, files: tuple[Path, ...]) -> Checkpoint:
         found, notes = unwrap(source.path, values)
         config, found, more = fold_long_path(source.path, config, found)
         notes += more
-    preprocess = _preprocess(folder)
-    if preprocess is not None and "own" in config:
-        config["own"] |= {PREPROCESSOR: preprocess}
     return Checkpoint(
         source.path,
         files,
@@ -155,11 +145,30 @@ def _open_directory(source: Source, files: tuple[Path, ...]) -> Checkpoint:
         preprocess,
         notes,
         config_file=folder / CONFIG,
-        tokenizer=own_tokenizer(folder, config),
+        tokenizer=tokenizer,
     )
 
 
-def own_tokenizer(folder: Path, config: Mapping[str, Any]) -> TokenizerFiles | None:
+def read_files(
+    path: Path,
+) -> tuple[dict[str, Any], dict[str, Any] | None, TokenizerFiles | None]:
+    """Return a config.json in this package's words, and what lies beside it.
+
+    That is the content of preprocessor_config.json, None where there is none, and the tokenizer,
+    None where it is CLIP's.
+
+    Raises:
+        CheckpointError: as `read_config`.
+    """
+    config = read_config(path)
+    beside = path.parent / PREPROCESSOR
+    preprocess = read_json(beside) if beside.is_file() else None
+    if preprocess is not None and "own" in config:
+        config["own"] |= {PREPROCESSOR: preprocess}
+    return config, preprocess, _own_tokenizer(path.parent, config)
+
+
+def _own_tokenizer(folder: Path, config: Mapping[str, Any]) -> TokenizerFiles | None:
     """Return the tokenizer that lies beside a configuration, where it is not CLIP's."""
     if config.get("layout") == siglip.LAYOUT:
         return tokenizer_files(folder, siglip.cleaning(config))
@@ -208,11 +217,6 @@ def _only_tensors(path: Path, values: Mapping[str, Any]) -> dict[str, Tensor]:
         if not isinstance(value, Tensor):
             raise CheckpointError(f"{path}: {name} is no tensor")
     return dict(values)
-
-
-def _preprocess(folder: Path) -> dict[str, Any] | None:
-    path = folder / PREPROCESSOR
-    return read_json(path) if path.is_file() else None
 
 
 def _config_beside(source: Source) -> dict[str, Any] | None:

@@ -43,7 +43,7 @@ def describe(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
             described = _vision(config, "")
     except UsageError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    return {**described, "model_type": kind, "layout": LAYOUT, "own": {path.name: dict(config)}}
+    return {**described, "model_type": kind, "layout": LAYOUT, "own": {"config.json": dict(config)}}
 
 
 def _text(values: Mapping[str, Any], section: str) -> dict[str, Any]:

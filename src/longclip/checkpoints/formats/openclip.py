@@ -84,13 +84,7 @@ def open(source: Source) -> Checkpoint:
     bare = Checkpoint(path, (path,), "OpenCLIP", config, tensors, assumed=assumed)
     if beside is None:
         return bare
-    described, preprocess = beside
-    return source.with_config(
-        bare,
-        CONFIG,
-        described,
-        lambda: (described, preprocess, own_tokenizer(source.folder, described)),
-    )
+    return source.with_config(bare, CONFIG, beside[0], lambda: read_files(source.folder))
 
 
 def _is_whole(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bool:
@@ -133,11 +127,19 @@ def _open_directory(source: Source) -> Checkpoint:
         preprocess,
         notes,
         config_file=folder / CONFIG,
-        tokenizer=own_tokenizer(folder, config),
+        tokenizer=_own_tokenizer(folder, config),
     )
 
 
-def own_tokenizer(folder: Path, config: dict[str, Any]) -> TokenizerFiles | None:
+def read_files(
+    folder: Path,
+) -> tuple[dict[str, Any], dict[str, Any], TokenizerFiles | None]:
+    """Return what `read_config` does, and the tokenizer where it is not CLIP's."""
+    config, preprocess = read_config(folder)
+    return config, preprocess, _own_tokenizer(folder, config)
+
+
+def _own_tokenizer(folder: Path, config: dict[str, Any]) -> TokenizerFiles | None:
     """Return a model's tokenizer where it is not CLIP's; note its padding in the configuration."""
     content = config.get("own", {}).get(CONFIG, {})
     text = content.get("model_cfg", content).get("text_cfg", {})

@@ -18,9 +18,8 @@ from longclip.checkpoints.model_names import BUNDLED, is_hub_id
 from longclip.errors import CheckpointError, TrainingError, UsageError
 from longclip.model import CLIP, load, save
 from longclip.model.average import average
-from longclip.model.config import architecture_and_tokenizer
 from longclip.model.image_tower import ForeignImageTower
-from longclip.model.pretrained import bundled_path, place
+from longclip.model.pretrained import bundled_path, place, untrained
 from longclip.model.stretch import lengthen, why_this_length
 from longclip.spec import POSITION_TABLE, Tower
 from longclip.training.config import TrainConfig
@@ -81,12 +80,7 @@ def original_model(config: TrainConfig) -> CLIP:
         ValueError: if it cannot be loaded or is one tower alone.
     """
     torch.manual_seed(config.seed)
-    if config.scratch:
-        shape, tokenizer = architecture_and_tokenizer(config.scratch)
-        model = CLIP(shape, tokenizer_files=tokenizer)
-        model.prepare_images()
-    else:
-        model = load(config.model)
+    model = untrained(config.scratch) if config.scratch else load(config.model)
     if not model.config.whole:
         raise UsageError(
             f"{config.model} is one tower of a CLIP alone; training matches images with texts and "
