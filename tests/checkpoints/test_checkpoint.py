@@ -296,7 +296,8 @@ def test_names_there_and_back_are_the_same_bits() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("visual.layer1.0.conv1.weight", r"ResNet or timm image tower"),
+        ("visual.trunk.norm.weight", r"ResNet or timm image tower"),
+        ("visual.layer1.0.conv1.weight", r"conv1\.weight, so no CLIP with a ResNet can be made"),
         ("logit_bias", r"no part of a CLIP: logit_bias; if it is"),
         ("transformer.resblocks.0.ls_1.gamma", r"no part of a CLIP: transformer\.resblocks\.0\.ls"),
     ],

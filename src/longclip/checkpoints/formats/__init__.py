@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from longclip.checkpoints.checkpoint import Checkpoint, Source
-from longclip.checkpoints.formats import declip, huggingface, longclip, openai, openclip
+from longclip.checkpoints.formats import declip, huggingface, longclip, openai, openclip, resnet
 from longclip.checkpoints.formats.sentence_transformers import OLD_FOLDER
 from longclip.errors import CheckpointError
 from longclip.spec import EOT, Activation
@@ -34,7 +34,7 @@ class Format(Protocol):
 
 # The first that recognises a source reads it. OpenCLIP comes last because it takes every file that
 # is left: its bare weights have OpenAI's names and nothing of their own.
-FORMATS: tuple[Format, ...] = (huggingface, declip, longclip, openai, openclip)
+FORMATS: tuple[Format, ...] = (huggingface, declip, longclip, resnet, openai, openclip)
 
 
 def open_checkpoint(
