@@ -22,7 +22,7 @@ from longclip.model.image_tower import ForeignImageTower
 from longclip.model.packing import VarlenAttention, pack, varlen_attention
 from longclip.model.transformer import Layer, TextTower, VisionTower, micro_batches
 from longclip.spec import EOT
-from longclip.text.file_tokenizer import TOKENIZER, FileTokenizer, TokenizerFiles
+from longclip.text.file_tokenizer import FileTokenizer, TokenizerFiles
 from longclip.text.tokenizer import TextTokenizer, clip_tokenizer, tokenize
 
 SMALL_TOKEN_BUDGET = 2048
@@ -141,9 +141,9 @@ class CLIP(nn.Module):
         if isinstance(tokenizer, FileTokenizer) and tokenizer.largest_id >= self.vocab_size:
             assert self.tokenizer_files
             raise CheckpointError(
-                f"{self.tokenizer_files.origin / TOKENIZER} is another model's: it makes ids up to "
-                f"{tokenizer.largest_id}, and this model has a vocabulary of {self.vocab_size} "
-                "ids; fetch the one that belongs to it"
+                f"the tokenizer in {self.tokenizer_files.origin} is another model's: it makes ids "
+                f"up to {tokenizer.largest_id}, and this model has a vocabulary of "
+                f"{self.vocab_size} ids; fetch the one that belongs to it"
             )
 
     @property
