@@ -122,6 +122,42 @@ def test_a_text_tower_alone(owner: tuple[Any, Path], tmp_path: Path) -> None:
         torch.testing.assert_close(again.text_features(ids), texts_of(theirs, ids))
 
 
+@pytest.mark.parametrize("end", [1, 2])
+@pytest.mark.parametrize("kind", ["MetaClip2TextModel", "MetaClip2TextModelWithProjection"])
+def test_a_text_tower_as_transformers_saves_it(kind: str, end: int, tmp_path: Path) -> None:
+    """Also where the end has the id 2, which a CLIP would read as "at the largest id"."""
+    torch.manual_seed(0)
+    config = transformers.MetaClip2TextConfig(**{**TEXT, "eos_token_id": end})
+    theirs = getattr(transformers, kind)(config).eval()
+    theirs.save_pretrained(tmp_path / "model")
+    write_unigram(tmp_path / "model", begin="<s>")
+    ours = longclip.load(tmp_path / "model")
+    ids = torch.randint(4, 250, (3, 20))
+    ids[:, 9], ids[:, 15] = end, end
+    longclip.save(longclip.stretch(ours, 154), tmp_path / "long")
+    longer = getattr(transformers, kind).from_pretrained(tmp_path / "long").eval()
+    for mine, library in ((ours, theirs), (longclip.load(tmp_path / "long"), longer)):
+        with torch.no_grad():
+            out = library(input_ids=ids)
+            expected = out.text_embeds if "Projection" in kind else out.pooler_output
+            torch.testing.assert_close(mine.text_features(ids), expected)
+    assert ours.tokenizer.encode(["a red dog"])[0][0] == 3
+
+
+@pytest.mark.parametrize("kind", ["MetaClip2VisionModel", "MetaClip2VisionModelWithProjection"])
+def test_an_image_tower_as_transformers_saves_it(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs = getattr(transformers, kind)(transformers.MetaClip2VisionConfig(**VISION)).eval()
+    theirs.save_pretrained(tmp_path / "model")
+    ours, pixels = longclip.load(tmp_path / "model"), torch.rand(2, 3, 32, 32)
+    longclip.save(ours, tmp_path / "same")
+    for library in (theirs, getattr(transformers, kind).from_pretrained(tmp_path / "same").eval()):
+        with torch.no_grad():
+            out = library(pixel_values=pixels)
+            expected = out.image_embeds if "Projection" in kind else out.pooler_output
+            torch.testing.assert_close(ours.image_features(pixels), expected)
+
+
 def test_without_its_tokenizer_texts_are_refused(owner: tuple[Any, Path], tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((owner[1] / name).read_bytes())
