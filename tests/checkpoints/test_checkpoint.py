@@ -296,6 +296,7 @@ def test_names_there_and_back_are_the_same_bits() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("text_encoder.embedding_layer.weight", r"MobileCLIP in the layout of Apple's own code"),
         ("visual.trunk.norm.weight", r"ResNet or timm image tower"),
         ("visual.layer1.0.conv1.weight", r"conv1\.weight, so no CLIP with a ResNet can be made"),
         ("logit_bias", r"no part of a CLIP: logit_bias; if it is"),

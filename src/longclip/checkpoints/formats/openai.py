@@ -81,8 +81,14 @@ def plain_names(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     linear layer, and a temperature of one dimension.
 
     Raises:
-        CheckpointError: if the image tower is a ResNet or one of timm's.
+        CheckpointError: if the image tower is a ResNet or one of timm's, or it is Apple's file.
     """
+    if "text_encoder.embedding_layer.weight" in tensors:
+        raise CheckpointError(
+            f"{path} is a MobileCLIP in the layout of Apple's own code, which is not read; the "
+            "same model is published in OpenCLIP's (timm/MobileCLIP2-S0-OpenCLIP and others on the "
+            "hub)"
+        )
     if any(name.startswith(("visual.layer1.", "visual.trunk.")) for name in tensors):
         raise CheckpointError(
             f"{path} has a ResNet or timm image tower, which bare weights do not describe; put its "
