@@ -164,7 +164,7 @@ def test_train_then_resume(run: Run, options: dict[str, object], walls: Path) ->
     assert "out already holds a run; continue it with --resume" in again.err
     changed = run("train", *flat(options), "--seed", 7, "--resume")
     assert changed.code == 1
-    assert "seed was 0, now 7" in changed.err
+    assert "--seed was 0 (the default), now 7" in changed.err
 
     before = Path("out/model/model.safetensors").read_bytes()
     resumed = run("train", *flat(options), "--resume")
