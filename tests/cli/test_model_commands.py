@@ -324,6 +324,34 @@ def test_runs_that_cannot_start(
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"--batch-size": 99}, "fewer than one batch of 99; take a smaller --batch-size"),
+        ({"--long-column": "story"}, "no column 'story'; its columns are image, short, long"),
+        ({"--data": "gone.csv"}, "4 of 4 pictures are not there"),
+        ({"--data": "damaged.csv"}, "damaged.csv, line 2"),
+    ],
+)
+def test_what_a_small_table_lacks_is_told_before_the_model_is_loaded(
+    change: dict[str, object],
+    says: str,
+    run: Run,  # noqa: F811
+    options: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def loaded(*_: object) -> None:
+        raise AssertionError("the model is loaded")
+
+    monkeypatch.setattr("longclip.training.loop.initial_model", loaded)
+    Path("damaged.csv").write_text("image,text\na.png,A dog,asleep\n")
+    Path("gone.csv").write_text("image,text\n" + "".join(f"gone-{i}.png,A dog\n" for i in range(4)))
+    outcome = run("train", *flat(options | change))
+    assert (outcome.code, outcome.out) == (1, "")
+    assert says in outcome.err
+    assert not Path("out").exists()
+
+
 # eval
 
 

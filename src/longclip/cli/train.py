@@ -16,8 +16,10 @@ from longclip.training.config import TrainConfig
 from longclip.training.preflight import (
     check_data_name,
     check_data_names,
+    check_small_tables,
     check_start,
     check_start_or_resume,
+    columns_of,
     given_on_data,
     refuse_unread_options,
 )
@@ -133,12 +135,12 @@ def train_command(
 
     from longclip.evaluation.periodic import holdout_evaluation, periodic_evaluation
     from longclip.model.pretrained import check_before_loading
-    from longclip.training.data import columns_of
     from longclip.training.loop import train
     from longclip.util.terminal import counted, progress_display
 
     if not resume:
         check_before_loading(settings.scratch or settings.model, images=True)
+        check_small_tables(settings)
     evaluate = None
     if settings.evaluate:
         evaluate = periodic_evaluation(

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from longclip.data import Collection, Columns
+from longclip.data import Collection
 from longclip.data.captions import DEFAULT_POLICY, TextPolicy, sample_texts
 from longclip.data.mixture import Mixture
 from longclip.data.open import open_training_data
@@ -31,6 +31,7 @@ from longclip.text.tokenizer import TextTokenizer, clip_tokenizer, cut_ids
 from longclip.training.config import TrainConfig
 from longclip.training.distributed import World
 from longclip.training.plan import Key, Plan
+from longclip.training.preflight import columns_of
 from longclip.training.process import begin_data_worker
 
 PAD = 0
@@ -289,15 +290,6 @@ def crop(pixels: Tensor, crops: Tensor) -> Tensor:
     matrix = torch.stack([torch.stack([scale, zero, x], 1), torch.stack([zero, scale, y], 1)], 1)
     grid = F.affine_grid(matrix, list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
-
-
-def columns_of(config: TrainConfig) -> Columns:
-    """Return the columns that the options of a run name."""
-    return Columns(
-        image=config.image_column or None,
-        short=config.short_column or None,
-        long=config.long_column or None,
-    )
 
 
 def open_data(config: TrainConfig, world: World) -> Mixture:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from longclip.checkpoints.model_names import check_model_name
 from longclip.data.names import Kind, kind_of, refuse_unread, scenes_split
@@ -12,6 +13,12 @@ from longclip.training.config import OBJECTIVE_NAMES, TrainConfig
 from longclip.training.run.directory import RunDirectory
 from longclip.util.plugins import OBJECTIVES, plugins
 from longclip.util.regular_files import open_regular
+
+if TYPE_CHECKING:  # it loads numpy
+    from longclip.data.tables.columns import Columns
+
+_SMALL_BYTES = 8 << 20
+"""Size up to which a table is opened before the model is loaded, in tenths of a second."""
 
 
 def check_start_or_resume(*, resume: bool, overwrite: bool, changed_data: bool) -> None:
@@ -45,6 +52,38 @@ def check_start(config: TrainConfig, *, overwrite: bool = False) -> None:
         place = place.parent
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise UsageError(f"--out {config.out}: {place} is no directory that can be written to")
+
+
+def check_small_tables(config: TrainConfig) -> None:
+    """Check that data can be trained on where it is quickly read: tables that are not large.
+
+    Raises:
+        ValueError: if a table is damaged or lacks a column that is named, too many of its pictures
+            are not there, or there are fewer than a batch takes.
+    """
+    for name in config.data:
+        if kind_of(name) is not Kind.TABLE or Path(name).stat().st_size > _SMALL_BYTES:
+            return
+    from longclip.data.collection import refuse_absent
+    from longclip.data.open import open_training_data
+    from longclip.training.plan import plan_of
+
+    data = open_training_data(config.data, columns=columns_of(config), images=config.images)
+    items = min(len(data), config.limit or len(data))
+    if not config.holdout:  # how many are held out depends on which rows have one picture
+        items = plan_of(config, data).items
+    refuse_absent(data, config.max_bad_fraction, items=items)
+
+
+def columns_of(config: TrainConfig) -> "Columns":
+    """Return the columns that the options of a run name."""
+    from longclip.data.tables.columns import Columns
+
+    return Columns(
+        image=config.image_column or None,
+        short=config.short_column or None,
+        long=config.long_column or None,
+    )
 
 
 def check_data_names(config: TrainConfig, *, resume: bool = False) -> None:
