@@ -292,8 +292,27 @@ PREPROCESSOR: dict[str, Rule] = {
     "resample": _whole(0, 5),
     **dict.fromkeys(("do_resize", "do_center_crop", "do_rescale", "do_normalize"), _SWITCH),
     "do_convert_rgb": _or_nothing(_SWITCH),
+    "image_processor_type": _or_nothing(_TEXT),
+    "feature_extractor_type": _or_nothing(_TEXT),
 }
 """A preprocessor_config.json."""
+
+HOW_ARRAYS_COME = frozenset(
+    [
+        "_processor_class",
+        "_valid_processor_keys",
+        "data_format",
+        "default_to_square",
+        "device",
+        "disable_grouping",
+        "image_processor_class",
+        "image_seq_length",
+        "input_data_format",
+        "processor_class",
+        "return_tensors",
+    ]
+)
+"""Other fields that it may state: how arrays are handed over, and which program wrote the file."""
 
 OPENCLIP: dict[str, Rule] = {
     "embed_dim": _WIDTH,

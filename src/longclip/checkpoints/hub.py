@@ -20,7 +20,14 @@ README = "README.md"
 
 _MAX_CARD_BYTES = 1_000_000
 # A tokenizer's files are wanted where its vocabulary is not CLIP's, which nobody knows before.
-_SMALL_FILES = (hf.CONFIG, hf.PREPROCESSOR, openclip.CONFIG, README, *TOKENIZER_FILES)
+_SMALL_FILES = (
+    hf.CONFIG,
+    hf.PREPROCESSOR,
+    hf.PROCESSOR,
+    openclip.CONFIG,
+    README,
+    *TOKENIZER_FILES,
+)
 # Sets of weights, of which the first that is there is fetched.
 _LAYOUTS = (
     hf.WEIGHTS,
@@ -31,7 +38,7 @@ _LAYOUTS = (
     openclip.PICKLED,
 )
 # What is timm's in a repository that OpenCLIP and timm share.
-_TRANSFORMERS = (hf.CONFIG, hf.PREPROCESSOR, *_LAYOUTS[:4])
+_TRANSFORMERS = (hf.CONFIG, hf.PREPROCESSOR, hf.PROCESSOR, *_LAYOUTS[:4])
 
 
 def fetch(name: str, revision: str | None = None) -> Path:

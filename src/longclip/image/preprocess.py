@@ -24,6 +24,14 @@ _FILTERS: Mapping[Literal["bicubic", "bilinear"], Image.Resampling] = {
     "bicubic": _BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
 }
+_HALF = [0.5, 0.5, 0.5]
+_DECISIVE = {"do_center_crop", "size", "image_mean", "image_std", "resample"}
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "CLIP": {},
+    "Siglip": {"image_mean": _HALF, "image_std": _HALF},
+    "ViT": {"image_mean": _HALF, "image_std": _HALF, "resample": 2},
+}
+"""What processors of transformers do without being told, where it is not what CLIP's does."""
 # A sliver of 1 x 50,000 pixels would be enlarged to gigabytes before its centre is cut out.
 _MAX_RESIZED_PIXELS = 50_000_000
 
@@ -123,17 +131,33 @@ class Preprocess:
 
     @classmethod
     def from_json(cls, config: Mapping[str, Any]) -> "Preprocess":
-        """Read the content of a preprocessor_config.json; what is missing is CLIP's default.
+        """Read the content of a preprocessor_config.json.
+
+        What is missing has the default of the processor that it names: CLIP's, SigLIP's or ViT's.
 
         Raises:
             ValueError: if it asks for anything but resize, centre crop and normalization of a
                 square, naming the entry.
         """
+        kind = str(
+            config.get("image_processor_type") or config.get("feature_extractor_type") or "CLIP"
+        )
+        family = next((name for name in _DEFAULTS if kind.startswith(name)), None)
+        if family is None and (missing := sorted(_DECISIVE - config.keys())):
+            raise UsageError(
+                f"preprocessor_config.json: {kind} is not known here, and what it does without "
+                f"being told neither: {', '.join(missing)} must be stated"
+            )
+        # These processors know no crop, and resize to a square where a size is one number.
+        siglip = family in ("Siglip", "ViT")
+        if siglip and config.get("do_center_crop"):
+            raise UsageError(
+                f"preprocessor_config.json: do_center_crop is true, and {kind} cuts nothing; "
+                "take the entry out, or name CLIPImageProcessor"
+            )
+        config = {**_DEFAULTS.get(family or "", {}), **config}
+        squash = siglip or not config.get("do_center_crop", True)
         size = config.get("size", 224)
-        kind = str(config.get("image_processor_type") or config.get("feature_extractor_type"))
-        # SigLIP's processors know no crop.
-        siglip = kind.startswith("Siglip")
-        squash = not config.get("do_center_crop", not siglip)
         crop_size: Any
         if squash:
             sides = {*size.values()} if isinstance(size, Mapping) else {size if siglip else None}

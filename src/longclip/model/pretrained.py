@@ -12,7 +12,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from longclip.checkpoints.checkpoint import Checkpoint, lone_tower
-from longclip.checkpoints.fields import PREPROCESSOR, check_fields
+from longclip.checkpoints.fields import (
+    HOW_ARRAYS_COME,
+    PREPROCESSOR,
+    check_fields,
+    refuse_other_fields,
+)
 from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.formats import open_checkpoint, openclip
 from longclip.checkpoints.hub import fetch
@@ -253,10 +258,20 @@ def _empty_model(checkpoint: Checkpoint) -> CLIP:
 
 
 def _read_preprocess(content: Mapping[str, Any], config_file: Path, size: int) -> Preprocess:
-    """Read the preprocessor_config.json beside a configuration, for pictures of that size."""
-    path = config_file.with_name(hf.PREPROCESSOR)
+    """Read the preprocessing that lies beside a configuration, for pictures of that size."""
+    path = hf.preprocess_file(config_file.parent)
     try:
+        if str(content.get("image_processor_type")).startswith(("Siglip", "ViT")):
+            # They save null for what they do not do, a crop among it.
+            content = {name: value for name, value in content.items() if value is not None}
         check_fields(content, PREPROCESSOR)
+        # A switch that is off asks for nothing.
+        stated = {
+            name: value
+            for name, value in content.items()
+            if value is not False and name not in HOW_ARRAYS_COME
+        }
+        refuse_other_fields(stated, PREPROCESSOR)
         found = Preprocess.from_json(content)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is not CLIP's preprocessing: {error}") from error

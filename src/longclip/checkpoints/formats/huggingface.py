@@ -21,6 +21,8 @@ from longclip.text.file_tokenizer import TokenizerFiles, tokenizer_beside, token
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
+PROCESSOR = "processor_config.json"
+"""Where transformers 5 writes the preprocessing of a processor: under image_processor."""
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED = "pytorch_model.bin"
@@ -161,11 +163,33 @@ def read_files(
         CheckpointError: as `read_config`.
     """
     config = read_config(path)
-    beside = path.parent / PREPROCESSOR
-    preprocess = read_json(beside) if beside.is_file() else None
+    preprocess = _read_preprocess(path.parent)
+    if config.get("layout") == siglip.LAYOUT:
+        preprocess = siglip.preprocess(config, preprocess)
     if preprocess is not None and "own" in config:
         config["own"] |= {PREPROCESSOR: preprocess}
     return config, preprocess, _own_tokenizer(path.parent, config)
+
+
+def preprocess_file(folder: Path) -> Path:
+    """Return the file that says how pictures are read; as in transformers, a processor's first."""
+    path = folder / PROCESSOR
+    return (
+        path if path.is_file() and "image_processor" in read_json(path) else folder / PREPROCESSOR
+    )
+
+
+def _read_preprocess(folder: Path) -> dict[str, Any] | None:
+    path = preprocess_file(folder)
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    if path.name == PREPROCESSOR:
+        return content
+    nested = content["image_processor"]
+    if not isinstance(nested, dict):
+        raise CheckpointError(f"{path}: image_processor is no object; fetch the file again")
+    return nested
 
 
 def _own_tokenizer(folder: Path, config: Mapping[str, Any]) -> TokenizerFiles | None:

@@ -104,6 +104,21 @@ def describe(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def preprocess(config: Mapping[str, Any], found: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a preprocessor_config.json, with SigLIP's processor where it names none.
+
+    Args:
+        config: as `describe` returns it.
+        found: what lies beside the weights, if there is something.
+    """
+    kind = {"image_processor_type": "SiglipImageProcessor"}
+    if found is None:
+        side = config["vision_config"]["image_size"]
+        return {**kind, "size": {"height": side, "width": side}}
+    named = "image_processor_type" in found or "feature_extractor_type" in found
+    return {**({} if named else kind), **found}
+
+
 def cleaning(config: Mapping[str, Any]) -> Cleaning:
     """Return what is done to texts first: SigLIP's own form, or lower-casing in SigLIP 2.
 
