@@ -14,6 +14,7 @@ from longclip.errors import CheckpointError
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.convert import convert
 from tests.helpers.models import SMALL, small_clip
+from tests.helpers.other_towers import KINDS, write_model
 
 IDS = torch.tensor([[49406, 5, 9, 49407, 49407], [49406, 7, 8, 11, 49407]])
 PIXELS = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -84,3 +85,17 @@ def test_the_other_tower_stays_in_the_file(layout: str, tmp_path: Path) -> None:
 
     assert taken("text") < 60
     assert taken("image") > 150
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_tower_of_another_family_alone(kind: str, tmp_path: Path) -> None:
+    directory = write_model(kind, tmp_path)
+    whole = longclip.load(directory)
+    assert whole.config.vision
+    pixels = torch.rand(2, 3, *[whole.config.vision.image_size] * 2)
+    image = longclip.load(directory, tower="image")
+    assert (image.device, image.dtype) == (torch.device("cpu"), torch.float32)
+    assert torch.equal(image.encode_image(pixels), whole.encode_image(pixels))
+    text = longclip.load(directory, tower="text")
+    ids = torch.tensor([[5, 6, 49407], [8, 9, 49407]])
+    assert torch.equal(text.encode_text(ids), whole.encode_text(ids))

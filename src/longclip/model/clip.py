@@ -6,6 +6,7 @@ is saved here loads anywhere a CLIP loads, with no custom code.
 
 import reprlib
 from collections.abc import Iterator, Sequence, Sized
+from itertools import chain
 from pathlib import Path
 from typing import NoReturn, cast
 
@@ -192,12 +193,18 @@ class CLIP(nn.Module):
     @property
     def device(self) -> torch.device:
         """Device of the weights."""
-        return next(self.parameters()).device
+        return self._some_weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Dtype of the weights."""
-        return next(self.parameters()).dtype
+        return self._some_weight.dtype
+
+    @property
+    def _some_weight(self) -> Tensor:
+        # Weights of a lone image tower of another library are buffers until it computes.
+        weights = chain(self.parameters(), self.buffers())
+        return next(weight for weight in weights if weight.is_floating_point())
 
     def forward(self, *_: object, **__: object) -> NoReturn:
         """Refuse to be called: there are two towers, and none is the model.
