@@ -147,3 +147,53 @@ def test_what_is_not_computed_is_refused(owner: tuple[Any, Path], tmp_path: Path
 def test_a_new_one_is_made_of_its_config(owner: tuple[Any, Path]) -> None:
     config = architecture(str(owner[1] / "config.json"))
     assert config == longclip.load(owner[1]).config
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_texts_are_padded_as_the_tokenizer_says(
+    listed: bool, owner: tuple[Any, Path], tmp_path: Path
+) -> None:
+    """A SigLIP 2's tokenizer pads with 0, and its config.json leaves transformers' default of 1."""
+    model, directory = owner
+    copy = tmp_path / "model"
+    shutil.copytree(directory, copy)
+    config = json.loads((copy / "config.json").read_text())
+    config["text_config"].pop("pad_token_id", None)
+    (copy / "config.json").write_text(json.dumps(config))
+    assert transformers.SiglipConfig.from_pretrained(copy).text_config.pad_token_id == 1
+    told: dict[str, Any] = {"tokenizer_class": "T5Tokenizer", "pad_token": "<pad>"}
+    if listed:
+        told["added_tokens_decoder"] = {"0": {"content": "<pad>", "special": True}}
+    (copy / "tokenizer_config.json").write_text(json.dumps(told))
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(copy / "tokenizer.json"), pad_token="<pad>"
+    )
+    ids = tokenizer(
+        ["a red dog", ""], padding="max_length", max_length=64, return_tensors="pt"
+    ).input_ids
+    assert ids[0, -1] == 0
+    ours = longclip.load(copy).encode_text(["a red dog", ""])
+    assert torch.allclose(ours, texts_of(model, ids), atol=1e-5)
+
+
+@pytest.mark.parametrize("option", ["padding_side", "truncation_side"])
+def test_texts_that_are_padded_or_cut_on_the_left_are_refused(
+    option: str, owner: tuple[Any, Path], tmp_path: Path
+) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(owner[1], copy)
+    path = copy / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {option: "left"}))
+    with pytest.raises(CheckpointError, match=rf"tokenizer_config\.json: {option} is 'left'"):
+        longclip.load(copy).encode_text(["a red dog"])
+
+
+def test_what_a_config_states_beside_its_towers_is_not_ignored(
+    owner: tuple[Any, Path], tmp_path: Path
+) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(owner[1], copy)
+    path = copy / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"logit_cap": 3}))
+    with pytest.raises(CheckpointError, match=r"config\.json: logit_cap is 3"):
+        longclip.load(copy)

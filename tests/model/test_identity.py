@@ -107,7 +107,7 @@ def begin(directory: Path) -> None:
 
 
 def pad_otherwise(directory: Path) -> None:
-    edit(directory / "config.json", lambda c: c["text_config"].update(pad_token_id=0))
+    edit(directory / "tokenizer_config.json", lambda c: c.update(pad_token="<unk>"))
 
 
 def normalize_pixels_otherwise(directory: Path) -> None:

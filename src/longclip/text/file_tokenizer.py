@@ -125,7 +125,7 @@ class TokenizerFiles:
     def special_id(self, kind: str) -> int | None:
         """Return the id of a special token ("pad", "eos" …) that tokenizer_config.json names.
 
-        None where it does not say.
+        None where it does not say. The id is there as well, or in tokenizer.json.
         """
         config = self._config()
         token = _content(config.get(f"{kind}_token"))
@@ -134,7 +134,13 @@ class TokenizerFiles:
             for id, entry in known.items():
                 if _content(entry) == token and str(id).isdecimal():
                     return int(id)
-        return None
+        if not isinstance(token, str) or TOKENIZER not in self.contents:
+            return None
+        try:
+            found = RustTokenizer.from_buffer(self.contents[TOKENIZER]).token_to_id(token)
+        except Exception:  # the library raises nothing narrower; the first text tells
+            return None
+        return None if found is None else int(found)
 
     def _config(self) -> dict[str, Any]:
         """Return tokenizer_config.json; nothing where it is missing.
@@ -343,7 +349,14 @@ def _open(files: TokenizerFiles) -> FileTokenizer:
     Raises:
         CheckpointError: if there is none, or it is broken.
     """
-    kind = str(files._config().get("tokenizer_class") or "").removesuffix("Fast")
+    config = files._config()
+    for option in ("padding_side", "truncation_side"):
+        if config.get(option) not in (None, "right"):
+            raise CheckpointError(
+                f"{files.origin / CONFIG}: {option} is {config[option]!r:.60}, and texts are "
+                "padded and cut on their right side here; a model trained otherwise is not read"
+            )
+    kind = str(config.get("tokenizer_class") or "").removesuffix("Fast")
     model = next((name for name in SENTENCEPIECE if name in files.contents), None)
     # As in transformers, whose class for SigLIP reads nothing else.
     if model and (TOKENIZER not in files.contents or kind == _SIGLIP):

@@ -168,7 +168,13 @@ def read_files(
         preprocess = siglip.preprocess(config, preprocess)
     if preprocess is not None and "own" in config:
         config["own"] |= {PREPROCESSOR: preprocess}
-    return config, preprocess, _own_tokenizer(path.parent, config)
+    tokenizer = _own_tokenizer(path.parent, config)
+    # It is the tokenizer that pads, and its padding is read: a SigLIP 2's is 0, where its
+    # config.json leaves transformers' default of 1.
+    pad = tokenizer.special_id("pad") if tokenizer else None
+    if config.get("layout") == siglip.LAYOUT and pad is not None:
+        config["text_config"]["pad_token_id"] = pad
+    return config, preprocess, tokenizer
 
 
 def preprocess_file(folder: Path) -> Path:

@@ -69,6 +69,8 @@ def describe(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         check_fields(vision, SIGLIP_VISION, "vision_config")
         refuse_other_fields(text, SIGLIP_TEXT, "text_config")
         refuse_other_fields(vision, SIGLIP_VISION, "vision_config")
+        joint = {n: v for n, v in config.items() if n not in ("text_config", "vision_config")}
+        refuse_other_fields(joint, {})
     except UsageError as error:
         raise CheckpointError(f"{path}: {error}") from None
     text = {**_TEXT_DEFAULTS, **text}
