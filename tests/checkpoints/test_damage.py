@@ -105,7 +105,7 @@ def test_one_flipped_bit_of_an_archive_is_noticed(
         "convert {model} {out}",
         "stretch {model} {out} --context-length 200",
         "eval {model} --data scenes/test",
-        "train --model {model} --data {data} --out {out} --steps 1",
+        "train --model {model} --data {data} --out {out} --steps 1 --batch-size 4",
         "index {data} --model {model} --db {out}",
         "average {model} {model} {out}",
     ],
