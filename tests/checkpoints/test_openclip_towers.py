@@ -10,9 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import longclip
+from longclip.errors import CheckpointError
 from longclip.model.image_tower import ForeignImageTower
 from longclip.text.tokenizer import TruncationWarning
 from tests.helpers.openclip_library import open_clip
+from tests.helpers.other_towers import write_model
 
 TEXT = {"context_length": 77, "vocab_size": 600, "width": 32, "heads": 2, "layers": 2}
 
@@ -159,3 +161,19 @@ def test_padded_texts_of_any_lengths_are_embedded_as_alone_and_as_by_open_clip(
     close(ours.encode_text([[id for id in row if id] for row in ids.tolist()]), expected)
     with torch.no_grad():
         close(ours.text_features(ids[:3, :40]), expected[:3])
+
+
+@pytest.mark.parametrize("options", [{"clean": "canonicalize"}, {"reduction_mask": "simple"}])
+def test_clips_tokenizer_with_other_options_is_refused(
+    options: dict[str, str], tmp_path: Path
+) -> None:
+    directory = write_model("timm", tmp_path)
+    path = directory / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = {"clean": "lower"}
+    path.write_text(json.dumps(config))
+    longclip.load(directory)
+    config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = options
+    path.write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"config\.json: tokenizer_kwargs \{.* change"):
+        longclip.load(directory)

@@ -144,11 +144,16 @@ def _own_tokenizer(folder: Path, config: dict[str, Any]) -> TokenizerFiles | Non
     content = config.get("own", {}).get(CONFIG, {})
     text = content.get("model_cfg", content).get("text_cfg", {})
     name = text.get("hf_tokenizer_name")
+    options = dict(text.get("tokenizer_kwargs") or {})
     if not name:
+        if options not in ({}, {"clean": "lower"}):
+            raise CheckpointError(
+                f"{folder / CONFIG}: tokenizer_kwargs {options!r:.100} change what CLIP's "
+                f"tokenizer does, which is not known here; {_MEASURED}"
+            )
         # OpenCLIP takes CLIP's tokenizer then, whose ids other vocabularies have no words for.
         vocabulary = config["text_config"]["vocab_size"]
         return None if vocabulary == EOT + 1 else tokenizer_beside(folder, vocabulary)
-    options = dict(text.get("tokenizer_kwargs") or {})
     clean = options.pop("clean", "whitespace")
     if options or clean not in _CLEANINGS:
         raise CheckpointError(
