@@ -6,6 +6,7 @@ under their owner's names whether or not it is installed, so that a model can be
 converted and asked for texts without it.
 """
 
+import importlib
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -51,13 +52,20 @@ class ForeignImageTower(nn.Module):
         """Put the owner's module around the weights; where none are held, it draws them.
 
         Raises:
-            UsageError: if its library is not installed, or makes another network of the
-                description.
+            UsageError: if its library is not installed or cannot be imported, or makes another
+                network of the description.
         """
         if self.prepared:
             return
         require_owner(self.config.owner)
         held = self.tower.state_dict()
+        try:
+            importlib.import_module(self.config.owner)
+        except (ImportError, OSError, RuntimeError) as error:  # as a torchvision of another torch
+            raise UsageError(
+                f"the images of this model need {self.config.owner}, which is installed and cannot "
+                f"be imported: {error}; mend that installation"
+            ) from error
         tower = _MAKERS[self.config.owner](self.config.config)
         if held:
             try:
@@ -134,6 +142,8 @@ def _transformers_tower(config: Mapping[str, Any]) -> nn.Module:
 
     tiny = {"vocab_size": 2, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
     tiny |= {"num_attention_heads": 1, "max_position_embeddings": 2}
+    # Of its text tower nothing is used; ids outside the vocabulary would be warned of.
+    tiny |= {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
     whole = SiglipModel(SiglipConfig(text_config=tiny, vision_config=dict(config)))
     tower: nn.Module = whole.vision_model
     return tower
