@@ -17,7 +17,7 @@ from longclip.checkpoints.tensor_files import write_safetensors
 from longclip.errors import CheckpointError
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.convert import convert
-from longclip.text.file_tokenizer import tokenizer_files
+from longclip.text.tokenizer_directory import tokenizer_files
 from tests.helpers.cli import Run, run, write_walls  # noqa: F401 (a fixture)
 from tests.helpers.models import SMALL, small_clip
 from tests.helpers.unigram import write_unigram

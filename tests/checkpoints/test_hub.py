@@ -19,7 +19,7 @@ from longclip.checkpoints.model_names import is_hub_id
 from longclip.errors import UsageError
 from longclip.model.config import CLIPConfig, TextConfig, VisionConfig
 from longclip.model.convert import convert
-from longclip.text.file_tokenizer import tokenizer_files
+from longclip.text.tokenizer_directory import tokenizer_files
 from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
 from tests.helpers.hub_server import COMMIT, hub_server
 from tests.helpers.models import SMALL, small_clip

@@ -11,7 +11,7 @@ import torch
 import longclip
 from longclip.diffusion import apply, undo
 from longclip.diffusion.encoders import lengthened
-from longclip.text.file_tokenizer import tokenizer_files
+from longclip.text.tokenizer_directory import tokenizer_files
 from tests.helpers import pipelines as tiny_pipelines
 from tests.helpers.applied_pipelines import (
     ENDLESS,

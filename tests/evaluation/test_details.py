@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from longclip.evaluation.probes.details import ALTERNATIVES, alter_details, detail_accuracy
-from longclip.text.file_tokenizer import tokenizer_files
 from longclip.text.tokenizer import clip_tokenizer
+from longclip.text.tokenizer_directory import tokenizer_files
 from tests.helpers.encoders import BagOfTokens, painted
 from tests.helpers.unigram import write_unigram
 

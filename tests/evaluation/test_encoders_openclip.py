@@ -12,8 +12,8 @@ from longclip.evaluation.encoders.encoder import tokenizer_of
 from longclip.evaluation.encoders.library_encoders import OpenCLIPEncoder
 from longclip.image.preprocess import Preprocess
 from longclip.model.convert import convert
-from longclip.text.file_tokenizer import tokenizer_files
 from longclip.text.tokenizer import clip_tokenizer, truncation
+from longclip.text.tokenizer_directory import tokenizer_files
 from tests.helpers.models import small_clip
 from tests.helpers.openclip_library import open_clip
 from tests.helpers.unigram import write_unigram

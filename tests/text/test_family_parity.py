@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from longclip.text.file_tokenizer import Cleaning, tokenizer_files
+from longclip.text.cleaning import Cleaning
 from longclip.text.sentencepiece import Piece, _fields, read_model
+from longclip.text.tokenizer_directory import tokenizer_files
 from tests.helpers.openclip_library import open_clip
 from tests.helpers.sentencepiece_cases import odd_texts, recorded_model
 

@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from longclip.errors import CheckpointError
-from longclip.text.file_tokenizer import tokenizer_files
+from longclip.text.tokenizer_directory import tokenizer_files
 from tests.helpers.sentencepiece_cases import odd_texts
 
 WORDS = "a red dog runs over the green grass while two small cats sleep naïve 日本語 мир don't 12.5"

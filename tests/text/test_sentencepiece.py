@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from longclip.errors import CheckpointError
-from longclip.text.file_tokenizer import FileTokenizer, tokenizer_files
+from longclip.text.file_tokenizer import FileTokenizer
 from longclip.text.sentencepiece import read_model
+from longclip.text.tokenizer_directory import tokenizer_files
 from tests.helpers.sentencepiece_cases import CASES
 from tests.helpers.sentencepiece_cases import recorded_model as model_of
 

@@ -13,7 +13,7 @@ from longclip.checkpoints.tensor_files import read_values
 from longclip.checkpoints.wrappings import unwrap
 from longclip.errors import CheckpointError, UsageError
 from longclip.spec import STOCK_CONTEXT, Activation, Tower
-from longclip.text.file_tokenizer import TokenizerFiles
+from longclip.text.tokenizer_directory import TokenizerFiles
 
 # Of transformers, for a config.json that does not say it.
 _DEFAULT_PROJECTION_DIM = 512

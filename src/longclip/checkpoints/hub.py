@@ -12,8 +12,8 @@ from longclip.checkpoints.formats import openclip
 from longclip.checkpoints.formats.sentence_transformers import OLD_FOLDER
 from longclip.checkpoints.model_names import CHECKPOINT_SUFFIXES
 from longclip.errors import CheckpointError
-from longclip.text.file_tokenizer import FILES as TOKENIZER_FILES
-from longclip.text.file_tokenizer import TOKENIZER, VOCABULARIES
+from longclip.text.tokenizer_directory import FILES as TOKENIZER_FILES
+from longclip.text.tokenizer_directory import TOKENIZER, VOCABULARIES
 
 README = "README.md"
 """File of a model directory that holds its card."""

@@ -28,7 +28,7 @@ from longclip.checkpoints.tensor_files import (
 from longclip.checkpoints.tokenizer_checksums import tokenizer_entries
 from longclip.errors import CheckpointError
 from longclip.spec import EOT, LONG_CONTEXT, ExportTarget
-from longclip.text.file_tokenizer import FILES, TokenizerFiles
+from longclip.text.tokenizer_directory import FILES, TokenizerFiles
 from longclip.text.tokenizer_files import write_tokenizer_files
 from longclip.util.files import atomic_directory, atomic_path, check_replaceable
 

@@ -23,8 +23,9 @@ from longclip.model.image_tower import ForeignImageTower
 from longclip.model.packing import VarlenAttention, pack, varlen_attention
 from longclip.model.transformer import Layer, TextTower, VisionTower, micro_batches
 from longclip.spec import EOT
-from longclip.text.file_tokenizer import FileTokenizer, TokenizerFiles
+from longclip.text.file_tokenizer import FileTokenizer
 from longclip.text.tokenizer import TextTokenizer, clip_tokenizer, tokenize
+from longclip.text.tokenizer_directory import TokenizerFiles
 
 SMALL_TOKEN_BUDGET = 2048
 """Tokens per text micro-batch when encoding on a CPU.

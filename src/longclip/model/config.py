@@ -19,7 +19,7 @@ from longclip.spec import (
 )
 
 if TYPE_CHECKING:
-    from longclip.text.file_tokenizer import TokenizerFiles
+    from longclip.text.tokenizer_directory import TokenizerFiles
 
 # Hugging Face's own conversions of OpenAI's models say eos_token_id 2, a leftover that its code
 # treats as "pool at the largest id"; with CLIP's vocabulary that is the end-of-text id.

@@ -14,7 +14,7 @@ from longclip.checkpoints.formats import declip, huggingface, longclip, openai, 
 from longclip.checkpoints.formats.sentence_transformers import OLD_FOLDER
 from longclip.errors import CheckpointError
 from longclip.spec import EOT, Activation
-from longclip.text.file_tokenizer import tokenizer_beside
+from longclip.text.tokenizer_directory import tokenizer_beside
 
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt")
 """Endings of files that are taken for weights in a directory of no known layout."""

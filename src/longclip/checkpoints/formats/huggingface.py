@@ -17,7 +17,7 @@ from longclip.checkpoints.torch_files import read_torch_file
 from longclip.checkpoints.wrappings import unwrap
 from longclip.errors import CheckpointError, UsageError
 from longclip.spec import EOT
-from longclip.text.file_tokenizer import TokenizerFiles, tokenizer_beside, tokenizer_files
+from longclip.text.tokenizer_directory import TokenizerFiles, tokenizer_beside, tokenizer_files
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"

@@ -26,9 +26,9 @@ from longclip.checkpoints.wrappings import unwrap
 from longclip.errors import CheckpointError, UsageError
 from longclip.image.preprocess import OPENAI_MEAN, OPENAI_STD
 from longclip.spec import EOT, STOCK_CONTEXT
-from longclip.text.file_tokenizer import (
+from longclip.text.cleaning import Cleaning
+from longclip.text.tokenizer_directory import (
     VOCABULARIES,
-    Cleaning,
     TokenizerFiles,
     tokenizer_beside,
     tokenizer_files,

@@ -19,7 +19,7 @@ from longclip.checkpoints.fields import (
     refuse_other_fields,
 )
 from longclip.errors import CheckpointError, UsageError
-from longclip.text.file_tokenizer import Cleaning
+from longclip.text.cleaning import Cleaning
 
 MODEL_TYPE = LAYOUT = "siglip"
 

@@ -20,7 +20,7 @@ from longclip.model.config import CLIPConfig
 from longclip.model.identity import model_digest
 from longclip.model.pretrained import place
 from longclip.runs.run_files import TOKENIZER
-from longclip.text.file_tokenizer import TokenizerFiles
+from longclip.text.tokenizer_directory import TokenizerFiles
 from longclip.training.config import TrainConfig
 from longclip.training.run.model import initial_model
 
