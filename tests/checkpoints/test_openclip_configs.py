@@ -72,7 +72,7 @@ def shrunk(model: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", [n for n in configs() if not any(part in n for part in REFUSED)])
 def test_each_that_is_read_gives_what_openclip_gives(name: str, tmp_path: Path) -> None:
     library, described = open_clip(), shrunk(json.loads(configs()[name].read_text()))
-    described["text_cfg"] |= {"hf_tokenizer_name": None}
+    described["text_cfg"] |= {"hf_tokenizer_name": None, "tokenizer_kwargs": None}
     torch.manual_seed(0)
     kind = library.model.CustomTextCLIP if described.get("custom_text") else library.model.CLIP
     theirs = kind(**{k: v for k, v in described.items() if k != "custom_text"}).eval()

@@ -87,9 +87,12 @@ def test_a_teacher_with_a_shorter_context_reads_cut_texts_with_their_end(
     train(config)
     rows = [tuple(row) for ids in read for row in ids.tolist()]
     taught, learned = ([row for row in rows if len(row) == length] for length in (64, 100))
-    # The end of a text is id 1, and so is padding.
-    assert all(row[-1] == 1 for row in taught)
-    assert any(1 not in row[:-1] for row in taught), "some are longer than the teacher's context"
+    # The end of a text is id 1, and padding id 0.
+    whole = [row for row in taught if row[-1] == 0]
+    assert all(row[row.index(0) - 1] == 1 for row in whole)
+    cut = [row for row in taught if row[-1] != 0]
+    assert cut, "some are longer than the teacher's context"
+    assert all(row.index(1) == 63 for row in cut)
     assert {row[:63] for row in taught} <= {row[:63] for row in learned}
 
 

@@ -183,13 +183,15 @@ def _check_fit(encoder: Any, clip: CLIP) -> None:
     }
     pairs = {word: (getattr(text, key), getattr(config, key)) for word, key in same.items()}
     differences = [f"{word} {new}, not {old}" for word, (new, old) in pairs.items() if new != old]
-    if clip.tokenizer_files:
-        differences.append("a tokenizer of its own, not CLIP's")
     if text.reads_padding:
         differences.append("padding that is read, not ignored")
     if text.num_hidden_layers < config.num_hidden_layers:
         differences.append(f"layers {text.num_hidden_layers}, not {config.num_hidden_layers}")
     rows = text_tower(encoder).embeddings.token_embedding.weight.shape[0]
+    # Without files of its own, one with as many tokens is the pipeline's.
+    own = clip.tokenizer_files
+    if own and (own.readable or text.vocab_size != rows):
+        differences.append("a tokenizer of its own, not CLIP's")
     if text.vocab_size > rows:
         differences.append(f"tokens {text.vocab_size}, not {rows}")
     if hasattr(encoder, "text_projection"):

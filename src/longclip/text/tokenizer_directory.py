@@ -76,6 +76,11 @@ class TokenizerFiles:
     cleaning: Cleaning = ()
     absence: str = ""
 
+    @property
+    def readable(self) -> bool:
+        """Return whether there is a file with a vocabulary among them."""
+        return not self.contents.keys().isdisjoint(VOCABULARIES)
+
     @functools.cached_property
     def tokenizer(self) -> FileTokenizer:
         """The tokenizer.
@@ -161,7 +166,7 @@ def tokenizer_beside(folder: Path, vocabulary: int) -> TokenizerFiles | None:
     # Rows may have been added to CLIP's, and none can be missing.
     if vocabulary > EOT and is_clips(files):
         return None
-    if vocabulary == EOT + 1 and not any(name in files.contents for name in VOCABULARIES):
+    if vocabulary == EOT + 1 and not files.readable:
         return None
     return files
 

@@ -28,7 +28,6 @@ from longclip.image.preprocess import OPENAI_MEAN, OPENAI_STD
 from longclip.spec import EOT, STOCK_CONTEXT
 from longclip.text.cleaning import Cleaning
 from longclip.text.tokenizer_directory import (
-    VOCABULARIES,
     TokenizerFiles,
     tokenizer_beside,
     tokenizer_files,
@@ -161,7 +160,7 @@ def _own_tokenizer(folder: Path, config: dict[str, Any]) -> TokenizerFiles | Non
             f"clean is, one of {', '.join(_CLEANINGS)}"
         )
     files = tokenizer_files(folder, _CLEANINGS[clean])
-    if files.contents.keys().isdisjoint(VOCABULARIES):
+    if not files.readable:
         files = _named_tokenizer(name, files)
     pad = files.special_id("pad")
     if pad is not None:
