@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import longclip
 from longclip.errors import CheckpointError
 from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
 from tests.helpers.other_towers import write_model
-from tests.helpers.service import picture
 
 pytest.importorskip("transformers")
 pytest.importorskip("lancedb")
@@ -68,7 +68,7 @@ def test_search_and_serve(
     run: Run,  # noqa: F811
 ) -> None:
     Path("photos").mkdir()
-    picture(0).save("photos/one.png")
+    Image.new("RGB", (96, 64), "red").save("photos/one.png")
     assert run("index", "photos", "--db", "db", "--model", directory).code == 0
     (directory / "tokenizer.json").unlink()
     outcome = run(*words, "--db", "db", *(["--model", directory] if named else []))
