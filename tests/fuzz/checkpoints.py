@@ -129,7 +129,7 @@ def _changed(name: str, content: bytes, chance: random.Random) -> bytes:
         if content.startswith(b"PK"):
             return _other_archive(content, chance)
         return _other_pickle(content[:20_000], chance) + content[20_000:]
-    except (ValueError, LookupError, RuntimeError, struct.error, zipfile.BadZipFile):
+    except (ValueError, LookupError, RuntimeError, EOFError, struct.error, zipfile.BadZipFile):
         return _other_bytes(content, chance)  # changed once before, it is of no kind any more
 
 
