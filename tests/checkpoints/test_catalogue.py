@@ -125,6 +125,7 @@ def test_what_lies_here_goes_before_short_names(
         ("pe-core", "PE-Core-T-16-384"),
         ("openai/clip-vit-base-patch61", "openai/clip-vit-base-patch16"),
         ("Beichen/LongCLIP-L", "BeichenZhang/LongCLIP-L"),
+        ("siglap", "SigLIP-B-16-224"),
     ],
 )
 def test_nearest_names(name: str, near: str) -> None:

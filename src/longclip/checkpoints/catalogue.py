@@ -145,6 +145,12 @@ def nearest_models(name: str) -> str:
     wanted = name.lower()
     near = [known for known in names if known.startswith(wanted)][:_MAX_NEAREST]
     near = near or get_close_matches(wanted, names, n=_MAX_NEAREST, cutoff=_LEAST_LIKENESS)
+    if not near and "/" not in name:
+        # A family rather than a model.
+        families = {model.family.lower(): model.family for model in known_models()}
+        likely = get_close_matches(wanted, families, n=1, cutoff=_LEAST_LIKENESS)
+        near = [m.name.lower() for m in known_models() if m.family.lower() in likely]
+        near = near[:_MAX_NEAREST]
     if not near:
         return ""
     meant = " or ".join(names[lower] for lower in near)
