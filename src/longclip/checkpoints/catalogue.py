@@ -146,11 +146,11 @@ def nearest_models(name: str) -> str:
     near = [known for known in names if known.startswith(wanted)][:_MAX_NEAREST]
     near = near or get_close_matches(wanted, names, n=_MAX_NEAREST, cutoff=_LEAST_LIKENESS)
     if not near and "/" not in name:
-        # A family rather than a model.
-        families = {model.family.lower(): model.family for model in known_models()}
+        # It may be a family's name.
+        families = [family.lower() for family in FAMILIES]
         likely = get_close_matches(wanted, families, n=1, cutoff=_LEAST_LIKENESS)
-        near = [m.name.lower() for m in known_models() if m.family.lower() in likely]
-        near = near[:_MAX_NEAREST]
+        of_it = [model.name.lower() for model in known_models() if model.family.lower() in likely]
+        near = of_it[:_MAX_NEAREST]
     if not near:
         return ""
     meant = " or ".join(names[lower] for lower in near)
