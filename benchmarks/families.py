@@ -27,6 +27,7 @@ import torch
 import longclip
 from longclip.data import open_collection
 from longclip.evaluation import evaluate
+from longclip.image.preprocess import Preprocess
 from longclip.model.config import ARCHITECTURES
 from longclip.text.tokenizer_files import write_tokenizer_files
 from longclip.training import TrainConfig, train
@@ -87,9 +88,12 @@ def write_shape(kind: str, out: Path) -> str:
         text = {**tower, "vocab_size": nano.text.vocab_size}
         # CLIP's tokenizer, so that all three read the same tokens.
         text |= {"max_position_embeddings": 64, "pad_token_id": nano.text.pad_token_id}
-        vision = {**tower, "image_size": 96, "patch_size": 12}
+        vision: dict[str, Any] = {**tower, "image_size": 96, "patch_size": 12}
         config = {"model_type": "siglip", "text_config": text, "vision_config": vision}
         write_tokenizer_files(out / kind, text["max_position_embeddings"])
+        # Nor may pictures differ: SigLIP's own are made otherwise.
+        pictures = Preprocess(image_size=vision["image_size"]).to_json()
+        write_text(out / kind / "preprocessor_config.json", json.dumps(pictures, indent=2) + "\n")
     write_text(out / kind / "config.json", json.dumps(config, indent=2) + "\n")
     return str(out / kind / "config.json")
 
