@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-lowest fuzz lint lint-page format nano clean
+.PHONY: help setup demo test test-all test-lowest fuzz bench lint lint-page format nano clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ test-all: $(VENV)/installed-dev  ## all tests, with new random examples
 
 fuzz: $(VENV)/installed-dev  ## random inputs under a memory limit (SEED=0 CASES=2000)
 	$(BIN)/python -m tests.fuzz --first $(or $(SEED),0) --cases $(or $(CASES),2000)
+
+bench: $(VENV)/installed-dev  ## all benchmarks in a short form, and one table of them (a quarter of an hour)
+	$(BIN)/python benchmarks/run_all.py --out runs/bench
 
 LOWEST := .venv-lowest/bin
 test-lowest:  ## the tests that need no extras, with the lowest versions that pyproject.toml allows

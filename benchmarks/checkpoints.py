@@ -25,6 +25,8 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from figures import Figure, record
+
 CONVERT = """
 import json, sys
 from pathlib import Path
@@ -175,6 +177,8 @@ def main(
         place = out / name.replace("/", "-")
         shutil.rmtree(place, ignore_errors=True)
         for conversion, size, ratio in conversions(name, dtype, place):
+            what = f"{name}, {conversion}: peak memory over the size of the source"
+            record(Figure(what, "×", ratio, lower_is_better=True))
             table.add_row(name, conversion, f"{size / 1e9:.2f}", f"{ratio:.2f}")
         if not keep:
             shutil.rmtree(place)
@@ -199,6 +203,10 @@ def print_loading(console: Console, architecture: str, directory: Path, rounds: 
         n: [statistics.median(c) for c in zip(*rows, strict=True)] for n, rows in times.items()
     }
     table = Table("", "loaded, s", "first embeddings, s", title=f"{architecture}, float32")
+    peer = next(name for name in medians if name != "longclip")
+    for place, what in enumerate(("load", "load, embed a text and a picture")):
+        pair = (medians["longclip"][place], peer, medians[peer][place])
+        record(Figure(f"{architecture}, float32: {what}", "s", *pair, lower_is_better=True))
     for name, (loaded, used) in medians.items():
         ours = medians["longclip"]
         table.add_row(

@@ -34,6 +34,7 @@ import cyclopts
 import torch
 from cyclopts import Parameter
 
+from figures import Figure, record
 from longclip.evaluation import retrieval_recall, top1_accuracy
 
 KS = (1, 5, 10)
@@ -209,13 +210,16 @@ def main(
         print(results["recalls"])
         for name, median in results["median"].items():
             print(f"{name:15} {median:8.2f} s")
+        ours, theirs = results["median"]["longclip"], results["median"]["clip_benchmark"]
+        what = f"{images:,} images, {images * texts_per_image:,} texts"
+        record(Figure(what, "s", ours, "clip_benchmark", theirs, lower_is_better=True))
         print(f"clip_benchmark / longclip: {results['ratio']:.1f}")
     setting = {name: version(name) for name in ("torch", "numpy", "clip_benchmark")}
     setting |= {"threads": str(threads), "width": str(width)}
     print(setting)
     if json_file is not None:
-        record = {"setting": setting, "results": results}
-        json_file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        whole = {"setting": setting, "results": results}
+        json_file.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from figures import Figure, record
 from search_jobs import ask, chosen, memory, processor_seconds, table, write_model
 
 CONTESTANTS = (
@@ -96,6 +97,15 @@ def print_results(found: dict[str, list[dict[str, Any]]], count: int) -> None:
         )
         for name, results in found.items()
     ]
+    for precision in ("bfloat16", "float32"):
+        same = {name: speed for name, speed in speeds.items() if name.endswith(precision)}
+        peers = [name for name in same if not name.startswith("longclip")]
+        ours = next((name for name in same if name.startswith("longclip")), None)
+        if ours and peers:
+            best = max(peers, key=same.__getitem__)
+            record(
+                Figure(f"equal precision, {precision}", "images/s", same[ours], best, same[best])
+            )
     heads = ("images/s", "ours ÷ this", "processor ms/image", "this ÷ ours")
     table(("", *heads, "peak memory, GB", "model loaded, s"), rows)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from figures import Figure, record
 from search_jobs import ask, table, write_model
 
 ROUTES = ("search", "embeddings")
@@ -39,7 +40,10 @@ def compare(a: argparse.Namespace) -> None:
             rows = []
             for clients in a.clients:
                 job = {"route": route, "clients": clients, "seconds": a.seconds}
-                rows.append(_row(clients, ask("load", address=address, **job)))
+                result = ask("load", address=address, **job)
+                rows.append(_row(clients, result))
+                answers = result["answered"] / result["seconds"]
+                record(Figure(f"/v1/{route}, {clients} clients", "answers/s", answers))
         print(f"\nPOST /v1/{route}")
         heads = ("answers/s", "p50, ms", "p95, ms", "p99, ms", "answered", "429")
         table(("clients", *heads, "anything else"), rows)

@@ -1,6 +1,7 @@
 """Texts per second of CLIP text encoding: longclip beside transformers and open_clip.
 
-    python benchmarks/text_encode.py --texts coco.jsonl docci.jsonl --precision bfloat16
+    python benchmarks/text_encode.py --texts coco.jsonl docci.jsonl
+    python benchmarks/text_encode.py  # summaries and descriptions of drawn scenes
 
 All contestants hold the same weights (ViT-B/16's text tower, random, stretched to 248 tokens) in
 the same precision, use the same number of threads, and include their own tokenization unless
@@ -32,12 +33,15 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from figures import Figure, record
+from longclip import scenes
 from longclip.model import CLIP, save
 from longclip.model.config import ARCHITECTURES
 from longclip.model.stretch import stretch
 from longclip.model.transformer import Layer
 from longclip.spec import EOT, LONG_CONTEXT
 from longclip.text.tokenizer import tokenize
+from longclip.util.hardware import fast_dtype
 
 OURS = "longclip"
 COLUMNS = ("corpus", "tokens/text", "contestant", "texts/s", "longclip/this")
@@ -191,12 +195,19 @@ def _real_ids(batches: Sequence[Tensor]) -> list[tuple[int, ...]]:
 
 
 def read_corpora(files: Sequence[Path], limit: int) -> dict[str, list[str]]:
-    """`limit` random texts of each file, and as many from all of these together."""
+    """`limit` random texts of each file, and as many from all of these together.
+
+    Without files, of the short and of the long texts of drawn scenes.
+    """
     dice = random.Random(0)
     corpora = {}
     for file in files:
         texts = [json.loads(line)["text"] for line in file.open(encoding="utf-8")]
         corpora[file.stem] = dice.sample(texts, min(limit, len(texts)))
+    if not files:
+        drawn = [scenes.make_scene("test", number) for number in range(limit)]
+        corpora["scenes, short"] = [scenes.summarize(scene) for scene in drawn]
+        corpora["scenes, long"] = [scenes.describe(scene) for scene in drawn]
     everything = [text for texts in corpora.values() for text in texts]
     return corpora | {"mixed": dice.sample(everything, min(limit, len(everything)))}
 
@@ -210,8 +221,8 @@ def _setting(precision: str, threads: int) -> str:
 
 def main(
     *,
-    texts: Annotated[list[Path], Parameter(consume_multiple=True)],
-    precision: Literal["bfloat16", "float32"] = "bfloat16",
+    texts: Annotated[list[Path], Parameter(consume_multiple=True)] = (),
+    precision: Literal["auto", "bfloat16", "float32"] = "auto",
     threads: int = os.cpu_count() or 1,
     limit: int = 512,
     rounds: int = 3,
@@ -222,8 +233,8 @@ def main(
     """Compare the text encoding speed of longclip, transformers and open_clip.
 
     Args:
-        texts: JSON lines files with a "text" in each row.
-        precision: of weights and activations.
+        texts: JSON lines files with a "text" in each row; texts of drawn scenes without.
+        precision: of weights and activations; `auto` is the faster one of this processor.
         threads: for torch and for the tokenizers alike.
         limit: texts per corpus.
         rounds: turns of each contestant on each corpus.
@@ -233,6 +244,8 @@ def main(
     """
     torch.set_num_threads(threads)
     os.environ["RAYON_NUM_THREADS"] = str(threads)  # the pool of the Rust tokenizers
+    if precision == "auto":
+        precision = "bfloat16" if fast_dtype() == torch.bfloat16 else "float32"
     torch.manual_seed(0)
     model = stretch(CLIP(ARCHITECTURES["ViT-B/16"])).to(getattr(torch, precision)).eval()
     contestants = [
@@ -256,9 +269,13 @@ def main(
     for row in results:
         table.add_row(*(str(row[column]) for column in COLUMNS))
     console.print(table)
+    for name in corpora:
+        speeds = {row["contestant"]: row["texts/s"] for row in results if row["corpus"] == name}
+        best = max((peer for peer in speeds if peer != OURS), key=speeds.__getitem__)
+        record(Figure(f"{name}, {precision}", "texts/s", speeds[OURS], best, speeds[best]))
     if json_file is not None:
-        record = {"setting": setting, "ids_only": ids_only, "results": results}
-        json_file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        whole = {"setting": setting, "ids_only": ids_only, "results": results}
+        json_file.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

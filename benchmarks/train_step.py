@@ -33,6 +33,7 @@ import sys
 from dataclasses import asdict, replace
 from typing import Any
 
+from figures import Figure, record
 from train_step_jobs import Job, run
 from train_step_pairs import (
     PAPER_EPOCHS,
@@ -144,6 +145,10 @@ def print_results(jobs: list[Job], found: dict[Job, dict[str, Any]], peak_tflops
             hours = PAPER_PAIRS * PAPER_EPOCHS * seconds / job.batch_size / 3600
             row += f" {flops / seconds / peak_tflops / 1e12:.1%} | {hours:.2f} |"
         print(row)
+        if job is not first and "failed" not in ours:
+            what = f"{first.architecture}, {depth}, batch {first.batch_size}"
+            step = min(ours["seconds"])
+            record(Figure(what, "s/step", step, job.name, seconds, lower_is_better=True))
 
 
 def tell_full_depth(shallow: list[Job], deep: list[Job], found: dict[Job, dict[str, Any]]) -> None:
