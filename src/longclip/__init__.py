@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from longclip import checkpoints as checkpoints
     from longclip import data as data
     from longclip import diffusion as diffusion
+    from longclip import encoders as encoders
     from longclip import errors as errors
     from longclip import evaluation as evaluation
     from longclip import losses as losses

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from longclip.encoders.encoder import encoder_name
 from longclip.errors import EncoderError, ImageError
 from longclip.evaluation import embed
 from longclip.evaluation.cache import EmbeddingCache
-from longclip.evaluation.embed import embed_images, embed_texts
-from longclip.evaluation.encoders.encoder import encoder_name, ranking_device
+from longclip.evaluation.embed import embed_images, embed_texts, ranking_device
 from tests.helpers.encoders import WIDTH, BagOfTokens, PaintedTexts, vector_of
 
 PICTURES = st.lists(st.sampled_from(["a car", "a tree", "two boats", "an old house", None]))

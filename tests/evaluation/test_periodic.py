@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from longclip.data import open_collection
+from longclip.encoders import CLIPEncoder
 from longclip.errors import DataError, ImageError
 from longclip.evaluation import evaluate
-from longclip.evaluation.encoders import CLIPEncoder
 from longclip.evaluation.periodic import periodic_evaluation
 from tests.helpers.models import small_clip
 from tests.helpers.training import write_photos

@@ -8,9 +8,9 @@ from PIL import Image
 
 from longclip.data.captions import Captions
 from longclip.data.collection import LabelSet
+from longclip.encoders.encoder import Encoder
 from longclip.errors import DataError
 from longclip.evaluation import EvaluateConfig
-from longclip.evaluation.encoders.encoder import Encoder
 from longclip.evaluation.session import Request, named, open_requests, run_session
 from longclip.report import model_report, render_report
 from tests.helpers.encoders import BagOfTokens, PaintedTexts

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import longclip
+from longclip.encoders.clip_encoder import CLIPEncoder
 from longclip.errors import CheckpointError
-from longclip.evaluation.encoders.encoder import CLIPEncoder
 from longclip.model.convert import convert
 from longclip.model.identity import model_digest
 from tests.helpers.models import small_clip

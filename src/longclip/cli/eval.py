@@ -162,8 +162,8 @@ def _run_session(sources: Sequence[str], options: EvalOptions) -> "Session":
     import torch
 
     from longclip.data import Columns
+    from longclip.encoders import open_encoder
     from longclip.evaluation.cache import EmbeddingCache
-    from longclip.evaluation.encoders import open_encoder
     from longclip.evaluation.session import open_requests, run_session
     from longclip.util.hardware import pick_device, pick_dtype
     from longclip.util.terminal import progress_display

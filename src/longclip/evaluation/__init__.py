@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 from longclip.util.lazy import export_lazily
 
 if TYPE_CHECKING:
+    from longclip.encoders.encoder import Encoder as Encoder
+    from longclip.encoders.open import open_encoder as open_encoder
+    from longclip.encoders.precomputed import PrecomputedEncoder as PrecomputedEncoder
     from longclip.errors import EncoderError as EncoderError
     from longclip.evaluation.benchmarks.catalogue import open_benchmark as open_benchmark
     from longclip.evaluation.cache import EmbeddingCache as EmbeddingCache
@@ -16,10 +19,7 @@ if TYPE_CHECKING:
     from longclip.evaluation.disagreements import text_evidence as text_evidence
     from longclip.evaluation.embed import embed_images as embed_images
     from longclip.evaluation.embed import embed_texts as embed_texts
-    from longclip.evaluation.encoders.encoder import Encoder as Encoder
-    from longclip.evaluation.encoders.encoder import open_encoder as open_encoder
-    from longclip.evaluation.encoders.precomputed import PrecomputedEncoder as PrecomputedEncoder
-    from longclip.evaluation.encoders.precomputed import export_inputs as export_inputs
+    from longclip.evaluation.inputs import export_inputs as export_inputs
     from longclip.evaluation.measure import evaluate as evaluate
     from longclip.evaluation.probes.lengths import LengthCurve as LengthCurve
     from longclip.evaluation.probes.lengths import characters_read as characters_read

@@ -9,9 +9,9 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from longclip.data import Collection
+from longclip.encoders.encoder import Encoder
 from longclip.errors import UsageError
 from longclip.evaluation.embed import embed_texts
-from longclip.evaluation.encoders.encoder import Encoder
 from longclip.evaluation.probes.lengths import characters_read
 from longclip.evaluation.ranking import TextPool, strongest_rivals
 from longclip.evaluation.results import EvaluationResult, TextRetrieval

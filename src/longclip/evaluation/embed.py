@@ -17,14 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from longclip.data.collection import Collection
+from longclip.encoders.encoder import Encoder, checked_rows, encoder_name
 from longclip.errors import EncoderError, ImageError, UsageError
 from longclip.evaluation.cache import EmbeddingCache, EmbeddingSpace, Kind
-from longclip.evaluation.encoders.encoder import (
-    Encoder,
-    checked_rows,
-    encoder_name,
-    ranking_device,
-)
 from longclip.text.tokenizer import TruncationWarning
 from longclip.util.terminal import SILENT, OnProgress
 from longclip.util.threads import in_order
@@ -171,6 +166,12 @@ def embed_texts(
     place = {text: row for row, text in enumerate(unique)}
     rows = np.concatenate(parts)[[place[text] for text in texts]]
     return torch.from_numpy(rows).to(ranking_device(encoder))
+
+
+def ranking_device(encoder: Encoder) -> torch.device:
+    """Return where embeddings are compared: the encoder's device, unless it lacks float64 (MPS)."""
+    device = torch.device(getattr(encoder, "device", None) or "cpu")
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 class _Known(Protocol):

@@ -8,11 +8,11 @@ import torch
 
 from longclip.data.captions import Captions
 from longclip.data.collection import Collection, LabelSet
+from longclip.encoders.encoder import Encoder, tokenizer_of
 from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.config import EvaluateConfig
 from longclip.evaluation.embed import ImageEmbeddings, embed_images, embed_texts
-from longclip.evaluation.encoders.encoder import Encoder, tokenizer_of
 from longclip.evaluation.probes.details import detail_accuracy
 from longclip.evaluation.probes.lengths import recall_by_length
 from longclip.evaluation.probes.sentence_probes import sentence_probes

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from longclip.data import Captions, Collection, Columns, LabelSet
+from longclip.encoders.clip_encoder import CLIPEncoder
 from longclip.errors import UsageError
 from longclip.evaluation.config import EvaluateConfig
-from longclip.evaluation.encoders.encoder import CLIPEncoder
 from longclip.evaluation.measure import evaluate
 from longclip.evaluation.session import Request, open_requests
 from longclip.image.preprocess import Preprocess

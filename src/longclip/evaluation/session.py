@@ -13,6 +13,7 @@ from pathlib import Path
 from longclip.data import Collection, Columns, open_for_evaluation
 from longclip.data.collection import refuse_absent
 from longclip.data.summary import DataSummary, summarise
+from longclip.encoders.encoder import Encoder
 from longclip.errors import DataError, UsageError
 from longclip.evaluation.benchmarks import (
     BENCHMARKS,
@@ -24,7 +25,6 @@ from longclip.evaluation.benchmarks import (
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.config import EvaluateConfig
 from longclip.evaluation.disagreements import Disagreements, find_disagreements
-from longclip.evaluation.encoders.encoder import Encoder
 from longclip.evaluation.measure import evaluate
 from longclip.evaluation.results import EvaluationResult
 from longclip.spec import Task

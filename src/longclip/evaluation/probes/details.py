@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
+from longclip.encoders.encoder import Encoder, tokenizer_of
 from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
-from longclip.evaluation.encoders.encoder import Encoder, tokenizer_of
 from longclip.evaluation.ranking import UnitRows
 from longclip.spec import SPECIAL_TOKENS, STOCK_CONTEXT
 from longclip.text.spans import word_spans

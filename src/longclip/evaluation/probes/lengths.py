@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
+from longclip.encoders.encoder import Encoder
 from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
-from longclip.evaluation.encoders.encoder import Encoder
 from longclip.evaluation.ranking import retrieval_recall
 from longclip.spec import SPECIAL_TOKENS
 from longclip.text.spans import word_spans

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from longclip.encoders.encoder import Encoder
 from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
-from longclip.evaluation.encoders.encoder import Encoder
 from longclip.evaluation.ranking import RetrievalResult, retrieval_recall
 from longclip.text.sentences import split_sentences
 from longclip.util.terminal import SILENT, OnProgress

@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 
 import longclip
+from longclip.encoders import open_encoder
+from longclip.encoders.encoder import tokenizer_of
+from longclip.encoders.open_clip_encoder import OpenCLIPEncoder
 from longclip.errors import EncoderError
-from longclip.evaluation.encoders import open_encoder
-from longclip.evaluation.encoders.encoder import tokenizer_of
-from longclip.evaluation.encoders.library_encoders import OpenCLIPEncoder
 from longclip.image.preprocess import Preprocess
 from longclip.model.convert import convert
 from longclip.text.tokenizer import clip_tokenizer, truncation

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 import longclip
+from longclip.encoders import CLIPEncoder, open_encoder
 from longclip.errors import CheckpointError, EncoderError, ImageError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_images, embed_texts
-from longclip.evaluation.encoders import CLIPEncoder, open_encoder
 from longclip.image.preprocess import Preprocess
 from longclip.model.convert import convert
 from longclip.model.identity import encoder_fingerprint
@@ -116,9 +116,7 @@ def test_a_torchvision_for_another_torch_is_no_crash(monkeypatch):
     def broken(name):
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr(
-        "longclip.evaluation.encoders.library_encoders.importlib.import_module", broken
-    )
+    monkeypatch.setattr("longclip.encoders.library.importlib.import_module", broken)
     with pytest.raises(EncoderError, match=r"open_clip .*torchvision::nms.*pip install"):
         open_encoder("open_clip:ViT-B-32/openai")
 

@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 
 import longclip
+from longclip.encoders import open_encoder
+from longclip.encoders.encoder import tokenizer_of
 from longclip.errors import EncoderError
 from longclip.evaluation.cache import EmbeddingCache
 from longclip.evaluation.embed import embed_texts
-from longclip.evaluation.encoders import open_encoder
-from longclip.evaluation.encoders.encoder import tokenizer_of
 from longclip.text.tokenizer import truncation
 from tests.helpers.models import small_clip
 

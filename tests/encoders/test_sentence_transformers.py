@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 import longclip
+from longclip.encoders import open_encoder
+from longclip.encoders.encoder import tokenizer_of
 from longclip.errors import EncoderError
-from longclip.evaluation.encoders import open_encoder
-from longclip.evaluation.encoders.encoder import tokenizer_of
 from longclip.text.tokenizer import clip_tokenizer
 from tests.helpers.models import small_clip
 

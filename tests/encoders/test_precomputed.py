@@ -9,10 +9,11 @@ from PIL import Image
 
 from longclip.data.captions import Captions
 from longclip.data.collection import LabelSet
+from longclip.encoders import open_encoder
 from longclip.errors import EncoderError
+from longclip.evaluation import export_inputs
 from longclip.evaluation.config import EvaluateConfig
 from longclip.evaluation.embed import embed_images, embed_texts
-from longclip.evaluation.encoders import export_inputs, open_encoder
 from longclip.evaluation.measure import evaluate
 from tests.helpers.encoders import BagOfTokens, PaintedTexts
 
