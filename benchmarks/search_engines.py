@@ -83,7 +83,13 @@ class _Describer:
     context_length = 248
 
     def __init__(self, count: int) -> None:
+        from types import SimpleNamespace
+
+        from longclip.text.tokenizer import clip_tokenizer
+
         self._mixture = Mixture(count)
+        self.tokenizer = clip_tokenizer()
+        self.config = SimpleNamespace(vision=None)
 
     def encode_text(self, texts: Sequence[str], **_: object) -> Any:
         import torch
