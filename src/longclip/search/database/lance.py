@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from longclip.data.storage import is_url
 from longclip.errors import LongCLIPError, SearchError, UnreadableError
+from longclip.search.database.lance_import import import_lancedb
 
 Out = TypeVar("Out")
 
@@ -38,7 +39,7 @@ def connect(place: str) -> Any:
     # Lance warns on standard error of changes to come in its own interface, once for every query.
     os.environ.setdefault("LANCEDB_LOG", "error")
     try:
-        import lancedb
+        lancedb = import_lancedb()
     except ImportError as error:
         raise SearchError('image search needs LanceDB: pip install "longclip[search]"') from error
     try:

@@ -16,7 +16,6 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from longclip.data.storage import is_url
@@ -129,9 +128,10 @@ class Reader:
     @staticmethod
     def exists(place: str) -> bool:
         """Return whether there is a database."""
-        if not is_url(place) and not os.path.isdir(place):
-            return False
-        return TABLE in tables(connect(place))
+        if is_url(place):
+            return TABLE in tables(connect(place))
+        # What LanceDB lists; its answer is an object of a library that takes most of a second.
+        return os.path.isdir(os.path.join(place, f"{TABLE}.lance"))
 
     @property
     def table(self) -> Any:
@@ -311,6 +311,8 @@ class Reader:
         Raises:
             SearchError: where that takes longer than `max_seconds`.
         """
+        import pyarrow.compute as pc  # which no search needs
+
         end = None if self.max_seconds is None else time.monotonic() + self.max_seconds
         query = self._table.search().select(["taken", "mtime_ns"]).with_row_id(True)
         query = query.where(where) if where else query
