@@ -52,11 +52,13 @@ def compare(a: argparse.Namespace) -> None:
 def measure_steps(folder: str, model: str) -> dict[str, Any]:
     """Seconds for an image, and of processors, of each step by itself."""
     import longclip
-    from longclip.search.indexing.image_loader import Decoding, decode, finite_embeddings
+    from longclip.encoders.model_encoder import as_encoder
+    from longclip.search.indexing.image_loader import Decoding, decode
     from longclip.util.hardware import fast_dtype
 
     dtype = fast_dtype()
     clip = longclip.load(model, dtype=dtype)
+    encoder = as_encoder(clip)
     how = Decoding(clip.preprocess.pixels)
     files = sorted(Path(folder).glob("**/*.jpg"))[:64]
     contents: list[bytes] = []
@@ -71,7 +73,7 @@ def measure_steps(folder: str, model: str) -> dict[str, Any]:
         decoded.extend(decode(content, how) for content in contents)
 
     def embed() -> None:
-        finite_embeddings(clip, np.stack([each.pixels for each in decoded]))
+        encoder.embed_pixels(np.stack([each.pixels for each in decoded]))
 
     result: dict[str, Any] = {"precision": str(dtype).removeprefix("torch.")}
     result["read and hash"] = _timed(read, len(files))

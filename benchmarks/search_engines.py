@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,24 +77,20 @@ def _made_up(number: int) -> dict[str, Any]:
     }
 
 
-class _Describer:
-    """Stands in for a model: gives descriptions embeddings that lie where texts do."""
+def _describer(count: int) -> Any:
+    """Return a stand-in for a model, whose embeddings of descriptions lie where texts do."""
+    import longclip
+    from longclip.encoders import CLIPEncoder
 
-    context_length = 248
+    mixture = Mixture(count)
 
-    def __init__(self, count: int) -> None:
-        from types import SimpleNamespace
+    class Describer(CLIPEncoder):
+        context_length = 248  # type: ignore[assignment]
 
-        from longclip.text.tokenizer import clip_tokenizer
+        def encode_text(self, texts: Sequence[str], /) -> Vectors:
+            return mixture.texts(len(texts), 4)
 
-        self._mixture = Mixture(count)
-        self.tokenizer = clip_tokenizer()
-        self.config = SimpleNamespace(vision=None)
-
-    def encode_text(self, texts: Sequence[str], **_: object) -> Any:
-        import torch
-
-        return torch.from_numpy(self._mixture.texts(len(texts), 4))
+    return Describer(longclip.load("nano"))
 
 
 def _build_ours(vectors: NDArray[np.float16], place: Path, exact_below: int) -> dict[str, Any]:
@@ -106,7 +102,7 @@ def _build_ours(vectors: NDArray[np.float16], place: Path, exact_below: int) -> 
     store = fill(str(place), About("random", "", vectors.shape[1], 248), parts)
     filled = time.perf_counter() - began
     began = time.perf_counter()
-    quality = ensure_index(store, cast(Any, _Describer(len(vectors))), exact_below=exact_below)
+    quality = ensure_index(store, _describer(len(vectors)), exact_below=exact_below)
     note = str(quality or "no index")
     return {"filled": filled, "indexed": time.perf_counter() - began, "note": note}
 
@@ -131,7 +127,7 @@ def _open_searcher(place: Path) -> Ask:
     from longclip.search import Query, QueryVectors, Searcher, Store
 
     store = Store.open(str(place))
-    searcher = Searcher(store, cast(Any, _Describer(1)))
+    searcher = Searcher(store, _describer(1))
     reading = searcher.read(Query(_TEXT, count=NEIGHBOURS))
 
     def ask(query: Vectors) -> list[int]:

@@ -39,11 +39,11 @@ def test_our_own_models_are_unchanged(saved):
     encoder, model = open_encoder(str(saved)), longclip.load(saved)
     assert (encoder.name, encoder.context_length) == (str(saved), 77)
     assert encoder.device == torch.device("cpu")
-    assert torch.equal(encoder.encode_text(TEXTS[:2]), model.encode_text(TEXTS[:2]))
-    images = model.encode_image(pictures())
-    assert torch.equal(encoder.encode_image(pictures()), images)
+    assert np.array_equal(encoder.encode_text(TEXTS[:2]), model.encode_text(TEXTS[:2]))
+    images = model.encode_image(pictures()).numpy()
+    assert np.array_equal(encoder.encode_image(pictures()), images)
     prepared = [encoder.prepare(picture) for picture in pictures()]
-    assert torch.equal(encoder.encode_image(prepared), images)
+    assert np.array_equal(encoder.encode_image(prepared), images)
     with pytest.raises(ImageError, match="too narrow"):
         encoder.prepare(Image.new("RGB", (1, 60_000)))
 
@@ -51,7 +51,7 @@ def test_our_own_models_are_unchanged(saved):
 def test_the_bundled_model_and_half_precision():
     encoder = open_encoder("nano", dtype=torch.bfloat16)
     assert encoder.model.dtype == torch.bfloat16
-    assert encoder.encode_text(["a boat"]).dtype == torch.float32
+    assert encoder.encode_text(["a boat"]).dtype == np.float32
     assert open_encoder("nano").model.dtype == torch.float32
 
 

@@ -16,9 +16,9 @@ from tests.helpers.image_folders import kinds
 
 pytest.importorskip("lancedb")
 
+from longclip.encoders import CLIPEncoder
 from longclip.errors import SearchError, UsageError
 from longclip.image.decode import decode_image
-from longclip.model import CLIP
 from longclip.search.database.reader import status
 from longclip.search.database.schema import About
 from longclip.search.database.store import Store
@@ -42,13 +42,13 @@ from tests.helpers.models import small_clip
 def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Sizes of the batches that went through the model."""
     sizes: list[int] = []
-    original = index_module.embed_pixels
+    original = CLIPEncoder.embed_pixels
 
-    def count(model: CLIP, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def count(encoder: CLIPEncoder, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         sizes.append(len(pixels))
-        return original(model, pixels)
+        return original(encoder, pixels)
 
-    monkeypatch.setattr(index_module, "embed_pixels", count)
+    monkeypatch.setattr(CLIPEncoder, "embed_pixels", count)
     return sizes
 
 

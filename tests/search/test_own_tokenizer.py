@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import longclip
+from longclip.encoders.model_encoder import as_encoder
 from longclip.evaluation import evaluate
 from longclip.search.query.pieces import count_tokens, split_text
 from longclip.search.service.search_api import cut_at, token_cuts
@@ -81,7 +82,7 @@ def test_tokenize_shows_a_models_tokens(
 def test_a_query_is_embedded_as_the_model_embeds_it(model: longclip.CLIP) -> None:
     from longclip.search.service.embedder import Embedder
 
-    embedder = Embedder(model)
+    embedder = Embedder(as_encoder(model))
     rows = embedder([embedder.tokens("two small cats"), embedder.tokens("a dog")])
     expected = model.encode_text(["two small cats", "a dog"], normalize=True).numpy()
     np.testing.assert_allclose(rows, expected, atol=1e-6)

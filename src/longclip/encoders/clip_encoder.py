@@ -6,35 +6,65 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from longclip import __version__
+from longclip.encoders.model_encoder import ModelEncoder, Vectors
+from longclip.image.preprocess import Preprocess
 from longclip.model import CLIP
-from longclip.model.identity import encoder_fingerprint
+from longclip.model.clip import LARGE_TOKEN_BUDGET, check_model
+from longclip.model.config import CLIPConfig
+from longclip.model.identity import encoder_fingerprint, model_digest
+from longclip.model.micro_batches import SMALL_TOKEN_BUDGET
 from longclip.text.tokenizer import TextTokenizer
 
 
-class CLIPEncoder:
-    """A `longclip.CLIP` whose weights will not change any more."""
+class CLIPEncoder(ModelEncoder):
+    """A `longclip.CLIP` whose weights will not change any more.
 
-    def __init__(self, model: CLIP, name: str) -> None:
+    Raises:
+        UsageError: if it is no CLIP.
+    """
+
+    def __init__(self, model: CLIP, name: str = "") -> None:
+        check_model(model, type(self).__name__)
         self.model = model
-        self.name = name
+        self.name = name or model.name
 
     @property
-    def context_length(self) -> int:
-        """Tokens that the model reads."""
-        return self.model.context_length
+    def engine(self) -> str:
+        """What computes, with which numbers, and where."""
+        device = "" if self.device.type == "cpu" else f" on {self.device}"
+        return f"torch, {str(self.model.dtype).removeprefix('torch.')}{device}"
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens that the device computes best at once."""
+        return SMALL_TOKEN_BUDGET if self.device.type == "cpu" else LARGE_TOKEN_BUDGET
+
+    @property
+    def config(self) -> CLIPConfig:
+        """Shape of the towers."""
+        return self.model.config
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """Way in which pictures become pixels."""
+        return self.model.preprocess
 
     @property
     def tokenizer(self) -> TextTokenizer:
-        """Tokenizer of the model, by which it is counted which texts are cut."""
+        """Converter of texts to the model's ids."""
         return self.model.tokenizer
 
     @property
     def device(self) -> torch.device:
         """Device of the weights."""
         return self.model.device
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash by which a database knows the model, computed on first use."""
+        return model_digest(self.model)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -49,15 +79,25 @@ class CLIPEncoder:
         tokens = partial(self.model.token_ids, warn=False)
         return encoder_fingerprint(self.model, settings, tokens, self.prepare)
 
-    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Resize and crop a picture: uint8 [image_size, image_size, 3]."""
-        return self.model.preprocess.pixels(image)
+    def check_tokenizer(self) -> None:
+        """Raise CheckpointError where texts cannot be read."""
+        self.model.check_tokenizer()
 
-    def encode_text(self, texts: Sequence[str], /) -> torch.Tensor:
-        """Embed texts: float32 [N, D]."""
-        return self.model.encode_text(texts)
+    def to(self, device: str) -> "CLIPEncoder":
+        """Move the weights, in place."""
+        self.model.to(device)
+        return self
 
-    def encode_image(self, images: Sequence[Image.Image | NDArray[np.uint8]], /) -> torch.Tensor:
-        """Embed pictures, or what `prepare` made of them: float32 [N, D]."""
-        rows = [self.prepare(x) if isinstance(x, Image.Image) else x for x in images]
-        return self.model.encode_pixels(torch.from_numpy(np.stack(rows)))
+    def embed_ids(self, ids: Sequence[Sequence[int]]) -> Vectors:
+        """Embed the ids of texts."""
+        return _rows(self.model.encode_text(ids))
+
+    def embed_pixels(self, pixels: NDArray[np.uint8]) -> Vectors:
+        """Embed preprocessed pictures in one forward pass."""
+        images = torch.from_numpy(pixels)
+        return _rows(self.model.encode_pixels(images, batch_size=max(1, len(pixels))))
+
+
+def _rows(embeddings: torch.Tensor) -> Vectors:
+    rows: Vectors = embeddings.cpu().numpy()
+    return rows

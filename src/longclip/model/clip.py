@@ -15,23 +15,17 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from longclip.errors import CheckpointError, EncoderError, UsageError
+from longclip.errors import EncoderError, UsageError
 from longclip.image.decode import decode_image
 from longclip.image.preprocess import Preprocess
 from longclip.model.config import CLIPConfig, ForeignVisionConfig, TextConfig
 from longclip.model.image_tower import ForeignImageTower
+from longclip.model.micro_batches import SMALL_TOKEN_BUDGET
+from longclip.model.own_tokenizer import check_own_tokenizer, own_tokenizer
 from longclip.model.packing import VarlenAttention, pack, varlen_attention
 from longclip.model.transformer import Layer, TextTower, VisionTower, micro_batches
-from longclip.spec import EOT
-from longclip.text.file_tokenizer import FileTokenizer
-from longclip.text.tokenizer import TextTokenizer, clip_tokenizer, tokenize
+from longclip.text.tokenizer import TextTokenizer, tokenize
 from longclip.text.tokenizer_directory import TokenizerFiles
-
-SMALL_TOKEN_BUDGET = 2048
-"""Tokens per text micro-batch when encoding on a CPU.
-
-More would leave the caches and make the C library fetch fresh memory for every layer, and the
-larger a batch, the more padding."""
 
 TOKEN_BUDGET = 8192
 """Tokens per text micro-batch in training on a CPU, where all activations are kept anyway."""
@@ -123,15 +117,7 @@ class CLIP(nn.Module):
         Raises:
             CheckpointError: if its vocabulary is not CLIP's, and its tokenizer is missing.
         """
-        if self.tokenizer_files:
-            return self.tokenizer_files.tokenizer
-        if self.config.text and self.config.text.vocab_size <= EOT:
-            raise CheckpointError(
-                f"{self.name or 'this model'} has {self.config.text.vocab_size:,} tokens, fewer "
-                "than CLIP's vocabulary, so CLIP's tokenizer is not its own; make it with the "
-                "tokenizer_files of its own"
-            )
-        return clip_tokenizer()
+        return own_tokenizer(self.config, self.tokenizer_files, self.name)
 
     def check_tokenizer(self) -> None:
         """Check that texts can be read; else the first one would find out.
@@ -139,14 +125,7 @@ class CLIP(nn.Module):
         Raises:
             CheckpointError: if the model's own tokenizer is missing, broken or another model's.
         """
-        tokenizer = self.tokenizer
-        if isinstance(tokenizer, FileTokenizer) and tokenizer.largest_id >= self.vocab_size:
-            assert self.tokenizer_files
-            raise CheckpointError(
-                f"the tokenizer in {self.tokenizer_files.origin} is another model's: it makes ids "
-                f"up to {tokenizer.largest_id}, and this model has a vocabulary of "
-                f"{self.vocab_size} ids; fetch the one that belongs to it"
-            )
+        check_own_tokenizer(self.config, self.tokenizer_files, self.name)
 
     @property
     def vocab_size(self) -> int:
@@ -178,12 +157,7 @@ class CLIP(nn.Module):
     @property
     def embedding_dim(self) -> int:
         """Width D of embeddings."""
-        tower = self.config.text or self.config.vision
-        assert tower
-        if self.config.projection_dim:
-            return self.config.projection_dim
-        assert not isinstance(tower, ForeignVisionConfig), "its owner makes features of the joint"
-        return tower.hidden_size
+        return self.config.embedding_dim
 
     @property
     def _text_config(self) -> TextConfig:

@@ -214,6 +214,16 @@ class CLIPConfig:
         """Return whether both towers are there."""
         return self.text is not None and self.vision is not None
 
+    @property
+    def embedding_dim(self) -> int:
+        """Width D of embeddings."""
+        tower = self.text or self.vision
+        assert tower
+        if self.projection_dim:
+            return self.projection_dim
+        assert not isinstance(tower, ForeignVisionConfig), "its owner makes features of the joint"
+        return tower.hidden_size
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read Hugging Face's config.json of a CLIPModel, or of one tower alone.

@@ -8,7 +8,7 @@ any result. Sorting texts by length first makes each micro-batch nearly free of 
 them (see `packing`) wholly so.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from longclip.errors import UsageError
 from longclip.model.config import TextConfig, TowerConfig, VisionConfig
+from longclip.model.micro_batches import micro_batches as batches_by_length
 from longclip.model.packing import PackedTexts
 from longclip.spec import Activation, Pooling
 
@@ -315,40 +316,10 @@ def end_positions(ids: Tensor, eos_token_id: int) -> Tensor:
     return is_end.int().argmax(dim=1)
 
 
-_MAX_PADDING_SHARE = 1 / 16
-"""Share of a micro-batch that may be padding."""
-
-_MIN_BATCH_TOKENS = 256
-"""Tokens or padding below which another micro-batch would cost more than it saves."""
-
-
 def micro_batches(lengths: Tensor, token_budget: int) -> Iterator[Tensor]:
-    """Yield index sets that cover all texts once, from short to long, none over the token budget.
-
-    A micro-batch also ends where one text more would make over a sixteenth of it padding, unless
-    both it and its padding are still so small that the fixed cost of another one would weigh more:
-    a text and its dozen sentences, fewer tokens than that together, would be padded to fourfold.
-
-    Args:
-        lengths: int64 [N], the tokens of each text.
-        token_budget: the largest padded size (texts × longest) of a micro-batch; a single text
-            longer than that still makes a micro-batch of its own.
-
-    Yields:
-        int64 indices into `lengths`.
-    """
-    order = torch.argsort(lengths, stable=True)
-    sizes: Sequence[int] = lengths[order].tolist()
-    start = real = 0
-    for end, size in enumerate(sizes):
-        tokens = (end + 1 - start) * size
-        padding = tokens - real - size
-        wasteful = padding > _MAX_PADDING_SHARE * tokens and max(real, padding) >= _MIN_BATCH_TOKENS
-        if end > start and (tokens > token_budget or wasteful):
-            yield order[start:end]
-            start, real = end, 0
-        real += size
-    yield order[start:]
+    """Yield index sets as `longclip.model.micro_batches`, of lengths int64 [N] and as int64."""
+    for batch in batches_by_length(lengths.tolist(), token_budget):
+        yield torch.tensor(batch, device=lengths.device)
 
 
 class VisionEmbeddings(nn.Module):

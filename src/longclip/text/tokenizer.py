@@ -247,25 +247,43 @@ def tokenize(
     """
     import torch
 
-    _check_context_length(context_length)
     tokenizer = tokenizer or clip_tokenizer()
-    encoded = tokenizer.encode([texts] if isinstance(texts, str) else texts)
-    if not encoded:
+    kept = fitting_ids(texts, context_length, tokenizer, warn=warn, stacklevel=3)
+    if not kept:
         raise UsageError("there is nothing to tokenize: texts is empty")
+    ids_NL = torch.full((len(kept), max(map(len, kept))), pad_token_id, dtype=torch.int64)
+    for row, ids in zip(ids_NL, kept, strict=True):
+        row[: len(ids)] = torch.tensor(ids)
+    return ids_NL
+
+
+def fitting_ids(
+    texts: str | Sequence[str],
+    context_length: int,
+    tokenizer: TextTokenizer,
+    *,
+    warn: bool = True,
+    stacklevel: int = 2,
+) -> list[list[int]]:
+    """Return one list of at most `context_length` ids per text.
+
+    Warns:
+        TruncationWarning: if texts had to be cut, unless `warn` is false.
+
+    Raises:
+        ValueError: as `tokenize`, except that an empty list is fine.
+    """
+    _check_context_length(context_length)
+    encoded = tokenizer.encode([texts] if isinstance(texts, str) else texts)
     lost = _count_truncation(encoded, context_length)
     if warn and lost.texts_cut:
         warnings.warn(
             f"{lost}; use a model with a longer context (`longclip stretch` makes one from any "
             "CLIP) or shorter texts",
             TruncationWarning,
-            stacklevel=2,
+            stacklevel=stacklevel,
         )
-    longest = min(context_length, max(map(len, encoded)))
-    ids_NL = torch.full((len(encoded), longest), pad_token_id, dtype=torch.int64)
-    for row, ids in zip(ids_NL, encoded, strict=True):
-        kept = cut_ids(ids, context_length, tokenizer.end_tokens)
-        row[: len(kept)] = torch.tensor(kept)
-    return ids_NL
+    return [cut_ids(ids, context_length, tokenizer.end_tokens) for ids in encoded]
 
 
 def own_ids(tokenizer: TextTokenizer, ids: list[int]) -> list[int]:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import longclip
+from longclip.encoders.clip_encoder import CLIPEncoder
+from longclip.encoders.model_encoder import as_encoder
 from longclip.search.query.searcher import Searcher
 from longclip.search.service.embedder import Embedder
 from longclip.search.service.openai_api import _read_ids
@@ -53,9 +55,9 @@ def test_padding_that_is_a_word_too_is_taken_off_only_behind_the_end(
 ) -> None:
     [[*inner, end]] = model.tokenizer.encode(["a red dog"])
     last = inner[-1]
-    monkeypatch.setattr(longclip.CLIP, "pad_token_id", last)
+    monkeypatch.setattr(CLIPEncoder, "pad_token_id", last)
     for given in (inner, [*inner, end], [*inner, end, last, last]):
-        assert _read_ids(Embedder(model), given, "input") == (*inner, end)
+        assert _read_ids(Embedder(as_encoder(model)), given, "input") == (*inner, end)
 
 
 def test_long_texts_are_counted_and_read_in_its_pieces(
@@ -77,5 +79,5 @@ def test_about_says_that_tokens_are_the_models_own(served: Served) -> None:
 
 
 def test_a_text_costs_what_the_model_computes(model: longclip.CLIP) -> None:
-    embedder = Embedder(model)
+    embedder = Embedder(as_encoder(model))
     assert embedder.cost(embedder.tokens("a dog")) == 64

@@ -11,9 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from longclip.encoders.model_encoder import AnyModel, as_encoder
 from longclip.errors import SearchError
-from longclip.model import CLIP
-from longclip.model.identity import model_digest
 from longclip.search.database.lance import PRIMARY_KEY
 
 _PixelCount = Annotated[int, pa.int32()]
@@ -231,9 +230,10 @@ class About:
     format: int = _FORMAT
 
     @staticmethod
-    def of(model: CLIP, name: str) -> "About":
+    def of(model: AnyModel, name: str) -> "About":
         """Describe a model that was opened under this name."""
-        return About(name, model_digest(model), model.embedding_dim, model.context_length)
+        encoder = as_encoder(model)
+        return About(name, encoder.digest, encoder.embedding_dim, encoder.context_length)
 
     def metadata(self) -> dict[bytes, bytes]:
         """Return it as metadata of the table's schema."""

@@ -4,11 +4,10 @@ import time
 import warnings
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from longclip import scenes
-from longclip.model import CLIP
+from longclip.encoders.model_encoder import AnyModel, ModelEncoder, as_encoder, unit
 from longclip.search.database.reader import Reader, matrix
 from longclip.search.database.schema import RECALL_AT, IndexQuality
 from longclip.search.database.store import Store
@@ -32,7 +31,7 @@ _KEYS = ("uri", "id", "sha256", "source")
 
 def ensure_index(
     store: Store,
-    model: CLIP,
+    model: AnyModel,
     on_progress: OnProgress = SILENT,
     *,
     exact_below: int = EXACT_BELOW,
@@ -66,7 +65,7 @@ def ensure_index(
         trained, kept = rows, None
     on_progress(STAGE, 1, 2)
     if kept is None or rows > _GROWTH_TO_MEASURE * kept.rows:
-        kept = _measure(store, model, trained)
+        kept = _measure(store, as_encoder(model), trained)
         store.keep_quality(kept)
     on_progress(STAGE, 2, 2)
     return kept
@@ -79,14 +78,14 @@ def _create(store: Store, column: str) -> None:
     store.commit(lambda: store.table.create_index(column, config=kind))
 
 
-def _measure(store: Reader, model: CLIP, trained: int) -> IndexQuality:
+def _measure(store: Reader, encoder: ModelEncoder, trained: int) -> IndexQuality:
     """Return the cheapest setting that finds enough; the last one where none does.
 
     Recall is measured and not assumed: it depends on how the images of this table lie. Texts are
     asked for apart from images, as they lie apart from all of them: far from every centroid, where
     more partitions have to be looked into for the same recall.
     """
-    images, texts = store.sample(_TEST_QUERIES), _descriptions(model)
+    images, texts = store.sample(_TEST_QUERIES), _descriptions(encoder)
     queries = np.concatenate([images, texts])
     best = np.full((len(queries), RECALL_AT), -np.inf, np.float32)
     for batch in store.scan(["vector"], 8192):
@@ -117,12 +116,9 @@ def _measure(store: Reader, model: CLIP, trained: int) -> IndexQuality:
     return quality
 
 
-@torch.inference_mode()
-def _descriptions(model: CLIP) -> NDArray[np.float32]:
+def _descriptions(encoder: ModelEncoder) -> NDArray[np.float32]:
     """Return float32 [N, D]: embeddings of long texts, for which no user has to give any."""
     texts = [scenes.describe(scenes.make_scene("test", i)) for i in range(_TEST_QUERIES)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncationWarning)
-        vectors = model.encode_text(texts, normalize=True).cpu()
-    rows: NDArray[np.float32] = vectors.numpy()
-    return rows
+        return unit(encoder.encode_text(texts))

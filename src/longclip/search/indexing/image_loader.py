@@ -9,13 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from longclip.errors import ImageError, RetryableImageError
 from longclip.image.decode import decode_image
-from longclip.model import CLIP
 from longclip.search.config import IndexConfig
 from longclip.search.database.schema import Facts
 from longclip.search.indexing.exif import Metadata, read_metadata
@@ -60,7 +58,7 @@ def decode(content: bytes, decoding: Decoding) -> Decoded:
     """Decode an image file.
 
     Every pixel of it is decoded, also where a quarter of them would do for a JPEG: embeddings are
-    those of `CLIP.encode_image`, whoever makes them.
+    those of all its pixels, whoever makes them.
 
     Raises:
         ImageError: if the file cannot be used; the message does not name it. A
@@ -244,15 +242,3 @@ def load_all(
 ) -> Generator[NewImage | KnownImage | Unusable]:
     """Yield all images in their order; the next `ahead` are ready while a batch is embedded."""
     return in_order(loader, tasks, ahead=ahead, workers=workers, most=_MAX_WORKERS)
-
-
-def embed_pixels(model: CLIP, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Embed uint8 [N, H, W, 3] to float32 [N, D] of length one, in one forward pass.
-
-    Raises:
-        EncoderError: where the model gives numbers that are not finite.
-    """
-    images = torch.from_numpy(pixels)
-    vectors = model.encode_pixels(images, normalize=True, batch_size=len(pixels)).cpu()
-    rows: NDArray[np.float32] = vectors.numpy()
-    return rows

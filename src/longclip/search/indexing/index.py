@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from longclip.data.storage import is_url
+from longclip.encoders.model_encoder import AnyModel, ModelEncoder, as_encoder, unit
 from longclip.errors import SearchError, UnreadableError
-from longclip.model import CLIP
 from longclip.search.config import Cluster, IndexConfig
 from longclip.search.database.checksums import check_files, keep_checksums
 from longclip.search.database.lance import quoted
@@ -27,7 +27,6 @@ from longclip.search.indexing.image_loader import (
     Decoding,
     ImageLoader,
     NewImage,
-    embed_pixels,
     hash_key,
     load_all,
     pillow_opens,
@@ -52,7 +51,7 @@ from longclip.util.unicode import unicode_forms
 def index(
     sources: Sequence[str | Path],
     db: str | Path,
-    model: CLIP,
+    model: AnyModel,
     config: IndexConfig | None = None,
     *,
     model_name: str,
@@ -68,7 +67,8 @@ def index(
     Args:
         sources: see `open_image_source`. Without any, those that were indexed before.
         db: directory or URL of object storage; made where it is not there.
-        model: whose embeddings are kept.
+        model: whose embeddings are kept: a `longclip.CLIP`, or what `longclip.load` gives with an
+            `engine`.
         config: how it is done. `max_bad_fraction` is for the caller: the report counts what
             could not be used.
         model_name: what opens it again: a directory, the name of one on the hub.
@@ -83,7 +83,8 @@ def index(
             made by another model, a file of it is damaged, or it cannot be written.
     """
     config = replace(config or IndexConfig(), **options)
-    model.check_tokenizer()  # an index is measured with texts, and made for them
+    encoder = as_encoder(model)
+    encoder.check_tokenizer()  # an index is measured with texts, and made for them
     if cluster is not None:
         require_libraries("search,ray")
         check_address(cluster.address)
@@ -95,22 +96,22 @@ def index(
     with writer_lock(place), pillow_opens(config.max_pixels):
         work = SplitSources(opened) if cluster is None else split_shards(opened)
         listings = list_all(work.loose, [*missing, *work.missing])
-        store = _open_database(place, About.of(model, model_name), work, listings, config.rebuild)
+        store = _open_database(place, About.of(encoder, model_name), work, listings, config.rebuild)
         plan = make_plan(listings, store)
         at_once = ROWS_PER_WRITE if cluster else None
         outcomes = Outcomes(store, keep_gone=config.keep_deleted, rows_at_once=at_once)
-        decoding = Decoding(model.preprocess.pixels, config.thumbnail, config.max_pixels)
+        decoding = Decoding(encoder.preprocess.pixels, config.thumbnail, config.max_pixels)
         started = time.monotonic()
         if cluster is None:
-            LocalRun(store, outcomes, model, decoding, config, on_progress).embed_all(plan)
+            LocalRun(store, outcomes, encoder, decoding, config, on_progress).embed_all(plan)
         else:
             size = config.batch_size
-            run = ClusterRun(store, outcomes, model, decoding, cluster, size, on_progress)
+            run = ClusterRun(store, outcomes, encoder, decoding, cluster, size, on_progress)
             run.embed_all(plan, work)
         reading = time.monotonic() - started
         outcomes.delete_gone()
         store.compact()
-        quality = ensure_index(store, model, on_progress)
+        quality = ensure_index(store, encoder, on_progress)
         keep_checksums(place, anew=config.rebuild)
         return outcomes.report(
             total=len(store), seconds=time.monotonic() - began, reading=reading, quality=quality
@@ -255,7 +256,7 @@ class LocalRun:
     Args:
         store: where rows go.
         outcomes: what has become of each image.
-        model: whose embeddings are kept.
+        encoder: whose embeddings are kept.
         decoding: how images are decoded.
         config: images per forward pass, and threads that read.
         on_progress: called with the images done.
@@ -265,14 +266,14 @@ class LocalRun:
         self,
         store: Store,
         outcomes: Outcomes,
-        model: CLIP,
+        encoder: ModelEncoder,
         decoding: Decoding,
         config: IndexConfig,
         on_progress: OnProgress,
     ) -> None:
         self._store = store
         self._outcomes = outcomes
-        self._model = model
+        self._encoder = encoder
         self._decoding = decoding
         self._config = config
         self._on_progress = on_progress
@@ -313,7 +314,8 @@ class LocalRun:
     def _embed_batch(self) -> None:
         if not self._batch:
             return
-        vectors = embed_pixels(self._model, np.stack([image.pixels for image in self._batch]))
+        pixels = np.stack([image.pixels for image in self._batch])
+        vectors = unit(self._encoder.embed_pixels(pixels))
         for image, vector in zip(self._batch, vectors, strict=True):
             self._outcomes.add(image.task, ImageRow(image.facts, vector, image.thumbnail))
         self._batch = []

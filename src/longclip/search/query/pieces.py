@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from longclip.encoders.model_encoder import unit
 from longclip.text.sentences import split_sentences
 from longclip.text.tokenizer import TextTokenizer, clip_tokenizer
 
@@ -78,13 +79,6 @@ def combined_embedding(vectors: NDArray[np.float32], pieces: Pieces) -> NDArray[
     # A text of which cleaning leaves nothing still has its embedding.
     weights = np.maximum(np.array(pieces.tokens, np.float32), 1)
     return unit((unit(vectors) * weights[:, None]).sum(0))
-
-
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Divide each row by its length."""
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    divided: NDArray[np.float32] = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return divided
 
 
 def _fitting(text: str, most: int, aim: int, tokenizer: TextTokenizer) -> list[tuple[str, int]]:

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from longclip.encoders.model_encoder import AnyModel, as_encoder, unit
 from longclip.errors import CheckpointError, SearchError, UnreadableError
 from longclip.model import CLIP, load
 from longclip.model.config import architecture
 from longclip.search.database.reader import Hit, Reader
 from longclip.search.database.schema import About, IndexQuality, check_same_model
 from longclip.search.database.vector_index import EXACT_BELOW
-from longclip.search.query.pieces import Pieces, combined_embedding, count_tokens, split_text, unit
+from longclip.search.query.pieces import Pieces, combined_embedding, count_tokens, split_text
 from longclip.search.query.query import Found, FoundImage, Query
 from longclip.search.query.sentence_scores import (
     MAX_REFERENCE_IMAGES,
@@ -88,16 +89,17 @@ class Searcher:
 
     Args:
         store: the database.
-        model: the one it was made with; see `check_same_model`.
+        model: the one it was made with, see `check_same_model`; a `longclip.CLIP`, or what
+            `longclip.load` gives with an `engine`.
     """
 
-    def __init__(self, store: Reader, model: CLIP) -> None:
+    def __init__(self, store: Reader, model: AnyModel) -> None:
         self.store = store
-        self.model = model
+        self.encoder = as_encoder(model)
         self._reference = np.empty((0, store.about.width), np.float32)
         self._images_when_sampled = -1
         # Stretched and trained, it still has the shape of nano's image tower; no known CLIP has.
-        is_nano = model.config.vision == architecture("nano").vision
+        is_nano = self.encoder.config.vision == architecture("nano").vision
         self._model_notes = (NANO,) if is_nano else ()
 
     def search(self, query: Query) -> Found:
@@ -118,7 +120,7 @@ class Searcher:
             FilterError: if its filter or a date cannot be read.
         """
         query.check()
-        length, tokenizer = self.model.context_length, self.model.tokenizer
+        length, tokenizer = self.encoder.context_length, self.encoder.tokenizer
         sentences = split_sentences(query.text) if query.score_sentences else []
         without = (split_text(text, length, tokenizer) for text in query.without)
         return Reading(
@@ -133,9 +135,10 @@ class Searcher:
         began = time.perf_counter()
         texts = np.empty((0, self.store.about.width), np.float32)
         if reading.texts:
-            texts = self.model.encode_text(reading.texts).cpu().numpy()
-        picture = reading.query.image
-        image = self.model.encode_image(picture)[0].cpu().numpy() if picture is not None else None
+            texts = self.encoder.encode_text(reading.texts)
+        image = None
+        if reading.query.image is not None:
+            [image] = self.encoder.encode_image([reading.query.image])
         return QueryVectors(texts, image, time.perf_counter() - began)
 
     def answer(self, reading: Reading, vectors: QueryVectors) -> Found:
@@ -181,8 +184,8 @@ class Searcher:
         return Found(
             hits=tuple(scored),
             sentences=tuple(" ".join(pieces.texts) for pieces in reading.sentences),
-            tokens=count_tokens(query.text, self.model.tokenizer) if reading.text.texts else 0,
-            context_length=self.model.context_length,
+            tokens=count_tokens(query.text, self.encoder.tokenizer) if reading.text.texts else 0,
+            context_length=self.encoder.context_length,
             pieces=len(reading.text.texts),
             exact=exact,
             total=total,
@@ -249,7 +252,7 @@ class Searcher:
 
     def _length_notes(self, reading: Reading) -> list[str]:
         """Return a note for each text of the query that the model does not read in one piece."""
-        length, tokenizer = self.model.context_length, self.model.tokenizer
+        length, tokenizer = self.encoder.context_length, self.encoder.tokenizer
         named = [("The text", reading.query.text, reading.text)]
         wanted_not = [text for text in reading.query.without if text.strip()]
         named += [

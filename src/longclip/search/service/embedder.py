@@ -5,12 +5,10 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from longclip.model import CLIP
-from longclip.model.clip import LARGE_TOKEN_BUDGET, SMALL_TOKEN_BUDGET
+from longclip.encoders.model_encoder import ModelEncoder, unit
 
 Tokens = tuple[int, ...]
 """The ids of a text, begin and end included."""
@@ -29,25 +27,19 @@ MAX_CACHED_EMBEDDINGS = 4096
 class Embedder:
     """Model as a function of inputs of both kinds."""
 
-    def __init__(self, model: CLIP) -> None:
-        self.model = model
-        vision = model.config.vision
+    def __init__(self, encoder: ModelEncoder) -> None:
+        self.encoder = encoder
+        text, vision = encoder.config.text, encoder.config.vision
         self._image_tokens = vision.patches if vision else 0
-        text = model.config.text
-        self._least_tokens = model.context_length if text and text.reads_padding else 0
-
-    @property
-    def batch_tokens(self) -> int:
-        """Return how many tokens the model takes at once."""
-        return SMALL_TOKEN_BUDGET if self.model.device.type == "cpu" else LARGE_TOKEN_BUDGET
+        self._least_tokens = encoder.context_length if text and text.reads_padding else 0
 
     def tokens(self, text: str) -> Tokens:
         """Return the ids of a whole text, however long it is."""
-        return tuple(self.model.tokenizer.encode([text])[0])
+        return tuple(self.encoder.tokenizer.encode([text])[0])
 
     def pixels(self, image: Image.Image) -> Pixels:
         """Preprocess an image; raises ImageError where it has no usable shape."""
-        return self.model.preprocess.pixels(image)
+        return self.encoder.prepare(image)
 
     def cost(self, item: Input) -> int:
         """Return the tokens of a text, with padding where it is read; the patches of an image."""
@@ -57,17 +49,15 @@ class Embedder:
 
     def __call__(self, items: Sequence[Input]) -> NDArray[np.float32]:
         """Embed to float32 [N, D], each row of length one, in the order of `items`."""
-        rows = np.empty((len(items), self.model.embedding_dim), np.float32)
+        rows = np.empty((len(items), self.encoder.embedding_dim), np.float32)
         texts = [(i, item) for i, item in enumerate(items) if isinstance(item, tuple)]
         images = [(i, item) for i, item in enumerate(items) if not isinstance(item, tuple)]
         if texts:
-            found = self.model.encode_text([item for _, item in texts], normalize=True)
-            rows[[i for i, _ in texts]] = found.cpu().numpy()
+            rows[[i for i, _ in texts]] = self.encoder.embed_ids([item for _, item in texts])
         if images:
-            pixels = torch.from_numpy(np.stack([item for _, item in images]))
-            found = self.model.encode_pixels(pixels, normalize=True)
-            rows[[i for i, _ in images]] = found.cpu().numpy()
-        return rows
+            pixels = np.stack([item for _, item in images])
+            rows[[i for i, _ in images]] = self.encoder.embed_pixels(pixels)
+        return unit(rows)
 
 
 class RecentEmbeddings:

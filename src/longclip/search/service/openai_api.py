@@ -14,8 +14,8 @@ from pydantic import BaseModel, Field, field_validator
 from pydantic_core import PydanticCustomError
 from starlette.concurrency import run_in_threadpool
 
+from longclip.encoders.model_encoder import unit
 from longclip.search.query import MAX_TEXT_CHARACTERS
-from longclip.search.query.pieces import unit
 from longclip.search.service.embedder import Embedder, Input, Tokens
 from longclip.search.service.images import is_data_url, pixels_of
 from longclip.search.service.request_limits import RequestError, RequestModel
@@ -79,7 +79,7 @@ class ModelsAnswer(BaseModel):
 def openai_router(service: Service) -> APIRouter:
     """Return the routes of OpenAI's API."""
     router = APIRouter()
-    served, width = service.model_name, service.embedder.model.embedding_dim
+    served, width = service.model_name, service.embedder.encoder.embedding_dim
     listed = ModelAnswer(id=served, created=service.started)
 
     def check_name(name: str) -> None:
@@ -198,7 +198,7 @@ def _read_ids(embedder: Embedder, ids: Sequence[int], param: str) -> Tokens:
 
     What its tokenizer has padded a text with is taken off.
     """
-    model = embedder.model
+    model = embedder.encoder
     tokenizer = model.tokenizer
     [special] = tokenizer.encode([""])
     begins = len(special) - tokenizer.end_tokens
@@ -238,7 +238,7 @@ def _read_ids(embedder: Embedder, ids: Sequence[int], param: str) -> Tokens:
 
 
 def _fitting(embedder: Embedder, tokens: Tokens, param: str) -> Tokens:
-    most = embedder.model.context_length
+    most = embedder.encoder.context_length
     if len(tokens) > most:
         raise RequestError(
             400,

@@ -145,7 +145,7 @@ class TokensAnswer(BaseModel):
 def search_router(service: Service) -> APIRouter:
     """Return the routes of search."""
     router = APIRouter(prefix="/v1")
-    model = service.searcher.model
+    model = service.searcher.encoder
     context_length = model.context_length
 
     @router.get("/about", summary="What is served")

@@ -61,12 +61,12 @@ class Service:
         self.config = config
         self.model_name = public_name(searcher.store.about.model)
         self.started = int(time.time())
-        self.embedder = Embedder(searcher.model)
+        self.embedder = Embedder(searcher.encoder)
         self.metrics = Metrics()
         self.batcher: Batcher[Input] = Batcher(
             self.embedder,
             self.embedder.cost,
-            batch_tokens=config.batch_tokens or self.embedder.batch_tokens,
+            batch_tokens=config.batch_tokens or searcher.encoder.batch_tokens,
             wait=config.batch_wait,
             on_batch=self.metrics.batch_done,
         )

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from longclip.data.storage import is_url
+from longclip.encoders.model_encoder import ModelEncoder
 from longclip.errors import EncoderError, SearchError
-from longclip.model import CLIP
 from longclip.search.config import Cluster
 from longclip.search.database.schema import ImageRow
 from longclip.search.database.shard_table import IndexedShard, ShardTable
@@ -80,7 +80,7 @@ class ClusterRun:
     Args:
         store: where rows go; workers open it too, to see what is there.
         outcomes: what has become of each image.
-        model: sent to all encoders.
+        encoder: sent to all processes that embed.
         decoding: how images are decoded.
         cluster: where the work is done.
         batch_size: images per forward pass.
@@ -91,7 +91,7 @@ class ClusterRun:
         self,
         store: Store,
         outcomes: Outcomes,
-        model: CLIP,
+        encoder: ModelEncoder,
         decoding: Decoding,
         cluster: Cluster,
         batch_size: int,
@@ -99,7 +99,7 @@ class ClusterRun:
     ) -> None:
         self._store = store
         self._outcomes = outcomes
-        self._model = model
+        self._encoder = encoder
         self._decoding = decoding
         self._cluster = cluster
         self._batch_size = batch_size
@@ -120,10 +120,10 @@ class ClusterRun:
         if not work:
             return
         with ray_session(self._cluster) as ray:
-            held_model = ray.put(self._model.to("cpu"))
+            held = ray.put(self._encoder.to("cpu"))
             while work:
                 try:
-                    self._run_pipeline(ray, held_model, work)
+                    self._run_pipeline(ray, held, work)
                 except ray.exceptions.RayTaskError as error:
                     # A user's mistake that a worker has found is shown without Ray's workings.
                     for kind in (SearchError, EncoderError):
@@ -155,7 +155,7 @@ class ClusterRun:
                 changed.append(shard)
         return changed
 
-    def _run_pipeline(self, ray: Any, held_model: Any, work: Sequence[Work]) -> None:
+    def _run_pipeline(self, ray: Any, held: Any, work: Sequence[Work]) -> None:
         place = self._store.place
         data = build_pipeline(
             ray,
@@ -164,8 +164,8 @@ class ClusterRun:
             table=Snapshot(
                 place if is_url(place) else os.path.abspath(place), self._store.version()
             ),
-            model=self._model,
-            held_model=held_model,
+            encoder=self._encoder,
+            held=held,
             decoding=self._decoding,
             cluster=self._cluster,
             batch_size=self._batch_size,

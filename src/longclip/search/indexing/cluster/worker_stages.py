@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from longclip.encoders.model_encoder import ModelEncoder, unit
 from longclip.errors import SearchError
-from longclip.model import CLIP
 from longclip.search.config import Cluster
 from longclip.search.database.reader import Reader
 from longclip.search.indexing.image_loader import (
@@ -24,7 +24,6 @@ from longclip.search.indexing.image_loader import (
     FileContent,
     KnownImage,
     NewImage,
-    embed_pixels,
     pillow_opens,
     prepare,
     read,
@@ -136,8 +135,8 @@ def build_pipeline(
     work: Sequence[Work],
     *,
     table: Snapshot,
-    model: CLIP,
-    held_model: Any,
+    encoder: ModelEncoder,
+    held: Any,
     decoding: Decoding,
     cluster: Cluster,
     batch_size: int,
@@ -148,8 +147,8 @@ def build_pipeline(
         ray: the library, connected to a cluster.
         work: shards and chunks of single files.
         table: what is in the database.
-        model: for its preprocessing.
-        held_model: reference to it in Ray's shared memory.
+        encoder: for its preprocessing.
+        held: reference to it in Ray's shared memory.
         decoding: how images are decoded.
         cluster: where encoders run, and how many.
         batch_size: images per forward pass.
@@ -175,13 +174,13 @@ def build_pipeline(
     data = data.repartition(target_num_rows_per_block=1)
     data = data.map_batches(
         load_images,
-        fn_args=(table, decoding, model.preprocess.image_size),
+        fn_args=(table, decoding, encoder.preprocess.image_size),
         batch_size=None,
         num_cpus=1 if on_gpu else _DECODING_CPUS,
     )
     return data.map_batches(
         Encode,
-        fn_constructor_args=(held_model, cluster.device),
+        fn_constructor_args=(held, cluster.device),
         batch_size=batch_size,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=encoders),
         **encoder_needs,
@@ -235,15 +234,15 @@ class Encode:
     """The model, held by a process for all batches that it gets.
 
     Args:
-        model: reference to it in Ray's shared memory.
+        held: reference to it in Ray's shared memory.
         device: where it runs.
     """
 
-    def __init__(self, model: Any, device: str) -> None:
+    def __init__(self, held: Any, device: str) -> None:
         import ray
 
-        held: CLIP = ray.get(model)
-        self._model = held.to(device)
+        encoder: ModelEncoder = ray.get(held)
+        self._encoder = encoder.to(device)
 
     def __call__(self, batch: Batch) -> Batch:
         """Embed pixels to float32 [N, D]; the vectors of all but new images are zeros."""
@@ -253,9 +252,9 @@ class Encode:
             for i, message in enumerate(messages)
             if isinstance(message, ImageLoaded) and isinstance(message.image, NewImage)
         ]
-        vectors = np.zeros((len(messages), self._model.embedding_dim), np.float32)
+        vectors = np.zeros((len(messages), self._encoder.embedding_dim), np.float32)
         if new:
-            vectors[new] = embed_pixels(self._model, batch[PIXELS][new])
+            vectors[new] = unit(self._encoder.embed_pixels(batch[PIXELS][new]))
         return {MESSAGE: messages, VECTOR: vectors}
 
 
