@@ -62,6 +62,25 @@ ImageTowerOwner = Literal["transformers", "open_clip"]
 ExportTarget = Literal["hf", "hf-text", "openai", "longclip", "openclip", "comfyui"]
 """Names of the layouts that a checkpoint can be written in, after the programs that read them."""
 
+RuntimeTarget = Literal["onnx", "immich"]
+"""Names of the layouts of ONNX files that a model can be exported in."""
+
+OnnxPrecision = Literal["float32", "float16", "int8"]
+"""Numbers that an ONNX file computes with."""
+
+ONNX_FOLDER = "onnx"
+"""Folder of the ONNX files in a model directory, as transformers.js has it."""
+
+ONNX_ENDINGS: dict[OnnxPrecision, str] = {
+    "float32": ".onnx",
+    "float16": "_fp16.onnx",
+    "int8": "_quantized.onnx",
+}
+"""Ends of the names of ONNX files, as transformers.js has them."""
+
+ONNX_TOWERS: dict[Tower, str] = {"text": "text_model", "image": "vision_model"}
+"""Beginnings of those names."""
+
 StretchMethod = Literal["knowledge-preserved", "linear"]
 """The paper's stretching (section 3.2), and plain interpolation, which it compares with."""
 

@@ -1,20 +1,23 @@
 """`longclip convert`."""
 
 from dataclasses import asdict, dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from longclip.cli.options import AS_OPTIONS, AsJson, full_name
+from longclip.errors import UsageError
 from longclip.options import check_options, option
-from longclip.spec import Activation, ExportTarget
+from longclip.spec import Activation, ExportTarget, RuntimeTarget, Tower
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
     """Layout, dtype and size of the files, and facts that the source does not state."""
 
-    to: ExportTarget = option("The program whose layout is written.", "hf")
+    to: ExportTarget | RuntimeTarget = option("The program whose layout is written.", "hf")
     dtype: Literal["keep", "float32", "float16", "bfloat16"] = option(
-        "Numbers that weights are stored in; `keep` leaves them as they are.", "keep"
+        "Numbers that weights are stored in; `keep` leaves them as they are, and means float32 for "
+        "ONNX files, which compute in them.",
+        "keep",
     )
     shard_size: float = option(
         "Gigabytes at which an hf directory begins another weight file.", 5.0, above=0
@@ -29,6 +32,17 @@ class ConvertOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.to in get_args(RuntimeTarget):
+            if self.dtype == "bfloat16":
+                raise UsageError(
+                    "--dtype bfloat16: few runtimes compute ONNX files in it, and onnxruntime on a "
+                    "CPU does not; take float16 or float32"
+                )
+            if self.shard_size != type(self).shard_size:
+                raise UsageError(
+                    "--shard-size is for --to hf; weights of an ONNX file beyond 2 GB are one file "
+                    "beside it"
+                )
 
 
 def convert_command(
@@ -46,7 +60,9 @@ def convert_command(
     `hf` is a directory for transformers, sentence-transformers and diffusers, `hf-text` one with
     the text tower alone; `openclip` is a directory for open_clip; `openai` is a .pt file for
     OpenAI's code, `longclip` one for Long-CLIP's, and `comfyui` a .safetensors file with the text
-    tower.
+    tower. `onnx` is a directory of ONNX files for onnxruntime, transformers.js and OpenVINO, and
+    `immich` one for that application; what they compute is compared with the model before they are
+    there.
 
     Example: `longclip convert longclip-B.pt runs/longclip-B`
 
@@ -60,6 +76,9 @@ def convert_command(
     import json
 
     source = full_name(source)
+    if options.to == "onnx" or options.to == "immich":
+        _export(source, destination, options.to, options, as_json)
+        return
     import torch
 
     from longclip.model.convert import convert
@@ -87,3 +106,36 @@ def convert_command(
         print(f"next: longclip eval {destination} --data DATA")
     else:
         print(f"next: longclip inspect {destination}")
+
+
+def _export(
+    source: str, destination: str, to: RuntimeTarget, options: ConvertOptions, as_json: bool
+) -> None:
+    """Write ONNX files and print how near they come to the model."""
+    import json
+
+    from longclip.export import export_onnx
+    from longclip.util.terminal import progress_display
+
+    with progress_display() as progress:
+        done = export_onnx(
+            source,
+            destination,
+            to,
+            precision="float16" if options.dtype == "float16" else "float32",
+            activation=options.activation,
+            revision=options.revision,
+            new_tokenizer=options.new_tokenizer,
+            on_progress=progress,
+        )
+    if as_json:
+        print(json.dumps(asdict(done)))
+        return
+    print(f"{source} ({done.format}) → {destination} ({to})")
+    for tower in done.towers:
+        print(f"  {tower.file}: {tower.bytes / 1e6:,.1f} MB, {tower.precision}")
+    names: dict[Tower, str] = {"text": "text", "image": "images"}
+    shown = ", ".join(f"{names[tower.tower]} {tower.difference:.0e}" for tower in done.towers)
+    print(f"  largest difference {shown}")
+    for note in done.notes:
+        print(f"  {note}")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -12,6 +13,7 @@ from longclip.checkpoints.hub import Card, read_card
 from longclip.checkpoints.model_names import full_name
 from longclip.checkpoints.tensor_files import OnBytes, stored_size
 from longclip.checkpoints.write import Storing, write_checkpoint
+from longclip.errors import UsageError
 from longclip.model.identity import MEGABYTE, files_sha256
 from longclip.model.pretrained import open_checked
 from longclip.model.stretch import find_stretch
@@ -71,7 +73,13 @@ def convert(
     Raises:
         CheckpointError: if the source is no CLIP or the target has no place for something in it.
         FileExistsError: if the destination is a directory that holds something else.
+        UsageError: if there is no such target.
     """
+    if to not in get_args(ExportTarget):
+        raise UsageError(
+            f"convert writes {', '.join(get_args(ExportTarget))}, not {to!r}; ONNX files are "
+            "written by longclip.export.export_onnx"
+        )
     source = full_name(source)
     checkpoint, model = open_checked(
         source, activation=activation, revision=revision, new_tokenizer=new_tokenizer

@@ -12,6 +12,7 @@ REQUIREMENTS = {
     ),
     "siglip": ("the images of a SigLIP need", ("transformers",)),
     "openclip": ("the images of this model need", ("open_clip", "timm")),
+    "export": ("ONNX files are written with", ("onnx", "onnxscript", "onnxruntime")),
     "search,ray": ("embedding on a cluster needs", ("ray",)),
 }
 """By the extras of longclip that install them: who needs modules, with the verb, and which."""

@@ -1,0 +1,365 @@
+"""Directories of ONNX files, in the layouts of the programs that run them.
+
+`onnx` is Hugging Face's, as transformers.js, Infinity and others read it: a model directory with
+ONNX files in place of the weights. `immich` is that application's.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from longclip import __version__
+from longclip.checkpoints.checkpoint import Checkpoint
+from longclip.checkpoints.config import write_json
+from longclip.checkpoints.formats import huggingface as hf
+from longclip.checkpoints.formats import openclip
+from longclip.checkpoints.hub import README, Card, read_card
+from longclip.checkpoints.model_names import full_name
+from longclip.checkpoints.write import own_files
+from longclip.errors import CheckpointError
+from longclip.export.check import (
+    Case,
+    check_export,
+    image_cases,
+    padded_text_cases,
+    text_cases,
+)
+from longclip.export.onnx_file import EXTERNAL, write_onnx
+from longclip.export.towers import ImageGraph, TextGraph
+from longclip.model.clip import CLIP
+from longclip.model.identity import model_digest
+from longclip.model.pretrained import open_checked
+from longclip.spec import (
+    ONNX_ENDINGS,
+    ONNX_FOLDER,
+    ONNX_TOWERS,
+    Activation,
+    OnnxPrecision,
+    RuntimeTarget,
+    Tower,
+)
+from longclip.text.tokenizer_directory import CONFIG, FILES, TOKENIZER
+from longclip.text.tokenizer_files import write_tokenizer_files
+from longclip.util.files import atomic_directory, check_replaceable
+from longclip.util.libraries import require_libraries
+from longclip.util.terminal import SILENT, OnProgress
+
+_EXPORTING = "exporting and checking, towers"
+
+_MODEL = "model.onnx"
+_IMMICH: dict[Tower, str] = {"text": "textual", "image": "visual"}
+"""Folders of the towers in Immich's layout."""
+
+
+@dataclass(frozen=True)
+class ExportedTower:
+    """A tower in a file.
+
+    Attributes:
+        tower: which.
+        precision: of its numbers.
+        file: its place in the directory.
+        bytes: of it, with its external data.
+        difference: the largest of its embeddings from the model's, as a share of their length.
+    """
+
+    tower: Tower
+    precision: OnnxPrecision
+    file: str
+    bytes: int
+    difference: float
+
+
+@dataclass(frozen=True)
+class Export:
+    """Record of what `export_onnx` did.
+
+    Attributes:
+        source: as it was named.
+        destination: as it was named.
+        format: of the source.
+        to: layout that was written.
+        digest: of the model, by which databases know it (`longclip.model.identity`).
+        towers: what was written.
+        notes: changes on the way, in words.
+    """
+
+    source: str
+    destination: str
+    format: str
+    to: RuntimeTarget
+    digest: str
+    towers: tuple[ExportedTower, ...]
+    notes: tuple[str, ...]
+
+
+def export_onnx(
+    source: str | Path,
+    destination: str | Path,
+    to: RuntimeTarget = "onnx",
+    *,
+    precision: Literal["float32", "float16"] = "float32",
+    activation: Activation | None = None,
+    revision: str | None = None,
+    new_tokenizer: bool = False,
+    on_progress: OnProgress = SILENT,
+) -> Export:
+    """Write a CLIP, or a lone tower, as ONNX files, and compare what they compute with it.
+
+    In `onnx`, inputs and outputs are as in transformers: `input_ids`, int64 [batch, length], to
+    `text_embeds`, and `pixel_values`, float32 [batch, 3, H, W], to `image_embeds`; both of any
+    batch and length, not normalised. In `immich`, one text, int32 [1, context], or picture at a
+    time, to `embedding`, normalised.
+
+    Args:
+        source: as `longclip.load` takes it.
+        destination: a directory; it appears whole or not at all.
+        to: the layout.
+        precision: of the numbers inside; what goes in and comes out is float32 in either, as in
+            the files that transformers.js loads, so that programs take any of them.
+        activation: as `longclip.load`.
+        revision: as `longclip.load`.
+        new_tokenizer: take a tokenizer that is not the one the model was saved with.
+        on_progress: gets the towers that are done.
+
+    Raises:
+        CheckpointError: if the source is no CLIP, torch cannot export its tower, the layout has no
+            place for something in it, or the file computes something else.
+        FileExistsError: if the destination is a directory that holds something else.
+        UsageError: if a library is missing.
+    """
+    require_libraries("export")
+    source, destination = full_name(source), Path(destination)
+    checkpoint, model = open_checked(
+        source, activation=activation, revision=revision, new_tokenizer=new_tokenizer
+    )
+    refuse_foreign_files(destination, to)
+    model.load_state_dict(checkpoint.tensors, assign=True)
+    model.name = str(source)
+    model = model.to(torch.float32).eval().requires_grad_(False)
+    if model.config.text:
+        model.check_tokenizer()
+    if to == "immich":
+        _refuse_for_immich(model)
+    model.prepare_images()
+    metadata = {
+        "longclip.model_digest": model_digest(model),
+        "longclip.precision": precision,
+        "longclip.version": __version__,
+    }
+    towers: list[Tower] = []
+    cases: dict[Tower, list[Case]] = {}
+    if model.config.text:
+        towers.append("text")
+        cases["text"] = (text_cases if to == "onnx" else padded_text_cases)(model)
+    if model.config.vision:
+        towers.append("image")
+        cases["image"] = image_cases(model, together=to == "onnx")
+    model = model.to(getattr(torch, precision))
+    done: list[ExportedTower] = []
+    with atomic_directory(destination, marker=_markers(to)) as new:
+        for number, tower in enumerate(towers):
+            on_progress(_EXPORTING, number, len(towers))
+            path = new / _file_of(tower, precision, to)
+            path.parent.mkdir(exist_ok=True)
+            files = write_tower(model, tower, path, to, metadata)
+            difference = check_export(path, cases[tower], precision, normalized=to == "immich")
+            size = sum(file.stat().st_size for file in files)
+            name = path.relative_to(new).as_posix()
+            done.append(ExportedTower(tower, precision, name, size, difference))
+        on_progress(_EXPORTING, len(towers), len(towers))
+        write_beside = _write_immich_files if to == "immich" else _write_model_files
+        write_beside(new, model)
+        (new / README).write_text(_card(checkpoint, metadata, done, to), encoding="utf-8")
+    return Export(
+        source=str(source),
+        destination=str(destination),
+        format=checkpoint.format,
+        to=to,
+        digest=metadata["longclip.model_digest"],
+        towers=tuple(done),
+        notes=checkpoint.notes,
+    )
+
+
+def write_tower(
+    model: CLIP, tower: Tower, path: Path, to: RuntimeTarget, metadata: Mapping[str, str]
+) -> tuple[Path, ...]:
+    """Write one tower of a model, in the precision that it has → the files.
+
+    Raises:
+        CheckpointError: if torch cannot export it.
+    """
+    fixed = to == "immich"
+    if tower == "text":
+        ids = torch.full((1, model.context_length), 0, dtype=torch.int32)
+        return write_onnx(
+            path,
+            TextGraph(model, normalize=fixed),
+            ids if fixed else torch.zeros(2, min(model.context_length, 7), dtype=torch.int64),
+            input_name="text" if fixed else "input_ids",
+            output_name="embedding" if fixed else "text_embeds",
+            dynamic={} if fixed else {0: "batch_size", 1: "sequence_length"},
+            longest=None if fixed else model.context_length,
+            metadata=metadata,
+        )
+    size = model.preprocess.image_size
+    return write_onnx(
+        path,
+        ImageGraph(model, normalize=fixed),
+        torch.zeros(1 if fixed else 2, 3, size, size),
+        input_name="image" if fixed else "pixel_values",
+        output_name="embedding" if fixed else "image_embeds",
+        dynamic={} if fixed else {0: "batch_size"},
+        metadata=metadata,
+    )
+
+
+def _file_of(tower: Tower, precision: OnnxPrecision, to: RuntimeTarget) -> str:
+    if to == "immich":
+        return f"{_IMMICH[tower]}/{_MODEL}"
+    return f"{ONNX_FOLDER}/{ONNX_TOWERS[tower]}{ONNX_ENDINGS[precision]}"
+
+
+def _markers(to: RuntimeTarget) -> tuple[str, ...]:
+    return tuple(_file_of(tower, number, to) for tower in ONNX_TOWERS for number in ONNX_ENDINGS)
+
+
+def refuse_foreign_files(directory: Path, to: RuntimeTarget) -> None:
+    """Refuse to replace a directory that holds anything else than an export: it would be gone.
+
+    Raises:
+        FileExistsError: names some of it.
+    """
+    check_replaceable(directory, _markers(to))
+    if not directory.exists():
+        return
+    beside = (*FILES, hf.CONFIG, hf.PREPROCESSOR, openclip.CONFIG, README, "preprocess_cfg.json")
+    towers = "|".join([*ONNX_TOWERS.values(), "model"])
+    endings = "|".join(map(re.escape, ONNX_ENDINGS.values()))
+    own = re.compile(rf"({towers})({endings})({EXTERNAL})?|{'|'.join(map(re.escape, beside))}")
+    files = (path for path in directory.rglob("*") if not path.is_dir())
+    other = sorted(
+        path.relative_to(directory).as_posix() for path in files if not own.fullmatch(path.name)
+    )
+    if other:
+        more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+        raise FileExistsError(
+            f"{directory} holds {', '.join(other[:3])}{more} beside ONNX files, which would be "
+            "removed with them, so it is not overwritten; name a new directory or move the files"
+        )
+
+
+def _write_model_files(directory: Path, model: CLIP) -> None:
+    """Write what lies beside the weights of a model directory."""
+    config, preprocess = model.config, model.preprocess.to_json()
+    context = model.context_length if config.text else None
+    files: dict[str, Any] = {hf.CONFIG: config.to_json()}
+    if config.vision:
+        files[hf.PREPROCESSOR] = preprocess
+    if config.own:
+        files |= own_files(config.to_json(), context)
+    for name, content in files.items():
+        write_json(directory / name, content)
+    if context is not None:
+        _write_tokenizer(directory, model, context)
+
+
+def _write_tokenizer(directory: Path, model: CLIP, context: int) -> None:
+    if model.tokenizer_files:
+        for name, content in model.tokenizer_files.contents_for(context).items():
+            (directory / name).write_bytes(content)
+    else:
+        write_tokenizer_files(directory, context)
+
+
+def _refuse_for_immich(model: CLIP) -> None:
+    """Refuse what Immich would compute otherwise.
+
+    Raises:
+        CheckpointError: says what.
+    """
+    if not model.config.whole or model.config.text is None:
+        raise CheckpointError(f"{model.name} is one tower alone, and Immich needs both")
+    own = model.tokenizer_files
+    if own is None:
+        return
+    if TOKENIZER not in own.contents:
+        raise CheckpointError(
+            f"{own.origin} has no {TOKENIZER}, the one kind of tokenizer that Immich reads"
+        )
+    if own.special_id("pad") != model.pad_token_id and model.config.text.reads_padding:
+        raise CheckpointError(
+            f"{own.origin / CONFIG} names another padding than this model's ({model.pad_token_id}),"
+            " and Immich pads with that"
+        )
+    if own.cleaning and "canonicalize" not in own.cleaning:
+        raise CheckpointError(
+            f"{model.name} lower-cases its texts before its tokenizer does anything, and Immich "
+            "does not"
+        )
+
+
+def _write_immich_files(directory: Path, model: CLIP) -> None:
+    """Write OpenCLIP's words on the model, as far as Immich reads them, and what is beside them."""
+    config, pictures = model.config, model.preprocess
+    assert config.text
+    text: dict[str, Any] = {
+        "context_length": model.context_length,
+        "vocab_size": model.vocab_size,
+        "width": config.text.hidden_size,
+        "heads": config.text.num_attention_heads,
+        "layers": config.text.num_hidden_layers,
+    }
+    own = model.tokenizer_files
+    if own and "canonicalize" in own.cleaning:
+        text["tokenizer_kwargs"] = {"clean": "canonicalize"}
+    described = {
+        "embed_dim": model.embedding_dim,
+        "vision_cfg": {"image_size": pictures.image_size},
+        "text_cfg": text,
+    }
+    write_json(directory / "config.json", described)
+    _write_tokenizer(directory / _IMMICH["text"], model, model.context_length)
+    preprocess = {
+        "size": [pictures.image_size] * 2,
+        "mode": "RGB",
+        "mean": list(pictures.mean),
+        "std": list(pictures.std),
+        "interpolation": pictures.interpolation,
+        "resize_mode": pictures.resize,
+        "fill_color": 0,
+    }
+    write_json(directory / _IMMICH["image"] / "preprocess_cfg.json", preprocess)
+
+
+def _card(
+    checkpoint: Checkpoint,
+    metadata: Mapping[str, str],
+    towers: list[ExportedTower],
+    to: RuntimeTarget,
+) -> str:
+    """Return a card that says what the files were made of and how near they come to it."""
+    path = checkpoint.path
+    licence, earlier = read_card(path if path.is_dir() else path.parent)
+    facts = {
+        "source": f"{path.name} ({checkpoint.format})",
+        "digest of the model": metadata["longclip.model_digest"],
+        **{
+            tower.file: f"{tower.precision}, {tower.difference:.0e} from the model's embeddings"
+            for tower in towers
+        },
+    }
+    return Card(
+        title=path.stem,
+        introduction=f"Exported to ONNX by longclip {__version__}.",
+        facts=facts,
+        library="transformers.js" if to == "onnx" else "immich",
+        notes=checkpoint.notes,
+        sections={"The card of the source": earlier} if earlier else None,
+        licence=licence,
+    ).text()
