@@ -1,11 +1,12 @@
 """`longclip convert`."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from longclip.cli.options import AS_OPTIONS, AsJson, full_name
 from longclip.errors import UsageError
-from longclip.options import check_options, option
+from longclip.options import check_options, flag_of, images_option, option
 from longclip.spec import Activation, ExportTarget, RuntimeTarget, Tower
 
 
@@ -18,6 +19,28 @@ class ConvertOptions:
         "Numbers that weights are stored in; `keep` leaves them as they are, and means float32 for "
         "ONNX files, which compute in them.",
         "keep",
+    )
+    int8: bool = option(
+        "Beside ONNX files of float32 write such of 8 bits, a quarter of their size, and measure "
+        "what that costs in recall; needs --data.",
+        False,
+    )
+    data: str | None = option(
+        "For --int8: pictures with texts like those that will be searched, as `longclip eval` "
+        "takes them: a benchmark, `scenes`, a .csv, .jsonl or .parquet file, or a folder.",
+        None,
+    )
+    images: tuple[Path, ...] = images_option()
+    pictures: int = option(
+        "For --int8: how many pictures of the data the ranges of 8 bits are taken of.",
+        128,
+        least=1,
+    )
+    max_recall_loss: float = option(
+        "For --int8: points of recall@1 that 8 bits may lose on the data, by long or short texts, "
+        "either way; beyond that nothing is written.",
+        1.0,
+        least=0,
     )
     shard_size: float = option(
         "Gigabytes at which an hf directory begins another weight file.", 5.0, above=0
@@ -32,6 +55,18 @@ class ConvertOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.int8 and (self.to != "onnx" or self.dtype not in ("keep", "float32")):
+            raise UsageError(
+                "--int8 is for --to onnx, beside files of float32; leave out one of the options"
+            )
+        if self.int8 and self.data is None:
+            raise UsageError(
+                "--int8 needs --data: pictures and texts, by which 8 bits are chosen and what they "
+                "cost is measured; `--data scenes` are drawings that come with the package"
+            )
+        for name in ("data", "images", "pictures", "max_recall_loss"):
+            if not self.int8 and getattr(self, name) != getattr(type(self), name):
+                raise UsageError(f"{flag_of(name)} is for --int8; leave it out or add that")
         if self.to in get_args(RuntimeTarget):
             if self.dtype == "bfloat16":
                 raise UsageError(
@@ -114,15 +149,24 @@ def _export(
     """Write ONNX files and print how near they come to the model."""
     import json
 
-    from longclip.export import export_onnx
+    from longclip.export import Int8, export_onnx
     from longclip.util.terminal import progress_display
 
+    int8 = None
+    if options.data is not None:
+        int8 = Int8(
+            data=options.data,
+            images=options.images,
+            pictures=options.pictures,
+            max_recall_loss=options.max_recall_loss,
+        )
     with progress_display() as progress:
         done = export_onnx(
             source,
             destination,
             to,
             precision="float16" if options.dtype == "float16" else "float32",
+            int8=int8,
             activation=options.activation,
             revision=options.revision,
             new_tokenizer=options.new_tokenizer,
@@ -135,7 +179,19 @@ def _export(
     for tower in done.towers:
         print(f"  {tower.file}: {tower.bytes / 1e6:,.1f} MB, {tower.precision}")
     names: dict[Tower, str] = {"text": "text", "image": "images"}
-    shown = ", ".join(f"{names[tower.tower]} {tower.difference:.0e}" for tower in done.towers)
-    print(f"  largest difference {shown}")
+    for precision in dict.fromkeys(tower.precision for tower in done.towers):
+        shown = ", ".join(
+            f"{names[tower.tower]} {tower.difference:.0e}"
+            for tower in done.towers
+            if tower.precision == precision
+        )
+        said = "" if len(done.towers) < 3 else f" of {precision}"
+        print(f"  largest difference{said} {shown}")
+    for pair in done.recall:
+        print(
+            f"  recall@1, {pair.data}, {pair.task} texts, {pair.direction.replace('_', ' ')} "
+            f"({pair.images:,} images, {pair.texts:,} texts): "
+            f"float32 {100 * pair.float32:.1f}, int8 {100 * pair.int8:.1f}"
+        )
     for note in done.notes:
         print(f"  {note}")

@@ -7,5 +7,6 @@ from longclip.util.lazy import export_lazily
 if TYPE_CHECKING:
     from longclip.export.onnx_directory import Export as Export
     from longclip.export.onnx_directory import export_onnx as export_onnx
+    from longclip.export.recall import Int8 as Int8
 
 export_lazily(__name__)

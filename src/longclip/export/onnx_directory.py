@@ -20,7 +20,7 @@ from longclip.checkpoints.formats import openclip
 from longclip.checkpoints.hub import README, Card, read_card
 from longclip.checkpoints.model_names import full_name
 from longclip.checkpoints.write import own_files
-from longclip.errors import CheckpointError
+from longclip.errors import CheckpointError, UsageError
 from longclip.export.check import (
     Case,
     check_export,
@@ -29,6 +29,8 @@ from longclip.export.check import (
     text_cases,
 )
 from longclip.export.onnx_file import EXTERNAL, write_onnx
+from longclip.export.quantize import quantize_images, quantize_text
+from longclip.export.recall import Int8, RecallPair, Sample, compare_recall, draw_sample
 from longclip.export.towers import ImageGraph, TextGraph
 from longclip.model.clip import CLIP
 from longclip.model.identity import model_digest
@@ -49,6 +51,7 @@ from longclip.util.libraries import require_libraries
 from longclip.util.terminal import SILENT, OnProgress
 
 _EXPORTING = "exporting and checking, towers"
+_QUANTIZING = "making files of 8 bits, towers"
 
 _MODEL = "model.onnx"
 _IMMICH: dict[Tower, str] = {"text": "textual", "image": "visual"}
@@ -86,6 +89,7 @@ class Export:
         digest: of the model, by which databases know it (`longclip.model.identity`).
         towers: what was written.
         notes: changes on the way, in words.
+        recall: of int8 against float32; empty where there is no int8.
     """
 
     source: str
@@ -95,6 +99,7 @@ class Export:
     digest: str
     towers: tuple[ExportedTower, ...]
     notes: tuple[str, ...]
+    recall: tuple[RecallPair, ...] = ()
 
 
 def export_onnx(
@@ -103,6 +108,7 @@ def export_onnx(
     to: RuntimeTarget = "onnx",
     *,
     precision: Literal["float32", "float16"] = "float32",
+    int8: Int8 | None = None,
     activation: Activation | None = None,
     revision: str | None = None,
     new_tokenizer: bool = False,
@@ -121,6 +127,7 @@ def export_onnx(
         to: the layout.
         precision: of the numbers inside; what goes in and comes out is float32 in either, as in
             the files that transformers.js loads, so that programs take any of them.
+        int8: also write files of 8 bits, made and judged by some data.
         activation: as `longclip.load`.
         revision: as `longclip.load`.
         new_tokenizer: take a tokenizer that is not the one the model was saved with.
@@ -128,10 +135,17 @@ def export_onnx(
 
     Raises:
         CheckpointError: if the source is no CLIP, torch cannot export its tower, the layout has no
-            place for something in it, or the file computes something else.
+            place for something in it, the file computes something else, or int8 loses more recall
+            than it may.
+        DataError: if the data for int8 cannot be read or have no texts.
         FileExistsError: if the destination is a directory that holds something else.
-        UsageError: if a library is missing.
+        UsageError: if a library is missing, or int8 is asked for with something it is not for.
     """
+    if int8 and (to != "onnx" or precision != "float32"):
+        raise UsageError(
+            "files of 8 bits are made of those of float32, and written in the layout onnx alone; "
+            "leave out --int8, or --dtype and --to immich"
+        )
     require_libraries("export")
     source, destination = full_name(source), Path(destination)
     checkpoint, model = open_checked(
@@ -145,7 +159,13 @@ def export_onnx(
         model.check_tokenizer()
     if to == "immich":
         _refuse_for_immich(model)
+    if int8 and not model.config.whole:
+        raise CheckpointError(
+            f"{source} is one tower alone, so nothing is found with it, and what 8 bits cost "
+            "cannot be measured; leave out --int8"
+        )
     model.prepare_images()
+    sample = draw_sample(model, int8) if int8 else None
     metadata = {
         "longclip.model_digest": model_digest(model),
         "longclip.precision": precision,
@@ -172,6 +192,11 @@ def export_onnx(
             name = path.relative_to(new).as_posix()
             done.append(ExportedTower(tower, precision, name, size, difference))
         on_progress(_EXPORTING, len(towers), len(towers))
+        recall: tuple[RecallPair, ...] = ()
+        if int8 and sample:
+            done += _write_int8(model, new, sample, cases, on_progress)
+            recall = compare_recall(model, new / ONNX_FOLDER, sample, on_progress)
+            _refuse_loss(recall, int8.max_recall_loss)
         write_beside = _write_immich_files if to == "immich" else _write_model_files
         write_beside(new, model)
         (new / README).write_text(_card(checkpoint, metadata, done, to), encoding="utf-8")
@@ -183,7 +208,51 @@ def export_onnx(
         digest=metadata["longclip.model_digest"],
         towers=tuple(done),
         notes=checkpoint.notes,
+        recall=recall,
     )
+
+
+def _write_int8(
+    model: CLIP,
+    directory: Path,
+    sample: Sample,
+    cases: Mapping[Tower, list[Case]],
+    on_progress: OnProgress,
+) -> list[ExportedTower]:
+    """Write both towers of 8 bits beside those of float32."""
+    done = []
+    for number, tower in enumerate(ONNX_TOWERS):
+        on_progress(_QUANTIZING, number, len(ONNX_TOWERS))
+        source, path = (
+            directory / _file_of(tower, precision, "onnx") for precision in ("float32", "int8")
+        )
+        if tower == "text":
+            quantize_text(source, path)
+        else:
+            quantize_images(source, path, sample.pixels)
+        difference = check_export(path, cases[tower], "int8", normalized=False)
+        size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+        name = path.relative_to(directory).as_posix()
+        done.append(ExportedTower(tower, "int8", name, size, difference))
+    on_progress(_QUANTIZING, len(ONNX_TOWERS), len(ONNX_TOWERS))
+    return done
+
+
+def _refuse_loss(recall: tuple[RecallPair, ...], allowed: float) -> None:
+    """Refuse files of 8 bits that find too much less.
+
+    Raises:
+        CheckpointError: says how much, and where.
+    """
+    worst = max(recall, key=lambda pair: pair.loss)
+    if worst.loss > allowed:
+        way = worst.direction.replace("_", " ")
+        raise CheckpointError(
+            f"8 bits lose {worst.loss:.1f} points of recall@1 ({worst.data}, {worst.task} texts, "
+            f"{way}: {100 * worst.float32:.1f} to {100 * worst.int8:.1f}), and "
+            f"--max-recall-loss allows {allowed:g}; nothing was written. Take --dtype float16, "
+            "--data that are more like what will be searched, or allow more"
+        )
 
 
 def write_tower(
