@@ -5,6 +5,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -61,3 +62,23 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 
 pytest_runtest_setup = pytest_runtest_call
+
+
+@pytest.fixture(scope="session")
+def onnx_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small CLIP of the tests as ONNX files of float32."""
+    for library in ("onnx", "onnxruntime", "onnxscript", "openvino"):
+        pytest.importorskip(library)
+    from tests.helpers.models import small_clip
+    from tests.helpers.onnx_models import write_onnx_model
+
+    folder = tmp_path_factory.mktemp("onnx") / "model"
+    return write_onnx_model(small_clip(), folder)
+
+
+@pytest.fixture(scope="session")
+def int8_model(onnx_model: Path) -> Path:
+    """The same in 8 bit."""
+    from tests.helpers.onnx_models import with_int8
+
+    return with_int8(onnx_model, onnx_model.parent / "int8")

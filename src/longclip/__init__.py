@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from longclip import search as search
     from longclip import training as training
     from longclip.checkpoints.catalogue import known_models as known_models
+    from longclip.encoders.engines import load as load
     from longclip.errors import LongCLIPError as LongCLIPError
     from longclip.model import CLIP as CLIP
-    from longclip.model import load as load
     from longclip.model import save as save
     from longclip.model.average import average as average
     from longclip.model.stretch import stretch as stretch

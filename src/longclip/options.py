@@ -17,6 +17,9 @@ from longclip.errors import UsageError
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
+EngineDtype = Literal["auto", "float32", "bfloat16", "float16", "int8"]
+"""Numbers that any engine computes with."""
+
 Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
 """A text, which may begin with a hyphen."""
 
@@ -80,6 +83,16 @@ def device_option(note: str = "", *, resumable: bool = False, group: str | None 
 def dtype_option(auto: str) -> Any:
     """Return the option `--dtype` of a command for which `auto` means that."""
     return option(f"Numbers that the model computes with; auto is {auto}.", "auto")
+
+
+def engine_option() -> Any:
+    """Return the option `--engine`, the same for every command that only embeds."""
+    return option(
+        "What computes the model: torch; onnx (onnxruntime) or openvino, for a directory with ONNX "
+        "files, which `longclip convert --to onnx` writes. auto takes torch where there are "
+        "weights, and of ONNX files alone the faster of what is installed.",
+        "auto",
+    )
 
 
 def bad_fraction_option(

@@ -81,6 +81,9 @@ ONNX_ENDINGS: dict[OnnxPrecision, str] = {
 ONNX_TOWERS: dict[Tower, str] = {"text": "text_model", "image": "vision_model"}
 """Beginnings of those names."""
 
+Engine = Literal["auto", "torch", "onnx", "openvino"]
+"""Names of what computes a model."""
+
 StretchMethod = Literal["knowledge-preserved", "linear"]
 """The paper's stretching (section 3.2), and plain interpolation, which it compares with."""
 

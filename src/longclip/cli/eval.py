@@ -12,12 +12,22 @@ from longclip.cli.options import (
     AsJson,
     full_name,
     own_options_first,
+    say_choice,
     say_waiting,
     when_interrupted,
 )
 from longclip.errors import UsageError
 from longclip.evaluation.config import EvaluateConfig
-from longclip.options import Dtype, device_option, dtype_option, flag_of, images_option, option
+from longclip.options import (
+    EngineDtype,
+    device_option,
+    dtype_option,
+    engine_option,
+    flag_of,
+    images_option,
+    option,
+)
+from longclip.spec import Engine
 
 if TYPE_CHECKING:
     from longclip.evaluation.session import Session
@@ -51,10 +61,11 @@ class EvalOptions(EvaluateConfig, ResultFiles):
     short_column: str | None = option("The column with short captions.", None)
     long_column: str | None = option("The column with long descriptions.", None)
     label_column: str | None = option("The column with class names or numbers.", None)
+    engine: Engine = engine_option()
     device: str = device_option()
-    dtype: Dtype = dtype_option(
+    dtype: EngineDtype = dtype_option(
         "float32 on every device, so that numbers agree between machines; with bfloat16 scores "
-        "move in the third digit"
+        "move in the third digit, and with int8 (ONNX files) in the second"
     )
     cache: Path | None = option(
         "Where embeddings are kept, so that a second run is quick; the user's cache directory.",
@@ -98,7 +109,8 @@ def eval_command(
     model:
         A model directory, a checkpoint file, a hub or short name, or `nano`; another library's as
         `transformers:NAME`, `open_clip:ARCHITECTURE/WEIGHTS` or `sentence-transformers:NAME`;
-        arrays as `npy:DIRECTORY`. NAME=MODEL gives it a name in results.
+        ONNX files as `onnx:DIRECTORY` or `openvino:DIRECTORY`, after those runtimes; arrays as
+        `npy:DIRECTORY`. NAME=MODEL gives it a name in results.
     models:
         More of them, to be compared with the first.
     """
@@ -159,13 +171,10 @@ def _refuse_unread(o: EvalOptions) -> None:
 
 def _run_session(sources: Sequence[str], options: EvalOptions) -> "Session":
     """Open data and models as the options say, and measure all models on all data."""
-    import torch
-
     from longclip.data import Columns
     from longclip.encoders import open_encoder
     from longclip.evaluation.cache import EmbeddingCache
     from longclip.evaluation.session import open_requests, run_session
-    from longclip.util.hardware import pick_device, pick_dtype
     from longclip.util.terminal import progress_display
 
     o = options
@@ -181,7 +190,6 @@ def _run_session(sources: Sequence[str], options: EvalOptions) -> "Session":
     )
     for summary in (summary for request in requests for summary in request.summaries):
         print("\n".join(summary.lines()), file=sys.stderr, flush=True)
-    device, dtype = pick_device(o.device), pick_dtype(o.dtype, auto=torch.float32)
     remark = (
         "nothing is kept"
         if o.no_cache
@@ -191,7 +199,9 @@ def _run_session(sources: Sequence[str], options: EvalOptions) -> "Session":
         return run_session(
             sources,
             requests,
-            lambda source: open_encoder(source, device=device, dtype=dtype),
+            lambda source: open_encoder(
+                source, device=o.device, dtype=o.dtype, engine=o.engine, on_choice=say_choice
+            ),
             options,
             gallery=o.report is not None,
             cache=None if o.no_cache else EmbeddingCache(o.cache),

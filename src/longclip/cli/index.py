@@ -3,22 +3,24 @@
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from longclip.cli.options import (
     AS_OPTIONS,
     AsJson,
     full_name,
     own_options_first,
+    say_choice,
     say_waiting,
     when_interrupted,
 )
 from longclip.errors import SearchError, UsageError
-from longclip.options import Dtype, device_option, dtype_option, option
+from longclip.options import EngineDtype, device_option, dtype_option, engine_option, option
 from longclip.search.config import Cluster, IndexConfig
+from longclip.spec import Engine
 
 if TYPE_CHECKING:
-    from longclip.model import CLIP
+    from longclip.encoders.model_encoder import ModelEncoder
 
 
 @own_options_first
@@ -34,13 +36,19 @@ class IndexOptions(IndexConfig):
     )
     forget: str | None = option("Remove all that was indexed from this source.", None)
     status: bool = option("Show what the database holds; index nothing.", False)
-    device: str = device_option("With ray that of the workers, and auto is what this machine has.")
-    dtype: Dtype = dtype_option("bfloat16 where the device is fast at it, else float32")
-    engine: Literal["local", "ray"] = option(
-        "`local` uses this process. `ray` spreads reading and embedding over a cluster, or over "
-        "the processors and GPUs of this machine. A shard (a .tar or .parquet file) that has been "
-        "indexed whole is not looked into again.",
-        "local",
+    engine: Engine = engine_option()
+    device: str = device_option(
+        "With --ray that of the workers, and auto is what this machine has."
+    )
+    dtype: EngineDtype = dtype_option(
+        "bfloat16 where the device is fast at it, else float32; of ONNX files float32 where there "
+        "are such"
+    )
+    ray: bool = option(
+        "Spread reading and embedding over a Ray cluster, or over the processors and GPUs of this "
+        "machine. A shard (a .tar or .parquet file) that has been indexed whole is not looked into "
+        "again.",
+        False,
     )
     ray_address: str | None = option(
         "Of a running Ray cluster: auto, or HOST:PORT. Without, one is started on this machine "
@@ -48,15 +56,15 @@ class IndexOptions(IndexConfig):
         None,
     )
     encoders: int | None = option(
-        "With ray: processes that hold the model. Without: one per GPU, or per processor.",
+        "With --ray: processes that hold the model. Without: one per GPU, or per processor.",
         None,
         least=1,
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.engine == "local" and (self.ray_address is not None or self.encoders is not None):
-            raise UsageError("--ray-address and --encoders belong to --engine ray; add that")
+        if not self.ray and (self.ray_address is not None or self.encoders is not None):
+            raise UsageError("--ray-address and --encoders belong to --ray; add that")
 
 
 def index_command(
@@ -72,7 +80,7 @@ def index_command(
 
     Example: `longclip index 'shards/part-{000..099}.tar' s3://bucket/scans --db photos.db`
 
-    Example: `longclip index 's3://b/part-{000..999}.tar' --db s3://b/db --engine ray --device cuda`
+    Example: `longclip index 's3://b/part-{000..999}.tar' --db s3://b/db --ray --device cuda`
 
     Example: `longclip index --db photos.db --status`
 
@@ -97,13 +105,13 @@ def index_command(
     from longclip.search.indexing.outcomes import image_count, report_lines
     from longclip.util.terminal import progress_display
 
-    clip, model_name, cluster = _model_and_cluster(options, is_first_try=bool(sources))
+    encoder, model_name, cluster = _model_and_cluster(options, is_first_try=bool(sources))
     remark = "what is embedded is in the database, and the same command goes on from there"
     with when_interrupted(remark), progress_display() as progress:
         report = index(
             sources,
             options.db,
-            clip,
+            encoder,
             options,
             model_name=model_name,
             cluster=cluster,
@@ -145,36 +153,45 @@ def _show_status_or_forget(options: IndexOptions, *, as_json: bool) -> None:
 
 def _model_and_cluster(
     options: IndexOptions, *, is_first_try: bool
-) -> "tuple[CLIP, str, Cluster | None]":
+) -> "tuple[ModelEncoder, str, Cluster | None]":
     """Return the model, the name that the database keeps of it, and where it runs if not here.
 
     Args:
         options: of the command.
         is_first_try: without --model take `nano` where there is no database yet.
     """
-    import torch
-
     from longclip.checkpoints.model_names import BUNDLED
-    from longclip.model import load
+    from longclip.encoders.array_encoder import ArrayEncoder
+    from longclip.encoders.engines import open_model
     from longclip.search.database.origin import read_origin
     from longclip.search.database.reader import Reader
-    from longclip.search.query.searcher import load_former
-    from longclip.util.hardware import fast_dtype, pick_device, pick_dtype
+    from longclip.search.query.searcher import open_former
 
-    device = pick_device(options.device)
-    cluster = None
-    here = device
-    if options.engine == "ray":
-        there = "cpu" if options.device == "auto" and device == "mps" else device
+    cluster, here, dtype = None, options.device, options.dtype
+    if options.ray:
+        from longclip.util.hardware import pick_device
+
+        there = pick_device(options.device)
+        there = "cpu" if options.device == "auto" and there == "mps" else there
         cluster = Cluster(options.ray_address, there, options.encoders)
-        here = "cpu"
-    # What is fast on this machine's processor says nothing of the workers' GPUs.
-    auto = torch.bfloat16 if cluster and cluster.device != "cpu" else fast_dtype(here)
-    dtype = pick_dtype(options.dtype, auto=auto)
+        here = "cpu" if options.engine in ("auto", "torch") else options.device
+        # What is fast on this machine's processor says nothing of the workers' GPUs.
+        dtype = "bfloat16" if dtype == "auto" and there != "cpu" else dtype
+
+    def opened(name: str) -> "ModelEncoder":
+        return open_model(
+            name,
+            engine=options.engine,
+            dtype=dtype,
+            device=here,
+            fast=True,
+            on_choice=say_choice,
+        )
+
     is_new = is_first_try and not Reader.exists(options.db) and read_origin(options.db) is None
     if options.model is None and not is_new:
         name = _model_before(options)
-        clip = load_former(name, options.db, dtype=dtype, device=here)
+        encoder = open_former(name, options.db, opened)
     else:
         name = options.model or "nano"
         if options.model is None:
@@ -183,10 +200,12 @@ def _model_and_cluster(
                 "photos name a CLIP of yours or of the hub: --model BeichenZhang/LongCLIP-L",
                 file=sys.stderr,
             )
-        clip = load(name, dtype=dtype, device=here)
+        encoder = opened(name)
+    if cluster is not None and isinstance(encoder, ArrayEncoder):
+        cluster = replace(cluster, device="cpu")
     # As an absolute path a local model is found from any directory.
     is_path = name not in BUNDLED and Path(name).exists()
-    return clip, str(Path(name).absolute()) if is_path else name, cluster
+    return encoder, str(Path(name).absolute()) if is_path else name, cluster
 
 
 def _model_before(options: IndexOptions) -> str:

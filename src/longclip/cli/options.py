@@ -151,6 +151,11 @@ def full_name(model: str) -> str:
     return full
 
 
+def say_choice(sentence: str) -> None:
+    """Say on standard error what was chosen for the user."""
+    print(f"note: {sentence}", file=sys.stderr)
+
+
 def say_waiting(line: str) -> None:
     """Say on a terminal what a command does while it imports torch, which takes seconds."""
     if sys.stderr is not None and sys.stderr.isatty():
@@ -256,7 +261,8 @@ OLD_SPELLINGS: dict[tuple[str, str], tuple[str, ...]] = {
 }
 """Options of the release before this one by command, and what they are called now.
 
-Besides, `eval --json FILE` is now `--results FILE`, and `eval --json -` is `--json`.
+Besides, `eval --json FILE` is now `--results FILE`, and `eval --json -` is `--json`; `index
+--engine ray` is now `--ray`, and `--engine local` is what it does without.
 """
 
 
@@ -274,9 +280,16 @@ def in_new_spelling(words: Sequence[str]) -> tuple[list[str], list[str]]:
                 now = ("--json",) if file == "-" else ("--results", file)
                 rest = rest if equals else rest[1:]
                 name, value, equals = f"--json {file}", "", ""
+        if (command, name) == ("index", "--engine"):
+            kind = value or (rest[0] if rest else "")
+            if kind in ("ray", "local"):
+                now = ("--ray",) if kind == "ray" else ()
+                rest = rest if equals else rest[1:]
+                name, value, equals = f"--engine {kind}", "", ""
         if now is None:
             new.append(word)
             continue
         new += [f"{now[0]}={value}"] if equals and len(now) == 1 else now
-        warnings.append(f"{name} is now {' '.join(now)}; the old spelling goes with next release")
+        today = " ".join(now) or "left out"
+        warnings.append(f"{name} is now {today}; the old spelling goes with next release")
     return new + rest if words else [], warnings

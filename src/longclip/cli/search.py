@@ -7,7 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from longclip.cli.options import AS_OPTIONS, AsJson, full_name, read_text, say_waiting
+from longclip.cli.options import (
+    AS_OPTIONS,
+    AsJson,
+    full_name,
+    read_text,
+    say_choice,
+    say_waiting,
+)
 from longclip.errors import SearchError, UsageError
 from longclip.options import Text
 from longclip.search.config import SearchConfig
@@ -44,13 +51,11 @@ def search_command(
     say_waiting(f"opening {options.db} …")
     import json
 
-    import torch
     from rich.console import Console
 
     from longclip.search.query.print import print_found
     from longclip.search.query.searcher import open_searcher
     from longclip.util.files import check_writable
-    from longclip.util.hardware import pick_device, pick_dtype
 
     if options.sheet is not None:
         check_writable(options.sheet)
@@ -58,8 +63,10 @@ def search_command(
     searcher = open_searcher(
         options.db,
         options.model,
-        dtype=pick_dtype(options.dtype, auto=torch.float32),
-        device=pick_device(options.device),
+        engine=options.engine,
+        dtype=options.dtype,
+        device=options.device,
+        on_choice=say_choice,
     )
     if options.like is not None:
         query = replace(query, like=_stored_id(options.like, searcher))

@@ -5,9 +5,16 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
-from longclip.cli.options import AS_OPTIONS, full_name, own_options_first, stop_if_interrupted
-from longclip.options import Dtype, device_option, dtype_option, option
+from longclip.cli.options import (
+    AS_OPTIONS,
+    full_name,
+    own_options_first,
+    say_choice,
+    stop_if_interrupted,
+)
+from longclip.options import EngineDtype, device_option, dtype_option, engine_option, option
 from longclip.search.service.config import ServeConfig
+from longclip.spec import Engine
 
 
 @own_options_first
@@ -21,8 +28,11 @@ class ServeOptions(ServeConfig):
     model: str | None = option(
         "The model that the database was made with, if it is no longer where it was.", None
     )
+    engine: Engine = engine_option()
     device: str = device_option()
-    dtype: Dtype = dtype_option("float32; bfloat16 is faster where the machine has it")
+    dtype: EngineDtype = dtype_option(
+        "float32; bfloat16 is faster where the machine has it, and int8 ONNX files everywhere"
+    )
 
     def __post_init__(self) -> None:
         if self.token is None:
@@ -47,17 +57,16 @@ def serve_command(*, options: Annotated[ServeOptions, AS_OPTIONS]) -> None:
     model = options.model and full_name(options.model)
     # Also into a log: half a minute may pass before a large model listens.
     print(f"opening {options.db} and its model …", file=sys.stderr, flush=True)
-    import torch
-
     from longclip.search.query.searcher import open_searcher
     from longclip.search.service import serve
-    from longclip.util.hardware import pick_device, pick_dtype
 
     searcher = open_searcher(
         options.db,
         model,
-        dtype=pick_dtype(options.dtype, auto=torch.float32),
-        device=pick_device(options.device),
+        engine=options.engine,
+        dtype=options.dtype,
+        device=options.device,
+        on_choice=say_choice,
     )
 
     stop_if_interrupted()

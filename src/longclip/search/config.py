@@ -11,15 +11,16 @@ from cyclopts import Parameter
 
 from longclip.errors import UsageError
 from longclip.options import (
-    Dtype,
+    EngineDtype,
     bad_fraction_option,
     check_options,
     device_option,
     dtype_option,
+    engine_option,
     option,
 )
 from longclip.search.query import DEFAULT_COUNT, MAX_COUNT
-from longclip.spec import MAX_PIXELS, MAX_WORKERS
+from longclip.spec import MAX_PIXELS, MAX_WORKERS, Engine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +92,9 @@ class SearchConfig:
     model: str | None = option(
         "Where the model is that the database was made with, if it has moved.", None
     )
+    engine: Engine = engine_option()
     device: str = device_option()
-    dtype: Dtype = dtype_option("float32")
+    dtype: EngineDtype = dtype_option("float32; of ONNX files what there is, if not that")
 
     def __post_init__(self) -> None:
         check_options(self)

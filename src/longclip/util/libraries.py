@@ -13,6 +13,8 @@ REQUIREMENTS = {
     "siglip": ("the images of a SigLIP need", ("transformers",)),
     "openclip": ("the images of this model need", ("open_clip", "timm")),
     "export": ("ONNX files are written with", ("onnx", "onnxscript", "onnxruntime")),
+    "onnx": ("the engine onnx needs", ("onnxruntime",)),
+    "openvino": ("the engine openvino needs", ("openvino",)),
     "search,ray": ("embedding on a cluster needs", ("ray",)),
 }
 """By the extras of longclip that install them: who needs modules, with the verb, and which."""

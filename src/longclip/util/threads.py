@@ -10,6 +10,11 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
+def processors() -> int:
+    """Return the number of processors that this process may use."""
+    return len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0))
+
+
 def in_order(
     call: Callable[[In], Out], items: Iterable[In], *, ahead: int, workers: int | None, most: int
 ) -> Generator[Out]:
@@ -26,8 +31,7 @@ def in_order(
         Exception: what `call` raises, in its place. Closing the generator cancels what waits.
     """
     if workers is None:
-        processors = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
-        workers = min(most, len(processors))
+        workers = min(most, processors())
     pool = ThreadPoolExecutor(workers, thread_name_prefix="longclip-decode")
     waiting: deque[Future[Out]] = deque()
     try:

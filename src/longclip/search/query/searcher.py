@@ -1,16 +1,15 @@
 """Search: a query is read, embedded and answered with the nearest images."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from longclip.encoders.model_encoder import AnyModel, as_encoder, unit
-from longclip.errors import CheckpointError, SearchError, UnreadableError
-from longclip.model import CLIP, load
+from longclip.encoders.engines import AnyDtype, open_model
+from longclip.encoders.model_encoder import AnyModel, ModelEncoder, as_encoder, unit
+from longclip.errors import CheckpointError, EncoderError, SearchError, UnreadableError
 from longclip.model.config import architecture
 from longclip.search.database.reader import Hit, Reader
 from longclip.search.database.schema import About, IndexQuality, check_same_model
@@ -22,6 +21,7 @@ from longclip.search.query.sentence_scores import (
     MIN_REFERENCE_IMAGES,
     standard_scores,
 )
+from longclip.spec import Engine
 from longclip.text.sentences import split_sentences
 
 Vectors = NDArray[np.float32]
@@ -272,42 +272,45 @@ def open_searcher(
     place: str,
     model: str | None = None,
     *,
-    dtype: torch.dtype = torch.float32,
-    device: str | torch.device = "cpu",
+    engine: Engine = "auto",
+    dtype: AnyDtype = "auto",
+    device: str = "cpu",
+    on_choice: Callable[[str], None] = lambda _: None,
 ) -> Searcher:
     """Open a database together with the model that it was made with.
 
     Args:
         place: a directory or a URL, see `Reader.open`.
         model: where that model is; what the database calls it by default.
-        dtype: of the weights.
-        device: where they go.
+        engine: what computes the model, see `longclip.encoders.engines.open_model`.
+        dtype: of its numbers.
+        device: where it runs.
+        on_choice: called with what was chosen, see `open_model`.
 
     Raises:
         SearchError: if there is no database, or `model` is another one.
         CheckpointError: if the model cannot be opened.
+        EncoderError: if the engine cannot compute it.
     """
     store = Reader.open(place)
-    if model:
-        loaded = load(model, dtype=dtype, device=device)
-        loaded.check_tokenizer()
-    else:
-        loaded = load_former(store.about.model, place, dtype=dtype, device=device)
-    check_same_model(store.about, About.of(loaded, model or store.about.model), place)
-    return Searcher(store, loaded)
+
+    def opened(name: str) -> ModelEncoder:
+        return open_model(name, engine=engine, dtype=dtype, device=device, on_choice=on_choice)
+
+    encoder = opened(model) if model else open_former(store.about.model, place, opened)
+    check_same_model(store.about, About.of(encoder, model or store.about.model), place)
+    return Searcher(store, encoder)
 
 
-def load_former(name: str, place: str, *, dtype: torch.dtype, device: str | torch.device) -> CLIP:
-    """Load the model that a database was made with, and nobody has named now.
+def open_former(name: str, place: str, opened: Callable[[str], ModelEncoder]) -> ModelEncoder:
+    """Open the model that a database was made with, and nobody has named now.
 
     Raises:
         SearchError: if it cannot be opened; says how to name it.
     """
     try:
-        former = load(name, dtype=dtype, device=device)
-        former.check_tokenizer()
-        return former
-    except CheckpointError as error:
+        return opened(name)
+    except (CheckpointError, EncoderError) as error:
         raise SearchError(
             f"{place} was indexed with {name}, which cannot be opened here: {error}. "
             "Say with --model where it is"
