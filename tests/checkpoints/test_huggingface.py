@@ -9,13 +9,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from longclip.checkpoints.config import read_json, write_json
-from longclip.checkpoints.formats.huggingface import (
-    INDEX,
-    WEIGHTS,
-    dtype_name,
-    read_weights,
-    weight_files,
-)
+from longclip.checkpoints.formats.huggingface import dtype_name, read_weights
+from longclip.checkpoints.model_directory import INDEX, WEIGHTS, weight_files
 from longclip.checkpoints.tensor_files import write_safetensors
 from longclip.errors import CheckpointError
 

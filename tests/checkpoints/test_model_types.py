@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import longclip
-from longclip.checkpoints.formats.huggingface import read_config
+from longclip.checkpoints.model_directory import read_config
 from longclip.errors import CheckpointError
 
 transformers = pytest.importorskip("transformers")

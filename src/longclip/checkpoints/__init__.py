@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from longclip.checkpoints.catalogue import known_models as known_models
     from longclip.checkpoints.checkpoint import Checkpoint as Checkpoint
     from longclip.checkpoints.checkpoint import lone_tower as lone_tower
-    from longclip.checkpoints.formats import open_checkpoint as open_checkpoint
+    from longclip.checkpoints.open import open_checkpoint as open_checkpoint
     from longclip.errors import CheckpointError as CheckpointError
     from longclip.spec import Activation as Activation
     from longclip.spec import Tower as Tower

@@ -4,14 +4,15 @@ import json
 from collections.abc import Mapping
 from math import isqrt
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from longclip.errors import CheckpointError
 from longclip.spec import BOS, EOT, POSITION_TABLE
 from longclip.util.files import write_text
 from longclip.util.regular_files import read_regular
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -120,7 +121,7 @@ _VISION_HEAD_WIDTHS = {1280: 80, 1408: 88, 1664: 104}
 _ENDS = {901_629: (2, 1), 250_100: (1, 0)}
 
 
-def infer_config(path: Path, tensors: Mapping[str, Tensor], activation: str) -> dict[str, Any]:
+def infer_config(path: Path, tensors: Mapping[str, "Tensor"], activation: str) -> dict[str, Any]:
     """Return the config.json of tensors that have Hugging Face's names.
 
     A tower without the other gets the configuration of a model of its own.
@@ -164,7 +165,7 @@ def _special_tokens(vocabulary: int) -> dict[str, Any]:
 
 
 def _infer_towers(
-    path: Path, tensors: Mapping[str, Tensor], activation: str
+    path: Path, tensors: Mapping[str, "Tensor"], activation: str
 ) -> dict[str, dict[str, Any]]:
     """Return the sections of a config.json by their names, text and vision."""
 

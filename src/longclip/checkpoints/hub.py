@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from longclip.checkpoints import model_directory as directory
 from longclip.checkpoints.catalogue import nearest_models
-from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.formats import openclip
 from longclip.checkpoints.formats.sentence_transformers import OLD_FOLDER
 from longclip.checkpoints.model_names import CHECKPOINT_SUFFIXES
@@ -21,24 +21,29 @@ README = "README.md"
 _MAX_CARD_BYTES = 1_000_000
 # A tokenizer's files are wanted where its vocabulary is not CLIP's, which nobody knows before.
 _SMALL_FILES = (
-    hf.CONFIG,
-    hf.PREPROCESSOR,
-    hf.PROCESSOR,
+    directory.CONFIG,
+    directory.PREPROCESSOR,
+    directory.PROCESSOR,
     openclip.CONFIG,
     README,
     *TOKENIZER_FILES,
 )
 # Sets of weights, of which the first that is there is fetched.
 _LAYOUTS = (
-    hf.WEIGHTS,
-    hf.INDEX,
-    hf.PICKLED,
-    f"{hf.PICKLED}.index.json",
+    directory.WEIGHTS,
+    directory.INDEX,
+    directory.PICKLED,
+    f"{directory.PICKLED}.index.json",
     openclip.WEIGHTS,
     openclip.PICKLED,
 )
 # What is timm's in a repository that OpenCLIP and timm share.
-_TRANSFORMERS = (hf.CONFIG, hf.PREPROCESSOR, hf.PROCESSOR, *_LAYOUTS[:4])
+_TRANSFORMERS = (
+    directory.CONFIG,
+    directory.PREPROCESSOR,
+    directory.PROCESSOR,
+    *_LAYOUTS[:4],
+)
 
 
 def fetch(name: str, revision: str | None = None) -> Path:
@@ -70,9 +75,9 @@ def fetch(name: str, revision: str | None = None) -> Path:
             old = directly_in(f"{inside}{OLD_FOLDER}/", everything)
             if old and not any(file.endswith(CHECKPOINT_SUFFIXES) for file in files):
                 inside, files = f"{inside}{OLD_FOLDER}/", old
-            if hf.CONFIG in files and openclip.CONFIG in files:
-                config = hf_hub_download(repository, inside + hf.CONFIG, revision=revision)
-                if hf.is_timms(Path(config)):
+            if directory.CONFIG in files and openclip.CONFIG in files:
+                config = hf_hub_download(repository, inside + directory.CONFIG, revision=revision)
+                if directory.is_timms(Path(config)):
                     files = [file for file in files if file not in _TRANSFORMERS]
             paths = [
                 hf_hub_download(repository, inside + file, revision=revision)
@@ -197,7 +202,7 @@ def files_to_fetch(name: str, files: Sequence[str]) -> list[str]:
     for weights in _LAYOUTS:
         if weights in files:
             # The other layout's configuration would claim the directory.
-            foreign = hf.CONFIG if weights.startswith("open_clip") else openclip.CONFIG
+            foreign = directory.CONFIG if weights.startswith("open_clip") else openclip.CONFIG
             wanted = [*(file for file in small if file != foreign), weights]
             if weights.endswith(".index.json"):
                 # By the names that all programs give shards; reading notices what is missing.

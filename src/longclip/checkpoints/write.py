@@ -10,6 +10,7 @@ from zipfile import is_zipfile
 
 import torch
 
+from longclip.checkpoints import model_directory
 from longclip.checkpoints.checkpoint import Checkpoint, lone_tower
 from longclip.checkpoints.config import HEAD_WIDTH, write_json
 from longclip.checkpoints.formats import huggingface as hf
@@ -33,7 +34,7 @@ from longclip.text.tokenizer_files import write_tokenizer_files
 from longclip.util.files import atomic_directory, atomic_path, check_replaceable
 
 # A directory with config.json alone may be a training run, which must not be replaced.
-MODEL_MARKERS = (hf.WEIGHTS, hf.INDEX, openclip.WEIGHTS)
+MODEL_MARKERS = (model_directory.WEIGHTS, model_directory.INDEX, openclip.WEIGHTS)
 """Files of which one shows that a directory is a model's."""
 
 COMFYUI_WIDTHS = {"CLIP-L": 768, "CLIP-G": 1280}
@@ -178,8 +179,8 @@ def write_huggingface(
     text = config if "max_position_embeddings" in config else config.get("text_config")
     if layout != "clip":
         own = own_files(config, int(text["max_position_embeddings"]) if text else None)
-        preprocess = own.get(hf.PREPROCESSOR, preprocess)
-        config = own[hf.CONFIG]
+        preprocess = own.get(model_directory.PREPROCESSOR, preprocess)
+        config = own[model_directory.CONFIG]
         if layout == siglip.LAYOUT:
             tensors = siglip.from_internal(tensors)
     refuse_foreign(Path(directory))
@@ -191,17 +192,17 @@ def write_huggingface(
         weight_map: dict[str, str] = {}
         for number, shard in enumerate(shards, 1):
             name = f"model-{number:05}-of-{len(shards):05}.safetensors"
-            name = hf.WEIGHTS if len(shards) == 1 else name
+            name = model_directory.WEIGHTS if len(shards) == 1 else name
             metadata = tokenizer_entries(own_tokenizer)
             write_safetensors(new / name, shard, storing.dtype, storing.on_bytes, metadata)
             weight_map |= dict.fromkeys(shard, name)
         if len(shards) > 1:
             size = sum(stored_size(tensor, storing.dtype) for tensor in tensors.values())
             index = {"metadata": {"total_size": size}, "weight_map": weight_map}
-            write_json(new / hf.INDEX, index)
-        write_json(new / hf.CONFIG, {**config, "dtype": hf.dtype_name(stored)})
+            write_json(new / model_directory.INDEX, index)
+        write_json(new / model_directory.CONFIG, {**config, "dtype": hf.dtype_name(stored)})
         if preprocess is not None:
-            write_json(new / hf.PREPROCESSOR, preprocess)
+            write_json(new / model_directory.PREPROCESSOR, preprocess)
         if text:
             for name, content in own_tokenizer.items():
                 (new / name).write_bytes(content)
@@ -243,8 +244,8 @@ def own_files(config: Mapping[str, Any], context_length: int | None) -> dict[str
     files: dict[str, dict[str, Any]] = copy.deepcopy(dict(config["own"]))
     if context_length is None:
         return files
-    if hf.CONFIG in files:
-        whole = files[hf.CONFIG]
+    if model_directory.CONFIG in files:
+        whole = files[model_directory.CONFIG]
         whole.get("text_config", whole)["max_position_embeddings"] = context_length
     else:
         described = files[openclip.CONFIG]

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from longclip.checkpoints.formats import huggingface, openclip
+from longclip.checkpoints.formats import openclip
+from longclip.checkpoints.model_directory import CONFIG, make_preprocess
 from longclip.errors import CheckpointError
 from longclip.image.preprocess import Preprocess
 from longclip.model.config import CLIPConfig, read_architecture
-from longclip.model.pretrained import _read_preprocess
 from longclip.text.tokenizer_directory import TokenizerFiles
 
 
@@ -36,7 +36,7 @@ def read_settings(folder: Path) -> ModelSettings:
     """
     path = folder / openclip.CONFIG
     if not path.is_file():
-        path = folder / huggingface.CONFIG
+        path = folder / CONFIG
     if not path.is_file():
         raise CheckpointError(f"{folder} has no {path.name}; fetch or export the model again")
     found = read_architecture(str(path))
@@ -44,5 +44,5 @@ def read_settings(folder: Path) -> ModelSettings:
     size = vision.image_size if vision else Preprocess.image_size
     preprocess = Preprocess(image_size=size)
     if vision and found.preprocess is not None:
-        preprocess = _read_preprocess(found.preprocess, path, size)
+        preprocess = make_preprocess(found.preprocess, path, size)
     return ModelSettings(found.config, preprocess, found.tokenizer)

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import torch
 
 from longclip import __version__
+from longclip.checkpoints import model_directory as hf
 from longclip.checkpoints.checkpoint import Checkpoint
 from longclip.checkpoints.config import write_json
-from longclip.checkpoints.formats import huggingface as hf
 from longclip.checkpoints.formats import openclip
 from longclip.checkpoints.hub import README, Card, read_card
 from longclip.checkpoints.model_names import full_name

@@ -7,15 +7,17 @@ are Pillow's bicubic filter and a little integer arithmetic. Both are repeated h
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from longclip.errors import ImageError, UsageError
 from longclip.image.decode import decode_image
+
+if TYPE_CHECKING:
+    import torch
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -92,13 +94,17 @@ class Preprocess:
         top = round((height - self.image_size) / 2)
         return np.asarray(image.crop((left, top, left + self.image_size, top + self.image_size)))
 
-    def __call__(self, image: Image.Image) -> torch.Tensor:
+    def __call__(self, image: Image.Image) -> "torch.Tensor":
         """Return the image tower's input for one picture: float32 [3, image_size, image_size]."""
+        import torch
+
         pixels_HWC = torch.from_numpy(self.pixels(image).copy())
         return self.normalize(pixels_HWC.permute(2, 0, 1)[None])[0]
 
-    def normalize(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
+    def normalize(self, pixels_NCHW: "torch.Tensor") -> "torch.Tensor":
         """Normalize uint8 [N, 3, H, W] to float32 on the same device: (x / 255 − mean) / std."""
+        import torch
+
         if pixels_NCHW.dtype != torch.uint8 or pixels_NCHW.ndim != 4 or pixels_NCHW.shape[1] != 3:
             raise UsageError(
                 f"normalize takes uint8 [N, 3, H, W], not {pixels_NCHW.dtype} "

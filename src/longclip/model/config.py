@@ -388,13 +388,16 @@ def read_architecture(name: str) -> Architecture:
         return Architecture(ARCHITECTURES[name])
     path = Path(name)
     if path.is_file():
-        # They load torch, which whoever wants only a name of these need not wait for.
-        from longclip.checkpoints.formats import huggingface, openclip
+        # It loads torch, which whoever wants only a name of these need not wait for.
+        from longclip.checkpoints import model_directory
+        from longclip.checkpoints.formats import openclip
 
         try:
             is_openclip = path.name == openclip.CONFIG
             config, preprocess, tokenizer = (
-                openclip.read_files(path.parent) if is_openclip else huggingface.read_files(path)
+                openclip.read_files(path.parent)
+                if is_openclip
+                else model_directory.read_files(path)
             )
             return Architecture(CLIPConfig.from_json(config), preprocess, tokenizer)
         except CheckpointError:

@@ -1,7 +1,7 @@
 """Models by their name, file or directory: loaded, placed on a device, and saved."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -11,22 +11,18 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from longclip.checkpoints import model_directory
 from longclip.checkpoints.checkpoint import Checkpoint, lone_tower
-from longclip.checkpoints.fields import (
-    HOW_ARRAYS_COME,
-    PREPROCESSOR,
-    check_fields,
-    refuse_other_fields,
-)
 from longclip.checkpoints.formats import huggingface as hf
-from longclip.checkpoints.formats import open_checkpoint, openclip
+from longclip.checkpoints.formats import openclip
 from longclip.checkpoints.hub import fetch
+from longclip.checkpoints.model_directory import make_preprocess
 from longclip.checkpoints.model_names import BUNDLED, check_model_name, full_name
+from longclip.checkpoints.open import open_checkpoint
 from longclip.checkpoints.tokenizer_checksums import check_tokenizer
 from longclip.checkpoints.torch_files import MAX_SHARING
 from longclip.checkpoints.write import Storing, write_huggingface
 from longclip.errors import CheckpointError, UsageError
-from longclip.image.preprocess import Preprocess
 from longclip.model.clip import CLIP, check_model
 from longclip.model.config import CLIPConfig, ForeignVisionConfig, read_architecture
 from longclip.model.image_tower import ForeignImageTower, require_owner
@@ -102,7 +98,7 @@ def untrained(name: str) -> CLIP:
     preprocess = None
     if found.config.vision and found.preprocess is not None:
         size = found.config.vision.image_size
-        preprocess = _read_preprocess(found.preprocess, Path(name), size)
+        preprocess = make_preprocess(found.preprocess, Path(name), size)
     model = CLIP(found.config, preprocess, found.tokenizer)
     model.prepare_images()
     return model
@@ -167,7 +163,7 @@ def check_before_loading(source: str | Path, *, images: bool) -> None:
         UsageError: if the library is not installed; names the extra that installs it.
     """
     path = Path(source)
-    for config in (path, path / hf.CONFIG, path / openclip.CONFIG):
+    for config in (path, path / model_directory.CONFIG, path / openclip.CONFIG):
         if config.suffix == ".json" and config.is_file():
             with suppress(CheckpointError, UsageError):
                 found = read_architecture(str(config))
@@ -253,34 +249,8 @@ def _empty_model(checkpoint: Checkpoint) -> CLIP:
     if config.vision and checkpoint.preprocess is not None:
         beside = checkpoint.config_file or checkpoint.path
         size = config.vision.image_size
-        model.preprocess = _read_preprocess(checkpoint.preprocess, beside, size)
+        model.preprocess = make_preprocess(checkpoint.preprocess, beside, size)
     return model
-
-
-def _read_preprocess(content: Mapping[str, Any], config_file: Path, size: int) -> Preprocess:
-    """Read the preprocessing that lies beside a configuration, for pictures of that size."""
-    path = hf.preprocess_file(config_file.parent)
-    try:
-        if str(content.get("image_processor_type")).startswith(("Siglip", "ViT")):
-            # They save null for what they do not do, a crop among it.
-            content = {name: value for name, value in content.items() if value is not None}
-        check_fields(content, PREPROCESSOR)
-        # A switch that is off asks for nothing.
-        stated = {
-            name: value
-            for name, value in content.items()
-            if value is not False and name not in HOW_ARRAYS_COME
-        }
-        refuse_other_fields(stated, PREPROCESSOR)
-        found = Preprocess.from_json(content)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is not CLIP's preprocessing: {error}") from error
-    if found.image_size != size:
-        raise CheckpointError(
-            f"{path} makes pictures of {found.image_size} pixels, {hf.CONFIG} says {size}; correct "
-            "the one that is wrong"
-        )
-    return found
 
 
 class _NoInitialisation(TorchFunctionMode):

@@ -8,9 +8,7 @@ is computed by transformers.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from longclip.checkpoints.fields import (
     SIGLIP_TEXT,
@@ -20,6 +18,9 @@ from longclip.checkpoints.fields import (
 )
 from longclip.errors import CheckpointError, UsageError
 from longclip.text.cleaning import Cleaning
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MODEL_TYPE = LAYOUT = "siglip"
 
@@ -131,7 +132,7 @@ def cleaning(config: Mapping[str, Any]) -> Cleaning:
     return ("lower",) if vocabulary == _GEMMA_VOCABULARY else ("canonicalize",)
 
 
-def to_internal(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_internal(tensors: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
     """Return the tensors of a SiglipModel under this package's names."""
     found = {}
     for name, tensor in tensors.items():
@@ -142,7 +143,7 @@ def to_internal(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def from_internal(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def from_internal(tensors: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
     """Return the tensors under SiglipModel's names; the inverse of `to_internal`."""
     heads = {ours: theirs for theirs, ours in _HEAD.items()}
     found = {}
