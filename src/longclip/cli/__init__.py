@@ -1,6 +1,7 @@
 """Command line: a thin layer over the Python API, one file per command.
 
-Commands import what is heavy when they run: help and errors in usage must come at once.
+The module of a command is imported when it is named, and imports what is heavy when it runs: help
+and errors in usage must come at once.
 """
 
 import atexit
@@ -9,22 +10,13 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from inspect import cleandoc
+from pkgutil import get_data
 from types import FrameType
 
 from cyclopts import App, Group, Parameter
 
 import longclip
-from longclip.cli.average import average_command
-from longclip.cli.benchmarks import benchmarks_command
-from longclip.cli.compare import compare_command
-from longclip.cli.convert import convert_command
-from longclip.cli.demo import demo_command
-from longclip.cli.eval import eval_command
-from longclip.cli.generate import generate_command
-from longclip.cli.index import index_command
-from longclip.cli.inspect import inspect_command
-from longclip.cli.models import models_command
 from longclip.cli.options import (
     check_words,
     in_new_spelling,
@@ -32,13 +24,6 @@ from longclip.cli.options import (
     usage_message,
     write_any_character,
 )
-from longclip.cli.prompt import prompt_command
-from longclip.cli.runs import runs_command
-from longclip.cli.search import search_command
-from longclip.cli.serve import serve_command
-from longclip.cli.stretch import stretch_command
-from longclip.cli.tokenize import tokenize_command
-from longclip.cli.train import train_command
 from longclip.errors import LongCLIPError
 
 _HELP = """Lengthen the text side of a CLIP, fine-tune it, measure it and use it.
@@ -78,13 +63,23 @@ This is a bug in longclip. Please report it with the lines above, the command, a
 `longclip --version` prints.
 """
 
-_GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Make a model": (train_command, stretch_command, average_command, convert_command),
-    "Measure": (eval_command, compare_command, benchmarks_command, runs_command),
-    "Search": (index_command, search_command, serve_command),
-    "Generate": (generate_command, prompt_command),
-    "Helpers": (demo_command, models_command, inspect_command, tokenize_command),
+_GROUPS: dict[str, tuple[str, ...]] = {
+    "Make a model": ("train", "stretch", "average", "convert"),
+    "Measure": ("eval", "compare", "benchmarks", "runs"),
+    "Search": ("index", "search", "serve"),
+    "Generate": ("generate", "prompt"),
+    "Helpers": ("demo", "models", "inspect", "tokenize"),
 }
+"""Commands, each `NAME_command` of the module `longclip.cli.NAME`, by the titles of the help."""
+
+
+def _help_of(command: str) -> str:
+    """Read the help of a command from its source: the module is imported when it is run."""
+    source = (get_data(__name__, f"{command}.py") or b"").decode("utf-8")
+    function = source.partition(f"def {command}_command(")[2]
+    docstring = cleandoc(function.split('"""', 2)[1])
+    return docstring.partition("\n\nParameters\n")[0]
+
 
 app = App(
     name="longclip",
@@ -97,12 +92,17 @@ app = App(
     config=check_words,
     error_formatter=usage_message,
 )
-for _title, _commands in _GROUPS.items():
+for _title, _names in _GROUPS.items():
     _group = Group.create_ordered(_title)
-    for _place, _command in enumerate(_commands):
-        # Without an epilogue of its own each would show the examples of all.
-        _name = _command.__name__.removesuffix("_command")
-        app.command(_command, name=_name, group=_group, sort_key=_place, help_epilogue="")
+    for _place, _name in enumerate(_names):
+        app.command(
+            f"{__name__}.{_name}:{_name}_command",
+            name=_name,
+            group=_group,
+            sort_key=_place,
+            help=_help_of(_name),
+            help_epilogue="",  # without one of its own each would show the examples of all
+        )
 app.register_install_completion_command()
 
 
