@@ -86,6 +86,26 @@ def refuse_absent_path(name: str) -> None:
         )
 
 
+def cached_snapshot(name: str) -> Path | None:
+    """Return the directory of a model's main branch in the hub's cache; None where it is not there.
+
+    The hub is not asked whether there is a newer one.
+
+    Args:
+        name: owner/model, or with the folder of a part of a pipeline behind it.
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    owner, model, *folders = name.split("/")
+    repository = Path(HF_HUB_CACHE, f"models--{owner}--{model}")
+    try:
+        commit = (repository / "refs" / "main").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    directory = repository.joinpath("snapshots", commit, *folders)
+    return directory if directory.is_dir() else None
+
+
 def _is_cached(name: str) -> bool:
     """Return whether something of a model on the hub has been fetched before."""
     from huggingface_hub.constants import HF_HUB_CACHE

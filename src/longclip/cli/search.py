@@ -53,21 +53,16 @@ def search_command(
 
     from rich.console import Console
 
+    from longclip.search.database.lance_import import hide_pandas
     from longclip.search.query.print import print_found
-    from longclip.search.query.searcher import open_searcher
     from longclip.util.files import check_writable
+
+    hide_pandas()
 
     if options.sheet is not None:
         check_writable(options.sheet)
     query = _query(read_text(text), options)
-    searcher = open_searcher(
-        options.db,
-        options.model,
-        engine=options.engine,
-        dtype=options.dtype,
-        device=options.device,
-        on_choice=say_choice,
-    )
+    searcher = _open(options)
     if options.like is not None:
         query = replace(query, like=_stored_id(options.like, searcher))
     found = searcher.search(query)
@@ -77,6 +72,33 @@ def search_command(
         print_found(found, Console())
     if options.sheet or options.open:
         _show_sheet(found, query, searcher, options)
+
+
+def _open(options: SearchConfig) -> "Searcher":
+    """Open the database and its model, without torch where NumPy can compute the query."""
+    from longclip.search.query.searcher import open_searcher, open_searcher_without_torch
+
+    plain = options.engine == "auto" and options.dtype in ("auto", "float32")
+    if plain and options.device in ("auto", "cpu"):
+        images = options.image is not None
+        if searcher := open_searcher_without_torch(options.db, options.model, images=images):
+            return searcher
+    try:
+        return open_searcher(
+            options.db,
+            options.model,
+            engine=options.engine,
+            dtype=options.dtype,
+            device=options.device,
+            on_choice=say_choice,
+        )
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise SearchError(
+            f"a search of {options.db} with this model, device and dtype needs torch, which is not "
+            "installed: pip install torch"
+        ) from None
 
 
 def _query(text: str, options: SearchConfig) -> "Query":

@@ -9,9 +9,8 @@ versions of libraries, and serves other libraries' models as well.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,12 @@ import torch
 from PIL import Image
 
 from longclip.model.clip import CLIP
+from longclip.model.digest import digest, embedding_settings
 from longclip.util.terminal import SILENT, OnProgress
 
 _HASHING = "hashing, MB"
 MEGABYTE = 1_000_000
 _CHUNK = 1 << 24
-_OF_SIMILARITIES = ("logit_scale", "logit_bias")
-"""Weights that no embedding depends on."""
-
 _TEXTS = [
     "",
     "  A photo of 3 Cafés, “quoted” &amp; it's OK!  \n№ 5 … ﬁn 日本 🐕 UPPER snake_case-dash ",
@@ -66,30 +63,18 @@ def model_digest(model: CLIP) -> str:
     Raises:
         CheckpointError: if the model's own tokenizer is missing or broken.
     """
-    whole = hashlib.sha256(json.dumps(_settings(model), sort_keys=True, default=str).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        if name in _OF_SIMILARITIES:
-            continue
+    settings = embedding_settings(model.config, model.preprocess, model.tokenizer_files)
+    return digest(settings, map(_in_bfloat16, sorted(model.state_dict().items())))
+
+
+def _in_bfloat16(named: tuple[str, torch.Tensor]) -> tuple[str, list[int], Iterator[Any]]:
+    name, tensor = named
+
+    def bits() -> Iterator[Any]:
         rounded = tensor.detach().to("cpu", torch.bfloat16).contiguous()
-        whole.update(f"{name} {list(rounded.shape)}".encode())
-        whole.update(rounded.reshape(-1).view(torch.uint8).numpy().data)
-    return whole.hexdigest()
+        yield rounded.reshape(-1).view(torch.uint8).numpy().data
 
-
-def _settings(model: CLIP) -> dict[str, Any]:
-    """Return the settings that embeddings depend on; weights show which projections there are."""
-    text, vision = model.config.text, model.config.vision
-    settings: dict[str, Any] = {}
-    if text:
-        # What a text begins with its tokenizer says; what it is padded with need not be read.
-        padded = text.reads_padding or text.pooling == "argmax"
-        unread = {"bos_token_id", *(() if padded else ("pad_token_id",))}
-        settings["text"] = {n: value for n, value in asdict(text).items() if n not in unread}
-        if model.tokenizer_files:
-            settings["tokenizer"] = model.tokenizer_files.tokenizer.digest
-    if vision:
-        settings |= {"vision": asdict(vision), "preprocess": asdict(model.preprocess)}
-    return settings
+    return name, list(tensor.shape), bits()
 
 
 def encoder_fingerprint(

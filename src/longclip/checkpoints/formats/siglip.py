@@ -8,7 +8,7 @@ is computed by transformers.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from longclip.checkpoints.fields import (
     SIGLIP_TEXT,
@@ -21,6 +21,10 @@ from longclip.text.cleaning import Cleaning
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from longclip.checkpoints.mapped_tensors import MappedTensor
+
+AnyTensor = TypeVar("AnyTensor", "Tensor", "MappedTensor")
 
 MODEL_TYPE = LAYOUT = "siglip"
 
@@ -132,7 +136,7 @@ def cleaning(config: Mapping[str, Any]) -> Cleaning:
     return ("lower",) if vocabulary == _GEMMA_VOCABULARY else ("canonicalize",)
 
 
-def to_internal(tensors: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
+def to_internal(tensors: Mapping[str, AnyTensor]) -> dict[str, AnyTensor]:
     """Return the tensors of a SiglipModel under this package's names."""
     found = {}
     for name, tensor in tensors.items():

@@ -21,7 +21,13 @@ from threading import RLock
 from types import ModuleType
 from typing import Any
 
-_UNUSED = ("lance_namespace_urllib3_client", "pyarrow.compute", "pyarrow.dataset")
+_UNUSED = (
+    "lance_namespace_urllib3_client",
+    "lancedb.namespace",
+    "lancedb.remote.db",
+    "pyarrow.compute",
+    "pyarrow.dataset",
+)
 """What is not imported with LanceDB, nor anything below it."""
 
 _lock = RLock()

@@ -384,7 +384,9 @@ def matrix(column: pa.ChunkedArray | pa.FixedSizeListArray) -> NDArray[np.float3
     """Return a column of embeddings as float32 [N, D]."""
     width = column.type.list_size
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks]
+    # None is null, so this is what `flatten` gives, which imports all of Arrow's functions.
+    numbers = (c.values.slice(c.offset * width, len(c) * width) for c in chunks)
+    parts = [each.to_numpy(zero_copy_only=False) for each in numbers]
     whole = np.concatenate(parts) if parts else np.empty(0, np.float16)
     return whole.reshape(-1, width).astype(np.float32)
 

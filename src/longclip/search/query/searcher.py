@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from longclip.encoders.engines import AnyDtype, open_model
 from longclip.encoders.model_encoder import AnyModel, ModelEncoder, as_encoder, unit
+from longclip.encoders.numpy_encoder import find_numpy_encoder
 from longclip.errors import CheckpointError, EncoderError, SearchError, UnreadableError
 from longclip.model.config import architecture
 from longclip.search.database.reader import Hit, Reader
@@ -23,6 +24,9 @@ from longclip.search.query.sentence_scores import (
 )
 from longclip.spec import Engine
 from longclip.text.sentences import split_sentences
+
+if TYPE_CHECKING:
+    from longclip.encoders.engines import AnyDtype
 
 Vectors = NDArray[np.float32]
 
@@ -273,7 +277,7 @@ def open_searcher(
     model: str | None = None,
     *,
     engine: Engine = "auto",
-    dtype: AnyDtype = "auto",
+    dtype: "AnyDtype" = "auto",
     device: str = "cpu",
     on_choice: Callable[[str], None] = lambda _: None,
 ) -> Searcher:
@@ -292,6 +296,8 @@ def open_searcher(
         CheckpointError: if the model cannot be opened.
         EncoderError: if the engine cannot compute it.
     """
+    from longclip.encoders.engines import open_model
+
     store = Reader.open(place)
 
     def opened(name: str) -> ModelEncoder:
@@ -300,6 +306,26 @@ def open_searcher(
     encoder = opened(model) if model else open_former(store.about.model, place, opened)
     check_same_model(store.about, About.of(encoder, model or store.about.model), place)
     return Searcher(store, encoder)
+
+
+def open_searcher_without_torch(
+    place: str, model: str | None = None, *, images: bool
+) -> Searcher | None:
+    """Open a database with its model computed by NumPy; None where that cannot read the model.
+
+    Importing torch takes longer than all that a query of a few sentences is computed in.
+
+    Args:
+        place: as `open_searcher`.
+        model: as `open_searcher`.
+        images: whether a picture will be embedded.
+
+    Raises:
+        SearchError: if there is no database.
+    """
+    store = Reader.open(place)
+    encoder = find_numpy_encoder(model or store.about.model, store.about.digest, images=images)
+    return Searcher(store, encoder) if encoder else None
 
 
 def open_former(name: str, place: str, opened: Callable[[str], ModelEncoder]) -> ModelEncoder:
