@@ -48,6 +48,7 @@ BENCHMARKS = (
         "Service",
         "search.py --load --architecture nano --rows 20000 --clients 64 --seconds 10 --out {out}",
     ),
+    Benchmark("Cold start", "cold_start.py --rounds 3 --models nano --out {out}"),
     Benchmark("Recall", "retrieval_metrics.py --images 1000 --rounds 1 --threads 1"),
     Benchmark("Checkpoints", "checkpoints.py ViT-B/16 --out {out} --rounds 1 --load-from ViT-B/16"),
 )
