@@ -111,6 +111,17 @@ def test_a_text_has_its_own_embedding_in_any_batch(
     assert_near(run_onnx(path / TEXT, other), expected)
 
 
+def test_a_text_that_was_cut_without_its_end_is_read_as_if_it_had_one(
+    exported: tuple[Export, Path], model: longclip.CLIP
+) -> None:
+    """transformers.js cuts so; a shorter text in the batch has its own end."""
+    _, path = exported
+    ids = model.token_ids([TEXTS[3], TEXTS[1]], warn=False)
+    expected = model.encode_text(ids)
+    ids[0, -1] = ids[0, -2]
+    assert_near(run_onnx(path / TEXT, ids), expected)
+
+
 def test_pictures_in_batches_of_any_size(
     exported: tuple[Export, Path], model: longclip.CLIP
 ) -> None:

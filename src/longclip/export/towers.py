@@ -22,8 +22,8 @@ class TextGraph(nn.Module):
     """Text tower from token ids, whole numbers [B, L], to embeddings, float32 [B, D].
 
     A text is read at its own end, whatever stands behind that, so a batch may be padded with
-    anything that no end is before. Where the model reads padding, ids are padded to its context
-    length here.
+    anything; one without an end has it in place of its last token. Where the model reads padding,
+    ids are padded to its context length here.
 
     Args:
         model: with a text tower; its weights are shared, not copied.
@@ -50,6 +50,11 @@ class TextGraph(nn.Module):
             # Padded by a whole context and cut: how long the input is is not known yet.
             ids = F.pad(ids, (0, context), value=config.pad_token_id)[:, :context]
         batch, length = ids.shape
+        places = torch.arange(length)
+        if config.pooling in ("eos", "argmax"):
+            # transformers.js cuts long texts at the context length, end and all.
+            ended = (ids == config.eos_token_id).int().amax(dim=1, keepdim=True)
+            ids = torch.where((ended == 0) & (places == length - 1), config.eos_token_id, ids)
         if config.pooling == "eos":
             ends = (ids == config.eos_token_id).int().argmax(dim=1)
         elif config.pooling == "argmax":
@@ -59,7 +64,6 @@ class TextGraph(nn.Module):
         x_BLD = self.token_embedding(ids) + self.position_embedding.weight[:length]
         mask = mask_of_ends = None
         if config.causal:
-            places = torch.arange(length)
             mask = _hiding(places > places[:, None], x_BLD.dtype)
             mask_of_ends = _hiding(places > ends[:, None, None, None], x_BLD.dtype)
         *layers, last = self.layers
