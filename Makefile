@@ -25,6 +25,8 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) install -c constraints.txt -e '.[dev]'
 	# Parity oracles whose metadata asks for torchvision, which longclip never installs.
 	$(PIP) install -c constraints.txt --no-deps clip-anytorch clip_benchmark open_clip_torch timm
+	# Its metadata asks for an older huggingface_hub, of which it needs nothing that has changed.
+	$(PIP) install -c constraints.txt --no-deps fastembed loguru mmh3 py-rust-stemmers
 	@touch $@
 
 setup: $(VENV)/installed-dev  ## make .venv with everything in it

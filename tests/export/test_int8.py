@@ -31,10 +31,8 @@ TEXTS = ["a red boat", "a small blue house beside two large green trees", ""]
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Export, Path]:
     """The bundled model, whose embeddings mean something."""
     path = tmp_path_factory.mktemp("int8") / "onnx"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recall, "_MAX_PAIRS", PAIRS)
-        int8 = Int8(data="scenes/test-short", pictures=24, max_recall_loss=5)
-        return export_onnx("nano", path, int8=int8), path
+    int8 = Int8(data="scenes/test-short", pictures=24, max_recall_loss=5, pairs=PAIRS)
+    return export_onnx("nano", path, int8=int8), path
 
 
 def file(path: Path, tower: str) -> Any:

@@ -192,13 +192,13 @@ def export_onnx(
             name = path.relative_to(new).as_posix()
             done.append(ExportedTower(tower, precision, name, size, difference))
         on_progress(_EXPORTING, len(towers), len(towers))
+        write_beside = _write_immich_files if to == "immich" else _write_model_files
+        write_beside(new, model)
         recall: tuple[RecallPair, ...] = ()
         if int8 and sample:
             done += _write_int8(model, new, sample, cases, on_progress)
-            recall = compare_recall(model, new / ONNX_FOLDER, sample, on_progress)
+            recall = compare_recall(new, sample, on_progress)
             _refuse_loss(recall, int8.max_recall_loss)
-        write_beside = _write_immich_files if to == "immich" else _write_model_files
-        write_beside(new, model)
         (new / README).write_text(_card(checkpoint, metadata, done, to), encoding="utf-8")
     return Export(
         source=str(source),

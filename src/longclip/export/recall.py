@@ -1,25 +1,21 @@
 """What 8 bits cost: recall of ONNX files of int8 against those of float32, on the same data."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from longclip.data.collection import Collection
 from longclip.data.holdout import Subset
+from longclip.encoders.onnx_encoder import open_onnx
 from longclip.errors import DataError
 from longclip.evaluation.config import EvaluateConfig
 from longclip.evaluation.measure import evaluate
 from longclip.evaluation.session import open_requests
-from longclip.export.check import open_session, run_session
 from longclip.model.clip import CLIP
-from longclip.model.transformer import micro_batches
-from longclip.spec import ONNX_ENDINGS, ONNX_TOWERS, OnnxPrecision, Task
-from longclip.text.tokenizer import TextTokenizer
+from longclip.spec import Task
 from longclip.util.terminal import SILENT, OnProgress
 
 CALIBRATION_PICTURES = 128
@@ -27,12 +23,6 @@ CALIBRATION_PICTURES = 128
 
 MAX_RECALL_LOSS = 1.0
 """Points of recall@1 that int8 may lose unless told otherwise."""
-
-_MAX_PAIRS = 1000
-"""Pictures, with their texts, that recall is measured on; fewer are few hits in a hundred."""
-
-_TOKENS = 2048
-"""Tokens of texts at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +35,14 @@ class Int8:
         pictures: how many of its pictures, drawn at random, give the ranges of activations.
         max_recall_loss: points of recall@1, the worst of all that are measured, beyond which the
             files are refused.
+        pairs: how many pictures, with their texts, recall is measured on at most.
     """
 
     data: str
     images: tuple[Path, ...] = ()
     pictures: int = CALIBRATION_PICTURES
     max_recall_loss: float = MAX_RECALL_LOSS
+    pairs: int = 1000
 
 
 @dataclass(frozen=True)
@@ -108,33 +100,32 @@ def draw_sample(model: CLIP, int8: Int8) -> Sample:
         calibrating, others = items[:own], items[own:]
         pixels += [model.preprocess.pixels(request.collection.image(int(i))) for i in calibrating]
         # With less than as many again, leaving those out would leave too few.
-        pool = (others if len(others) >= own else items)[: _MAX_PAIRS // len(requests)]
+        pool = (others if len(others) >= own else items)[: max(1, int8.pairs // len(requests))]
         measured.append((Subset(request.collection, np.sort(pool)), tasks))
     stacked = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
     return Sample(model.preprocess.normalize(stacked).numpy(), tuple(measured))
 
 
 def compare_recall(
-    model: CLIP, folder: Path, sample: Sample, on_progress: OnProgress = SILENT
+    directory: Path, sample: Sample, on_progress: OnProgress = SILENT
 ) -> tuple[RecallPair, ...]:
     """Measure recall@1 of the files of both precisions, by long and by short texts, both ways.
 
     Args:
-        model: whose tokenizer and preprocessing they share.
-        folder: of the files.
+        directory: a model's, with both.
         sample: what to measure on.
         on_progress: as `evaluate` calls it.
 
     Raises:
         DataError: if the sample has no texts.
     """
-    encoders = [_OnnxFiles(model, folder, "float32"), _OnnxFiles(model, folder, "int8")]
+    encoders = {"float32": open_onnx(directory, "float32"), "int8": open_onnx(directory, "int8")}
     found: list[RecallPair] = []
     for collection, tasks in sample.measured:
         config = EvaluateConfig(tasks=tasks, ks=(1,))
         both = [
-            evaluate(encoder, collection, name=encoder.name, config=config, on_progress=on_progress)
-            for encoder in encoders
+            evaluate(encoder, collection, name=name, config=config, on_progress=on_progress)
+            for name, encoder in encoders.items()
         ]
         for task in tasks:
             exact, rounded = (getattr(result, task) for result in both)
@@ -152,47 +143,3 @@ def compare_recall(
         raise DataError("the data of --data have no texts, by which recall could be measured")
     return tuple(found)
 
-
-class _OnnxFiles:
-    """Encoder of the two files of one precision, with the tokens and the pixels of a model."""
-
-    def __init__(self, model: CLIP, folder: Path, precision: OnnxPrecision) -> None:
-        self.name = precision
-        self._model = model
-        self._text, self._image = (
-            open_session(folder / f"{stem}{ONNX_ENDINGS[precision]}")
-            for stem in (ONNX_TOWERS["text"], ONNX_TOWERS["image"])
-        )
-
-    @property
-    def context_length(self) -> int:
-        """Tokens that the model reads."""
-        return self._model.context_length
-
-    @property
-    def tokenizer(self) -> TextTokenizer:
-        """Tokenizer of the model."""
-        return self._model.tokenizer
-
-    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Resize and crop a picture."""
-        return self._model.preprocess.pixels(image)
-
-    def encode_text(self, texts: Sequence[str], /) -> NDArray[np.float32]:
-        """Embed texts, in batches of like lengths."""
-        ids, _, lengths = self._model.read_places(self._model.token_ids(texts, warn=False))
-        rows = np.empty((len(texts), self._model.embedding_dim), np.float32)
-        for batch in micro_batches(lengths, _TOKENS):
-            cut = ids[batch, : int(lengths[batch].max())]
-            rows[batch.numpy()] = run_session(self._text, cut.numpy())
-        return rows
-
-    def encode_image(
-        self, images: Sequence[Image.Image | NDArray[np.uint8]], /
-    ) -> NDArray[np.float32]:
-        """Embed pictures, or what `prepare` made of them."""
-        rows_NHWC = [self.prepare(x) if isinstance(x, Image.Image) else x for x in images]
-        stacked = torch.from_numpy(np.stack(rows_NHWC)).permute(0, 3, 1, 2)
-        pixels = self._model.preprocess.normalize(stacked).numpy()
-        rows: NDArray[np.float32] = run_session(self._image, pixels)
-        return rows
