@@ -142,4 +142,3 @@ def compare_recall(
     if not found:
         raise DataError("the data of --data have no texts, by which recall could be measured")
     return tuple(found)
-
