@@ -1,5 +1,7 @@
 """What every engine's encoder of a model of ours gives."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -32,6 +34,24 @@ def test_a_clip_is_an_encoder_with_the_same_embeddings():
     with pytest.warns(TruncationWarning, match="1 of 1 texts"):
         assert encoder.encode_text(["a boat " * 99]).shape == (1, 24)
     assert encoder.embed_ids([]).shape == (0, 24)
+
+
+def test_batches_at_a_time_share_the_threads(monkeypatch):
+    threads = torch.get_num_threads
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "get_num_threads", lambda: 4)
+        encoder = CLIPEncoder(small_clip())
+    assert encoder.processors == 4
+
+    def shares():
+        for batches in (1, 2, 3, 9):
+            encoder.share_processors(batches)
+            yield threads()
+
+    before = threads()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: list(shares())).result() == [4, 2, 1, 1]
+    assert threads() == before
 
 
 def test_what_is_no_model_is_refused():

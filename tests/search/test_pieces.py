@@ -80,3 +80,10 @@ def test_pieces_count_by_their_tokens_whatever_the_length_of_their_embeddings():
 
 def test_unit_leaves_nothing_as_nothing():
     np.testing.assert_array_equal(unit(np.zeros((1, 3), np.float32)), np.zeros((1, 3)))
+
+
+@pytest.mark.parametrize("context_length", [12, 77])
+def test_the_ids_of_pieces_are_those_of_their_texts(context_length):
+    pieces = split_text("A dog runs over wet grass. " * 5 + "It is brown. &amp;", context_length)
+    assert [list(ids) for ids in pieces.ids] == clip_tokenizer().encode(pieces.texts)
+    assert pieces.tokens == tuple(len(ids) - 2 for ids in pieces.ids)

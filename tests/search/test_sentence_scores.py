@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from longclip.search.query.pieces import unit
-from longclip.search.query.sentence_scores import MEANINGS, standard_scores, verdict
+from longclip.search.query.sentence_scores import MEANINGS, Reference, verdict
 
 
 def random_units(count: int, seed: int) -> np.ndarray:
@@ -13,7 +13,7 @@ def random_units(count: int, seed: int) -> np.ndarray:
 
 def test_scores_are_standard_deviations_above_the_mean_of_the_reference():
     sentences, images, reference = (random_units(n, n) for n in (3, 5, 40))
-    scores = standard_scores(sentences, images, reference)
+    scores = Reference(reference).standard_scores(sentences, images)
     assert scores.shape == (5, 3)
     for i, image in enumerate(images):
         for s, sentence in enumerate(sentences):
@@ -24,12 +24,13 @@ def test_scores_are_standard_deviations_above_the_mean_of_the_reference():
 
 def test_a_sentence_that_is_equally_near_to_all_says_nothing():
     same = np.repeat(random_units(1, 0), 9, axis=0)
-    assert standard_scores(random_units(2, 1), same[:3], same).tolist() == [[0, 0]] * 3
+    scores = Reference(same).standard_scores(random_units(2, 1), same[:3])
+    assert scores.tolist() == [[0, 0]] * 3
 
 
 def test_without_a_reference_there_is_nothing_to_compare_with():
-    nobody = np.empty((0, 12), np.float32)
-    assert standard_scores(random_units(2, 1), random_units(1, 0), nobody).tolist() == [[0, 0]]
+    nobody = Reference(np.empty((0, 12), np.float32))
+    assert nobody.standard_scores(random_units(2, 1), random_units(1, 0)).tolist() == [[0, 0]]
 
 
 @pytest.mark.parametrize(

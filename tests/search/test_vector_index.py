@@ -45,9 +45,7 @@ def test_it_is_made_measured_and_used(store: Store) -> None:
     assert columns == {"vector", "uri", "id", "sha256", "source"}
     again = Store.open(store.place)
     assert again.quality() == quality
-    # Kept depths are those that a search takes; the result is that of the exact one here.
-    again.nearest(vectors(1)[0], 3)
-    assert again._depth == (quality.probes, quality.refine)
+    # The result is that of an exact search here.
     for query in vectors(5, 3):
         exact = [hit.facts.uri for hit in again.nearest(query, 10, exact=True)]
         assert [hit.facts.uri for hit in again.nearest(query, 10)] == exact

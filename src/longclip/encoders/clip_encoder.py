@@ -29,6 +29,7 @@ class CLIPEncoder(ModelEncoder):
         check_model(model, type(self).__name__)
         self.model = model
         self.name = name or model.name
+        self._threads = torch.get_num_threads()
 
     @property
     def engine(self) -> str:
@@ -40,6 +41,15 @@ class CLIPEncoder(ModelEncoder):
     def batch_tokens(self) -> int:
         """Tokens that the device computes best at once."""
         return SMALL_TOKEN_BUDGET if self.device.type == "cpu" else LARGE_TOKEN_BUDGET
+
+    @property
+    def processors(self) -> int:
+        """Threads of torch; a GPU takes one batch at a time."""
+        return self._threads if self.device.type == "cpu" else 1
+
+    def share_processors(self, batches: int) -> None:
+        """Set the threads of torch for the calling thread."""
+        torch.set_num_threads(max(1, self._threads // batches))
 
     @property
     def config(self) -> CLIPConfig:

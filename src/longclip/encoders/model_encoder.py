@@ -44,6 +44,19 @@ class ModelEncoder(ABC):
         return SMALL_TOKEN_BUDGET
 
     @property
+    def processors(self) -> int:
+        """Processors that several batches at a time may share; 1 where it takes one at a time."""
+        return 1
+
+    def share_processors(self, batches: int) -> None:
+        """Let the calling thread compute on its share of them, as one of so many batches.
+
+        Batches that each have a processor of their own wait for nobody. One that has all of them
+        waits at the end of each matrix product for threads that others keep from running.
+        """
+        assert batches > 0
+
+    @property
     @abstractmethod
     def config(self) -> CLIPConfig:
         """Shape of the towers."""

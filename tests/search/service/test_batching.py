@@ -184,3 +184,48 @@ def test_expected_wait_follows_what_waits() -> None:
         batcher.submit([10] * 3)
         assert batcher.expected_wait() == pytest.approx(2 * once)
         assert batcher.waiting_requests == 2
+
+
+def test_idle_threads_share_what_waits() -> None:
+    """One request is divided among them; a request that comes alone to a busy one is not."""
+    slow, told = Slow(), list[int]()
+    with running(slow, batch_tokens=100, workers=2, on_start=told.append) as batcher:
+        future = batcher.submit([1, 2, 3, 4, 5, 5])
+        assert all(slow.entered.acquire(timeout=PATIENCE) for _ in range(2))
+        assert sorted(slow.batches) == [[1, 2, 3, 4], [5, 5]]
+        assert told == [2, 2]
+        second = batcher.submit([6, 6])
+        slow.allowed.release(3)
+        assert np.array_equal(future.result(PATIENCE), embedded([1, 2, 3, 4, 5, 5]))
+        assert np.array_equal(second.result(PATIENCE), embedded([6, 6]))
+    assert sorted(slow.batches)[-1] == [6, 6]
+
+
+def test_a_batch_that_is_alone_has_all_processors() -> None:
+    told: list[int] = []
+    with running(embedded, batch_tokens=100, workers=3, on_start=told.append) as batcher:
+        for number in range(4):
+            assert batcher.submit([number]).result(PATIENCE).tolist() == [[number, number**2]]
+    assert told == [1, 1, 1, 1]
+
+
+@given(
+    st.lists(st.lists(st.integers(-3, 30), min_size=1, max_size=9), max_size=30), st.integers(2, 4)
+)
+def test_several_threads_give_everybody_what_they_asked_for(
+    requests: list[list[int]], workers: int
+) -> None:
+    def embed(items: Sequence[int]) -> Vectors:
+        if any(item < 0 for item in items):
+            raise ValueError("poison")
+        return embedded(items)
+
+    with running(embed, batch_tokens=20, workers=workers) as batcher:
+        futures = [batcher.submit(items) for items in requests]
+        for items, future in zip(requests, futures, strict=True):
+            if any(item < 0 for item in items):
+                with pytest.raises(ValueError, match="poison"):
+                    future.result(PATIENCE)
+            else:
+                assert np.array_equal(future.result(PATIENCE), embedded(items))
+        assert batcher.waiting_tokens == batcher.waiting_requests == 0

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from longclip.encoders.clip_encoder import CLIPEncoder
+from longclip.model import CLIP
 from longclip.search.query.searcher import Searcher
-from longclip.search.service.embedder import Embedder, Input, RecentEmbeddings
+from longclip.search.service.embedder import MAX_CACHED_BYTES, Embedder, Input, RecentEmbeddings
 from tests.helpers.service import data_url, picture, serving
 
 Vectors = NDArray[np.float32]
@@ -44,7 +46,7 @@ def test_everybody_gets_what_they_asked_for(requests: list[list[int]], most: int
 
 def test_only_what_is_new_is_embedded_and_each_once() -> None:
     model = Model()
-    recent = RecentEmbeddings(model)
+    recent = RecentEmbeddings(model, most=9)
     assert ask(recent, [1, 2, 1, 3]) == [1, 2, 1, 3]
     assert ask(recent, [3, 4, 1, 4]) == [3, 4, 1, 4]
     assert ask(recent, [4, 3]) == [4, 3]
@@ -67,7 +69,7 @@ def test_an_error_is_not_remembered() -> None:
             raise ValueError("not now")
         return np.ones((len(items), 1), np.float32)
 
-    recent = RecentEmbeddings(embed)
+    recent = RecentEmbeddings(embed, most=9)
     with pytest.raises(ValueError, match="not now"):
         ask(recent, [5])
     works = True
@@ -82,7 +84,7 @@ def test_pictures_are_known_by_their_pixels() -> None:
         return np.array([[np.sum(item)] for item in items], np.float32)
 
     black, white = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 255, np.uint8)
-    recent = RecentEmbeddings(embed)
+    recent = RecentEmbeddings(embed, most=9)
     for pictures in ([black, white], [white.copy()], [black.copy(), white]):
         rows = asyncio.run(recent(pictures))
         assert rows[:, 0].tolist() == [picture.sum() for picture in pictures]
@@ -110,3 +112,30 @@ def test_a_second_page_needs_no_model_and_a_new_sentence_only_itself(
         assert sum(seen) == 5, "the text, two sentences, what is not wanted, and the picture"
         assert client.post("/v1/search", json=edited).status_code == 200
         assert sum(seen) == 7, "the new text and its new sentence"
+
+
+def test_texts_that_wait_together_are_embedded_once(
+    nano: CLIP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = CLIPEncoder(nano)
+    embedder = Embedder(encoder)
+    texts = [embedder.tokens(text) for text in ("a dog", "a cat", "a dog", "a bird", "a cat")]
+    image = embedder.pixels(picture(1))
+    alone = [embedder([text])[0] for text in texts]
+    asked: list[int] = []
+    embed = CLIPEncoder.embed_ids
+
+    def counted(encoder: CLIPEncoder, ids: Sequence[Sequence[int]]) -> Vectors:
+        asked.append(len(ids))
+        return embed(encoder, ids)
+
+    monkeypatch.setattr(CLIPEncoder, "embed_ids", counted)
+    rows = embedder([*texts[:3], image, *texts[3:]])
+    assert asked == [3]
+    assert np.allclose(rows[[0, 1, 2, 4, 5]], alone, atol=1e-6)
+    assert np.allclose(rows[3], embedder([image])[0], atol=1e-6)
+
+
+def test_what_is_kept_is_bounded_in_bytes() -> None:
+    assert RecentEmbeddings.most(512) * 512 * 4 < MAX_CACHED_BYTES
+    assert RecentEmbeddings.most(128) > 2 * RecentEmbeddings.most(512) > 20_000

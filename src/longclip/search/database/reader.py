@@ -93,7 +93,7 @@ class Reader:
             if not table.schema.names:
                 raise ValueError("it has no columns")
             self.about = About.read(table.schema.metadata, place)
-        self._depth: tuple[int | None, int | None] | None = None
+        self._quality: tuple[IndexQuality | None] | None = None
         self.max_seconds: float | None = None
         """Seconds after which the database gives up a search or a count; None for never."""
 
@@ -145,7 +145,7 @@ class Reader:
     def refresh(self) -> None:
         """Read what others have written since."""
         self._table.checkout_latest()
-        self._depth = None
+        self._quality = None
 
     def __len__(self) -> int:
         return self.count()
@@ -157,9 +157,12 @@ class Reader:
 
     def quality(self) -> IndexQuality | None:
         """Return what was measured last of the vector index; None where every search is exact."""
-        kept = self._kept("vector", QUALITY)
-        with reading(self.place):
-            return IndexQuality(**json.loads(kept)) if kept else None
+        if (known := self._quality) is None:
+            kept = self._kept("vector", QUALITY)
+            with reading(self.place):
+                known = (IndexQuality(**json.loads(kept)) if kept else None,)
+            self._quality = known
+        return known[0]
 
     def _kept(self, field: str, key: str) -> str | None:
         metadata = self._table.schema.field(field).metadata or {}
@@ -284,13 +287,11 @@ class Reader:
         if exact:
             query = query.bypass_vector_index()
         else:
-            if self._depth is None:
-                kept = self.quality()
-                self._depth = (kept.probes, kept.refine) if kept else (None, None)
-            if probes := probes or self._depth[0]:
+            kept = self.quality()
+            if probes := probes or (kept.probes if kept else None):
                 query = query.nprobes(probes)
             # The index holds vectors of 8 bits: whole ones put its candidates into their order.
-            if refine := refine or self._depth[1]:
+            if refine := refine or (kept.refine if kept else None):
                 query = query.refine_factor(refine)
             if where:
                 # No limit: where too few images of those partitions satisfy it, others are probed.

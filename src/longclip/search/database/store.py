@@ -126,7 +126,7 @@ class Store(Reader):
     def keep_quality(self, quality: IndexQuality) -> None:
         """Keep what has been measured of the vector index, in the table itself."""
         self._keep("vector", QUALITY, json.dumps(asdict(quality)))
-        self._depth = None
+        self._quality = None
 
     def _keep(self, field: str, key: str, value: str) -> None:
         kept = {"path": field, "metadata": {key: value}}

@@ -5,7 +5,7 @@ say the opposite of the whole: so pieces are windows of whole sentences, as long
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,12 @@ class Pieces:
     Attributes:
         texts: the parts in their order; the whole text where it fits, nothing where it is empty.
         tokens: of each part, without begin and end of text.
+        ids: of each part, with them, so that whoever embeds it need not make them again.
     """
 
     texts: tuple[str, ...]
     tokens: tuple[int, ...]
+    ids: tuple[tuple[int, ...], ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ def split_text(text: str, context_length: int, tokenizer: TextTokenizer | None =
         return Pieces((), ())
     tokenizer = tokenizer or clip_tokenizer()
     most = context_length - tokenizer.special_tokens
-    texts, tokens = zip(*_fitting(text, most, most, tokenizer), strict=True)
-    return Pieces(texts, tokens)
+    texts, ids = zip(*_fitting(text, most, most, tokenizer), strict=True)
+    return Pieces(texts, tuple(len(each) - tokenizer.special_tokens for each in ids), ids)
 
 
 def count_tokens(text: str, tokenizer: TextTokenizer | None = None) -> int:
@@ -81,11 +83,13 @@ def combined_embedding(vectors: NDArray[np.float32], pieces: Pieces) -> NDArray[
     return unit((unit(vectors) * weights[:, None]).sum(0))
 
 
-def _fitting(text: str, most: int, aim: int, tokenizer: TextTokenizer) -> list[tuple[str, int]]:
-    """Return pieces of at most `most` tokens, and their tokens; they are packed to `aim`."""
-    [count] = _counts([text], tokenizer)
-    if count <= most or len(text) == 1:
-        return [(text, count)]
+def _fitting(
+    text: str, most: int, aim: int, tokenizer: TextTokenizer
+) -> list[tuple[str, tuple[int, ...]]]:
+    """Return pieces of at most `most` tokens, and their ids; they are packed to `aim`."""
+    [ids] = tokenizer.encode([text])
+    if len(ids) - tokenizer.special_tokens <= most or len(text) == 1:
+        return [(text, tuple(ids))]
     # Cleaning repairs a text as a whole: parts may have fewer tokens alone than together. Where
     # a piece is too long after all, it is packed again, and looser.
     return [

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ from longclip.search.query.query import Found, FoundImage, Query
 from longclip.search.query.sentence_scores import (
     MAX_REFERENCE_IMAGES,
     MIN_REFERENCE_IMAGES,
-    standard_scores,
+    Reference,
 )
 from longclip.spec import Engine
 from longclip.text.sentences import split_sentences
@@ -66,8 +67,21 @@ class Reading:
     @property
     def texts(self) -> list[str]:
         """Return all texts to embed, each once, none longer than the model's context."""
+        return list(self._ids_of)
+
+    @property
+    def ids(self) -> list[tuple[int, ...]]:
+        """Return the ids of each of `texts`, begin and end included."""
+        return list(self._ids_of.values())
+
+    @cached_property
+    def _ids_of(self) -> dict[str, tuple[int, ...]]:
         every = (self.text, *self.without, *self.sentences)
-        return list(dict.fromkeys(text for pieces in every for text in pieces.texts))
+        return {
+            text: ids
+            for pieces in every
+            for text, ids in zip(pieces.texts, pieces.ids, strict=True)
+        }
 
 
 @dataclass(frozen=True)
@@ -100,8 +114,8 @@ class Searcher:
     def __init__(self, store: Reader, model: AnyModel) -> None:
         self.store = store
         self.encoder = as_encoder(model)
-        self._reference = np.empty((0, store.about.width), np.float32)
-        self._images_when_sampled = -1
+        self._reference: tuple[int, Reference] | None = None
+        """Images that there were when it was drawn, and the sample."""
         # Stretched and trained, it still has the shape of nano's image tower; no known CLIP has.
         is_nano = self.encoder.config.vision == architecture("nano").vision
         self._model_notes = (NANO,) if is_nano else ()
@@ -159,6 +173,7 @@ class Searcher:
         query = reading.query
         where = query.condition()
         total = self.store.count(where)
+        images = total if where is None else len(self.store)
         like = None
         if query.like is not None:
             like = next(iter(self.store.rows("id", [query.like])), None)
@@ -184,16 +199,16 @@ class Searcher:
             left_out=left_out,
         )
         searched = time.perf_counter()
-        scored, notes = self._with_sentence_scores(hits, reading, vector_of)
+        scored, notes = self._with_sentence_scores(hits, images, reading, vector_of)
         return Found(
             hits=tuple(scored),
             sentences=tuple(" ".join(pieces.texts) for pieces in reading.sentences),
-            tokens=count_tokens(query.text, self.encoder.tokenizer) if reading.text.texts else 0,
+            tokens=self._tokens(reading),
             context_length=self.encoder.context_length,
             pieces=len(reading.text.texts),
             exact=exact,
             total=total,
-            empty=not total and (where is None or not self.store.count(None)),
+            empty=not images,
             notes=(*self._length_notes(reading), *notes, *self._model_notes),
             seconds={
                 "embedding": vectors.seconds,
@@ -201,6 +216,12 @@ class Searcher:
                 "explaining": time.perf_counter() - searched,
             },
         )
+
+    def _tokens(self, reading: Reading) -> int:
+        """Return the tokens of a query's text, begin and end included; 0 without one."""
+        if len(reading.text.texts) > 1:
+            return count_tokens(reading.query.text, self.encoder.tokenizer)
+        return sum(map(len, reading.text.ids))
 
     def _direction(
         self, reading: Reading, vector_of: Mapping[str, Vectors], seen: Vectors | None
@@ -229,30 +250,47 @@ class Searcher:
         return unit(wanted)
 
     def _with_sentence_scores(
-        self, hits: list[FoundImage], reading: Reading, vector_of: Mapping[str, Vectors]
+        self,
+        hits: list[FoundImage],
+        images: int,
+        reading: Reading,
+        vector_of: Mapping[str, Vectors],
     ) -> tuple[list[FoundImage], list[str]]:
-        """Return the hits with the score of each sentence, and notes on them."""
+        """Return the hits with the score of each sentence, and notes on them.
+
+        Args:
+            hits: what was found.
+            images: that the database has.
+            reading: what is asked.
+            vector_of: the embedding of each of its texts.
+        """
         if not hits or not reading.sentences:
             return hits, []
-        images = np.stack([hit.vector for hit in hits])
+        reference = self._reference_of(images)
         sentences = np.stack([_embedding_of(pieces, vector_of) for pieces in reading.sentences])
-        count, before = len(self.store), self._images_when_sampled
-        # A sentence is near to a picture only in comparison with others (see `sentence_scores`). A
-        # sample is read from all over the table, so it is kept until the size changes by a tenth.
-        if before < 0 or abs(count - before) > 0.1 * before:
-            self._reference = self.store.sample(MAX_REFERENCE_IMAGES)
-            self._images_when_sampled = count
-        reference = self._reference
-        scores = standard_scores(sentences, unit(images), unit(reference))
+        found = unit(np.stack([hit.vector for hit in hits]))
+        scores = reference.standard_scores(sentences, found)
         scored = [
-            replace(hit, sentences=tuple(row.tolist()))
-            for hit, row in zip(hits, scores, strict=True)
+            replace(hit, sentences=tuple(row))
+            for hit, row in zip(hits, scores.tolist(), strict=True)
         ]
         few = (
-            f"There are only {len(reference)} images to compare sentences with; which of them are "
+            f"There are only {reference.count} images to compare sentences with; which of them are "
             f"satisfied is uncertain below {MIN_REFERENCE_IMAGES}."
         )
-        return scored, [few] if len(reference) < MIN_REFERENCE_IMAGES else []
+        return scored, [few] if reference.count < MIN_REFERENCE_IMAGES else []
+
+    def _reference_of(self, images: int) -> Reference:
+        """Return what sentences are compared with.
+
+        A sentence is near to a picture only in comparison with others (see `sentence_scores`). A
+        sample is read from all over the table, so it is kept until the size changes by a tenth.
+        """
+        kept = self._reference
+        if kept is None or abs(images - kept[0]) > 0.1 * kept[0]:
+            sample = Reference(unit(self.store.sample(MAX_REFERENCE_IMAGES)))
+            self._reference = kept = (images, sample)
+        return kept[1]
 
     def _length_notes(self, reading: Reading) -> list[str]:
         """Return a note for each text of the query that the model does not read in one piece."""

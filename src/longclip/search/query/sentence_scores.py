@@ -60,23 +60,37 @@ def verdict(z: float) -> Verdict:
     return "no" if z < UNSATISFIED else "open"
 
 
-def standard_scores(
-    sentences: NDArray[np.float32], images: NDArray[np.float32], reference: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return how much nearer each sentence is to an image than to most, in standard deviations.
+class Reference:
+    """Images that sentences are compared with: what their cosines with any sentence come from.
+
+    Of a thousand images only the mean and the covariance are needed, so that a sentence costs D²
+    steps and none for each image.
 
     Args:
-        sentences: float32 [S, D], of length one.
-        images: float32 [N, D], of length one.
-        reference: float32 [M, D], a sample of the images that could have been found.
-
-    Returns:
-        float32 [N, S]; 0 where a sentence is equally near to all reference images.
+        images: float32 [M, D], of length one: a sample of the images that could be found.
     """
-    if not len(reference):
-        return np.zeros((len(images), len(sentences)), np.float32)
-    usual = reference @ sentences.T
-    deviation = usual.std(0)
-    scores = (images @ sentences.T - usual.mean(0)) / np.maximum(deviation, _MIN_DEVIATION)
-    scores = np.where(deviation < _MIN_DEVIATION, 0, scores)
-    return scores.astype(np.float32)
+
+    def __init__(self, images: NDArray[np.float32]) -> None:
+        self.count = len(images)
+        width = images.shape[1]
+        self._mean = images.mean(0) if len(images) else np.zeros(width, np.float32)
+        apart = images - self._mean
+        self._covariance = apart.T @ apart / max(len(images), 1)
+
+    def standard_scores(
+        self, sentences: NDArray[np.float32], images: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return how much nearer each sentence is to an image than to most, in deviations.
+
+        Args:
+            sentences: float32 [S, D], of length one.
+            images: float32 [N, D], of length one.
+
+        Returns:
+            float32 [N, S]; 0 where a sentence is equally near to all reference images.
+        """
+        variance = ((sentences @ self._covariance) * sentences).sum(1)
+        deviation = np.sqrt(np.maximum(variance, 0))
+        above = images @ sentences.T - sentences @ self._mean
+        scores = above / np.maximum(deviation, _MIN_DEVIATION)
+        return np.where(deviation < _MIN_DEVIATION, 0, scores).astype(np.float32)

@@ -1,10 +1,11 @@
 """Batches of the requests of many clients, for one model.
 
-One thread embeds. What arrives while it is busy waits and goes along in the next batch, so batches
-grow with the load by themselves. Of the requests that wait each gives one item in turn: a search of
-five sentences does not stand behind two thousand captions.
+What arrives while all threads that embed are busy waits and goes along in the next batch, so
+batches grow with the load by themselves. Of the requests that wait each gives one item in turn: a
+search of five sentences does not stand behind two thousand captions.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -51,14 +52,17 @@ class _Place(Generic[Item]):
 
 
 class Batcher(Generic[Item]):
-    """A thread that embeds what all threads and tasks submit.
+    """Threads that embed what all threads and tasks submit.
 
     Args:
-        embed: items to float32 [N, D], in their order; called by that thread alone.
+        embed: items to float32 [N, D], in their order; called by these threads alone.
         cost: tokens of an item.
         batch_tokens: most tokens of a batch; an item that has more goes alone.
         wait: seconds for which a batch that is not full waits for more.
-        on_batch: called with every batch, by that thread.
+        workers: batches that are embedded at a time. What waits is divided among idle ones.
+        on_start: called before a batch, by the thread that embeds it, with the number of batches
+            that are embedded at the same time.
+        on_batch: called with every batch that is done, by that thread.
     """
 
     def __init__(
@@ -68,12 +72,15 @@ class Batcher(Generic[Item]):
         *,
         batch_tokens: int,
         wait: float = 0.0,
+        workers: int = 1,
+        on_start: Callable[[int], None] | None = None,
         on_batch: Callable[[BatchDone], None] | None = None,
     ) -> None:
         self._embed = embed
         self._cost = cost
         self._batch_tokens = batch_tokens
         self._wait = wait
+        self._on_start = on_start
         self._on_batch = on_batch
         self._requests: deque[_Request[Item]] = deque()
         self._changed = threading.Condition()
@@ -81,11 +88,16 @@ class Batcher(Generic[Item]):
         self._waiting_tokens = 0
         self._waiting_since = 0.0
         self._tokens_per_second: float | None = None
-        self._thread = threading.Thread(target=self._run, name="longclip-embed", daemon=True)
+        self._busy = 0
+        self._threads = [
+            threading.Thread(target=self._run, name=f"longclip-embed-{i}", daemon=True)
+            for i in range(workers)
+        ]
 
     def start(self) -> None:
         """Begin to embed."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, items: Sequence[Item]) -> "Future[NDArray[np.float32]]":
         """Have items embedded.
@@ -108,20 +120,21 @@ class Batcher(Generic[Item]):
                 self._waiting_since = time.monotonic()
             self._requests.append(request)
             self._waiting_tokens += tokens
-            self._changed.notify()
+            self._changed.notify_all()
         return request.future
 
     def close(self) -> None:
-        """Take nothing new, embed what has been submitted, and end the thread."""
+        """Take nothing new, embed what has been submitted, and end the threads."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     @property
     def alive(self) -> bool:
         """Return whether what is submitted will be embedded."""
-        return self._thread.is_alive() and not self._closed
+        return all(thread.is_alive() for thread in self._threads) and not self._closed
 
     @property
     def waiting_requests(self) -> int:
@@ -136,7 +149,7 @@ class Batcher(Generic[Item]):
     def expected_wait(self) -> float:
         """Return the seconds until what waits now is embedded, going by the batches so far."""
         rate = self._tokens_per_second
-        return self._waiting_tokens / rate if rate else 0.0
+        return self._waiting_tokens / (rate * len(self._threads)) if rate else 0.0
 
     def _run(self) -> None:
         while True:
@@ -149,13 +162,27 @@ class Batcher(Generic[Item]):
                     timeout=self._waiting_since + self._wait - time.monotonic(),
                 )
                 batch = self._take()
-            if batch:  # it is empty where all that waited has been cancelled
-                self._answer(batch)
+                if not batch:  # all that waited has been cancelled, or taken by another thread
+                    continue
+                self._busy += 1
+                # Idle threads will begin with what is left.
+                at_a_time = len(self._threads) if self._requests else self._busy
+                self._changed.notify_all()
+            if self._on_start:
+                self._on_start(at_a_time)
+            self._answer(batch)
+            with self._changed:
+                self._busy -= 1
 
     def _take(self) -> list[_Place[Item]]:
-        """Take one item of each waiting request in turn, until the batch is full."""
+        """Take one item of each waiting request in turn, until the batch is full.
+
+        It is full, too, when it has its share of what waits, where other threads are idle.
+        """
         batch: list[_Place[Item]] = []
         tokens = 0
+        share = math.ceil(self._waiting_tokens / (len(self._threads) - self._busy))
+        most = min(self._batch_tokens, share)
         while self._requests:
             request = self._requests.popleft()
             if request.future.done():  # cancelled, or failed with an earlier item
@@ -163,7 +190,7 @@ class Batcher(Generic[Item]):
                 continue
             place = _Place(request, request.taken)
             cost = self._cost(place.item)
-            if batch and tokens + cost > self._batch_tokens:
+            if batch and tokens + cost > most:
                 self._requests.appendleft(request)
                 break
             batch.append(place)
@@ -185,21 +212,26 @@ class Batcher(Generic[Item]):
                 for place in batch:
                     self._answer([place])
                 return
-            future = batch[0].request.future
-            if not future.done() and future.set_running_or_notify_cancel():
-                future.set_exception(error)
+            with self._changed:
+                future = batch[0].request.future
+                if not future.done() and future.set_running_or_notify_cancel():
+                    future.set_exception(error)
             return
         seconds = time.perf_counter() - started
         tokens = sum(self._cost(place.item) for place in batch)
         rate = tokens / max(seconds, 1e-6)
-        before = self._tokens_per_second
-        self._tokens_per_second = rate if before is None else 0.8 * before + 0.2 * rate
         if self._on_batch:
             self._on_batch(BatchDone(len(batch), tokens, seconds))
-        for place, row in zip(batch, rows, strict=True):
-            request, future = place.request, place.request.future
-            request.rows[place.index] = row
-            is_whole = len(request.rows) == len(request.items)
-            # Only now does the future count as running: until here its client may cancel it.
-            if is_whole and not future.done() and future.set_running_or_notify_cancel():
-                future.set_result(np.stack([request.rows[i] for i in range(len(request.items))]))
+        # Items of one request may have been embedded by several threads.
+        with self._changed:
+            before = self._tokens_per_second
+            self._tokens_per_second = rate if before is None else 0.8 * before + 0.2 * rate
+            for place, row in zip(batch, rows, strict=True):
+                request, future = place.request, place.request.future
+                request.rows[place.index] = row
+                is_whole = len(request.rows) == len(request.items)
+                # Only now does the future count as running: until here its client may cancel it.
+                if is_whole and not future.done() and future.set_running_or_notify_cancel():
+                    future.set_result(
+                        np.stack([request.rows[i] for i in range(len(request.items))])
+                    )

@@ -1,8 +1,9 @@
 """Embedding of texts and images for the service, and a cache of recent embeddings."""
 
 import hashlib
+from array import array
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,11 @@ Input = Tokens | Pixels
 
 Vectors = NDArray[np.float32]
 
-MAX_CACHED_EMBEDDINGS = 4096
-"""Embeddings that are kept: some megabytes."""
+MAX_CACHED_BYTES = 64 << 20
+"""Of embeddings that are kept, with their keys: 30,000 of 512 numbers."""
+
+_KEY_BYTES = 256
+"""What keeping one takes besides its numbers."""
 
 
 class Embedder:
@@ -50,13 +54,15 @@ class Embedder:
     def __call__(self, items: Sequence[Input]) -> NDArray[np.float32]:
         """Embed to float32 [N, D], each row of length one, in the order of `items`."""
         rows = np.empty((len(items), self.encoder.embedding_dim), np.float32)
-        texts = [(i, item) for i, item in enumerate(items) if isinstance(item, tuple)]
-        images = [(i, item) for i, item in enumerate(items) if not isinstance(item, tuple)]
+        texts = {i: item for i, item in enumerate(items) if isinstance(item, tuple)}
+        images = {i: item for i, item in enumerate(items) if not isinstance(item, tuple)}
         if texts:
-            rows[[i for i, _ in texts]] = self.encoder.embed_ids([item for _, item in texts])
+            # Of requests that wait together many have a sentence in common.
+            distinct = {item: number for number, item in enumerate(dict.fromkeys(texts.values()))}
+            found = self.encoder.embed_ids(list(distinct))
+            rows[list(texts)] = found[[distinct[item] for item in texts.values()]]
         if images:
-            pixels = np.stack([item for _, item in images])
-            rows[[i for i, _ in images]] = self.encoder.embed_pixels(pixels)
+            rows[list(images)] = self.encoder.embed_pixels(np.stack(list(images.values())))
         return unit(rows)
 
 
@@ -71,22 +77,23 @@ class RecentEmbeddings:
         most: embeddings that are kept; those that were used last.
     """
 
+    @staticmethod
+    def most(width: int) -> int:
+        """Return how many embeddings of so many numbers are kept."""
+        return MAX_CACHED_BYTES // (4 * width + _KEY_BYTES)
+
     def __init__(
         self,
         embed: Callable[[Sequence[Input]], Awaitable[Vectors]],
-        most: int = MAX_CACHED_EMBEDDINGS,
+        most: int,
     ) -> None:
         self._embed = embed
         self._most = most
-        self._kept: OrderedDict[Hashable, NDArray[np.float32]] = OrderedDict()
+        self._kept: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
 
     async def __call__(self, items: Sequence[Input]) -> Vectors:
         """Embed at least one item to float32 [len(items), D]."""
-        # Ids are their own key; pixels are large, so that a hash stands for them.
-        keys: list[Hashable] = [
-            item if isinstance(item, tuple) else hashlib.sha256(item.tobytes()).digest()
-            for item in items
-        ]
+        keys = list(map(_key, items))
         found = {key: self._kept[key] for key in keys if key in self._kept}
         missing = {key: item for key, item in zip(keys, items, strict=True) if key not in found}
         if missing:
@@ -99,3 +106,9 @@ class RecentEmbeddings:
         while len(self._kept) > self._most:
             self._kept.popitem(last=False)
         return np.stack([found[key] for key in keys])
+
+
+def _key(item: Input) -> bytes:
+    """Return what stands for an input: a hash, as long texts and pictures are larger."""
+    kind, content = (b"t", array("l", item)) if isinstance(item, tuple) else (b"i", item)
+    return hashlib.blake2b(content.tobytes(), digest_size=20, person=kind).digest()

@@ -5,10 +5,9 @@ from datetime import datetime
 from typing import Annotated, Self
 
 import numpy as np
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from PIL import Image
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 
 from longclip import __version__
 from longclip.search.database.schema import ID_PATTERN, Facts
@@ -163,8 +162,8 @@ def search_router(service: Service) -> APIRouter:
     def tokens(request: TokensRequest) -> TokensAnswer:
         return token_cuts(request.text, context_length, model.tokenizer)
 
-    @router.post("/search", summary="Find images")
-    async def search(request: SearchRequest) -> SearchAnswer:
+    @router.post("/search", summary="Find images", response_model=SearchAnswer)
+    async def search(request: SearchRequest) -> Response:
         service.check_ready()
         with service.admission.place() as check_time:
             began = time.perf_counter()
@@ -173,14 +172,17 @@ def search_router(service: Service) -> APIRouter:
             rows = await service.embed_cached(items) if items else np.empty((0, 0), np.float32)
             count, has_image = len(reading.texts), reading.query.image is not None
             vectors = QueryVectors(rows[:count], rows[count] if has_image else None)
-            found = await run_in_threadpool(service.searcher.answer, reading, vectors)
-            return _answer(found, request.offset, 1000 * (time.perf_counter() - began))
+            # Written by that thread, as the event loop is everybody's.
+            content = await service.answering(
+                _answered, service, reading, vectors, request.offset, began
+            )
+            return Response(content, media_type="application/json")
 
     @router.post("/browse", summary="List images, newest first")
     async def browse(request: BrowseRequest) -> BrowseAnswer:
         service.check_ready()
         with service.admission.place():
-            return await run_in_threadpool(_browse, service, request)
+            return await service.answering(_browse, service, request)
 
     return router
 
@@ -217,10 +219,18 @@ def _read(service: Service, request: SearchRequest) -> tuple[Reading, list[Input
     )
     with service.tokenizing:
         reading = service.searcher.read(query)
-        items: list[Input] = [service.embedder.tokens(text) for text in reading.texts]
+    items: list[Input] = [*reading.ids]
     if pixels is not None:
         items.append(pixels)
     return reading, items
+
+
+def _answered(
+    service: Service, reading: Reading, vectors: QueryVectors, offset: int, began: float
+) -> str:
+    """Search, and return the answer as JSON."""
+    found = service.searcher.answer(reading, vectors)
+    return _answer(found, offset, 1000 * (time.perf_counter() - began)).model_dump_json()
 
 
 def _answer(found: Found, offset: int, took_ms: float) -> SearchAnswer:

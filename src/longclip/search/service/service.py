@@ -41,6 +41,13 @@ _MAX_WAITING_PIXELS = 4 * MAX_UPLOAD_PIXELS
 _MAX_DECODERS = 16
 """Threads that decode, tokenize and read requests; what they hold is bounded by their pixels."""
 
+_MAX_BATCHES = 4
+"""Batches that are embedded at a time, on many processors."""
+
+_MAX_ANSWERERS = 8
+"""Searches of the database at the same time. It uses all processors for each; of more, none is
+answered sooner, and each has its rows in memory."""
+
 _MAX_READERS = 16
 """Originals read at the same time; where storage is slow they wait long and cost little."""
 
@@ -68,15 +75,19 @@ class Service:
             self.embedder.cost,
             batch_tokens=config.batch_tokens or searcher.encoder.batch_tokens,
             wait=config.batch_wait,
+            workers=min(searcher.encoder.processors, _MAX_BATCHES),
+            on_start=searcher.encoder.share_processors,
             on_batch=self.metrics.batch_done,
         )
-        self.embed_cached = RecentEmbeddings(self.embed)
+        most = RecentEmbeddings.most(searcher.store.about.width)
+        self.embed_cached = RecentEmbeddings(self.embed, most)
         self.admission = Admission(config.max_requests, self.batcher.expected_wait, config.timeout)
         # Python runs one at a time anyway; of several waiting, the thread that embeds would get its
         # turn as seldom, and what waits would be thought to take as long.
         self.tokenizing = threading.Lock()
         self.pixel_budget = PixelBudget(MAX_UPLOAD_PIXELS, _MAX_WAITING_PIXELS)
         self._decoders = CapacityLimiter(_MAX_DECODERS)
+        self._answerers = CapacityLimiter(_MAX_ANSWERERS)
         self._readers = CapacityLimiter(_MAX_READERS)
         self._trouble = ""
         self._folders: list[str] | None = None
@@ -114,6 +125,11 @@ class Service:
         """Call a function that may decode images, in one of few threads."""
         call = partial(function, *args, **kwargs)
         return await anyio.to_thread.run_sync(call, limiter=self._decoders)
+
+    async def answering(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function that searches the database, in one of few threads."""
+        call = partial(function, *args, **kwargs)
+        return await anyio.to_thread.run_sync(call, limiter=self._answerers)
 
     async def reading(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that waits for storage, in threads of its own."""
