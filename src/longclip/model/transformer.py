@@ -17,62 +17,19 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from longclip.errors import UsageError
+from longclip.model.attention import attend
 from longclip.model.config import TextConfig, TowerConfig, VisionConfig
+from longclip.model.linear import (
+    ACTIVATIONS,
+    QUICK_GELU_SCALE,
+    add_linear,
+    apply_linear,
+    quick_gelu,
+    taken_apart,
+)
 from longclip.model.micro_batches import micro_batches as batches_by_length
 from longclip.model.packing import PackedTexts
-from longclip.spec import Activation, Pooling
-
-
-def quick_gelu(x: Tensor) -> Tensor:
-    """Compute OpenAI's activation, x·sigmoid(1.702 x), through silu: half the passes over x.
-
-    Where no gradient needs x it is overwritten: this is the widest tensor of the network, and
-    three more of its size cost up to a sixth of the time, mostly in fresh memory.
-    """
-    # x·σ(1.702 x) = silu(1.702 x) / 1.702, and silu is one fused kernel.
-    if x.requires_grad:
-        return F.silu(1.702 * x) * (1 / 1.702)
-    return F.silu(x.mul_(1.702), inplace=True).mul_(1 / 1.702)
-
-
-_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
-    "quick_gelu": quick_gelu,
-    "gelu": F.gelu,
-    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
-}
-
-
-def attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    causal: bool = False,
-    visible: Tensor | None = None,
-) -> Tensor:
-    """Compute scaled dot-product attention, all tensors [batch, heads, length, head width].
-
-    `visible` says which keys a query may look at: bool, broadcast to [batch, heads, queries, keys].
-
-    Where gradients are needed on a CPU in bfloat16, torch's fused kernel is left aside: its
-    backward pass is 3 to 5 times slower there than the three plain steps below.
-    """
-    slow_backward = (
-        query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad
-    )
-    if not slow_backward:
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask=visible, is_causal=causal
-        )
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-    if causal:
-        length = query.shape[-2]
-        scores = scores + scores.new_full((length, length), -torch.inf).triu(1)
-    if visible is not None:
-        scores = scores.masked_fill(~visible, -torch.inf)
-    # The bfloat16 softmax kernel computes in float32 and rounds once, at its end.
-    mixed: Tensor = scores.softmax(dim=-1) @ value
-    return mixed
+from longclip.spec import Pooling
 
 
 class Attention(nn.Module):
@@ -87,41 +44,50 @@ class Attention(nn.Module):
         self.q_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, *, causal: bool, texts: PackedTexts | None = None) -> Tensor:
-        """Attend, [B, L, D] → [B, L, D]; in packed texts, always causally, [T, D] → [T, D]."""
+    def forward(
+        self, residual: Tensor, x: Tensor, *, causal: bool, texts: PackedTexts | None = None
+    ) -> Tensor:
+        """Add what x attends to, [B, L, D] → same; in packed texts, always causally, [T, D]."""
         if texts is not None:
-            return self._packed(x, x, texts.attend)
+            return self._packed(residual, x, x, texts.attend)
         query, key, value = (
-            self._heads(projection(x)) for projection in (self.q_proj, self.k_proj, self.v_proj)
+            self._heads(apply_linear(layer, x)) for layer in (self.q_proj, self.k_proj, self.v_proj)
         )
-        return self._joined(attend(query, key, value, causal=causal))
+        return self._joined(residual, attend(query, key, value, causal=causal))
 
-    def at(self, x_BLD: Tensor, positions_B: Tensor, *, causal: bool) -> Tensor:
-        """Compute `forward` at one position of each row: [B, L, D], int64 [B] → [B, D]."""
+    def at(
+        self, residual_BD: Tensor, x_BLD: Tensor, positions_B: Tensor, *, causal: bool
+    ) -> Tensor:
+        """Compute `forward` at one position of each row: [B, D], [B, L, D], int64 [B] → [B, D]."""
         batch, length, _ = x_BLD.shape
         rows = torch.arange(batch, device=x_BLD.device)
-        query = self._heads(self.q_proj(x_BLD[rows, positions_B, None]))
-        key, value = self._heads(self.k_proj(x_BLD)), self._heads(self.v_proj(x_BLD))
-        past = torch.arange(length, device=x_BLD.device) <= positions_B[:, None, None, None]
-        return self._joined(attend(query, key, value, visible=past if causal else None))[:, 0]
-
-    def at_ends(self, x_TD: Tensor, texts: PackedTexts) -> Tensor:
-        """Compute `forward` of N packed texts at their ends: [T, D] → [N, D]."""
-        return self._packed(x_TD[texts.ends], x_TD, texts.attend_from_ends)
-
-    def _packed(self, x_QD: Tensor, x_TD: Tensor, attend: Callable[..., Tensor]) -> Tensor:
-        query, key, value = (
-            projection(x).unflatten(-1, (self.heads, -1))
-            for projection, x in ((self.q_proj, x_QD), (self.k_proj, x_TD), (self.v_proj, x_TD))
+        query = self._heads(apply_linear(self.q_proj, x_BLD[rows, positions_B, None]))
+        key, value = (
+            self._heads(apply_linear(layer, x_BLD)) for layer in (self.k_proj, self.v_proj)
         )
-        return self.out_proj(attend(query, key, value).flatten(1))  # type: ignore[no-any-return]
+        past = torch.arange(length, device=x_BLD.device) <= positions_B[:, None, None, None]
+        mixed = attend(query, key, value, visible=past if causal else None)
+        return self._joined(residual_BD[:, None], mixed)[:, 0]
+
+    def at_ends(self, residual_ND: Tensor, x_TD: Tensor, texts: PackedTexts) -> Tensor:
+        """Compute `forward` of N packed texts at their ends: [N, D], [T, D] → [N, D]."""
+        return self._packed(residual_ND, x_TD[texts.ends], x_TD, texts.attend_from_ends)
+
+    def _packed(
+        self, residual_QD: Tensor, x_QD: Tensor, x_TD: Tensor, attend: Callable[..., Tensor]
+    ) -> Tensor:
+        query, key, value = (
+            torch.unflatten(apply_linear(layer, x), -1, (self.heads, -1))
+            for layer, x in ((self.q_proj, x_QD), (self.k_proj, x_TD), (self.v_proj, x_TD))
+        )
+        return add_linear(residual_QD, self.out_proj, attend(query, key, value).flatten(1))
 
     def _heads(self, x_BLD: Tensor) -> Tensor:
         batch, length, _ = x_BLD.shape
         return x_BLD.view(batch, length, self.heads, -1).transpose(1, 2)
 
-    def _joined(self, mixed: Tensor) -> Tensor:
-        return self.out_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+    def _joined(self, residual: Tensor, mixed: Tensor) -> Tensor:
+        return add_linear(residual, self.out_proj, mixed.transpose(1, 2).flatten(2))
 
 
 class MLP(nn.Module):
@@ -129,13 +95,18 @@ class MLP(nn.Module):
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
-        self.activation = _ACTIVATIONS[config.hidden_act]
+        self.activation = ACTIVATIONS[config.hidden_act]
         self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply both layers, […, D] → […, D]."""
-        return self.fc2(self.activation(self.fc1(x)))  # type: ignore[no-any-return]
+    def forward(self, residual: Tensor, x: Tensor) -> Tensor:
+        """Add what both layers make of x, […, D] → […, D]."""
+        if self.activation is quick_gelu and taken_apart(self.fc1, x):
+            # Its scales cost passes over the widest tensor of the network; products have them free.
+            hidden = apply_linear(self.fc1, x, scale=QUICK_GELU_SCALE)
+            hidden = F.silu(hidden, inplace=not hidden.requires_grad)
+            return add_linear(residual, self.fc2, hidden, scale=1 / QUICK_GELU_SCALE)
+        return add_linear(residual, self.fc2, self.activation(apply_linear(self.fc1, x)))
 
 
 class Layer(nn.Module):
@@ -150,20 +121,19 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, *, causal: bool, texts: PackedTexts | None = None) -> Tensor:
         """Apply it, [B, L, D] → [B, L, D]; to packed texts, always causally, [T, D] → [T, D]."""
-        x = x + self.self_attn(self.layer_norm1(x), causal=causal, texts=texts)
-        return x + self.mlp(self.layer_norm2(x))  # type: ignore[no-any-return]
+        x = self.self_attn(x, self.layer_norm1(x), causal=causal, texts=texts)
+        return self.mlp(x, self.layer_norm2(x))  # type: ignore[no-any-return]
 
     def at(self, x_BLD: Tensor, positions_B: Tensor, *, causal: bool) -> Tensor:
         """Compute `forward` at one position of each row: [B, L, D], int64 [B] → [B, D]."""
-        rows = torch.arange(x_BLD.shape[0], device=x_BLD.device)
-        mixed_BD = self.self_attn.at(self.layer_norm1(x_BLD), positions_B, causal=causal)
-        x_BD = x_BLD[rows, positions_B] + mixed_BD
-        return x_BD + self.mlp(self.layer_norm2(x_BD))  # type: ignore[no-any-return]
+        x_BD = x_BLD[torch.arange(x_BLD.shape[0], device=x_BLD.device), positions_B]
+        x_BD = self.self_attn.at(x_BD, self.layer_norm1(x_BLD), positions_B, causal=causal)
+        return self.mlp(x_BD, self.layer_norm2(x_BD))  # type: ignore[no-any-return]
 
     def at_ends(self, x_TD: Tensor, texts: PackedTexts) -> Tensor:
         """Compute `forward` of N packed texts at their ends: [T, D] → [N, D]."""
-        x_ND = x_TD[texts.ends] + self.self_attn.at_ends(self.layer_norm1(x_TD), texts)
-        return x_ND + self.mlp(self.layer_norm2(x_ND))  # type: ignore[no-any-return]
+        x_ND = self.self_attn.at_ends(x_TD[texts.ends], self.layer_norm1(x_TD), texts)
+        return self.mlp(x_ND, self.layer_norm2(x_ND))  # type: ignore[no-any-return]
 
 
 class Encoder(nn.Module):
