@@ -263,3 +263,21 @@ def test_a_call_of_the_model_says_what_to_call() -> None:
     ids = torch.tensor([[49406, 49407]])
     with pytest.raises(longclip.errors.UsageError, match=r"model\.encode_text.*encode_image"):
         small_clip()(ids)
+
+
+def test_no_more_images_pass_the_network_at_once_than_suit_the_caches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vision = MODEL.config.vision
+    assert vision
+    pixels = torch.randn(5, 3, vision.image_size, vision.image_size)
+    expected = MODEL.encode_image(pixels)
+    seen: list[int] = []
+    tower = MODEL.image_features
+    monkeypatch.setattr(
+        MODEL, "image_features", lambda part: (seen.append(len(part)), tower(part))[1]
+    )
+    monkeypatch.setattr("longclip.model.clip.SMALL_TOKEN_BUDGET", 3 * vision.patches + 2)
+    found = MODEL.encode_image(pixels)
+    assert seen == [2, 2, 1]
+    torch.testing.assert_close(found, expected)

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from longclip.errors import EncoderError, UsageError
 from longclip.image.decode import decode_image
 from longclip.image.preprocess import Preprocess
-from longclip.model.config import CLIPConfig, ForeignVisionConfig, TextConfig
+from longclip.model.attention import attend_by_length
+from longclip.model.config import CLIPConfig, ForeignVisionConfig, TextConfig, VisionConfig
 from longclip.model.image_tower import ForeignImageTower
 from longclip.model.micro_batches import SMALL_TOKEN_BUDGET
 from longclip.model.own_tokenizer import check_own_tokenizer, own_tokenizer
@@ -243,6 +244,10 @@ class CLIP(nn.Module):
         if not config.reads_padding and (attention := varlen_attention(weight, head_width)):
             return self._packed_features(ids, ends, budget, attention)
         ids, ends, lengths = (tensor.to(self.device) for tensor in (ids, ends, lengths))
+        if self.device.type == "cpu" and not config.reads_padding and not torch.is_grad_enabled():
+            order = lengths.argsort(stable=True)
+            features = self._packed_features(ids[order], ends[order], budget, attend_by_length)
+            return features[order.argsort()]
         return self._padded_features(ids, ends, lengths, budget)
 
     def read_places(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -346,6 +351,13 @@ class CLIP(nn.Module):
         pixels = pixels.to(self.device, self.dtype)
         return self.visual_projection(self.vision_model(pixels))  # type: ignore[no-any-return]
 
+    def _micro_batches(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Cut a batch of images into what passes the network at once: on a CPU, by its caches."""
+        if self.device.type != "cpu" or not isinstance(self.config.vision, VisionConfig):
+            return (pixels,)
+        at_once = max(1, SMALL_TOKEN_BUDGET // (self.config.vision.patches + 1))
+        return torch.split(pixels, at_once)
+
     @torch.no_grad()
     def encode_text(
         self,
@@ -393,7 +405,8 @@ class CLIP(nn.Module):
         Args:
             images: pictures, paths, or preprocessed pixels [N, 3, H, W].
             normalize: divide each embedding by its length.
-            batch_size: images per forward pass; results do not depend on it.
+            batch_size: images read and embedded together, at most; on a CPU fewer of them pass
+                the network at once. Results do not depend on it.
 
         Returns:
             float32 [N, D], in the order of `images`.
@@ -404,13 +417,15 @@ class CLIP(nn.Module):
         """
         if isinstance(images, Image.Image | str | Path):
             images = [images]
-        features = []
+        features: list[Tensor] = []
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
             if not isinstance(batch, Tensor):
                 # Decoded batch by batch, so that pictures of any number fit into memory.
                 batch = torch.stack([self.preprocess(decode_image(image)) for image in batch])
-            features.append(self.image_features(batch).float())
+            features.extend(
+                self.image_features(part).float() for part in self._micro_batches(batch)
+            )
         if not features:
             return torch.empty(0, self.embedding_dim, device=self.device)
         return self._embeddings(torch.cat(features), normalize)
@@ -423,7 +438,8 @@ class CLIP(nn.Module):
         Args:
             pixels_NHWC: uint8 [N, image_size, image_size, 3], on any device.
             normalize: divide each embedding by its length.
-            batch_size: images per forward pass; results do not depend on it.
+            batch_size: images read and embedded together, at most; on a CPU fewer of them pass
+                the network at once. Results do not depend on it.
 
         Returns:
             float32 [N, D].

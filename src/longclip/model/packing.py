@@ -2,7 +2,9 @@
 
 Everything in a transformer but attention treats each token alone, so texts may stand one after the
 other; attention alone has to know where each begins. Kernels for that exist on GPUs in half
-precision; elsewhere texts are sorted by length and padded within micro-batches.
+precision; on a CPU texts are sorted by length, and those of one length attend together
+(`attention.attend_by_length`). In training there, and on other devices, they are sorted too and
+padded within micro-batches.
 """
 
 import inspect
