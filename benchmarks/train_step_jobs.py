@@ -13,6 +13,7 @@ from longclip.model.stretch import stretch
 from longclip.model.transformer import TextEmbeddings
 from longclip.training.data import Batch
 from longclip.training.distributed import World
+from longclip.training.objectives import find_objective
 from longclip.training.process import keep_freed_memory, peak_memory
 from longclip.training.recipes import paper
 from longclip.training.step import Stepper
@@ -134,7 +135,9 @@ class OurStep:
         if job.smoothing is not None:
             config = replace(config, label_smoothing=job.smoothing)
         self.network = model
-        self._stepper = Stepper(config, model, None, World(0, 1, model.device))
+        self._stepper = Stepper(
+            config, model, None, find_objective(config.objective), World(0, 1, model.device)
+        )
 
     def prepare(self, batch: Batch) -> Batch:
         """Return the batch as the data loader gives it."""
