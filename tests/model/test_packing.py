@@ -142,6 +142,22 @@ def test_nothing_is_computed_for_padding(model: CLIP, packing: Counting) -> None
     assert packing.tokens == [sum(map(len, TEXTS))] * 2
 
 
+@pytest.mark.parametrize("learning", [False, True])
+def test_a_cpu_packs_texts_sorted_by_length(learning: bool, model: CLIP) -> None:
+    seen: list[tuple[torch.Size, list[int]]] = []
+
+    def note(_: object, inputs: tuple[Tensor], options: dict[str, PackedTexts]) -> None:
+        seen.append((inputs[0].shape, options["texts"].starts.diff().tolist()))
+
+    hook = model.text_model.encoder.layers[0].register_forward_pre_hook(note, with_kwargs=True)
+    with torch.set_grad_enabled(learning):
+        found = model.text_features(rectangle(TEXTS))
+    hook.remove()
+    assert seen == [(torch.Size([66, 32]), [1, 2, 3, 5, 55])]
+    alone = [model.text_features(rectangle([text])) for text in TEXTS]
+    torch.testing.assert_close(found, torch.cat(alone))
+
+
 @given(lengths=st.lists(st.integers(1, 248), min_size=1, max_size=60), budget=st.integers(1, 3000))
 def test_micro_batches_hold_whole_texts_within_budget(lengths: list[int], budget: int) -> None:
     parts = list(pack(torch.tensor(lengths), budget, slow_attention, CPU))

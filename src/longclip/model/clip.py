@@ -244,7 +244,7 @@ class CLIP(nn.Module):
         if not config.reads_padding and (attention := varlen_attention(weight, head_width)):
             return self._packed_features(ids, ends, budget, attention)
         ids, ends, lengths = (tensor.to(self.device) for tensor in (ids, ends, lengths))
-        if self.device.type == "cpu" and not config.reads_padding and not torch.is_grad_enabled():
+        if self.device.type == "cpu" and not config.reads_padding:
             order = lengths.argsort(stable=True)
             features = self._packed_features(ids[order], ends[order], budget, attend_by_length)
             return features[order.argsort()]

@@ -43,14 +43,13 @@ def apply_linear(layer: nn.Module, x: Tensor, scale: float = 1.0) -> Tensor:
         y: Tensor = layer(x)
         return y if scale == 1 else scale * y
     assert isinstance(layer, nn.Linear)
-    if _keeps_inputs(x):
-        if scale == 1:
-            return F.linear(x, layer.weight, layer.bias)
-        rows = torch.addmm(scale * layer.bias, x.flatten(0, -2), layer.weight.T, alpha=scale)
+    rows, weight = x.flatten(0, -2), layer.weight.T
+    if torch.is_autocast_enabled("cpu"):
+        # There the product adds the bias before it rounds to half precision.
+        rows = torch.addmm(scale * layer.bias, rows, weight, alpha=scale)
     else:
-        # The first argument counts zero times: it is not even read.
-        rows = x.new_empty(1)
-        rows = torch.addmm(rows, x.flatten(0, -2), layer.weight.T, beta=0, alpha=scale)
+        # What is to be added counts zero times: it is not even read.
+        rows = torch.addmm(x.new_empty(1), rows, weight, beta=0, alpha=scale)
         rows.add_(layer.bias, alpha=scale)
     return rows.view(*x.shape[:-1], -1)
 
@@ -61,13 +60,9 @@ def add_linear(residual: Tensor, layer: nn.Module, x: Tensor, scale: float = 1.0
         y: Tensor = layer(x if scale == 1 else scale * x)
         return residual + y
     assert isinstance(layer, nn.Linear)
-    if _keeps_inputs(x):
-        y = torch.addmm(layer.bias, x.flatten(0, -2), layer.weight.T, alpha=scale)
+    rows, weight = x.flatten(0, -2), layer.weight.T
+    if torch.is_autocast_enabled("cpu"):
+        y = torch.addmm(layer.bias, rows, weight, alpha=scale)
         return residual + y.view_as(residual)
-    rows = residual.flatten(0, -2) + layer.bias
-    return rows.addmm_(x.flatten(0, -2), layer.weight.T, alpha=scale).view_as(residual)
-
-
-def _keeps_inputs(x: Tensor) -> bool:
-    """Return whether nothing may be overwritten: for gradients, or where autocast rounds."""
-    return torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type)
+    total = residual.flatten(0, -2) + layer.bias
+    return total.addmm_(rows, weight, alpha=scale).view_as(residual)

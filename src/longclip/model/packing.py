@@ -3,8 +3,7 @@
 Everything in a transformer but attention treats each token alone, so texts may stand one after the
 other; attention alone has to know where each begins. Kernels for that exist on GPUs in half
 precision; on a CPU texts are sorted by length, and those of one length attend together
-(`attention.attend_by_length`). In training there, and on other devices, they are sorted too and
-padded within micro-batches.
+(`attention.attend_by_length`); elsewhere they are sorted too and padded within micro-batches.
 """
 
 import inspect
