@@ -2,7 +2,8 @@
 
     python benchmarks/train_step.py --architecture ViT-B/16 --depth 1 3 --batch-size 64
 
-Compares, with the same random weights and the same pairs, bfloat16 arithmetic everywhere:
+Compares, with the same random weights and the same pairs, in bfloat16 arithmetic where the hardware
+has it and in float32 elsewhere (`--precision`):
 
 - longclip: the trainer's own step, `paper` recipe
 - published: a transcription of the published Long-CLIP step (see train_step_peers.py)
@@ -223,6 +224,8 @@ def main() -> None:
         return
     import torch
 
+    from longclip.util.hardware import has_fast_bfloat16
+
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     device = a.device or ("cuda" if torch.cuda.is_available() else "cpu")
     gpu = torch.cuda.get_device_name() if device == "cuda" else ""
@@ -230,6 +233,7 @@ def main() -> None:
     a.batch_size = a.batch_size or ([1024] if gpu else [64])
     a.depth = a.depth or ([0] if gpu else [1, 2])
     a.rounds = a.rounds or (3 if gpu else 1)
+    precision = a.precision or ("bfloat16" if has_fast_bfloat16(device) else "float32")
     job = Job(
         contestant=OURS,
         architecture=a.architecture,
@@ -242,8 +246,9 @@ def main() -> None:
         activation_checkpointing=a.activation_checkpointing,
         compile=a.compile,
         device=device,
+        float32=precision == "float32",
     )
-    print(f"torch {torch.__version__}, {gpu or 'one CPU thread'}")
+    print(f"torch {torch.__version__}, {precision}, {gpu or 'one CPU thread'}")
     if gpu and not peak:
         print(f"how fast a {gpu} can be is not known here: give --peak-tflops for utilisation")
     if a.profile:
@@ -273,6 +278,7 @@ def _options() -> argparse.Namespace:
     add("--activation-checkpointing", action="store_true", help="in our step")
     add("--compile", action="store_true", help="our layers")
     add("--device", choices=("cpu", "cuda"))
+    add("--precision", choices=("bfloat16", "float32"), help="of arithmetic; the faster one")
     add("--peak-tflops", type=float, help="bfloat16 arithmetic that the hardware can do")
     add("--profile", action="store_true", help="where one of our steps spends its time")
     add("--memory", action="store_true", help="peak memory against batch size")
