@@ -23,8 +23,8 @@ from cyclopts import Parameter
 from torch import Tensor
 
 from longclip.model import CLIP
-from longclip.model.clip import SMALL_TOKEN_BUDGET
 from longclip.model.config import ARCHITECTURES
+from longclip.model.micro_batches import SMALL_TOKEN_BUDGET
 from longclip.model.stretch import stretch
 from longclip.model.transformer import Encoder, Layer
 from longclip.spec import EOT

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 SMALL_TOKEN_BUDGET = 2048
-"""Tokens per text micro-batch when encoding on a CPU.
+"""Tokens, of texts or of images, per micro-batch when encoding on a CPU.
 
 More would leave the caches and make the C library fetch fresh memory for every layer, and the
 larger a batch, the more padding."""
