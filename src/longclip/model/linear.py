@@ -31,10 +31,22 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 }
 
 
+class AdaptedLinear(nn.Linear):
+    """Linear layer with another map beside it, whose result is added to its own."""
+
+    def beside(self, x: Tensor) -> Tensor:
+        """Map […, in] to […, out], linearly."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map […, in] to […, out]."""
+        return super().forward(x) + self.beside(x)
+
+
 def taken_apart(layer: nn.Module, x: Tensor) -> bool:
-    """Return whether a layer's product is computed here: a plain one on a CPU, not compiled."""
+    """Return whether a layer's product is computed here: on a CPU, where nothing is compiled."""
     on_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
-    return on_cpu and type(layer) is nn.Linear
+    return on_cpu and (type(layer) is nn.Linear or isinstance(layer, AdaptedLinear))
 
 
 def apply_linear(layer: nn.Module, x: Tensor, scale: float = 1.0) -> Tensor:
@@ -51,7 +63,8 @@ def apply_linear(layer: nn.Module, x: Tensor, scale: float = 1.0) -> Tensor:
         # What is to be added counts zero times: it is not even read.
         rows = torch.addmm(x.new_empty(1), rows, weight, beta=0, alpha=scale)
         rows.add_(layer.bias, alpha=scale)
-    return rows.view(*x.shape[:-1], -1)
+    y = rows.view(*x.shape[:-1], -1)
+    return y + scale * layer.beside(x) if isinstance(layer, AdaptedLinear) else y
 
 
 def add_linear(residual: Tensor, layer: nn.Module, x: Tensor, scale: float = 1.0) -> Tensor:
@@ -63,6 +76,8 @@ def add_linear(residual: Tensor, layer: nn.Module, x: Tensor, scale: float = 1.0
     rows, weight = x.flatten(0, -2), layer.weight.T
     if torch.is_autocast_enabled("cpu"):
         y = torch.addmm(layer.bias, rows, weight, alpha=scale)
-        return residual + y.view_as(residual)
-    total = residual.flatten(0, -2) + layer.bias
-    return total.addmm_(rows, weight, alpha=scale).view_as(residual)
+        y = residual + y.view_as(residual)
+    else:
+        total = residual.flatten(0, -2) + layer.bias
+        y = total.addmm_(rows, weight, alpha=scale).view_as(residual)
+    return y + scale * layer.beside(x) if isinstance(layer, AdaptedLinear) else y

@@ -14,13 +14,14 @@ from torch.nn import functional as F
 from longclip.errors import UsageError
 from longclip.model import CLIP
 from longclip.model.config import ForeignVisionConfig
+from longclip.model.linear import AdaptedLinear
 from longclip.model.transformer import MLP, Attention
 from longclip.spec import Tower
 
 BOTH: tuple[Tower, ...] = ("text", "image")
 
 
-class LoraLinear(nn.Linear):
+class LoraLinear(AdaptedLinear):
     """Linear layer with a low-rank pair beside it; weight and bias keep their names.
 
     Args:
@@ -40,10 +41,10 @@ class LoraLinear(nn.Linear):
         # The bounds of the authors' code: ± 1/√in.
         nn.init.kaiming_uniform_(self.lora_a, a=5**0.5)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [..., in] to [..., out]."""
+    def beside(self, x: Tensor) -> Tensor:
+        """Map [..., in] to [..., out] by the pair alone."""
         # Two thin products: B A itself would be as large as W, and its gradient with it.
-        return super().forward(x) + F.linear(F.linear(x, self.lora_a), self.scale * self.lora_b)
+        return F.linear(F.linear(x, self.lora_a), self.scale * self.lora_b)
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
