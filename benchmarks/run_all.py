@@ -49,6 +49,7 @@ BENCHMARKS = (
         "search.py --load --architecture nano --rows 20000 --clients 64 --seconds 10 --out {out}",
     ),
     Benchmark("Cold start", "cold_start.py --rounds 3 --models nano --out {out}"),
+    Benchmark("Engines", "engines.py --texts 8 --images 4 --rounds 2 --out {out}", 5.0),
     Benchmark("Recall", "retrieval_metrics.py --images 1000 --rounds 1 --threads 1"),
     Benchmark("Checkpoints", "checkpoints.py ViT-B/16 --out {out} --rounds 1 --load-from ViT-B/16"),
 )

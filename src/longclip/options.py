@@ -89,8 +89,8 @@ def engine_option() -> Any:
     """Return the option `--engine`, the same for every command that only embeds."""
     return option(
         "What computes the model: torch; onnx (onnxruntime) or openvino, for a directory with ONNX "
-        "files, which `longclip convert --to onnx` writes. auto takes torch where there are "
-        "weights, and of ONNX files alone the faster of what is installed.",
+        "files, which `longclip convert --to onnx` writes. auto is torch where there are "
+        "weights, and for ONNX files alone onnx, or openvino where only that is installed.",
         "auto",
     )
 

@@ -3,6 +3,7 @@
 import pickle
 import re
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -132,15 +133,21 @@ def test_auto_takes_torch_for_weights_and_an_engine_for_onnx_files_alone(
     copied, tmp_path, monkeypatch
 ):
     said = []
-    assert open_model(str(copied), on_choice=said.append).engine == "openvino, float32"
-    assert said == [f"{copied} has ONNX files and no weights: computed by --engine openvino"]
+    assert open_model(str(copied), on_choice=said.append).engine == "onnxruntime, float32"
+    assert said == [f"{copied} has ONNX files and no weights: computed by --engine onnx"]
     monkeypatch.setattr("longclip.encoders.engines.find_spec", lambda name: None)
-    assert open_model(str(copied)).engine == "onnxruntime, float32"
+    assert open_model(str(copied)).engine == "openvino, float32"
     longclip.save(small_clip(), tmp_path / "both")
     shutil.copytree(copied / "onnx", tmp_path / "both" / "onnx")
     said.clear()
     assert open_model(str(tmp_path / "both"), on_choice=said.append).engine == "torch, float32"
     assert said == []
+
+
+def test_onnx_files_alone_are_nothing_to_torch(copied):
+    for options in ({}, {"engine": "torch"}):
+        with pytest.raises(CheckpointError, match=r"has ONNX files and no weights: --engine onnx"):
+            longclip.load(copied, **options)
 
 
 def test_files_of_others_without_our_metadata(copied):
@@ -265,6 +272,18 @@ def test_a_missing_runtime_is_named_with_what_installs_it(engine, library, copie
     message = rf'engine {engine} needs {library}, which is not installed: .*"longclip\[{engine}\]"'
     with pytest.raises(UsageError, match=message):
         longclip.load(copied, engine=engine)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_engines_of_onnx_files_leave_torch_out(engine, onnx_model):
+    code = (
+        "import sys, longclip\n"
+        f"encoder = longclip.load({str(onnx_model)!r}, engine={engine!r})\n"
+        "assert encoder.encode_text(['a boat']).shape == (1, 24) and encoder.digest\n"
+        "assert encoder.embed_pixels(__import__('numpy').zeros((1, 32, 32, 3), 'u1')).any()\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 @pytest.mark.parametrize("kind", ["siglip", "timm"])

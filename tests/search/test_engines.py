@@ -82,7 +82,7 @@ def test_at_the_command_line(
     db = ["--db", tmp_path / "db"]
     outcome = run("index", tmp_path / "photos", *db, "--model", places["onnx"])
     assert "3 images found: 3 added" in outcome.out, outcome.err
-    assert "has ONNX files and no weights: computed by --engine openvino" in outcome.err
+    assert "has ONNX files and no weights: computed by --engine onnx" in outcome.err
     for words in (
         ["--engine", "onnx"],
         ["--model", places["torch"]],

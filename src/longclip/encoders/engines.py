@@ -13,7 +13,7 @@ from longclip.encoders.model_encoder import ModelEncoder
 from longclip.encoders.onnx_encoder import open_onnx
 from longclip.encoders.onnx_files import has_onnx_files
 from longclip.encoders.openvino_encoder import open_openvino
-from longclip.errors import EncoderError, UsageError
+from longclip.errors import CheckpointError, EncoderError, UsageError
 from longclip.options import EngineDtype
 from longclip.spec import ONNX_ENDINGS, Activation, Engine, OnnxPrecision, Tower
 
@@ -65,6 +65,7 @@ def load(source: str | Path, *, engine: Engine | None = None, **options: Any) ->
     if engine is None:
         from longclip.model import load as load_clip
 
+        _refuse_onnx_alone(str(source))
         return load_clip(source, **options)
     if other := sorted(options.keys() - {"dtype", "device"}):
         raise UsageError(f"load takes no {', '.join(other)} with an engine; leave out one of them")
@@ -129,21 +130,39 @@ def open_model(
 def choose_engine(source: str, device: str) -> tuple[Literal["torch", "onnx", "openvino"], str]:
     """Return what `auto` stands for, and a sentence about it where it is not torch.
 
-    Weights go with torch, which has bfloat16 where the processor is fast at it, computes no
-    padding, and was as fast as the others in float32 (docs/onnx.md). ONNX files alone go with
-    OpenVINO, else with onnxruntime.
+    Weights go with torch, which has bfloat16 where the processor is fast at it, and in float32
+    was as fast as the others but for single texts (docs/onnx.md). ONNX files alone go with
+    onnxruntime, which was ahead of OpenVINO with texts of 8 bit and beside it with the rest.
 
     Args:
         source: of the model.
         device: as the user asked.
     """
     folder = _directory(source)
-    if folder is None or device not in ("auto", "cpu") or not has_onnx_files(folder):
+    if folder is None or device not in ("auto", "cpu") or not _is_onnx_alone(folder):
         return "torch", ""
-    if any(path.is_file() for pattern in _WEIGHTS for path in folder.glob(pattern)):
-        return "torch", ""
-    engine: Literal["onnx", "openvino"] = "openvino" if find_spec("openvino") else "onnx"
+    engine: Literal["onnx", "openvino"] = "onnx" if find_spec("onnxruntime") else "openvino"
     return engine, f"{folder} has ONNX files and no weights: computed by --engine {engine}"
+
+
+def _is_onnx_alone(folder: Path) -> bool:
+    """Return whether a directory has ONNX files and no weights."""
+    weights = (path for pattern in _WEIGHTS for path in folder.glob(pattern))
+    return has_onnx_files(folder) and not any(path.is_file() for path in weights)
+
+
+def _refuse_onnx_alone(source: str) -> None:
+    """Refuse to have torch compute what there are no weights of.
+
+    Raises:
+        CheckpointError: naming the engines.
+    """
+    folder = _directory(full_name(source))
+    if folder is not None and _is_onnx_alone(folder):
+        raise CheckpointError(
+            f"{folder} has ONNX files and no weights: --engine onnx or openvino computes it on the "
+            'processor (in Python longclip.load(…, engine="onnx"))'
+        )
 
 
 def _open_torch(source: str, number: str, device: str, *, fast: bool) -> ModelEncoder:
@@ -158,6 +177,7 @@ def _open_torch(source: str, number: str, device: str, *, fast: bool) -> ModelEn
             "--dtype int8 is for ONNX files of 8 bit (longclip convert … --to onnx --int8): take "
             "--engine onnx or openvino and their directory"
         )
+    _refuse_onnx_alone(source)
     place = pick_device(device)
     auto = fast_dtype(place) if fast else torch.float32
     model = load_clip(source, dtype=pick_dtype(number, auto=auto), device=place)

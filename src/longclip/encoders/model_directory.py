@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from longclip.checkpoints.formats import openclip
-from longclip.checkpoints.model_directory import CONFIG, make_preprocess
+from longclip.checkpoints.model_directory import CONFIG, make_preprocess, read_files
 from longclip.errors import CheckpointError
 from longclip.image.preprocess import Preprocess
 from longclip.model.config import CLIPConfig, read_architecture
 from longclip.text.tokenizer_directory import TokenizerFiles
+
+_OPENCLIP_CONFIG = "open_clip_config.json"
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,21 @@ def read_settings(folder: Path) -> ModelSettings:
     Raises:
         CheckpointError: if one is missing, broken or not of a CLIP.
     """
-    path = folder / openclip.CONFIG
-    if not path.is_file():
+    path = folder / _OPENCLIP_CONFIG
+    if path.is_file():
+        # Its reader loads torch, which this layout alone has to wait for.
+        described = read_architecture(str(path))
+        config, preprocess = described.config, described.preprocess
+        tokenizer = described.tokenizer
+    else:
         path = folder / CONFIG
-    if not path.is_file():
-        raise CheckpointError(f"{folder} has no {path.name}; fetch or export the model again")
-    found = read_architecture(str(path))
-    vision = found.config.vision
-    size = vision.image_size if vision else Preprocess.image_size
-    preprocess = Preprocess(image_size=size)
-    if vision and found.preprocess is not None:
-        preprocess = make_preprocess(found.preprocess, path, size)
-    return ModelSettings(found.config, preprocess, found.tokenizer)
+        content, preprocess, tokenizer = read_files(path)
+        try:
+            config = CLIPConfig.from_json(content)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise CheckpointError(f"{path}: {error}") from error
+    size = config.vision.image_size if config.vision else Preprocess.image_size
+    made = Preprocess(image_size=size)
+    if config.vision and preprocess is not None:
+        made = make_preprocess(preprocess, path, size)
+    return ModelSettings(config, made, tokenizer)
