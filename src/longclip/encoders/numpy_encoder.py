@@ -19,13 +19,9 @@ from numpy.typing import NDArray
 from longclip import __version__
 from longclip.checkpoints.formats import siglip
 from longclip.checkpoints.mapped_tensors import MappedTensor, map_safetensors
-from longclip.checkpoints.model_directory import (
-    CONFIG,
-    make_preprocess,
-    read_files,
-    weight_files,
-)
+from longclip.checkpoints.model_directory import CONFIG, weight_files
 from longclip.checkpoints.model_names import BUNDLED, cached_snapshot, full_name, is_hub_id
+from longclip.encoders.model_directory import read_huggingface_settings
 from longclip.encoders.model_encoder import ModelEncoder, Vectors
 from longclip.errors import CheckpointError, EncoderError, UsageError
 from longclip.image.preprocess import Preprocess
@@ -55,16 +51,9 @@ class NumpyEncoder(ModelEncoder):
         self._files = weight_files(directory)
         if any(file.suffix != ".safetensors" for file in self._files):
             raise CheckpointError(f"{directory} has no safetensors files")
-        values, preprocess, self._tokenizer_files = read_files(directory / CONFIG)
-        try:
-            self._config = CLIPConfig.from_json(values)
-        except (TypeError, ValueError, ArithmeticError) as error:
-            raise CheckpointError(f"{directory / CONFIG}: {error}") from error
-        vision = self._config.vision
-        size = vision.image_size if vision else Preprocess.image_size
-        self._preprocess = Preprocess(image_size=size)
-        if vision and preprocess is not None:
-            self._preprocess = make_preprocess(preprocess, directory / CONFIG, size)
+        settings = read_huggingface_settings(directory)
+        self._config, self._preprocess = settings.config, settings.preprocess
+        self._tokenizer_files = settings.tokenizer_files
         self._tensors: Mapping[str, MappedTensor] = {
             name: tensor
             for file in self._files
