@@ -65,6 +65,9 @@ ExportTarget = Literal["hf", "hf-text", "openai", "longclip", "openclip", "comfy
 RuntimeTarget = Literal["onnx", "immich"]
 """Names of the layouts of ONNX files that a model can be exported in."""
 
+AnyTarget = Literal[ExportTarget, RuntimeTarget]
+"""Names of all layouts that `longclip convert` writes."""
+
 OnnxPrecision = Literal["float32", "float16", "int8"]
 """Numbers that an ONNX file computes with."""
 

@@ -7,14 +7,14 @@ from typing import Annotated, Literal, get_args
 from longclip.cli.options import AS_OPTIONS, AsJson, full_name
 from longclip.errors import UsageError
 from longclip.options import check_options, flag_of, images_option, option
-from longclip.spec import Activation, ExportTarget, RuntimeTarget, Tower
+from longclip.spec import Activation, AnyTarget, RuntimeTarget, Tower
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
     """Layout, dtype and size of the files, and facts that the source does not state."""
 
-    to: ExportTarget | RuntimeTarget = option("The program whose layout is written.", "hf")
+    to: AnyTarget = option("The program whose layout is written.", "hf")
     dtype: Literal["keep", "float32", "float16", "bfloat16"] = option(
         "Numbers that weights are stored in; `keep` leaves them as they are, and means float32 for "
         "ONNX files, which compute in them.",
