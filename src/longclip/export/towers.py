@@ -152,8 +152,9 @@ class _Linear(nn.Module):
 class _Layer(nn.Module):
     """One residual block, at all places of its input or at some.
 
-    One product for queries, keys and values is no faster in onnxruntime than three (ViT-B/16's
-    texts: within 3 % both ways, less than its timings vary), and would need a copy of the weights.
+    One product for queries, keys and values is hardly faster in onnxruntime than three (ViT-B/16's
+    texts of four lengths: 4 % slower to 13 % faster, about what timings varied by), and would need
+    a copy of the weights.
     """
 
     def __init__(self, layer: Layer, activation: Activation) -> None:
