@@ -22,6 +22,7 @@ import torch
 from cyclopts import Parameter
 from torch import Tensor
 
+from figures import Figure, record
 from longclip.model import CLIP
 from longclip.model.config import ARCHITECTURES
 from longclip.model.micro_batches import SMALL_TOKEN_BUDGET
@@ -100,6 +101,9 @@ def measure(name: str, dtype: torch.dtype, images: int, texts: int, rounds: int)
         ]
         ceiling, encoding = (1e-9 / min(column) for column in zip(*seconds, strict=True))
         share = encoding / ceiling
+        precision = str(dtype).removeprefix("torch.")
+        what_of = f"{name}, {what}, {precision}, {torch.get_num_threads()} threads"
+        record(Figure(what_of, "GFLOP/s", encoding, "matrix products alone", ceiling))
         print(
             f"| {name} | {what} | {ceiling:.0f} | {encoding:.0f} | {share:.1%} | "
             f"{1e9 * encoding * count / flops:.2f} |",

@@ -41,6 +41,7 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark("Text encoding", "text_encode.py --limit 48 --rounds 2 --precision auto"),
+    Benchmark("Share of the ceiling", "ceiling.py --architectures ViT-B/16 --texts 8 --rounds 3"),
     Benchmark("Training step", "train_step.py --batch-size 16 --depth 1 --only longclip published"),
     Benchmark("Indexing", "search.py --index --count 48 --rounds 1 --out {out}"),
     Benchmark("Queries", "search.py --queries --vectors 100000 --rounds 1 --out {out}"),
@@ -50,6 +51,7 @@ BENCHMARKS = (
     ),
     Benchmark("Cold start", "cold_start.py --rounds 3 --models nano --out {out}"),
     Benchmark("Engines", "engines.py --texts 8 --images 4 --rounds 2 --out {out}", 5.0),
+    Benchmark("Recall in 8 bits", "precision.py nano --limit 300 --out {out}"),
     Benchmark("Recall", "retrieval_metrics.py --images 1000 --rounds 1 --threads 1"),
     Benchmark("Checkpoints", "checkpoints.py ViT-B/16 --out {out} --rounds 1 --load-from ViT-B/16"),
 )
