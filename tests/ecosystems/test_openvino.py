@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from longclip.encoders.openvino_encoder import openvino_core
 from tests.ecosystems.conftest import SavedOnnx
 from tests.helpers.onnx_files import assert_near
 
@@ -13,10 +14,10 @@ TEXTS = ["a red boat", "two old dogs on a bridge at dusk, and nobody else", "", 
 
 
 def compiled(saved: SavedOnnx, name: str) -> Any:
-    library = pytest.importorskip("openvino")
+    pytest.importorskip("openvino")
     # Where the processor has a unit for bfloat16 it would be used.
     exact = {"INFERENCE_PRECISION_HINT": "f32"}
-    return library.Core().compile_model(saved.onnx / "onnx" / name, "CPU", exact)
+    return openvino_core().compile_model(saved.onnx / "onnx" / name, "CPU", exact)
 
 
 @pytest.mark.parametrize(("ending", "share"), [(".onnx", 1e-4), ("_quantized.onnx", 5e-2)])

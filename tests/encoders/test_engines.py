@@ -286,6 +286,22 @@ def test_engines_of_onnx_files_leave_torch_out(engine, onnx_model):
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
+def test_a_signal_does_not_kill_where_models_of_openvino_came_and_went(onnx_model):
+    code = (
+        "import gc, os, signal, longclip\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('handled'))\n"
+        f"open = lambda: longclip.load({str(onnx_model)!r}, engine='openvino')\n"
+        "first = open(); first.encode_text(['a boat'])\n"
+        "second = open(); second.encode_text(['a boat'])\n"
+        "del first; gc.collect()\n"
+        "del second; gc.collect()\n"
+        "ballast = [bytes(range(1, 255)) * 40 for _ in range(20_000)]\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
 @pytest.mark.parametrize("kind", ["siglip", "timm"])
 def test_models_of_other_families(kind, tmp_path):
     """One reads its padding and has a tokenizer of its own, one has OpenCLIP's layout."""

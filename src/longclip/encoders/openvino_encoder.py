@@ -1,5 +1,6 @@
 """A model's ONNX files, computed by OpenVINO."""
 
+import functools
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,19 @@ from longclip.spec import OnnxPrecision, Tower
 from longclip.util.libraries import require_libraries
 
 
+@functools.cache
+def openvino_core() -> Any:
+    """Return OpenVINO's core, one for the whole process.
+
+    Made, its plugin for processors gives the thread another stack for signals, and gone it puts
+    the former one back. Of two cores the first one's stack, freed with it, would come back with
+    the end of the second, and the next signal (^C, a child that ends) would kill the process.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVinoEncoder(OnnxEncoder):
     """As `OnnxEncoder`, of the same files."""
 
@@ -26,8 +40,6 @@ class OpenVinoEncoder(OnnxEncoder):
 
     def _open(self, tower: Tower, path: Path) -> Any:
         """Return a request, the names and kinds of its inputs, and the lock of its memory."""
-        import openvino
-
         # Without being told it takes bfloat16 for float32 where the processor has that.
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",
@@ -35,7 +47,7 @@ class OpenVinoEncoder(OnnxEncoder):
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
-            compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+            compiled = openvino_core().compile_model(str(path), "CPU", settings)
         except Exception as error:  # RuntimeError, with a page of C++
             raise damaged(path, self.library, error) from error
         # What goes in or comes out may have several names, of steps before it among them.
