@@ -2,6 +2,7 @@
 
     python benchmarks/search.py --index
     python benchmarks/search.py --queries
+    python benchmarks/search.py --indexes
     python benchmarks/search.py --load
     python benchmarks/search.py --costs
 
@@ -17,6 +18,9 @@ everywhere (random, ViT-B/16's shape). Embeddings are compared first.
 `--queries`: seconds of a query, share of the 10 nearest that it finds, and what it took to get
 there, among made-up vectors of width 512, for queries that lie among them (as those of images do)
 and apart from them (as those of texts do). Thumbnails are left out of the table.
+
+`--indexes`: the kinds of vector index that LanceDB has, over the same vectors: time, recall, and
+what it took to make them.
 
 `--load`: `longclip serve` with ever more clients that ask for long descriptions, each as soon as it
 has its answer; one that is told to try again later (429) waits as long as it is told. Then the
@@ -37,6 +41,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import search_costs
+import search_indexes
 import search_indexing
 import search_load
 import search_queries
@@ -46,6 +51,8 @@ JOBS: dict[str, Callable[..., object]] = {
     "index": search_indexing.measure,
     "build": search_queries.measure_building,
     "ask": search_queries.measure_asking,
+    "make_index": search_indexes.measure_making,
+    "try_index": search_indexes.measure_settings,
     "load": search_load.measure,
     "stop": search_load.measure_stopping,
     "steps": search_costs.measure_steps,
@@ -69,6 +76,8 @@ def main() -> None:
         search_indexing.compare(a)
     if a.queries:
         search_queries.compare(a)
+    if a.indexes:
+        search_indexes.compare(a)
     if a.load:
         search_load.compare(a)
     if a.costs:
@@ -82,6 +91,7 @@ def _options() -> argparse.Namespace:
     add = parser.add_argument
     add("--index", action="store_true")
     add("--queries", action="store_true")
+    add("--indexes", action="store_true")
     add("--load", action="store_true")
     add("--costs", action="store_true")
     add("--out", type=Path, default=Path("runs/search"), help="for what is made")
@@ -99,8 +109,8 @@ def _options() -> argparse.Namespace:
     add("--serve", nargs="*", default=[], help="--load: options of `longclip serve`, without --")
     add("--job", help=argparse.SUPPRESS)
     a = parser.parse_args()
-    if not (a.index or a.queries or a.load or a.costs or a.job):
-        parser.error("say what to measure: --index, --queries, --load, --costs")
+    if not (a.index or a.queries or a.indexes or a.load or a.costs or a.job):
+        parser.error("say what to measure: --index, --queries, --indexes, --load, --costs")
     return a
 
 

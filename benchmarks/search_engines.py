@@ -122,6 +122,24 @@ def _open_ours(exact: bool) -> Callable[[Path], Ask]:
     return open_store
 
 
+def nearest_with(place: Path) -> Callable[[Vectors, int, int | None, int], list[int]]:
+    """Return what finds the nearest with probes, the breadth of a graph, and a refinement."""
+    from longclip.search.database.reader import Reader
+    from longclip.search.database.schema import PACKED, Facts
+
+    table = Reader.open(str(place)).table
+
+    def ask(vector: Vectors, probes: int, breadth: int | None, refine: int) -> list[int]:
+        query = table.search(vector, vector_column_name="vector").distance_type("cosine")
+        query = query.select([PACKED, "vector", "_distance"]).limit(NEIGHBOURS)
+        query = query.nprobes(probes).refine_factor(refine)
+        query = query.ef(breadth) if breadth else query
+        packed = query.to_arrow()[PACKED].to_pylist()
+        return [int(Facts.unpack(each).name.removesuffix(".jpg")) for each in packed]
+
+    return ask
+
+
 def _open_searcher(place: Path) -> Ask:
     """Return a whole search for a description of three sentences but for embedding its texts."""
     from longclip.search import Query, QueryVectors, Searcher, Store
