@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("lancedb")
 
 from longclip.search.database import vector_index
-from longclip.search.database.schema import IndexQuality
+from longclip.search.database.schema import About, IndexQuality
 from longclip.search.database.store import Store
 from longclip.search.database.vector_index import ensure_index
 from tests.helpers.databases import MODEL, database, row, vectors
@@ -37,7 +37,7 @@ def test_it_is_made_measured_and_used(store: Store) -> None:
     told: list[tuple[object, ...]] = []
     quality = ensure_index(store, MODEL, lambda *words: told.append(words), exact_below=COUNT)
     assert quality is not None
-    assert (quality.kind, quality.rows, quality.trained) == ("IVF_SQ", COUNT, COUNT)
+    assert (quality.kind, quality.rows, quality.trained) == ("IVF_RQ", COUNT, COUNT)
     assert min(quality.recall_images, quality.recall_texts) >= vector_index.MIN_RECALL
     assert told[-1] == (vector_index.STAGE, 2, 2)
     assert "it finds 100.0% for images" in str(replace(quality, recall_images=1.0))
@@ -116,3 +116,40 @@ def test_a_narrow_filter_finds_all_that_pass_it(tmp_path: Path) -> None:
     store.table.create_index("vector", config=IvfSq(distance_type="cosine", num_partitions=16))
     store.keep_quality(IndexQuality("IVF_SQ", 940, 940, 1, 1, 0.5, 0.5, 1.0))
     assert len(store.nearest(near, 40, where="folder = '/far'")) == 40
+
+
+def test_an_index_of_the_former_kind_is_used_until_it_has_to_be_made_anew(store: Store) -> None:
+    from lancedb.index import IvfSq
+
+    store.table.create_index("vector", config=IvfSq(distance_type="cosine"))
+    kept = IndexQuality("IVF_SQ", COUNT, COUNT, 10, 5, 1.0, 1.0, 1.0)
+    store.keep_quality(kept)
+    assert ensure_index(store, MODEL, exact_below=COUNT) == kept
+    for query in vectors(5, 3):
+        exact = [hit.facts.uri for hit in store.nearest(query, 10, exact=True)]
+        assert [hit.facts.uri for hit in store.nearest(query, 10)] == exact
+    store.put([row(f"/q/{i}.jpg", v) for i, v in enumerate(vectors(COUNT, 1))])
+    larger = ensure_index(store, MODEL, exact_below=COUNT)
+    assert larger is not None
+    assert (larger.kind, larger.rows, larger.trained) == ("IVF_SQ", 2 * COUNT, COUNT)
+    assert kind_of_index(store) == "IvfSq"
+    store.put([row(f"/r/{i}.jpg", v) for i, v in enumerate(vectors(3 * COUNT, 2))])
+    anew = ensure_index(store, MODEL, exact_below=COUNT)
+    assert anew is not None
+    assert (anew.kind, anew.trained) == ("IVF_RQ", 5 * COUNT)
+    assert kind_of_index(store) == "IvfRq"
+
+
+def kind_of_index(store: Store) -> str:
+    [kind] = {index.index_type for index in store.table.list_indices() if "vector" in index.columns}
+    return str(kind)
+
+
+def test_a_width_that_cannot_be_turned_has_the_former_kind(tmp_path: Path) -> None:
+    random = np.random.default_rng(0).normal(size=(300, 20)).astype(np.float32)
+    store = Store.create(str(tmp_path), About("made up", "", 20, 77))
+    store.put([row(f"/p/{i}.jpg", v) for i, v in enumerate(random)])
+    vector_index._create(store, "vector")
+    assert kind_of_index(store) == vector_index._kind(store).replace("IVF_SQ", "IvfSq")
+    nearest = store.nearest(random[5], 1, probes=10, refine=5)
+    assert [hit.facts.uri for hit in nearest] == ["/p/5.jpg"]
