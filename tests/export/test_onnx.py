@@ -283,6 +283,7 @@ def test_the_command_prints_how_near_it_comes(run: Run, saved: Path) -> None:
     assert outcome.code == 0
     assert "onnx/text_model.onnx: " in outcome.out
     assert "largest difference text " in outcome.out
+    assert "next: longclip eval onnx:" in outcome.out
     assert "torchvision" not in outcome.err  # what torch's exporter says of itself
     refused = run("convert", saved, "out2", "--to", "onnx", "--dtype", "bfloat16")
     assert refused.code == 1

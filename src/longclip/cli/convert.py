@@ -195,3 +195,5 @@ def _export(
         )
     for note in done.notes:
         print(f"  {note}")
+    if to == "onnx" and len({tower.tower for tower in done.towers}) == len(names):
+        print(f"next: longclip eval onnx:{destination} --data DATA")
