@@ -81,7 +81,7 @@ def test_embeddings_of_each_way_to_read_a_text(tmp_path: Path, pooling: str, cau
     stock = CLIP(SMALL)  # the layouts that state such towers have other names of tensors
     stock.load_state_dict(model.state_dict())
     encoder = NumpyEncoder(saved(tmp_path, stock), "it")
-    encoder._config = model.config
+    encoder.settings = replace(encoder.settings, config=model.config)
     expected = CLIPEncoder(model).encode_text(TEXTS)
     np.testing.assert_allclose(encoder.encode_text(TEXTS), expected, atol=1e-5)
 

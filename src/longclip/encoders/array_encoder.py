@@ -16,25 +16,17 @@ from longclip.model.own_tokenizer import check_own_tokenizer, own_tokenizer
 from longclip.text.tokenizer import TextTokenizer
 
 
-class ArrayEncoder(ModelEncoder):
-    """Texts sorted by length and pictures, in micro-batches, through two functions of arrays.
+class SettingsEncoder(ModelEncoder):
+    """A model whose shape, pictures and tokens are those of the files beside its weights.
 
     Args:
         name: what it was opened from.
-        settings: what the files beside its weights say.
+        settings: what those files say.
     """
 
     def __init__(self, name: str, settings: ModelSettings) -> None:
         self.name = name
         self.settings = settings
-
-    @abstractmethod
-    def run_text(self, ids: NDArray[np.int64]) -> Vectors:
-        """Embed ids [B, L], all but the longest padded behind their end."""
-
-    @abstractmethod
-    def run_images(self, pixels: Vectors) -> Vectors:
-        """Embed normalised pixels [B, 3, H, W]."""
 
     @property
     def config(self) -> CLIPConfig:
@@ -54,6 +46,18 @@ class ArrayEncoder(ModelEncoder):
     def check_tokenizer(self) -> None:
         """Raise CheckpointError where texts cannot be read."""
         check_own_tokenizer(self.config, self.settings.tokenizer_files, self.name)
+
+
+class ArrayEncoder(SettingsEncoder):
+    """Texts sorted by length and pictures, in micro-batches, through two functions of arrays."""
+
+    @abstractmethod
+    def run_text(self, ids: NDArray[np.int64]) -> Vectors:
+        """Embed ids [B, L], all but the longest padded behind their end."""
+
+    @abstractmethod
+    def run_images(self, pixels: Vectors) -> Vectors:
+        """Embed normalised pixels [B, 3, H, W]."""
 
     def to(self, device: str) -> "ArrayEncoder":
         """Return it as it is, for it computes on the processor alone."""

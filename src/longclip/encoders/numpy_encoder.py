@@ -21,21 +21,18 @@ from longclip.checkpoints.formats import siglip
 from longclip.checkpoints.mapped_tensors import MappedTensor, map_safetensors
 from longclip.checkpoints.model_directory import CONFIG, weight_files
 from longclip.checkpoints.model_names import BUNDLED, cached_snapshot, full_name, is_hub_id
+from longclip.encoders.array_encoder import SettingsEncoder
 from longclip.encoders.model_directory import read_huggingface_settings
 from longclip.encoders.model_encoder import ModelEncoder, Vectors
 from longclip.errors import CheckpointError, EncoderError, UsageError
-from longclip.image.preprocess import Preprocess
-from longclip.model.config import CLIPConfig, ForeignVisionConfig, TowerConfig
+from longclip.model.config import ForeignVisionConfig, TowerConfig
 from longclip.model.digest import digest, embedding_settings, noted_digest
-from longclip.model.own_tokenizer import check_own_tokenizer, own_tokenizer
 from longclip.spec import Activation
-from longclip.text.tokenizer import TextTokenizer
-from longclip.text.tokenizer_directory import TokenizerFiles
 
 _POSITION_IDS = ".embeddings.position_ids"
 
 
-class NumpyEncoder(ModelEncoder):
+class NumpyEncoder(SettingsEncoder):
     """A model directory with safetensors files, in float32.
 
     Args:
@@ -47,20 +44,17 @@ class NumpyEncoder(ModelEncoder):
     """
 
     def __init__(self, directory: Path, name: str) -> None:
-        self.name = name
         self._files = weight_files(directory)
         if any(file.suffix != ".safetensors" for file in self._files):
             raise CheckpointError(f"{directory} has no safetensors files")
-        settings = read_huggingface_settings(directory)
-        self._config, self._preprocess = settings.config, settings.preprocess
-        self._tokenizer_files = settings.tokenizer_files
+        super().__init__(name, read_huggingface_settings(directory))
         self._tensors: Mapping[str, MappedTensor] = {
             name: tensor
             for file in self._files
             for name, tensor in map_safetensors(file).items()
             if not f".{name}".endswith(_POSITION_IDS)
         }
-        if self._config.layout == siglip.LAYOUT:
+        if self.config.layout == siglip.LAYOUT:
             self._tensors = siglip.to_internal(self._tensors)
         self._arrays: dict[str, NDArray[np.float32]] = {}
 
@@ -69,34 +63,10 @@ class NumpyEncoder(ModelEncoder):
         """NumPy, which has matrix products of float32 alone that are fast."""
         return "numpy, float32"
 
-    @property
-    def config(self) -> CLIPConfig:
-        """Shape of the towers."""
-        return self._config
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """Way in which pictures become pixels."""
-        return self._preprocess
-
-    @property
-    def tokenizer_files(self) -> TokenizerFiles | None:
-        """Files of the model's own tokenizer."""
-        return self._tokenizer_files
-
-    @cached_property
-    def tokenizer(self) -> TextTokenizer:
-        """Converter of texts to the model's ids."""
-        return own_tokenizer(self._config, self._tokenizer_files, self.name)
-
-    def check_tokenizer(self) -> None:
-        """Raise CheckpointError where texts cannot be read."""
-        check_own_tokenizer(self._config, self._tokenizer_files, self.name)
-
     @cached_property
     def digest(self) -> str:
         """Hash by which a database knows the model, noted for files that do not change."""
-        settings = embedding_settings(self._config, self._preprocess, self._tokenizer_files)
+        settings = embedding_settings(self.config, self.preprocess, self.settings.tokenizer_files)
         weights = ((n, t.shape, t.bfloat16()) for n, t in sorted(self._tensors.items()))
         return noted_digest(settings, self._files, lambda: digest(settings, weights))
 
@@ -114,7 +84,7 @@ class NumpyEncoder(ModelEncoder):
 
     def embed_ids(self, ids: Sequence[Sequence[int]]) -> Vectors:
         """Embed the ids of texts."""
-        config = self._config.text
+        config = self.config.text
         if config is None:
             raise UsageError(f"{self.name} is an image tower alone")
         texts = [np.asarray(text, np.int64) for text in ids]
@@ -152,12 +122,12 @@ class NumpyEncoder(ModelEncoder):
 
     def embed_pixels(self, pixels: NDArray[np.uint8]) -> Vectors:
         """Embed preprocessed pictures."""
-        config = self._config.vision
+        config = self.config.vision
         if config is None or isinstance(config, ForeignVisionConfig):
             raise UsageError(f"{self.name}: NumPy computes pictures of CLIP's ViT alone")
         count, size, grid = len(pixels), config.patch_size, config.image_size // config.patch_size
-        mean = np.asarray(self._preprocess.mean, np.float32)
-        std = np.asarray(self._preprocess.std, np.float32)
+        mean = np.asarray(self.preprocess.mean, np.float32)
+        std = np.asarray(self.preprocess.std, np.float32)
         x = (pixels.astype(np.float32) / np.float32(255) - mean) / std
         # A patch's numbers in the order of the kernel: channel, y, x.
         patches = x.reshape(count, grid, size, grid, size, 3).transpose(0, 1, 3, 5, 2, 4)
