@@ -15,7 +15,7 @@ import numpy as np
 
 from search_engines import ENGINES, nearest_with
 from search_jobs import ask, memory, table
-from search_queries import built
+from search_queries import making_of
 from search_vectors import NEIGHBOURS, QUERIES, make_vectors, recall
 
 KINDS = {
@@ -42,7 +42,7 @@ def compare(a: argparse.Namespace) -> None:
     for count in a.vectors:
         folder = a.out / f"vectors-{count}"
         make_vectors(folder, count)
-        built("longclip", folder, 0)
+        making_of("longclip", folder, 0)
         rows = []
         for name in KINDS:
             if a.only and not name.startswith(tuple(a.only)):

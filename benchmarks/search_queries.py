@@ -23,7 +23,7 @@ def compare(a: argparse.Namespace) -> None:
     for count in a.vectors:
         folder = a.out / f"vectors-{count}"
         make_vectors(folder, count)
-        built = {name: built(name, folder, exact_below) for name in names}
+        built = {name: making_of(name, folder, exact_below) for name in names}
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for _ in range(a.rounds):
             for name in names:
@@ -31,7 +31,7 @@ def compare(a: argparse.Namespace) -> None:
         print_results(folder, count, built, found)
 
 
-def built(name: str, folder: Path, exact_below: int) -> dict[str, Any]:
+def making_of(name: str, folder: Path, exact_below: int) -> dict[str, Any]:
     """Return what making it took, now or when it was made."""
     report = folder / f"{ENGINES[name].made}.built.json"
     if not report.exists():
