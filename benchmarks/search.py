@@ -9,7 +9,8 @@
 `--index`: images per second from JPEG files into something that can be searched, the same weights
 everywhere (random, ViT-B/16's shape). Embeddings are compared first.
 
-- longclip: what `longclip index` calls; hashes, reads EXIF and makes thumbnails as well
+- longclip: what `longclip index` calls; hashes, reads EXIF and makes thumbnails as well; by torch,
+  and in 8 bits by onnxruntime and OpenVINO
 - sentence-transformers: `SentenceTransformer.encode` of the files, kept as an array
 - clip-retrieval's loop: a transcription of its inference with open_clip, and of the index that it
   has autofaiss make. Its own package asks for numpy 1, pyarrow below 16, sentence-transformers 2

@@ -3,7 +3,8 @@
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,24 @@ import torch
 from numpy.typing import NDArray
 
 from figures import Figure, record
+from longclip.spec import Engine
+from longclip.util.hardware import has_fast_bfloat16
 from search_jobs import ask, chosen, memory, processor_seconds, table, write_model
 
 CONTESTANTS = (
     "longclip, bfloat16",
     "longclip, float32",
+    "longclip by onnxruntime, int8",
+    "longclip by OpenVINO, int8",
     "sentence-transformers, bfloat16",
     "sentence-transformers, float32",
     "clip-retrieval's loop, float32",
     "clip-retrieval's loop, bfloat16",
 )
-SAME = {"float32": 0.999, "bfloat16": 0.9}
+SAME = {"float32": 0.999, "bfloat16": 0.9, "int8": 0.5}
 """Least cosine with ours in float32 of what sets an image apart, the mean of all subtracted:
-random weights give all pictures nearly the same embedding, so plain cosines say nothing."""
+random weights give all pictures nearly the same embedding, so plain cosines say nothing. Nor does
+theirs in 8 bits, of which benchmarks/precision.py tells what it costs in recall."""
 
 _Work = Callable[[], NDArray[Any]]
 
@@ -46,10 +52,17 @@ def compare(a: argparse.Namespace) -> None:
         f"{a.architecture}, {longclip.load(model, dtype=None).embedding_dim} numbers"
     )
     names = chosen(CONTESTANTS, a.only)
+    if not a.only and not has_fast_bfloat16("cpu"):
+        print("this processor emulates bfloat16, which is left out")
+        names = [name for name in names if not name.endswith("bfloat16")]
+    eight = model.with_name(f"{model.name}-onnx")
+    if any(name.endswith("int8") for name in names):
+        write_int8(model, eight, files[:64])
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for _ in range(a.rounds):
         for name in names:
             place = other if name.startswith("clip-retrieval") else model
+            place = eight if name.endswith("int8") else place
             out = a.out / "indexed" / name.replace(", ", "-").replace(" ", "-")
             options = {"folder": str(folder), "model": str(place), "out": str(out)}
             found[name].append(ask("index", name=name, **options))
@@ -59,7 +72,7 @@ def compare(a: argparse.Namespace) -> None:
 
 def check(found: dict[str, list[dict[str, Any]]]) -> None:
     """Stop where embeddings are not those of ours in float32."""
-    reference = next(name for name in (CONTESTANTS[1], *found) if name in found)
+    reference = next(name for name in ("longclip, float32", *found) if name in found)
     ours = np.load(found[reference][0]["embeddings"]).astype(np.float32)
     for name, results in found.items():
         theirs = np.load(results[0]["embeddings"]).astype(np.float32)
@@ -97,6 +110,10 @@ def print_results(found: dict[str, list[dict[str, Any]]], count: int) -> None:
         )
         for name, results in found.items()
     ]
+    best = max((name for name in speeds if "longclip" not in name), key=speeds.get, default=None)
+    fast = max((name for name in speeds if "int8" in name), key=speeds.get, default=None)
+    if best and fast:
+        record(Figure(fast, "images/s", speeds[fast], best, speeds[best]))
     for precision in ("bfloat16", "float32"):
         same = {name: speed for name, speed in speeds.items() if name.endswith(precision)}
         peers = [name for name in same if not name.startswith("longclip")]
@@ -108,6 +125,25 @@ def print_results(found: dict[str, list[dict[str, Any]]], count: int) -> None:
             )
     heads = ("images/s", "ours ÷ this", "processor ms/image", "this ÷ ours")
     table(("", *heads, "peak memory, GB", "model loaded, s"), rows)
+
+
+def write_int8(model: Path, place: Path, files: Sequence[Path]) -> None:
+    """Write the image tower's ONNX file of 8 bits, its ranges from some of these files."""
+    from PIL import Image
+
+    import longclip
+    from longclip.export import export_onnx
+    from longclip.export.quantize import quantize_images, quantize_text
+
+    if not place.exists():
+        export_onnx(model, place)
+    text, image = (place / "onnx" / f"{tower}_model.onnx" for tower in ("text", "vision"))
+    if not (eight := image.with_name("vision_model_quantized.onnx")).exists():
+        way = longclip.load(model).preprocess
+        pixels = np.stack([way.pixels(Image.open(file)) for file in files])
+        normal = way.normalize(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+        quantize_text(text, text.with_name("text_model_quantized.onnx"))
+        quantize_images(image, eight, normal.numpy())
 
 
 def make_images(out: Path, count: int, pixels: str) -> Path:
@@ -146,9 +182,14 @@ def measure(name: str, folder: str, model: str, out: str) -> dict[str, Any]:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     kind, _, precision = name.partition(", ")
-    start = {"longclip": _ours, "sentence-transformers": _sentence_transformers}.get(kind, _loop)
+    start = {
+        "longclip": partial(_ours, engine="torch"),
+        "longclip by onnxruntime": partial(_ours, engine="onnx"),
+        "longclip by OpenVINO": partial(_ours, engine="openvino"),
+        "sentence-transformers": _sentence_transformers,
+    }.get(kind, _loop)
     began = time.perf_counter()
-    work = start(Path(folder), model, place, getattr(torch, precision))
+    work = start(Path(folder), model, place, precision)
     loaded, used = time.perf_counter() - began, processor_seconds()
     began = time.perf_counter()
     vectors = work()
@@ -160,17 +201,17 @@ def measure(name: str, folder: str, model: str, out: str) -> dict[str, Any]:
         "memory": memory(),
         "embeddings": str(place / "compared.npy"),
     }
-    np.save(place / "compared.npy", _read_ours(place) if kind == "longclip" else vectors)
+    np.save(place / "compared.npy", _read_ours(place) if kind.startswith("longclip") else vectors)
     return result
 
 
-def _ours(folder: Path, model: str, out: Path, dtype: torch.dtype) -> _Work:
+def _ours(folder: Path, model: str, out: Path, precision: str, engine: Engine) -> _Work:
     import lancedb  # noqa: F401  (libraries are there before the clock runs, everybody's)
 
     import longclip
     from longclip.search import index
 
-    clip = longclip.load(model, dtype=dtype)
+    clip = longclip.load(model, engine=engine, dtype=precision)
 
     def work() -> NDArray[Any]:
         report = index([folder], out / "db", clip, model_name=model)
@@ -189,14 +230,17 @@ def _read_ours(out: Path) -> NDArray[np.float32]:
     return np.stack([rows[uri] for uri in sorted(rows)])
 
 
-def _sentence_transformers(folder: Path, model: str, out: Path, dtype: torch.dtype) -> _Work:
+def _sentence_transformers(folder: Path, model: str, out: Path, precision: str) -> _Work:
     import logging
 
     from sentence_transformers import SentenceTransformer
 
     logging.disable(logging.WARNING)
     network = SentenceTransformer(
-        model, device="cpu", local_files_only=True, model_kwargs={"dtype": dtype}
+        model,
+        device="cpu",
+        local_files_only=True,
+        model_kwargs={"dtype": getattr(torch, precision)},
     )
 
     def work() -> NDArray[Any]:
@@ -208,11 +252,12 @@ def _sentence_transformers(folder: Path, model: str, out: Path, dtype: torch.dty
     return work
 
 
-def _loop(folder: Path, model: str, out: Path, dtype: torch.dtype) -> _Work:
+def _loop(folder: Path, model: str, out: Path, precision: str) -> _Work:
     import faiss  # noqa: F401
 
     from search_peers import build_index, embed_folder, open_clip_model
 
+    dtype = getattr(torch, precision)
     network = open_clip_model(Path(model), dtype)
 
     def work() -> NDArray[Any]:
