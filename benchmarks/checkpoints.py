@@ -67,7 +67,7 @@ LOAD = {
 import json, sys, time
 import torch
 import longclip
-import longclip.model.pretrained
+import longclip.encoders.engines, longclip.model.pretrained
 pixels, ids = torch.zeros(1, 3, 224, 224), torch.tensor([[49406, 5, 6, 7, 49407]])
 start = time.perf_counter()
 model = longclip.load(sys.argv[1])

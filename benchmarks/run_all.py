@@ -51,7 +51,7 @@ BENCHMARKS = (
     ),
     Benchmark("Cold start", "cold_start.py --rounds 3 --models nano --out {out}"),
     Benchmark("Engines", "engines.py --texts 8 --images 4 --rounds 2 --out {out}", 5.0),
-    Benchmark("Recall in 8 bits", "precision.py nano --limit 300 --out {out}"),
+    Benchmark("Recall in 8 bits", "precision.py nano --stretch --limit 300 --out {out}"),
     Benchmark("Recall", "retrieval_metrics.py --images 1000 --rounds 1 --threads 1"),
     Benchmark("Checkpoints", "checkpoints.py ViT-B/16 --out {out} --rounds 1 --load-from ViT-B/16"),
 )
