@@ -2,6 +2,7 @@
 
 import json
 import string
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as RustTokenizer
 
 from longclip.text.tokenizer import clip_tokenizer, tokenize
+from longclip.text.tokenizer_directory import is_clips, tokenizer_files
 from longclip.text.tokenizer_files import tokenizer_json, write_tokenizer_files
 
 
@@ -86,3 +88,13 @@ def test_special_tokens_map(directory: Path) -> None:
     special = json.loads((directory / "special_tokens_map.json").read_text("utf-8"))
     assert special["pad_token"] == special["eos_token"] == "<|endoftext|>"
     assert special["bos_token"] == "<|startoftext|>"
+
+
+@pytest.mark.parametrize("left_out", ["", "tokenizer.json"])
+def test_what_is_written_is_known_as_clips_without_being_read(
+    directory: Path, left_out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = tokenizer_files(directory)
+    contents = {name: held for name, held in files.contents.items() if name != left_out}
+    monkeypatch.setattr(json, "loads", None)
+    assert is_clips(replace(files, contents=contents))
