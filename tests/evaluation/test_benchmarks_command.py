@@ -1,12 +1,15 @@
 """`longclip benchmarks`, as a function."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from longclip.cli.benchmarks import benchmarks_command
-from longclip.errors import DataError
+from longclip.errors import DataError, UsageError
 from longclip.evaluation.benchmarks import BENCHMARKS
+from longclip.evaluation.results import write_results
+from tests.evaluation.test_leaderboard import measured
 
 
 @pytest.mark.parametrize("columns", [80, 120])
@@ -31,10 +34,55 @@ def test_one(name: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert " ".join(words.split()) in out
 
 
-def test_published_numbers_stand_with_their_source(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("columns", [80, 120])
+def test_published_numbers_stand_with_their_source(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for name in BENCHMARKS:
+        benchmarks_command(name)
+        assert all(len(line) <= columns for line in capsys.readouterr().out.splitlines())
     benchmarks_command("urban1k")
-    out = " ".join(capsys.readouterr().out.split())
-    assert "Long-CLIP B/16: image_to_text R@1 78.9, text_to_image R@1 79.5 (the Long-CLIP" in out
+    lines = capsys.readouterr().out.splitlines()
+    [line] = [line for line in lines if line.startswith("Long-CLIP B/16")]
+    name, towers, mean, to_text, to_image, note = line.rsplit(maxsplit=5)
+    assert (name, towers, mean, to_text, to_image) == (
+        "Long-CLIP B/16",
+        "CLIP",
+        "79.2",
+        "78.9",
+        "79.5",
+    )
+    assert f"{note:>3}  the Long-CLIP authors, for Urban-1k" in lines
+    [line] = [line for line in lines if line.startswith("Fix-CLIP")]
+    note = line.split()[-1]
+    words = " ".join(" ".join(lines).split())
+    assert f" {note} Fix-CLIP, ICCV 2025, best row in a list of papers; size not stated; " in words
+
+
+def test_results_are_put_in_their_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_results(tmp_path / "mine.json", [measured(960), measured(700, partial=True)])
+    benchmarks_command("urban1k", results=(tmp_path / "mine.json",))
+    lines = capsys.readouterr().out.splitlines()
+    [place] = [i for i, line in enumerate(lines) if line.startswith("→ mine")]
+    assert lines[place].split()[-4:] == ["yours", "96.0", "96.0", "96.0"]
+    assert lines[place + 1].split()[0] == "DeBias-CLIP"
+    assert "a part of the data that the protocol asks" in " ".join(" ".join(lines).split())
+
+    benchmarks_command("urban1k", results=(tmp_path / "mine.json",), as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    own = [row for row in found["leaderboard"] if row["measured"]]
+    assert [(row["model"], row["mean"]) for row in own] == [("mine (mine)", pytest.approx(96.0))]
+    assert len(found["not_in_it"]) == 1
+    row = next(row for row in found["leaderboard"] if row["model"] == "TULIP B/16")
+    assert (row["towers"], row["base"], row["second_hand"]) == ("other", "B/16", False)
+
+
+def test_results_need_a_benchmark(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--with .*needs the name of a benchmark"):
+        benchmarks_command(results=(tmp_path / "mine.json",))
+    with pytest.raises(UsageError, match="there is no file"):
+        benchmarks_command("urban1k", results=(tmp_path / "mine.json",))
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:

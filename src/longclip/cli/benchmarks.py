@@ -1,36 +1,61 @@
 """`longclip benchmarks`."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from longclip.cli.options import MAX_COLUMNS, AsJson, paragraph
+from longclip.errors import UsageError
 
 if TYPE_CHECKING:
     from longclip.evaluation.benchmarks import Benchmark
+    from longclip.evaluation.leaderboard import Leaderboard
 
 
 def benchmarks_command(
     name: str | None = None,
     /,
     *,
+    results: Annotated[tuple[Path, ...], Parameter(name="--with")] = (),
     as_json: AsJson = False,
 ) -> None:
-    """List the benchmarks, their sizes and licences; or describe one.
+    """List the benchmarks, their sizes and licences; or describe one, with its leaderboard.
 
     The list says where to get them, too.
 
     Example: `longclip benchmarks urban1k`
 
+    Example: `longclip benchmarks urban1k --with mine.json`
+
     Parameters
     ----------
     name:
-        One of them: its protocol, its layout on disk, its source and the published numbers too.
+        One of them: its protocol, its layout on disk, its source and the published numbers too,
+        best first.
+    results:
+        A file that `longclip eval --results` wrote, whose models are put in their places among the
+        published ones. Repeat the option for several.
     """
     import json
     from shutil import get_terminal_size
 
     from longclip.evaluation.benchmarks import BENCHMARKS, PUBLISHED, SUITES
     from longclip.evaluation.benchmarks.catalogue import find_benchmark
+    from longclip.evaluation.leaderboard import leaderboard
 
+    if results and name is None:
+        raise UsageError(
+            f"--with {results[0]} needs the name of a benchmark: longclip benchmarks NAME --with …"
+        )
+    board = None
+    if name is not None:
+        measured = []
+        if results:
+            from longclip.evaluation.results import read_all_results
+
+            measured = read_all_results(results)
+        board = leaderboard(find_benchmark(name), measured)
     chosen = list(BENCHMARKS.values()) if name is None else [find_benchmark(name)]
     width = min(get_terminal_size().columns, MAX_COLUMNS)
     if as_json:
@@ -45,6 +70,11 @@ def benchmarks_command(
             }
             for benchmark in chosen
         ]
+        if board:
+            found[0] |= {
+                "leaderboard": [row.to_json() for row in board.rows],
+                "not_in_it": list(board.refused),
+            }
         print(json.dumps(found if name is None else found[0], ensure_ascii=False))
     elif name is None:
         for benchmark in chosen:
@@ -62,7 +92,9 @@ def benchmarks_command(
             print(paragraph(f"suite {suite}: {', '.join(names)}", width))
         print("\n`longclip benchmarks NAME` shows the protocol and the layout on disk.")
     else:
+        assert board is not None
         _print_description(chosen[0], width)
+        _print_leaderboard(board, width)
 
 
 def _counts(benchmark: "Benchmark") -> str:
@@ -73,8 +105,6 @@ def _counts(benchmark: "Benchmark") -> str:
 
 
 def _print_description(benchmark: "Benchmark", width: int) -> None:
-    from longclip.evaluation.benchmarks import PUBLISHED
-
     print(f"{benchmark.name}: {benchmark.title}")
     print(f"{benchmark.task}, {_counts(benchmark)}")
     hub = f"huggingface.co/datasets/{benchmark.hub}" if benchmark.hub else "no; get it by hand"
@@ -90,6 +120,49 @@ def _print_description(benchmark: "Benchmark", width: int) -> None:
         ("measure", f"longclip eval MODEL --data {benchmark.name} --root FOLDER"),
     ):
         print(paragraph(f"{label:<10}{text}", width, hanging=10))
-    for model, numbers in PUBLISHED.get(benchmark.name, {}).items():
-        values = ", ".join(f"{metric} {value:.1f}" for metric, value in numbers.metrics.items())
-        print(paragraph(f"published {model}: {values} ({numbers.source})", width, hanging=10))
+
+
+_HEADINGS = {"image_to_text": "I→T", "text_to_image": "T→I", "top1": "top-1"}
+_TOWERS = {"clip": "CLIP", "clip and more": "CLIP+", "other": "other"}
+
+
+def _print_leaderboard(board: "Leaderboard", width: int) -> None:
+    """Print a line for each model, and below what to know of the published ones."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from longclip.evaluation.leaderboard import ORDER
+
+    if board.rows:
+        headings = [" ".join(_HEADINGS.get(w, w) for w in m.split()) for m in board.metrics]
+        order = f"by the {ORDER}" if board.has_mean else "best first"
+        print(f"\nleaderboard in percent, {order}\n")
+        shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
+        shown.add_column("model", overflow="fold")
+        shown.add_column("towers")
+        for heading in (["mean"] if board.has_mean else []) + headings:
+            shown.add_column(heading, justify="right")
+        shown.add_column("note", justify="right")
+        notes: dict[str, int] = {}
+        for row in board.rows:
+            values = [row.mean] if board.has_mean else []
+            values += [row.metrics.get(metric) for metric in board.metrics]
+            cells = ["–" if value is None else f"{value:.1f}" for value in values]
+            if row.published is None:
+                shown.add_row(f"→ {escape(row.model)}", "yours", *cells, "", style="bold")
+                continue
+            note = "; ".join((row.published.source, *row.published.reservations))
+            number = notes.setdefault(note, len(notes) + 1)
+            shown.add_row(escape(row.model), _TOWERS[row.published.towers], *cells, str(number))
+        Console(width=width).print(shown, highlight=False)
+        kinds = (
+            "towers: CLIP, those of a plain CLIP at inference; CLIP+, with parts added; other, "
+            "something else"
+        )
+        print("\n" + paragraph(kinds, width, hanging=8))
+        for note, number in notes.items():
+            print(paragraph(f"{number:>3}  {note}", width, hanging=5))
+    for reason in board.refused:
+        print(paragraph(reason, width, hanging=2))

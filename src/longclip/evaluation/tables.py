@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from longclip.errors import UsageError
-from longclip.evaluation.benchmarks import PUBLISHED
+from longclip.evaluation.benchmarks import BENCHMARKS
+from longclip.evaluation.leaderboard import leaderboard
 from longclip.evaluation.results import EvaluationResult, TextRetrieval
 from longclip.evaluation.stats import Interval, bootstrap_top1, compare_recall, compare_top1
 
@@ -197,15 +198,17 @@ def _comparable(runs: Sequence[object], base: Sequence[object]) -> bool:
 
 
 def _published(first: EvaluationResult, metrics: Sequence[str]) -> list[Row]:
-    """Return what others report of a benchmark's whole data, by the models' published names."""
-    if first.partial or not first.protocol:
+    """Return what others report of a benchmark's whole data, as on its leaderboard."""
+    if first.partial or not first.protocol or first.collection not in BENCHMARKS:
         return []
     found = []
-    for model, numbers in PUBLISHED.get(first.collection, {}).items():
-        values = [numbers.metrics.get(metric) for metric in metrics]
+    for row in leaderboard(BENCHMARKS[first.collection]).rows:
+        assert row.published is not None, "no result of ours was put there"
+        values = [row.metrics.get(metric) for metric in metrics]
         if any(value is not None for value in values):
             cells = tuple(None if value is None else Cell(value / 100) for value in values)
-            found.append(Row(f"{model} (published)", cells, quoted=True))
+            words = "; ".join(("published", *row.published.reservations))
+            found.append(Row(f"{row.model} ({words})", cells, quoted=True))
     return found
 
 
