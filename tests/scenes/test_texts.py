@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longclip.scenes import describe, make_scene, short_captions, split_size, summarize
+from longclip.scenes import contradict, describe, make_scene, short_captions, split_size, summarize
 from longclip.scenes.graph import Person, Scene, Thing
 from longclip.scenes.texts.phrases import ACCENTS, TREE_NOUNS
 from longclip.scenes.vocabulary import COLOURS
@@ -182,3 +182,20 @@ def test_captions_of_many_scenes_cover_every_attribute():
                 assert not item or f"{something.item_colour} {item}" in text
     for words in ("on the left", "in the centre", "on the right", "left of", "facing right"):
         assert words in text
+
+
+@settings(max_examples=150, deadline=None)
+@given(SCENES)
+def test_a_contradiction_differs_in_one_colour_alone_and_late(scene):
+    other = contradict(scene)
+    assert other == contradict(scene)
+    true, false = describe(scene).split(), describe(other).split()
+    assert len(true) == len(false)
+    changed = [i for i, (a, b) in enumerate(zip(true, false, strict=True)) if a != b]
+    [colour] = [i for i in changed if true[i].strip(".,").lower() in COLOURS]
+    assert false[colour].strip(".,").lower() in COLOURS
+    # "a red" becomes "an orange".
+    assert all(i == colour - 1 and true[i].lower() in ("a", "an") for i in changed if i != colour)
+    late = [i for i, word in enumerate(true) if word.strip(".,").lower() in COLOURS]
+    if scene.grouped:
+        assert colour >= late[len(late) // 2]

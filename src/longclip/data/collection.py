@@ -113,6 +113,14 @@ class Collection(ABC):
         """Return the texts of one image; none where the images are only labelled."""
         return Captions()
 
+    def contradictions(self, index: int) -> tuple[str, ...]:
+        """Return the long texts of an image, each with one detail made false, as late as can be.
+
+        They are in the order of `captions(index).long`. Empty where nobody has written down what
+        would be false.
+        """
+        return ()
+
     def require_texts(self) -> None:  # noqa: B027 - most know nothing without reading all
         """Raise where no image has a text, as far as is known without reading all.
 

@@ -66,6 +66,10 @@ class ScenesCollection(Collection):
             short = short[:1]
         return Captions(short, (scenes.describe(scene),))
 
+    def contradictions(self, index: int) -> tuple[str, ...]:
+        """Return the description of the scene with one colour changed, the last that it names."""
+        return (scenes.describe(scenes.contradict(scenes.make_scene(self.split, index))),)
+
     def label_sets(self) -> Sequence[LabelSet]:
         """Return time of day, landmark and the like, from the scene graphs; none for groups."""
         if self.split in _GROUPS:

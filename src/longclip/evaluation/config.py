@@ -21,8 +21,8 @@ class EvaluateConfig:
     max_bad_fraction: float = bad_fraction_option()
     probes: bool = option(
         "Also measure what recall hides, on long texts: recall by length, without and with "
-        "shuffled sentences, details that differ, separation; for --report, --results and --json. "
-        "Ten times the texts.",
+        "shuffled sentences, details that differ, separation, and whether true sentences raise the "
+        "score and false ones lower it; for --report, --results and --json. Ten times the texts.",
         False,
     )
     batch_size: int = option("Images per forward pass.", 64, least=1)

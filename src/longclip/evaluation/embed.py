@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from longclip.data.collection import Collection
-from longclip.encoders.encoder import Encoder, checked_rows, encoder_name
+from longclip.encoders.encoder import Encoder, checked_rows, encoder_name, tokenizer_of
 from longclip.errors import EncoderError, ImageError, UsageError
 from longclip.evaluation.cache import EmbeddingCache, EmbeddingSpace, Kind
 from longclip.text.tokenizer import TruncationWarning
@@ -166,6 +166,27 @@ def embed_texts(
     place = {text: row for row, text in enumerate(unique)}
     rows = np.concatenate(parts)[[place[text] for text in texts]]
     return torch.from_numpy(rows).to(ranking_device(encoder))
+
+
+def embed_as_read(
+    encoder: Encoder,
+    texts: Sequence[str],
+    *,
+    stage: str = "texts",
+    cache: EmbeddingCache | None = None,
+    on_progress: OnProgress = SILENT,
+) -> torch.Tensor:
+    """Embed texts, those that the encoder reads alike as one: float32 [M, D], as `embed_texts`.
+
+    Two texts that differ only behind the encoder's context are cut to the same tokens, but in
+    different batches they may get embeddings that differ by rounding. Here they get the same one.
+    """
+    limit, tokenizer = encoder.context_length, tokenizer_of(encoder)
+    if limit is not None and tokenizer is not None:
+        first: dict[tuple[int, ...], str] = {}
+        read = tokenizer.encode(texts, context_length=limit)
+        texts = [first.setdefault(tuple(ids), text) for ids, text in zip(read, texts, strict=True)]
+    return embed_texts(encoder, texts, stage=stage, cache=cache, on_progress=on_progress)
 
 
 def ranking_device(encoder: Encoder) -> torch.device:

@@ -15,6 +15,8 @@ from longclip.evaluation.config import EvaluateConfig
 from longclip.evaluation.embed import ImageEmbeddings, embed_images, embed_texts
 from longclip.evaluation.probes.details import detail_accuracy
 from longclip.evaluation.probes.lengths import recall_by_length
+from longclip.evaluation.probes.monotonicity import monotonicity
+from longclip.evaluation.probes.perturbations import perturbations
 from longclip.evaluation.probes.sentence_probes import sentence_probes
 from longclip.evaluation.probes.separation import separation
 from longclip.evaluation.ranking import (
@@ -165,7 +167,26 @@ class _Measure:
             sentences=sentence_probes(*arguments, text_embeddings=texts, **kept),
             details=detail_accuracy(*arguments, text_embeddings=texts, **kept),
             separation=separation(images, pool.texts, texts, pool.image_of_text),
+            monotonicity=monotonicity(*arguments, **kept),
+            perturbations=perturbations(
+                *arguments, contradictions=self.contradictions(pool), **kept
+            ),
         )
+
+    def contradictions(self, pool: TextPool) -> dict[int, str]:
+        """Return the texts of a pool with a late detail false, by place, where the data has any."""
+        false = [
+            self.collection.contradictions(self.images.indices[row]) for row in pool.image_rows
+        ]
+        places: dict[int, list[int]] = {}
+        for place, image in enumerate(pool.image_of_text.tolist()):
+            places.setdefault(image, []).append(place)
+        return {
+            place: text
+            for image, texts in enumerate(false)
+            if texts
+            for place, text in zip(places[image], texts, strict=True)
+        }
 
     def classification(self, labels: LabelSet, templates: Sequence[str]) -> ZeroShotResult:
         if max(self.images.indices) >= len(labels.targets):

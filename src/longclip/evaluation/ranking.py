@@ -111,6 +111,19 @@ class UnitRows:
         return unit.div_(self.norms[index, None]).mul_(_GRID).round_().div_(_GRID)
 
 
+def paired_cosines(
+    images: torch.Tensor, image_of_text: torch.Tensor, texts: torch.Tensor
+) -> torch.Tensor:
+    """Return the cosine of text t with image `image_of_text[t]`, exactly: float64 [M], on the CPU.
+
+    Embeddings are [N, D] and [M, D]. Equal embeddings have equal cosines.
+    """
+    own = UnitRows.of(images, "image embeddings").rows(image_of_text.to(images.device))
+    rows = UnitRows.of(texts.to(images.device), "text embeddings").rows(slice(None))
+    cosines: torch.Tensor = torch.linalg.vecdot(own, rows)
+    return cosines.cpu()
+
+
 # Above this share of close calls one float64 product is cheaper than going through them.
 _MAX_CLOSE_SHARE = 1 / 128
 

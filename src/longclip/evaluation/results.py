@@ -14,6 +14,8 @@ from longclip.errors import UsageError
 from longclip.evaluation.embed import BadImage
 from longclip.evaluation.probes.details import DetailAccuracy
 from longclip.evaluation.probes.lengths import LengthCurve
+from longclip.evaluation.probes.monotonicity import Monotonicity
+from longclip.evaluation.probes.perturbations import Perturbations
 from longclip.evaluation.probes.sentence_probes import SentenceProbes
 from longclip.evaluation.probes.separation import Separation
 from longclip.evaluation.ranking import DIRECTIONS, RetrievalResult, TextPool
@@ -31,6 +33,8 @@ class TextProbes:
     sentences: SentenceProbes
     details: DetailAccuracy
     separation: Separation
+    monotonicity: Monotonicity
+    perturbations: Perturbations
 
     def to_json(self) -> dict[str, Any]:
         return {name: probe.to_json() for name, probe in vars(self).items()}

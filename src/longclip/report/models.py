@@ -218,6 +218,11 @@ _PLACES = {
     "middle": "tokens 21 to 75",
     "late": "behind token 75",
 }
+_PERTURBATIONS = {
+    "contradicted": "a late detail false",
+    "negated": "a sentence negated",
+    "shuffled_words": "words shuffled",
+}
 _POSITIONS = {0.0: "first", 0.5: "middle", 1.0: "last"}
 
 
@@ -225,6 +230,7 @@ def _probe_tables(probes: Mapping[str, TextProbes]) -> list[ResultsTable]:
     """Return tables of the sentences that count, the details that are read and what is missed."""
     first = next(iter(probes.values()))
     recall, sentences, details, removed = f"text → image R@{first.sentences.k}", [], [], []
+    rising, perturbed = [], []
     for model, found in probes.items():
         own = found.sentences
         variants = (own.whole, own.without_first, own.without_last, own.only_first)
@@ -232,8 +238,13 @@ def _probe_tables(probes: Mapping[str, TextProbes]) -> list[ResultsTable]:
         shuffled = Cell.of([probe.text_to_image for probe in own.shuffled])
         sentences.append(Row(model, (*cells, shuffled)))
         accuracies = [getattr(found.details, place).accuracy for place in PLACES]
-        details.append(Row(model, tuple(None if a is None else Cell(a) for a in accuracies)))
+        details.append(Row(model, tuple(map(_cell, accuracies))))
         removed.append(Row(model, tuple(Cell(probe.text_to_image) for probe in own.without_at)))
+        rises = found.monotonicity
+        shares = (rises.not_falling, rises.never_falling, rises.rank_correlation)
+        rising.append(Row(model, tuple(map(_cell, (*shares, *rises.himo.values())))))
+        comparisons = [getattr(found.perturbations, kind) for kind in _PERTURBATIONS]
+        perturbed.append(Row(model, tuple(_cell(one.accuracy) for one in comparisons)))
     return [
         ResultsTable(
             "Sentences",
@@ -257,4 +268,30 @@ def _probe_tables(probes: Mapping[str, TextProbes]) -> list[ResultsTable]:
             tuple(removed),
             ranked=False,
         ),
+        ResultsTable(
+            "Monotonicity",
+            f"{first.monotonicity.texts:,} texts, read sentence by sentence: steps and texts at "
+            "which the score does not fall, rank correlation of sentences and score (times 100), "
+            "and texts whose score rises over two and three parts",
+            (
+                f"steps ({first.monotonicity.steps:,})",
+                "whole texts",
+                "correlation",
+                *(f"HiMo@{k}" for k in first.monotonicity.himo),
+            ),
+            tuple(rising),
+        ),
+        ResultsTable(
+            "Truth and order",
+            "the true text scores above the changed one; (n) texts; guessing gives 50",
+            tuple(
+                f"{words} ({getattr(first.perturbations, kind).texts:,})"
+                for kind, words in _PERTURBATIONS.items()
+            ),
+            tuple(perturbed),
+        ),
     ]
+
+
+def _cell(value: float | None) -> Cell | None:
+    return None if value is None else Cell(value)

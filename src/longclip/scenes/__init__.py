@@ -11,6 +11,7 @@ from longclip.util.lazy import export_lazily
 if TYPE_CHECKING:
     from longclip.scenes.compose import make_scene as make_scene
     from longclip.scenes.compose import split_size as split_size
+    from longclip.scenes.contradiction import contradict as contradict
     from longclip.scenes.graph import Scene as Scene
     from longclip.scenes.label_sets import CLASSES as CLASSES
     from longclip.scenes.label_sets import PROMPTS as PROMPTS
