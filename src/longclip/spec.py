@@ -93,8 +93,9 @@ StretchMethod = Literal["knowledge-preserved", "linear"]
 ShortTexts = Literal["given", "first-sentence", "without-first"]
 """Choice of the short text beside a long one in training (Long-CLIP's supplement; debiasing)."""
 
-Task = Literal["long", "short", "zero-shot"]
-"""Measurement of an encoder: retrieval by long or by short texts, or classification."""
+Task = Literal["long", "short", "zero-shot", "choice"]
+"""Measurement of an encoder: retrieval by long or by short texts, classification, or the choice of
+the caption that fits among some that nearly do."""
 
 Overflow = Literal["chunk", "warn"]
 """Treatment of a prompt beyond its encoder's context: read in windows, or cut with a warning."""

@@ -405,7 +405,8 @@ def test_the_catalogue_is_consistent() -> None:
     for name, benchmark in BENCHMARKS.items():
         assert benchmark.name == name
         assert name in benchmark.folders
-        assert bool(benchmark.texts) is (benchmark.task != "zero-shot")
+        assert bool(benchmark.texts) is (benchmark.task in ("long", "short"))
+        assert bool(benchmark.questions) is (benchmark.task == "choice")
         assert bool(benchmark.classes) is (benchmark.task == "zero-shot")
         for words in ("title", "protocol", "source", "licence", "get", "layout"):
             assert getattr(benchmark, words).strip(), (name, words)

@@ -99,6 +99,8 @@ def benchmarks_command(
 
 def _counts(benchmark: "Benchmark") -> str:
     about = "" if benchmark.exact else "about "
+    if benchmark.questions:
+        return f"{about}{benchmark.questions:,} questions"
     number = benchmark.classes or benchmark.texts
     kind = "classes" if benchmark.classes else "texts"
     return f"{about}{benchmark.images:,} images, {number:,} {kind}"

@@ -44,7 +44,9 @@ class EvalOptions(EvaluateConfig, ResultFiles):
         "pictures. Repeat the option for several. `scenes` if neither this nor --suite is given.",
         (),
     )
-    suite: str | None = option("Several benchmarks at once: paper, long, short or zero-shot.", None)
+    suite: str | None = option(
+        "Several benchmarks at once: paper, long, short, zero-shot or choice.", None
+    )
 
     root: Path = option("Where benchmarks lie, a folder each.", Path("data"))
     download: bool = option(

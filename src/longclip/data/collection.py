@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from PIL import Image
 
@@ -29,6 +30,35 @@ class LabelSet:
     classes: tuple[str, ...]
     targets: tuple[int, ...]
     templates: tuple[str, ...] = ()
+
+
+ChoiceRule = Literal["first", "first two", "pairs"]
+"""Which texts of a question fit which pictures: the first one the picture, and the others not; the
+first two, and the third not; or each the picture in its place."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A question: `images` are numbers of pictures of the collection, `texts` the candidates."""
+
+    images: tuple[int, ...]
+    texts: tuple[str, ...]
+    category: str
+
+
+@dataclass(frozen=True)
+class ChoiceSet:
+    """Questions of one form.
+
+    Where `least` is above 1 or categories are `left_out`, a mean over the categories is told: over
+    those of at least so many questions that are not left out.
+    """
+
+    name: str
+    rule: ChoiceRule
+    choices: tuple[Choice, ...]
+    least: int = 1
+    left_out: frozenset[str] = frozenset()
 
 
 class Collection(ABC):
@@ -130,6 +160,10 @@ class Collection(ABC):
 
     def label_sets(self) -> Sequence[LabelSet]:
         """Return the classification tasks that these images come with, if any."""
+        return ()
+
+    def choice_sets(self) -> Sequence[ChoiceSet]:
+        """Return the sets of questions that these images come with, if any."""
         return ()
 
     def blocks(self) -> Sequence[range]:

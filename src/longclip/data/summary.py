@@ -49,6 +49,7 @@ class DataSummary:
         short: None where there are none.
         long: likewise.
         labels: number of classes, by the name of the task.
+        questions: number of them, by the name of the set.
         problems: what was left out, and why (see `Collection`).
     """
 
@@ -61,6 +62,7 @@ class DataSummary:
     short: TextsSummary | None
     long: TextsSummary | None
     labels: dict[str, int]
+    questions: dict[str, int]
     problems: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -75,7 +77,7 @@ class DataSummary:
                 f"short: {_words(self.short) or 'none → first sentence of the long text'}, "
                 f"long: {_words(self.long) or no_long}"
             ]
-        elif not self.labels:
+        elif not self.labels and not self.questions:
             parts.append("no texts")
         if self.without_text and (self.short or self.long):
             parts.append(f"{self.without_text:,} without a text")
@@ -84,6 +86,7 @@ class DataSummary:
         if self.labels:
             tasks = (f"{task} ({count:,} classes)" for task, count in self.labels.items())
             parts.append(f"labels: {', '.join(tasks)}")
+        parts += [counted(count, "question") for count in self.questions.values()]
         return f"{self.name}: {'; '.join(parts)}"
 
     def lines(self) -> list[str]:
@@ -95,24 +98,27 @@ class DataSummary:
         return asdict(self)
 
 
-def summarise(collection: Collection, *, labels: bool = False) -> list[DataSummary]:
+def summarise(
+    collection: Collection, *, labels: bool = False, questions: bool = False
+) -> list[DataSummary]:
     """Return what a collection, or each part of a joined one, was taken for.
 
     Args:
         collection: any.
         labels: whether its labels are counted too, which reads all of them.
+        questions: whether its questions are.
     """
     parts = [(collection, len(collection))]
     if isinstance(collection, Joined):
         parts = collection.collections()
-    summaries = [_summary(part, count, labels) for part, count in parts]
+    summaries = [_summary(part, count, labels, questions) for part, count in parts]
     if isinstance(collection, Mixture):
         problems = (*summaries[-1].problems, *collection.found_twice)
         summaries[-1] = replace(summaries[-1], problems=problems)
     return summaries
 
 
-def _summary(collection: Collection, count: int, labels: bool) -> DataSummary:
+def _summary(collection: Collection, count: int, labels: bool, questions: bool) -> DataSummary:
     # What is in shards elsewhere is fetched whole, and an even choice would be of all of them.
     blocks = [block for block in collection.blocks() if block]
     among = range(count)[: len(blocks[0])] if blocks else range(count)
@@ -128,6 +134,9 @@ def _summary(collection: Collection, count: int, labels: bool) -> DataSummary:
         short=_texts(collection.origins[0], [own.short for own in captions]),
         long=_texts(collection.origins[1], [own.long for own in captions]),
         labels={own.name: len(own.classes) for own in collection.label_sets()} if labels else {},
+        questions={own.name: len(own.choices) for own in collection.choice_sets()}
+        if questions
+        else {},
         problems=collection.problems,
     )
 

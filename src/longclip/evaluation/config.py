@@ -16,7 +16,7 @@ class EvaluateConfig:
         ks: K of recall at K.
     """
 
-    tasks: Annotated[tuple[Task, ...], NOT_AN_OPTION] = ("long", "short", "zero-shot")
+    tasks: Annotated[tuple[Task, ...], NOT_AN_OPTION] = ("long", "short", "zero-shot", "choice")
     ks: Annotated[tuple[int, ...], NOT_AN_OPTION] = (1, 5, 10)
     max_bad_fraction: float = bad_fraction_option()
     probes: bool = option(

@@ -30,8 +30,8 @@ def export_inputs(
 ) -> ExportedInputs:
     """Write the pictures and texts of a collection for another program to embed.
 
-    The texts are all that retrieval and classification compare: short and long texts, and the
-    prompts of its label sets. A text that is needed several times is listed once.
+    The texts are all that an evaluation compares: short and long texts, the prompts of its label
+    sets, and the candidates of its questions. A text that is needed several times is listed once.
 
     Args:
         collection: what will be evaluated.
@@ -63,6 +63,8 @@ def export_inputs(
     for labels in collection.label_sets():
         templates = labels.templates or IMAGENET_TEMPLATES
         wanted += [t.replace("{}", name) for name in labels.classes for t in templates]
+    for choices in collection.choice_sets():
+        wanted += [text for choice in choices.choices for text in choice.texts]
     listed = list(dict.fromkeys([*wanted, *texts]))
     _write_lines(folder / "images.jsonl", pictures)
     _write_lines(folder / "texts.jsonl", [{"text": text} for text in listed])

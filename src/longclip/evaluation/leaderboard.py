@@ -102,6 +102,12 @@ def _reason_against(benchmark: Benchmark, result: "EvaluationResult") -> str:
         return "it was measured by another protocol; measure again with this version"
     if result.partial:
         return "it was measured on a part of the data that the protocol asks for"
+    if benchmark.task == "choice":
+        asked = [one.questions for one in result.choices.values()]
+        if benchmark.exact and asked != [benchmark.questions]:
+            found = ", ".join(f"{number:,}" for number in asked) or "no"
+            return f"it has {found} questions, the benchmark {benchmark.questions:,}"
+        return "" if len(asked) == 1 else "it has no result of one set of questions"
     if benchmark.task == "zero-shot":
         pools = [(one.images, one.classes) for one in result.zero_shot.values()]
         expected, kind = (benchmark.images, benchmark.classes), "classes"
@@ -118,6 +124,9 @@ def _reason_against(benchmark: Benchmark, result: "EvaluationResult") -> str:
 
 
 def _metrics(benchmark: Benchmark, result: "EvaluationResult") -> dict[str, float]:
+    if benchmark.task == "choice":
+        [answers] = result.choices.values()
+        return {score: 100 * share for score, share in answers.scores.items()}
     if benchmark.task == "zero-shot":
         [found] = result.zero_shot.values()
         return {TOP_1: 100 * found.accuracy}

@@ -7,12 +7,18 @@ from typing import Any
 import torch
 
 from longclip.data.captions import Captions
-from longclip.data.collection import Collection, LabelSet
+from longclip.data.collection import ChoiceSet, Collection, LabelSet
 from longclip.encoders.encoder import Encoder, tokenizer_of
 from longclip.errors import UsageError
 from longclip.evaluation.cache import EmbeddingCache
+from longclip.evaluation.choices import ChoiceResult, answer_choices
 from longclip.evaluation.config import EvaluateConfig
-from longclip.evaluation.embed import ImageEmbeddings, embed_images, embed_texts
+from longclip.evaluation.embed import (
+    ImageEmbeddings,
+    embed_as_read,
+    embed_images,
+    embed_texts,
+)
 from longclip.evaluation.probes.details import detail_accuracy
 from longclip.evaluation.probes.lengths import recall_by_length
 from longclip.evaluation.probes.monotonicity import monotonicity
@@ -48,11 +54,11 @@ def evaluate(
     cache: EmbeddingCache | None = None,
     on_progress: OnProgress = SILENT,
 ) -> EvaluationResult:
-    """Measure long and short retrieval and zero-shot classification, as far as the data has them.
+    """Measure retrieval, zero-shot classification and choices, as far as the data has them.
 
     Long retrieval pairs each image with its long descriptions, or with its short captions joined
     (`long_texts`); short retrieval takes every short caption. Images that cannot be read are left
-    out, with their texts and labels, and listed.
+    out, with their texts, labels and questions, and listed.
 
     Args:
         encoder: the model.
@@ -95,6 +101,10 @@ def evaluate(
             for labels in label_sets
         },
         classes={labels.name: labels.classes for labels in label_sets},
+        choices={
+            choices.name: measure.choices(choices)
+            for choices in (collection.choice_sets() if "choice" in config.tasks else ())
+        },
         image_embeddings=images.embeddings,
         image_indices=images.indices,
     )
@@ -187,6 +197,16 @@ class _Measure:
             if texts
             for place, text in zip(places[image], texts, strict=True)
         }
+
+    def choices(self, choices: ChoiceSet) -> ChoiceResult:
+        row_of_image = {index: row for row, index in enumerate(self.images.indices)}
+
+        def embed(texts: Sequence[str]) -> torch.Tensor:
+            stage, kept = f"{choices.name}: captions", self.cache
+            progress = self.on_progress
+            return embed_as_read(self.encoder, texts, stage=stage, cache=kept, on_progress=progress)
+
+        return answer_choices(choices, row_of_image, self.images.embeddings, embed)
 
     def classification(self, labels: LabelSet, templates: Sequence[str]) -> ZeroShotResult:
         if max(self.images.indices) >= len(labels.targets):

@@ -11,6 +11,7 @@ import torch
 
 from longclip import __version__
 from longclip.errors import UsageError
+from longclip.evaluation.choices import ChoiceResult
 from longclip.evaluation.embed import BadImage
 from longclip.evaluation.probes.details import DetailAccuracy
 from longclip.evaluation.probes.lengths import LengthCurve
@@ -19,7 +20,12 @@ from longclip.evaluation.probes.perturbations import Perturbations
 from longclip.evaluation.probes.sentence_probes import SentenceProbes
 from longclip.evaluation.probes.separation import Separation
 from longclip.evaluation.ranking import DIRECTIONS, RetrievalResult, TextPool
-from longclip.evaluation.stats import RecallIntervals, bootstrap_recall, bootstrap_top1
+from longclip.evaluation.stats import (
+    RecallIntervals,
+    bootstrap_choices,
+    bootstrap_recall,
+    bootstrap_top1,
+)
 from longclip.evaluation.zero_shot import ZeroShotResult
 from longclip.util.files import write_text
 from longclip.util.regular_files import read_regular
@@ -94,6 +100,7 @@ class EvaluationResult:
         images: that could be read, and `bad_images` those that could not.
         long, short: retrieval by long and by short texts.
         zero_shot: classification, by the name of the label set; `classes` has their names.
+        choices: questions answered, by the name of their set.
         protocol: of the benchmark, in words; empty for other data.
         partial: whether a benchmark's data were not all that is published.
         fingerprint: of the data that were read.
@@ -111,6 +118,7 @@ class EvaluationResult:
     short: TextRetrieval | None
     zero_shot: dict[str, ZeroShotResult]
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    choices: dict[str, ChoiceResult] = field(default_factory=dict)
     protocol: str = ""
     partial: bool = False
     fingerprint: str = ""
@@ -142,6 +150,16 @@ class EvaluationResult:
                 }
                 for task, result in self.zero_shot.items()
             },
+            "choices": {
+                name: {
+                    **result.to_json(),
+                    "intervals": {
+                        score: bootstrap_choices(result, score).to_json()
+                        for score in result.correct
+                    },
+                }
+                for name, result in self.choices.items()
+            },
         }
 
     @classmethod
@@ -170,6 +188,10 @@ class EvaluationResult:
                 for task, found in zero_shot.items()
             },
             classes={task: tuple(found["class_names"]) for task, found in zero_shot.items()},
+            choices={
+                name: ChoiceResult.from_json(found)
+                for name, found in values.get("choices", {}).items()
+            },
             protocol=str(values["protocol"]),
             partial=bool(values["partial"]),
             fingerprint=str(values["fingerprint"]),

@@ -50,7 +50,9 @@ class Request:
     @cached_property
     def summaries(self) -> list[DataSummary]:
         """What the data was taken for: one of them, or one for each part of a mixture."""
-        return summarise(self.collection, labels="zero-shot" in self.tasks)
+        return summarise(
+            self.collection, labels="zero-shot" in self.tasks, questions="choice" in self.tasks
+        )
 
     def describe(self, result: EvaluationResult, digest: str) -> EvaluationResult:
         """Add to a result the name and protocol of its data, what they are, and their digest."""
@@ -126,7 +128,11 @@ def _open_measurable(
         raise DataError(f"{error}; did you mean the benchmark {' or '.join(near)}?") from error
     for collection in found:
         texts = (collection.captions(index) for index in range(len(collection)))
-        if not any(own.long or own.short for own in texts) and not collection.label_sets():
+        if not (
+            any(own.long or own.short for own in texts)
+            or collection.label_sets()
+            or collection.choice_sets()
+        ):
             raise DataError(
                 f"{collection.name} has nothing to measure: no text and no label was found; name "
                 "the columns that hold them (--long-column, --short-column, --label-column)"

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from longclip.errors import UsageError
+from longclip.evaluation.choices import ChoiceResult
 from longclip.evaluation.ranking import BothWays, RetrievalResult, both_ways
 from longclip.evaluation.zero_shot import ZeroShotResult
 
@@ -69,6 +70,31 @@ def bootstrap_top1(
     counts = torch.ones_like(hits)
     drawn = resampled_ratios(hits, counts, resamples=resamples, seed=seed)
     return percentile_intervals(hits.mean(0), drawn, level)[0]
+
+
+def bootstrap_choices(
+    result: ChoiceResult,
+    score: str,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Compute the percentile bootstrap of one score over pictures, each with all its questions.
+
+    Several questions about one picture are not as many independent ones.
+    """
+    hits, counts = _right_per_picture(result, score)
+    drawn = resampled_ratios(hits, counts, resamples=resamples, seed=seed)
+    return percentile_intervals(hits.sum(0) / counts.sum(0), drawn, level)[0]
+
+
+def _right_per_picture(result: ChoiceResult, score: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Count right answers and questions, float64 [pictures, 1]."""
+    _, picture = torch.unique(result.picture_of, return_inverse=True)
+    counts = torch.bincount(picture).double()[:, None]
+    right = result.correct[score].double()[:, None]
+    return torch.zeros_like(counts).index_add_(0, picture, right), counts
 
 
 def _hits_per_image(
@@ -240,6 +266,31 @@ def compare_top1(
         hits_a, hits_b, torch.ones_like(hits_a), level=level, resamples=resamples, seed=seed
     )
     return Top1Comparison(difference, mcnemar(right_a, right_b))
+
+
+def compare_choices(
+    a: ChoiceResult,
+    b: ChoiceResult,
+    score: str,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Difference:
+    """Compute the paired bootstrap of the difference of one score on the same questions.
+
+    Raises:
+        UsageError: where they are others.
+    """
+    if not torch.equal(a.picture_of, b.picture_of) or a.correct.keys() != b.correct.keys():
+        raise UsageError(
+            f"these are different questions: {a.questions} against {b.questions}, or about other "
+            "pictures; measure both models on the same ones"
+        )
+    hits_a, counts = _right_per_picture(a, score)
+    hits_b, _ = _right_per_picture(b, score)
+    [found] = _differences(hits_a, hits_b, counts, level=level, resamples=resamples, seed=seed)
+    return found
 
 
 def mcnemar(right_a: torch.Tensor, right_b: torch.Tensor) -> McNemar:

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
+import torch
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -15,9 +16,17 @@ from rich.table import Table
 
 from longclip.errors import UsageError
 from longclip.evaluation.benchmarks import BENCHMARKS
+from longclip.evaluation.choices import ChoiceResult
 from longclip.evaluation.leaderboard import leaderboard
 from longclip.evaluation.results import EvaluationResult, TextRetrieval
-from longclip.evaluation.stats import Interval, bootstrap_top1, compare_recall, compare_top1
+from longclip.evaluation.stats import (
+    Interval,
+    bootstrap_choices,
+    bootstrap_top1,
+    compare_choices,
+    compare_recall,
+    compare_top1,
+)
 
 CHANCE = 0.05
 """A p-value from which a difference is taken for chance."""
@@ -96,7 +105,7 @@ _KS = (1, 5, 10)
 
 
 def results_tables(results: Mapping[str, Sequence[EvaluationResult]]) -> tuple[ResultsTable, ...]:
-    """Return tables of long retrieval, short retrieval and zero-shot, as far as measured.
+    """Return tables of long and short retrieval, zero-shot and choices, as far as measured.
 
     `results` maps the name of a model, the one to compare with first, to its results on one
     collection: a single one, with its intervals and how it compares with the first model, or one
@@ -115,6 +124,7 @@ def results_tables(results: Mapping[str, Sequence[EvaluationResult]]) -> tuple[R
             if part:
                 parts.append(f"{part.recall.texts} {kind} texts of {part.recall.images} images")
         parts += [f"{task} with {zero.classes} classes" for task, zero in result.zero_shot.items()]
+        parts += [f"{one.questions} questions" for one in result.choices.values()]
         return ", ".join(parts)
 
     pools = {pools_of(result) for result in everything}
@@ -132,6 +142,9 @@ def results_tables(results: Mapping[str, Sequence[EvaluationResult]]) -> tuple[R
         tables.append(_retrieval_table(first, "short captions", short))
     if first.zero_shot:
         tables.append(_zero_shot_table(first, results))
+    for name in first.choices:
+        own = {model: [run.choices[name] for run in runs] for model, runs in results.items()}
+        tables += _choice_tables(first, own)
     return tuple(tables)
 
 
@@ -192,6 +205,55 @@ def _zero_shot_table(
     )
 
 
+_MOST_CATEGORIES = 8
+"""Categories of questions that a table has columns for; `to_json` has all of them."""
+
+
+def _choice_tables(
+    first: EvaluationResult, runs_of: Mapping[str, Sequence[ChoiceResult]]
+) -> list[ResultsTable]:
+    """Return a table of the scores and, where they are few, one of the categories."""
+    base = next(iter(runs_of.values()))
+    scores, mean = list(base[0].correct), base[0].mean_of_categories is not None
+    rows, of_categories = [], []
+    for model, runs in runs_of.items():
+        cells = []
+        for score in scores:
+            interval = bootstrap_choices(runs[0], score) if len(runs) == 1 else None
+            p = None
+            if _comparable(runs, base):
+                p = compare_choices(base[0], runs[0], score).p_value
+            cells.append(Cell.of([run.scores[score] for run in runs], interval, p))
+        means = [run.mean_of_categories for run in runs]
+        of_mean = [Cell.of([value for value in means if value is not None])] if mean else []
+        rows.append(Row(model, (*of_mean, *cells)))
+        shares = [run.by_category(scores[0]) for run in runs]
+        of_categories.append(
+            Row(model, tuple(Cell.of([s[c] for s in shares]) for c in base[0].categories))
+        )
+    guessing = ", ".join(f"{100 * base[0].chance[score]:.0f}" for score in scores)
+    tables = [
+        ResultsTable(
+            f"{_title(first)}: choices",
+            f"{base[0].questions:,} questions; guessing gives {guessing}",
+            (*(["mean of categories"] if mean else []), *scores),
+            tuple(rows),
+        )
+    ]
+    if 1 < len(base[0].categories) <= _MOST_CATEGORIES:
+        counts = torch.bincount(base[0].category_of).tolist()
+        headings = zip(base[0].categories, counts, strict=True)
+        tables.append(
+            ResultsTable(
+                f"{_title(first)}: {scores[0]} by category",
+                "share of (n) questions",
+                tuple(f"{name.replace('_', ' ')} ({n:,})" for name, n in headings),
+                tuple(of_categories),
+            )
+        )
+    return tables
+
+
 def _comparable(runs: Sequence[object], base: Sequence[object]) -> bool:
     """Return whether two models, and not two sets of seeds, are compared."""
     return len(runs) == len(base) == 1 and runs is not base
@@ -219,10 +281,10 @@ class Measurement:
     Attributes:
         model: what it was measured on.
         collection: name of the benchmark or data.
-        task: `long, text to image` … or `zero-shot, LABELS`.
-        metric: R@1 … or top-1.
+        task: `long, text to image` …, `zero-shot, LABELS` or `choice, QUESTIONS`.
+        metric: R@1 …, top-1, or the score's name.
         value: a fraction of 1; `low` and `high` bound its 95 % interval.
-        images: in the pool; `candidates` are its texts, or the classes.
+        images: in the pool; `candidates` are its texts, the classes, or the questions.
         partial: whether the data was not all that the protocol asks for.
         fingerprint: of the data that was read.
     """
@@ -261,6 +323,10 @@ def measurements(result: EvaluationResult) -> list[Measurement]:
     for name, zero in result.zero_shot.items():
         i, pool = bootstrap_top1(zero), (zero.images, zero.classes)
         found.append(measured(f"zero-shot, {name}", "top-1", i.value, i.low, i.high, *pool))
+    for name, answers in result.choices.items():
+        for score in answers.correct:
+            i, pool = bootstrap_choices(answers, score), (result.images, answers.questions)
+            found.append(measured(f"choice, {name}", score, i.value, i.low, i.high, *pool))
     return found
 
 
@@ -339,8 +405,10 @@ def print_results(results: Sequence[EvaluationResult]) -> None:
             console.print(f"[bold]{escape(table.title)}[/] ({table.note})", highlight=False)
             shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
             shown.add_column("model", overflow="fold")
+            ranges = any(cell and cell.interval for row in table.rows for cell in row.cells)
             for heading in table.columns:
-                shown.add_column(heading, justify="right", min_width=len("99.9–99.9"))
+                width = len("99.9–99.9") if ranges else None
+                shown.add_column(heading, justify="right", min_width=width)
             for row in table.rows:
                 cells = map(_cell_text, row.cells)
                 shown.add_row(row.model, *cells, style="dim" if row.quoted else None)

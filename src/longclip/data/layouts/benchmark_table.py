@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from longclip.data.captions import Captions
-from longclip.data.collection import Collection, LabelSet
+from longclip.data.collection import ChoiceSet, Collection, LabelSet
 from longclip.data.layouts.file_collection import count_of
 from longclip.data.tables.columns import Columns
 from longclip.data.tables.open import load_parquet, table_name
@@ -27,12 +27,14 @@ class TableCollection(Collection):
         *,
         texts: Callable[[Captions], Captions] | None = None,
         label_set: LabelSet | None = None,
+        choice_set: ChoiceSet | None = None,
     ) -> None:
         self.name = name
         self.absent = table.absent
         self._table = table
         self._texts = texts
         self._label_sets = () if label_set is None else (label_set,)
+        self._choice_sets = () if choice_set is None else (choice_set,)
         if texts is not None:
             empty = [f"row {i}" for i in range(len(self)) if self.captions(i) == Captions()]
             self.problems = tuple(count_of(empty, "row has no text", "rows have no text"))
@@ -55,6 +57,10 @@ class TableCollection(Collection):
     def label_sets(self) -> Sequence[LabelSet]:
         """Return the one task of a labelled table."""
         return self._label_sets
+
+    def choice_sets(self) -> Sequence[ChoiceSet]:
+        """Return the one set of questions of a table that has some."""
+        return self._choice_sets
 
 
 def parquet_files(root: Path, split: str) -> list[Path]:

@@ -23,12 +23,13 @@ class Benchmark:
     name: str
     title: str
     task: Task
-    """Retrieval with one long text an image, or with short captions; or classification."""
+    """Retrieval with one long text an image, or with short captions; classification; or choice."""
     images: int
+    """0 for choice, where questions are counted."""
     texts: int
-    """0 for classification."""
+    """0 for classification and choice."""
     classes: int
-    """0 for retrieval."""
+    """0 but for classification."""
     protocol: str
     """Which images, how they are paired, which caption is taken, which prompts are asked."""
     source: str
@@ -48,6 +49,8 @@ class Benchmark:
     """owner/name on the Hugging Face hub, where its files are there in a form we read."""
     hub_files: tuple[str, ...] = ()
     """Patterns of the files to fetch from there; all of them where empty."""
+    questions: int = 0
+    """Of choice alone."""
     exact: bool = True
     """False where only a round count is published: the counts are then reported, not checked."""
 
@@ -87,7 +90,7 @@ def or_parquet(
 
 
 def data_digest(collection: Collection, contents: Counter[str] | None = None) -> str:
-    """Return the SHA-256 of the content of every image, its texts, and the labels, in order.
+    """Return the SHA-256 of every image's content, its texts, the labels and questions, in order.
 
     Two results with the same digest were measured on the same data, wherever the files lay
     and whatever they were called. Every file is read once; nothing is decoded.
@@ -107,6 +110,10 @@ def data_digest(collection: Collection, contents: Counter[str] | None = None) ->
                 contents[key] += 1
         texts = collection.captions(index)
         digest.add("image", key, "short", *texts.short, "long", *texts.long)
+    for choices in collection.choice_sets():
+        digest.add("choices", choices.rule)
+        for choice in choices.choices:
+            digest.add(choice.category, *map(str, choice.images), *choice.texts)
     for labels in collection.label_sets():
         digest.add("labels", *labels.classes, "templates", *labels.templates)
         for target in labels.targets:

@@ -11,6 +11,7 @@ from pathlib import Path
 from longclip.data.collection import Collection
 from longclip.errors import DataError, UsageError
 from longclip.evaluation.benchmarks.benchmark import Benchmark, OpenedBenchmark
+from longclip.evaluation.benchmarks.choice_sets import CHOICE_SETS
 from longclip.evaluation.benchmarks.retrieval_sets import LONG_TEXTS, SHORT_TEXTS
 from longclip.evaluation.benchmarks.zero_shot_sets import ZERO_SHOT_SETS
 from longclip.util.plugins import BENCHMARKS as GROUP
@@ -38,7 +39,7 @@ def _offered() -> Iterator[Benchmark]:
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
     # Ours last: no package may change what a published name means.
-    for benchmark in (*_offered(), *LONG_TEXTS, *SHORT_TEXTS, *ZERO_SHOT_SETS)
+    for benchmark in (*_offered(), *LONG_TEXTS, *SHORT_TEXTS, *ZERO_SHOT_SETS, *CHOICE_SETS)
 }
 """Benchmarks by name, those of installed packages too."""
 
@@ -58,6 +59,15 @@ SUITES: dict[str, tuple[str, ...]] = {
     "long": ("sharegpt4v-1k", "urban1k", "docci", "dci", "long-dci", "iiw"),
     "short": ("coco-5k", "coco-karpathy", "flickr30k-1k", "flickr30k-all", "flickr8k"),
     "zero-shot": ("imagenet", "imagenet-v2", "imagenet-o", "cifar10", "cifar100"),
+    "choice": (
+        "sugarcrepe",
+        "sugarcrepe++",
+        "aro-relation",
+        "aro-attribution",
+        "aro-coco-order",
+        "aro-flickr-order",
+        "winoground",
+    ),
 }
 
 
@@ -69,7 +79,7 @@ def open_benchmark(
     allow_partial: bool = False,
     download: bool = False,
 ) -> OpenedBenchmark:
-    """Open the images with the texts or labels of a benchmark, checked against its counts.
+    """Open the images of a benchmark with its texts, labels or questions, checked by its counts.
 
     Args:
         name: one of BENCHMARKS, or a benchmark of one's own.
@@ -156,9 +166,10 @@ def _miscounted(benchmark: Benchmark, collection: Collection) -> list[str]:
     texts = (collection.captions(i) for i in range(len(collection)))
     label_sets = collection.label_sets()
     found = {
-        "images": len(collection),
+        "images": len(collection) if benchmark.images else 0,
         "texts": sum(len(own.short) + len(own.long) for own in texts),
         "classes": len(label_sets[0].classes) if label_sets else 0,
+        "questions": sum(len(own.choices) for own in collection.choice_sets()),
     }
     expected = {kind: getattr(benchmark, kind) for kind in found}
     if found == expected:
