@@ -76,6 +76,11 @@ def check(job: Job) -> None:
         ours, theirs = (
             ask(replace(few, contestant=each, smoothing=smoothing)) for each in (OURS, name)
         )
+        for result in (ours, theirs):
+            if "failed" in result:
+                raise SystemExit(
+                    f"{name} beside ours: {result['failed']} (memory?); nothing compared"
+                )
         apart = {"loss": _apart(ours["loss"], theirs["loss"])}
         if name == "published":
             apart["gradient norm"] = _apart(ours["gradient"], theirs["gradient"])
@@ -176,7 +181,8 @@ def tell_full_depth(shallow: list[Job], deep: list[Job], found: dict[Job, dict[s
 
 def steps(a: argparse.Namespace, job: Job, peak_tflops: float) -> None:
     """The comparison, for each depth and batch size."""
-    check(replace(job, depth=a.depth[0]))
+    # A few layers tell whether the same is computed; all of them in float32 take 20 GB.
+    check(replace(job, depth=a.depth[0] or 2))
     names = (OURS, *PEERS, *(PLAIN if job.device == "cpu" else ()))
     chosen = [name for name in names if not a.only or name in a.only]
     for batch_size in a.batch_size:
