@@ -7,8 +7,8 @@ package. float32 and bfloat16 are torch's, float16 and int8 those of ONNX files 
 here of MODEL. The ranges of int8's activations come from training photos (drawings without DATA),
 or from what --calibrate names; no picture that is measured has a part in them.
 
-Every number is recall@1 in per cent with its 95 % bootstrap interval over pictures. Below it stands
-what the precision changes against float32, with the interval of the paired difference.
+float32 has recall@1 in per cent with its 95 % bootstrap interval over pictures; those of the
+others are what they change of it, in points, with the interval of the paired difference.
 """
 
 import argparse
@@ -134,12 +134,10 @@ def table(rows: list[dict[str, object]]) -> str:
         for precision in PRECISIONS:
             c = row[precision]
             assert isinstance(c, dict)
-            text = f"{c['value']:.1f} [{c['low']:.1f}, {c['high']:.1f}]"
-            if precision != "float32":
-                text += (
-                    f" ({c['difference_value']:+.1f} "
-                    f"[{c['difference_low']:+.1f}, {c['difference_high']:+.1f}])"
-                )
+            part = "" if precision == "float32" else "difference_"
+            value, low, high = (c[f"{part}{name}"] for name in ("value", "low", "high"))
+            sign = "+" if part else ""
+            text = f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
             shown.append(text)
         pool = f"{row['images']:,} × {row['texts']:,}"
         lines.append(
