@@ -231,6 +231,23 @@ def test_a_benchmark_of_choices_is_opened_by_name(tmp_path: Path) -> None:
         open_benchmark(small, tmp_path, allow_partial=True)
 
 
+def test_of_a_round_number_of_questions_nearly_all_must_be_there(tmp_path: Path) -> None:
+    folder = tmp_path / "sugarcrepe"
+    rows = {str(i): pair("1.png", i) for i in range(20)}
+    files = ("replace_obj", "replace_att", "replace_rel", "swap_obj", "swap_att", "add_obj")
+    for category in (*files, "add_att"):
+        write(folder / f"{category}.json", rows if category == "swap_obj" else {})
+    (folder / "val2017").mkdir()
+    painted("a red car").save(folder / "val2017/1.png")
+    for wanted in (20, 21, 15):
+        opened = open_benchmark(replace(BENCHMARKS["sugarcrepe"], questions=wanted), tmp_path)
+        assert not opened.partial
+    with pytest.raises(DataError, match="found 20 of about 22 questions"):
+        open_benchmark(replace(BENCHMARKS["sugarcrepe"], questions=22), tmp_path)
+    with pytest.raises(DataError, match="found 20 of about 7,500 questions"):
+        open_benchmark("sugarcrepe", tmp_path)
+
+
 def test_the_relations_that_are_left_out() -> None:
     from longclip.evaluation.benchmarks.choice_sets import _left_out_relations
 

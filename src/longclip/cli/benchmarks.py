@@ -163,7 +163,8 @@ def _print_leaderboard(board: "Leaderboard", width: int) -> None:
             "towers: CLIP, those of a plain CLIP at inference; CLIP+, with parts added; other, "
             "something else"
         )
-        print("\n" + paragraph(kinds, width, hanging=8))
+        if notes:
+            print("\n" + paragraph(kinds, width, hanging=8))
         for note, number in notes.items():
             print(paragraph(f"{number:>3}  {note}", width, hanging=5))
     for reason in board.refused:

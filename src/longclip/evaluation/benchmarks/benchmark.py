@@ -52,7 +52,8 @@ class Benchmark:
     questions: int = 0
     """Of choice alone."""
     exact: bool = True
-    """False where only a round count is published: the counts are then reported, not checked."""
+    """False where only a round count is published: it is then reported, not checked, but for
+    questions, 95 % of which must be there."""
 
     @property
     def size(self) -> str:

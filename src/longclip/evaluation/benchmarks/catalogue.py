@@ -160,9 +160,11 @@ def _advice(benchmark: Benchmark, root: Path | None = None) -> str:
     )
 
 
+_NEARLY_ALL = 0.95
+"""Share of a round number of questions that must be there."""
+
+
 def _miscounted(benchmark: Benchmark, collection: Collection) -> list[str]:
-    if not benchmark.exact:
-        return []
     texts = (collection.captions(i) for i in range(len(collection)))
     label_sets = collection.label_sets()
     found = {
@@ -172,9 +174,15 @@ def _miscounted(benchmark: Benchmark, collection: Collection) -> list[str]:
         "questions": sum(len(own.choices) for own in collection.choice_sets()),
     }
     expected = {kind: getattr(benchmark, kind) for kind in found}
-    if found == expected:
+    enough = found["questions"] >= _NEARLY_ALL * benchmark.questions
+    if found == expected or (not benchmark.exact and enough):
         return []
-    counts = [f"{found[kind]:,} of {expected[kind]:,} {kind}" for kind in found if expected[kind]]
+    about = "" if benchmark.exact else "about "
+    counts = [
+        f"{found[kind]:,} of {about}{number:,} {kind}"
+        for kind, number in expected.items()
+        if number
+    ]
     return [f"found {', '.join(counts)}"]
 
 
