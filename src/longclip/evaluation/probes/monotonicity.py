@@ -27,8 +27,8 @@ class Monotonicity:
     Attributes:
         texts: of two sentences or more; others have no part in this. Shares are None without any.
         steps: sentences that were appended, in all of them.
-        not_falling: share of these steps at which the score does not fall. A step that the encoder
-            does not read leaves the score as it is.
+        unchanged: steps that leave the score as it is, because the encoder does not read them.
+        not_falling: share of all steps at which the score does not fall, unchanged ones included.
         never_falling: share of the texts at none of whose steps it falls.
         rank_correlation: mean over the texts of Spearman's correlation between the number of
             sentences and the score; 0 for a text whose score never changes.
@@ -39,6 +39,7 @@ class Monotonicity:
 
     texts: int
     steps: int
+    unchanged: int
     not_falling: float | None
     never_falling: float | None
     rank_correlation: float | None
@@ -68,7 +69,7 @@ def monotonicity(
     sentences = {i: own for i, t in enumerate(texts) if len(own := split_sentences(t)) > 1}
     chosen = sorted(random.Random(seed).sample(sorted(sentences), min(n, len(sentences))))
     if not chosen:
-        return Monotonicity(0, 0, None, None, None, dict.fromkeys(SEGMENTS))
+        return Monotonicity(0, 0, 0, None, None, None, dict.fromkeys(SEGMENTS))
     starts = [" ".join(sentences[i][:k]) for i in chosen for k in range(1, len(sentences[i]) + 1)]
     counts = [len(sentences[i]) for i in chosen]
     embeddings = embed_as_read(
@@ -77,10 +78,12 @@ def monotonicity(
     owners = image_of_text[chosen].repeat_interleave(torch.tensor(counts))
     cosines = paired_cosines(image_embeddings, owners, embeddings)
     scores = [own_scores.numpy() for own_scores in torch.split(cosines, counts)]
-    kept = [np.diff(own_scores) >= 0 for own_scores in scores]
+    changes = [np.diff(own_scores) for own_scores in scores]
+    kept = [change >= 0 for change in changes]
     return Monotonicity(
         texts=len(chosen),
         steps=sum(map(len, kept)),
+        unchanged=sum(int((change == 0).sum()) for change in changes),
         not_falling=float(np.concatenate(kept).mean()),
         never_falling=float(np.mean([steps.all() for steps in kept])),
         rank_correlation=float(np.mean([_spearman(own_scores) for own_scores in scores])),
