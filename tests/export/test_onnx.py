@@ -209,6 +209,18 @@ def test_half_precision_takes_and_gives_float32(
     assert {tensor.data_type for tensor in large} == {onnx.TensorProto.FLOAT16}
 
 
+def test_half_precision_that_overflows_is_not_published(tmp_path: Path) -> None:
+    """Its embeddings are NaN, which no comparison finds larger than a bound."""
+    model = small_clip()
+    with torch.no_grad():
+        for parameter in model.text_model.encoder.layers[0].mlp.fc2.parameters():
+            parameter.mul_(3e5)
+    longclip.save(model, tmp_path / "model")
+    with pytest.raises(CheckpointError, match=r"_fp16\.onnx gives embeddings that are not finite"):
+        export_onnx(tmp_path / "model", tmp_path / "onnx", precision="float16")
+    assert not (tmp_path / "onnx").exists()
+
+
 def test_weights_beyond_the_limit_lie_beside(
     saved: Path, model: longclip.CLIP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,12 +103,18 @@ def check_export(
         ) from error
     difference = 0.0
     for rows, (_, expected) in zip(found, cases, strict=True):
+        if not np.isfinite(rows).all():
+            raise CheckpointError(
+                f"{path.name} gives embeddings that are not finite, and the model's own are: its "
+                f"numbers become too large for {precision}; nothing was written. Take another "
+                "--dtype"
+            )
         lengths = np.linalg.norm(expected, axis=1, keepdims=True)
         directions = rows if normalized else rows / lengths
         apart = np.linalg.norm(directions - expected / lengths, axis=1)
         difference = max(difference, *apart.tolist())
     bound = TOLERANCE[precision]
-    if not difference <= bound:
+    if difference > bound:
         raise CheckpointError(
             f"{path.name} does not compute what the model does: onnxruntime's embeddings differ by "
             f"{difference:.1e} of their length, and rounding explains {bound:.0e}; nothing was "
