@@ -172,6 +172,20 @@ def test_texts_that_are_read_at_their_largest_id(tmp_path: Path) -> None:
     assert_near(run_onnx(tmp_path / "onnx" / TEXT, ids), model.encode_text(ids))
 
 
+def test_the_end_of_texts_is_the_tokenizers_where_the_largest_id_is_read(tmp_path: Path) -> None:
+    """With rows added to CLIP's vocabulary no text ends with the last id of the table."""
+    assert SMALL.text
+    added = {"vocab_size": 49410, "eos_token_id": 49409, "pooling": "argmax", "pad_token_id": 0}
+    model = small_clip(replace(SMALL, text=replace(SMALL.text, **added)))  # type: ignore[arg-type]
+    longclip.save(model, tmp_path / "model")
+    export_onnx(tmp_path / "model", tmp_path / "onnx")
+    ids = model.token_ids(TEXTS, warn=False)
+    expected = model.encode_text(ids)
+    assert_near(run_onnx(tmp_path / "onnx" / TEXT, ids), expected)
+    ids[3, -1] = ids[3, -2]  # cut without its end
+    assert_near(run_onnx(tmp_path / "onnx" / TEXT, ids), expected)
+
+
 def test_a_text_tower_alone(tmp_path: Path) -> None:
     model = small_clip(CLIPConfig(text=SMALL.text, vision=None, projection_dim=None))
     longclip.save(model, tmp_path / "model")

@@ -38,6 +38,7 @@ class TextGraph(nn.Module):
         tower = model.text_model
         self.token_embedding = tower.embeddings.token_embedding
         self.position_embedding = tower.embeddings.position_embedding
+        self.end = _end(model)
         self.layers = _layers(tower.encoder, self.config.hidden_act)
         self.final_layer_norm = tower.final_layer_norm
         self.projection = _projection(model.text_projection)
@@ -51,10 +52,10 @@ class TextGraph(nn.Module):
             ids = F.pad(ids, (0, context), value=config.pad_token_id)[:, :context]
         batch, length = ids.shape
         places = torch.arange(length)
-        if config.pooling in ("eos", "argmax"):
+        if self.end is not None:
             # transformers.js cuts long texts at the context length, end and all.
-            ended = (ids == config.eos_token_id).int().amax(dim=1, keepdim=True)
-            ids = torch.where((ended == 0) & (places == length - 1), config.eos_token_id, ids)
+            ended = (ids == self.end).int().amax(dim=1, keepdim=True)
+            ids = torch.where((ended == 0) & (places == length - 1), self.end, ids)
         if config.pooling == "eos":
             ends = (ids == config.eos_token_id).int().argmax(dim=1)
         elif config.pooling == "argmax":
@@ -210,6 +211,21 @@ def _layers(encoder: Encoder, activation: Activation) -> nn.ModuleList:
 
 def _projection(projection: nn.Module) -> nn.Module:
     return projection if isinstance(projection, nn.Identity) else _Linear(projection)
+
+
+def _end(model: CLIP) -> int | None:
+    """Return the id that a text is known to end with; None where it is not read there.
+
+    A model that reads at the largest id does not say what that is, but its tokenizer does.
+    """
+    assert model.config.text
+    pooling = model.config.text.pooling
+    if pooling == "eos":
+        return model.config.text.eos_token_id
+    if pooling != "argmax" or model.tokenizer.end_tokens == 0:
+        return None
+    [ids] = model.tokenizer.encode([""])
+    return ids[-1]
 
 
 def _fixed(weight: Tensor) -> nn.Parameter:
