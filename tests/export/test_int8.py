@@ -1,16 +1,19 @@
 """ONNX files of 8 bits: what is rounded and how, and what is found with them."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import longclip
 from longclip.data import open_collection
-from longclip.errors import CheckpointError, UsageError
+from longclip.errors import CheckpointError, DataError, UsageError
 from longclip.export import Export, Int8, export_onnx, onnx_directory, recall
+from longclip.export.quantize import quantize_text
 from longclip.model import CLIPConfig
 from longclip.model.identity import model_digest
 from tests.helpers.cli import Run, run
@@ -151,6 +154,48 @@ def test_files_that_find_too_little_are_not_published(
     ):
         export_onnx(tmp_path / "model", tmp_path / "onnx", int8=int8)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def painted(folder: Path, count: int) -> Path:
+    """A folder of small pictures with a text each."""
+    folder.mkdir()
+    for number in range(count):
+        Image.new("RGB", (40, 40), (10 * number, 90, 200)).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(f"A square of {number} tenths of red. It is flat.")
+    return folder
+
+
+def test_pictures_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
+    photos = painted(tmp_path / "photos", 12)
+    (photos / "3.png").write_bytes(b"nothing")
+    longclip.save(small_clip(), tmp_path / "model")
+    int8 = Int8(data=str(photos), max_recall_loss=100)
+    done = export_onnx(tmp_path / "model", tmp_path / "onnx", int8=int8)
+    assert {pair.images for pair in done.recall} == {11}
+
+
+def test_data_without_texts_are_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (40, 40)).save(tmp_path / "photos" / name / f"{number}.png")
+    longclip.save(small_clip(), tmp_path / "model")
+    monkeypatch.setattr(onnx_directory, "write_tower", None)
+    int8 = Int8(data=str(tmp_path / "photos"))
+    with pytest.raises(DataError, match=r"photos has no texts, by which recall"):
+        export_onnx(tmp_path / "model", tmp_path / "onnx", int8=int8)
+
+
+def test_a_full_disk_is_said_to_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("onnxruntime.quantization.quantize_dynamic", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        quantize_text(tmp_path / "text_model.onnx", tmp_path / "new.onnx")
+    assert caught.value.errno == errno.ENOSPC
 
 
 def test_a_lone_tower_finds_nothing(tmp_path: Path) -> None:

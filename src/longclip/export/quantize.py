@@ -157,6 +157,8 @@ def _quiet(source: Path) -> Iterator[None]:
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
+    except (OSError, MemoryError):  # a full disk is no fault of the library's
+        raise
     except Exception as error:  # it raises what Python does
         raise CheckpointError(
             f"{source.name} cannot be made one of 8 bits by this version of onnxruntime: {error}"

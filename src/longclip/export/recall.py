@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from longclip.data.collection import Collection
 from longclip.data.holdout import Subset
 from longclip.encoders.onnx_encoder import open_onnx
-from longclip.errors import DataError
+from longclip.errors import DataError, ImageError
 from longclip.evaluation.config import EvaluateConfig
 from longclip.evaluation.measure import evaluate
-from longclip.evaluation.session import open_requests
+from longclip.evaluation.session import Request, open_requests
 from longclip.model.clip import CLIP
 from longclip.spec import Task
 from longclip.util.terminal import SILENT, OnProgress
@@ -88,8 +88,12 @@ def draw_sample(model: CLIP, int8: Int8) -> Sample:
 
     Raises:
         DataError: if the data cannot be read or have no texts.
+        ImageError: if none of the pictures that are drawn can be read.
     """
     requests = open_requests((int8.data,), root=Path("data"), images=int8.images)
+    requests = [request for request in requests if _has_texts(request)]
+    if not requests:
+        raise DataError(f"{int8.data} has no texts, by which recall could be measured (--data)")
     measured: list[tuple[Collection, tuple[Task, ...]]] = []
     pixels: list[NDArray[np.uint8]] = []
     random = np.random.default_rng(0)
@@ -98,12 +102,35 @@ def draw_sample(model: CLIP, int8: Int8) -> Sample:
         items = random.permutation(len(request.collection))
         own = -(-int8.pictures // len(requests))
         calibrating, others = items[:own], items[own:]
-        pixels += [model.preprocess.pixels(request.collection.image(int(i))) for i in calibrating]
+        pixels += _readable(model, request.collection, calibrating)
         # With less than as many again, leaving those out would leave too few.
         pool = (others if len(others) >= own else items)[: max(1, int8.pairs // len(requests))]
         measured.append((Subset(request.collection, np.sort(pool)), tasks))
     stacked = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
     return Sample(model.preprocess.normalize(stacked).numpy(), tuple(measured))
+
+
+def _has_texts(request: Request) -> bool:
+    texts = (request.collection.captions(item) for item in range(len(request.collection)))
+    return request.tasks != ("zero-shot",) and any(own.long or own.short for own in texts)
+
+
+def _readable(
+    model: CLIP, collection: Collection, items: NDArray[np.int64]
+) -> list[NDArray[np.uint8]]:
+    """Return the pixels of those pictures that can be read.
+
+    Raises:
+        ImageError: if none of them can.
+    """
+    found: list[NDArray[np.uint8]] = []
+    for number, item in enumerate(items.tolist()):
+        try:
+            found.append(model.preprocess.pixels(collection.image(item)))
+        except ImageError:
+            if not found and number == len(items) - 1:
+                raise
+    return found
 
 
 def compare_recall(
@@ -122,14 +149,15 @@ def compare_recall(
     encoders = {"float32": open_onnx(directory, "float32"), "int8": open_onnx(directory, "int8")}
     found: list[RecallPair] = []
     for collection, tasks in sample.measured:
-        config = EvaluateConfig(tasks=tasks, ks=(1,))
+        # Both precisions are measured on what can be read, however much that is.
+        config = EvaluateConfig(tasks=tasks, ks=(1,), max_bad_fraction=1.0)
         both = [
             evaluate(encoder, collection, name=name, config=config, on_progress=on_progress)
             for name, encoder in encoders.items()
         ]
         for task in tasks:
             exact, rounded = (getattr(result, task) for result in both)
-            if exact is None:
+            if exact is None:  # these data have texts of one kind
                 continue
             for direction in ("image_to_text", "text_to_image"):
                 ours, theirs = (
@@ -140,5 +168,5 @@ def compare_recall(
                     RecallPair(collection.name, task, direction, images, texts, ours, theirs)
                 )
     if not found:
-        raise DataError("the data of --data have no texts, by which recall could be measured")
+        raise DataError("the pictures of --data that were drawn have no texts; name other data")
     return tuple(found)
