@@ -77,6 +77,18 @@ def test_a_directory_appears_and_is_replaced_whole(tmp_path: Path) -> None:
     assert names(target.parent) == ["directory"]
 
 
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "other disk").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("other disk/model")
+    for content in ("first", "second"):  # it leads nowhere at first
+        with atomic_directory(link, marker="mark") as new:
+            (new / "mark").write_text(content)
+        assert link.is_symlink()
+        assert (tmp_path / "other disk" / "model" / "mark").read_text() == content
+    assert [path.name for path in (tmp_path / "other disk").iterdir()] == ["model"]
+
+
 def test_an_empty_directory_is_filled(tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     write_directory(tmp_path / "made", "content")

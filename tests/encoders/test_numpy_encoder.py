@@ -14,8 +14,10 @@ import longclip
 from longclip.encoders.clip_encoder import CLIPEncoder
 from longclip.encoders.numpy_encoder import NumpyEncoder, find_numpy_encoder
 from longclip.errors import CheckpointError, EncoderError, UsageError
+from longclip.evaluation.cache import EmbeddingCache
 from longclip.model import CLIP
 from longclip.model.config import CLIPConfig
+from longclip.model.digest import digest
 from longclip.model.identity import model_digest
 from longclip.text.tokenizer import TruncationWarning
 from tests.helpers import matrix_families
@@ -269,3 +271,49 @@ def test_a_home_that_cannot_be_written_to_is_no_mistake(
     age(directory, monkeypatch)
     model = longclip.load(directory)
     assert NumpyEncoder(directory, "it").digest == model_digest(model)
+
+
+def test_a_user_without_a_home_searches_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small_clip()
+    directory = saved(tmp_path, model)
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert find_numpy_encoder(str(directory), model_digest(model), images=True) is not None
+    with pytest.raises(UsageError, match=r"no home directory .* XDG_CACHE_HOME=/DIRECTORY"):
+        EmbeddingCache()
+
+
+def test_a_note_of_somebody_elses_is_read(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = saved(tmp_path, small_clip())
+    age(directory, monkeypatch)
+    first = NumpyEncoder(directory, "it").digest
+
+    def refused(path: Path) -> bool:
+        raise PermissionError(path)
+
+    monkeypatch.setattr("longclip.model.digest.touch", refused)
+    monkeypatch.setattr("longclip.encoders.numpy_encoder.digest", None)
+    assert NumpyEncoder(directory, "it").digest == first
+
+
+def test_no_note_is_made_of_a_file_that_was_new_when_it_was_looked_at(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Computing takes seconds, in which what was read may have been replaced and grown old."""
+    directory = saved(tmp_path, small_clip())
+
+    def slowly(*given: object) -> str:
+        age(directory, monkeypatch)
+        return digest(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("longclip.encoders.numpy_encoder.digest", slowly)
+    assert len(NumpyEncoder(directory, "it").digest) == 64
+    assert not cache.exists()

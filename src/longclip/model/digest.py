@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from longclip.errors import UsageError
 from longclip.image.preprocess import Preprocess
 from longclip.model.config import CLIPConfig
 from longclip.text.tokenizer_directory import TokenizerFiles
@@ -85,16 +86,22 @@ def noted_digest(
         (path, stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
         for path, stat in states
     ]
+    # Looked at now: while the digest is computed, a file that was replaced a moment ago grows old.
+    newest = max(max(stat.st_mtime_ns, stat.st_ctime_ns) for _, stat in states)
+    settled = time.time_ns() - newest > _SETTLED_NS
     key = hashlib.sha256(_canonical([settings, known])).hexdigest()
-    note = cache_home() / "longclip" / "digests" / f"{key}.txt"
+    try:
+        note = cache_home() / "longclip" / "digests" / f"{key}.txt"
+    except UsageError:  # a user without a home
+        return compute()
     with suppress(OSError, UnicodeDecodeError):
         found = note.read_text(encoding="ascii").strip()
         if len(found) == 64:
-            touch(note)
+            with suppress(OSError):  # somebody else's note
+                touch(note)
             return found
     computed = compute()
-    newest = max(max(stat.st_mtime_ns, stat.st_ctime_ns) for _, stat in states)
-    if time.time_ns() - newest > _SETTLED_NS:
+    if settled:
         with suppress(OSError):  # a home that cannot be written to
             note.parent.mkdir(parents=True, exist_ok=True)
             make_room(note.parent, "*.txt", len(computed), _MAX_NOTES_BYTES)

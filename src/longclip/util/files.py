@@ -159,9 +159,11 @@ def check_replaceable(path: Path, marker: str | tuple[str, ...]) -> None:
 def atomic_directory(path: str | Path, *, marker: str | tuple[str, ...]) -> Iterator[Path]:
     """Yield a new directory, to take the place of `path` when the block ends without an error.
 
-    An existing `path` is replaced only where `check_replaceable` allows it.
+    An existing `path` is replaced only where `check_replaceable` allows it; a link is kept, and
+    what it leads to is replaced.
     """
     path = Path(path)
+    path = path.resolve() if path.is_symlink() else path
     check_replaceable(path, marker)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _partial(path, directory=True) as work:
@@ -192,12 +194,23 @@ def _current_umask() -> int:
 
 
 def cache_home() -> Path:
-    """Return where the platform keeps caches; `XDG_CACHE_HOME` goes before it everywhere."""
+    """Return where the platform keeps caches; `XDG_CACHE_HOME` goes before it everywhere.
+
+    Raises:
+        UsageError: if the user has no home directory, as in a container under any user's number.
+    """
     home = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(home):  # the specification has relative ones ignored
         return Path(home)
+    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
+        return Path(local)
+    try:
+        own = Path.home()
+    except RuntimeError as error:
+        raise UsageError(
+            "this user has no home directory to keep files in; name a directory for them in the "
+            "environment: XDG_CACHE_HOME=/DIRECTORY, or HOME"
+        ) from error
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    return Path.home() / ".cache"
+        return own / "Library" / "Caches"
+    return own / "AppData" / "Local" if sys.platform == "win32" else own / ".cache"

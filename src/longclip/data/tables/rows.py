@@ -22,7 +22,7 @@ import numpy as np
 from longclip.data.json_files import json_lines, json_rows
 from longclip.data.names import IMAGE_SUFFIXES
 from longclip.data.text_files import open_text
-from longclip.errors import DataError
+from longclip.errors import DataError, UsageError
 from longclip.util.files import atomic_path, cache_home
 from longclip.util.kept_files import make_room, touch
 
@@ -110,7 +110,10 @@ def read_table(path: Path) -> "pa.Table":
         return to_table(read_rows(path), path)
     place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
     version = f"{about.st_size:x}-{about.st_mtime_ns:x}"
-    kept = cache_home() / "longclip" / "rows" / f"{place}-{version}.arrow"
+    try:
+        kept = cache_home() / "longclip" / "rows" / f"{place}-{version}.arrow"
+    except UsageError:  # a user without a home
+        return to_table(read_rows(path), path)
     with suppress(OSError):  # a cache of somebody else's is used, and not kept up to date
         touch(kept)
     if not kept.is_file():
