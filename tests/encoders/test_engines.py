@@ -8,11 +8,12 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import longclip
 from longclip.encoders import open_encoder
-from longclip.encoders.engines import open_model
+from longclip.encoders.engines import choose_engine, open_model
 from longclip.encoders.model_encoder import ModelEncoder
 from longclip.encoders.onnx_files import read_metadata
 from longclip.errors import CheckpointError, EncoderError, UsageError
@@ -135,8 +136,11 @@ def test_auto_takes_torch_for_weights_and_an_engine_for_onnx_files_alone(
     said = []
     assert open_model(str(copied), on_choice=said.append).engine == "onnxruntime, float32"
     assert said == [f"{copied} has ONNX files and no weights: computed by --engine onnx"]
-    monkeypatch.setattr("longclip.encoders.engines.find_spec", lambda name: None)
-    assert open_model(str(copied)).engine == "openvino, float32"
+    for there, engine in (("openvino", "openvino"), ("neither", "onnx")):
+        monkeypatch.setattr(
+            "longclip.encoders.engines.find_spec", lambda name, there=there: name == there or None
+        )
+        assert choose_engine(str(copied), "auto")[0] == engine
     longclip.save(small_clip(), tmp_path / "both")
     shutil.copytree(copied / "onnx", tmp_path / "both" / "onnx")
     said.clear()
@@ -190,6 +194,47 @@ def test_what_an_engine_cannot_do(engine, source, options, message, copied, tmp_
     place = source if source == "nano" else tmp_path / source
     with pytest.raises((EncoderError, UsageError), match=message):
         longclip.load(place, engine=engine, **options)
+
+
+def test_an_engine_that_there_is_not(copied):
+    with pytest.raises(UsageError, match=r"no engine 'tensorrt', only auto, torch, onnx, openvino"):
+        longclip.load(copied, engine="tensorrt")
+
+
+@pytest.mark.parametrize("spec", ["transformers:x", "open_clip:x/y", "npy:x"])
+def test_an_engine_for_what_has_its_own_is_refused(spec, onnx_model):
+    with pytest.raises(UsageError, match=rf"--engine onnx is for models of ours, and {spec} is"):
+        open_encoder(spec, engine="onnx")
+    with pytest.raises(UsageError, match=r"is computed by onnx, and --engine is openvino"):
+        open_encoder(f"onnx:{onnx_model}", engine="openvino")
+    assert open_encoder(f"onnx:{onnx_model}", engine="onnx").engine == "onnxruntime, float32"
+
+
+def test_a_device_may_be_torchs(onnx_model):
+    opened = longclip.load(onnx_model, engine="onnx", device=torch.device("cpu"))
+    assert opened.engine == "onnxruntime, float32"
+
+
+def test_no_pictures_give_no_rows(encoder):
+    assert encoder.encode_image([]).shape == (0, 24)
+    assert encoder.encode_text([]).shape == (0, 24)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_files_are_found_from_another_working_directory(engine, onnx_model, tmp_path, monkeypatch):
+    """They are opened when they are used, maybe by a worker of a cluster."""
+    monkeypatch.chdir(onnx_model.parent)
+    opened = longclip.load(onnx_model.name, engine=engine)
+    sent = pickle.dumps(opened)
+    monkeypatch.chdir(tmp_path)
+    for one in (opened, pickle.loads(sent)):
+        assert one.encode_text(["a boat"]).shape == (1, 24)
+
+
+def test_what_openvino_says_comes_without_places_in_its_source(copied):
+    (copied / "onnx" / "text_model.onnx").write_bytes(bytes([0x3A, 4]) + b"\xff" * 4)
+    with pytest.raises(EncoderError, match=r"opened by openvino: Unable to read the model"):
+        longclip.load(copied, engine="openvino").encode_text(["a boat"])
 
 
 def test_eight_bit_without_an_engine_of_onnx_files(copied):

@@ -6,7 +6,7 @@ No torch here, as the other engines need none.
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Union, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, overload
 
 from longclip.checkpoints.model_names import BUNDLED, full_name
 from longclip.encoders.model_encoder import ModelEncoder
@@ -97,7 +97,9 @@ def open_model(
         EncoderError: if it has one tower alone, or its ONNX files cannot be used.
         UsageError: if a library is not installed, or the engine has no such numbers or device.
     """
-    source, number = full_name(source), str(dtype).removeprefix("torch.")
+    source, number, device = full_name(source), str(dtype).removeprefix("torch."), str(device)
+    if engine not in get_args(Engine):
+        raise UsageError(f"no engine {engine!r}, only {', '.join(get_args(Engine))}")
     if engine == "auto":
         engine, why = choose_engine(source, device)
         if why:
@@ -141,7 +143,8 @@ def choose_engine(source: str, device: str) -> tuple[Literal["torch", "onnx", "o
     folder = _directory(source)
     if folder is None or device not in ("auto", "cpu") or not _is_onnx_alone(folder):
         return "torch", ""
-    engine: Literal["onnx", "openvino"] = "onnx" if find_spec("onnxruntime") else "openvino"
+    other = find_spec("openvino") and not find_spec("onnxruntime")
+    engine: Literal["onnx", "openvino"] = "openvino" if other else "onnx"
     return engine, f"{folder} has ONNX files and no weights: computed by --engine {engine}"
 
 

@@ -139,6 +139,8 @@ class ModelEncoder(ABC):
 
     def encode_image(self, images: Sequence[Image.Image | NDArray[np.uint8]], /) -> Vectors:
         """Embed pictures, or what `prepare` made of them."""
+        if not len(images):
+            return np.empty((0, self.embedding_dim), np.float32)
         rows = [self.prepare(x) if isinstance(x, Image.Image) else x for x in images]
         return self.embed_pixels(np.stack(rows))
 

@@ -102,7 +102,7 @@ class OnnxEncoder(ArrayEncoder):
             rows = self._compute(tower, batch)
         except Exception as error:  # each library raises kinds of its own
             raise EncoderError(
-                f"{path} cannot embed {list(batch.shape)}: {_first_line(error)}; export the model "
+                f"{path} cannot embed {list(batch.shape)}: {_reason(error)}; export the model "
                 "again with any batch size and length (longclip convert … --to onnx)"
             ) from error
         if rows.shape != (len(batch), self.embedding_dim):
@@ -158,7 +158,8 @@ def open_onnx(
         CheckpointError: if the files beside them are missing or broken.
     """
     require_libraries("onnx")
-    files = find_onnx_files(folder, precision)
+    # Files are opened when they are first used, maybe in another working directory.
+    files = find_onnx_files(folder.absolute(), precision)
     return OnnxEncoder(str(folder), read_settings(folder), files, threads)
 
 
@@ -182,10 +183,13 @@ def chosen_output(path: Path, tower: Tower, inputs: set[str], outputs: list[str]
 def damaged(path: Path, library: str, error: Exception) -> EncoderError:
     """Return the error of a file that a library cannot open."""
     return EncoderError(
-        f"{path} cannot be opened by {library}: {_first_line(error)}; fetch or export it again "
+        f"{path} cannot be opened by {library}: {_reason(error)}; fetch or export it again "
         "(longclip convert … --to onnx)"
     )
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300] or type(error).__name__
+def _reason(error: Exception) -> str:
+    """Return what a library says, without the places in its source with which OpenVINO begins."""
+    lines = (line.strip() for line in str(error).splitlines())
+    said = (line for line in lines if line and not line.startswith(("Exception from ", "Check '")))
+    return ": ".join(said)[:300] or type(error).__name__

@@ -11,7 +11,7 @@ from longclip.encoders.open_clip_encoder import open_open_clip
 from longclip.encoders.precomputed import PrecomputedEncoder
 from longclip.encoders.sentence_transformers_encoder import open_sentence_transformers
 from longclip.encoders.transformers_encoder import open_transformers
-from longclip.errors import EncoderError
+from longclip.errors import EncoderError, UsageError
 from longclip.spec import Engine
 from longclip.util.plugins import ENCODERS, plugins
 
@@ -49,15 +49,25 @@ def open_encoder(
 
     Raises:
         EncoderError: where there is no such encoder, a library is missing, or it does not load.
-        UsageError: where the library of an engine is missing.
+        UsageError: where the library of an engine is missing, or `engine` is another than `spec`
+            names.
         longclip.checkpoints.CheckpointError: as `longclip.load`.
     """
     prefix, colon, rest = spec.partition(":")
     number: Any = dtype or "auto"
     for kind in _ENGINES:
         if prefix == kind and colon:
+            if engine not in ("auto", kind):
+                raise UsageError(
+                    f"{spec} is computed by {kind}, and --engine is {engine}; leave out one of them"
+                )
             return open_model(rest, engine=kind, dtype=number, device=device, on_choice=on_choice)
     offered = plugins(ENCODERS)
+    if colon and engine in _ENGINES and prefix in (*_LIBRARIES, _ARRAYS, *offered):
+        raise UsageError(
+            f"--engine {engine} is for models of ours, and {spec} is none; name ONNX files as "
+            f"{engine}:DIRECTORY beside it, and leave --engine out"
+        )
     if prefix in _LIBRARIES and colon:
         return _open_library(prefix, rest, device, number, batch_size)
     if prefix == _ARRAYS and colon:

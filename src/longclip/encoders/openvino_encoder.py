@@ -80,5 +80,6 @@ def open_openvino(
         CheckpointError: as `open_onnx`.
     """
     require_libraries("openvino")
-    files = find_onnx_files(folder, precision)
+    # Files are opened when they are first used, maybe in another working directory.
+    files = find_onnx_files(folder.absolute(), precision)
     return OpenVinoEncoder(str(folder), read_settings(folder), files, threads)
