@@ -57,3 +57,18 @@ def test_the_mlps_gradients_are_those_of_its_formula() -> None:
         torch.testing.assert_close(one, other)
     with torch.no_grad():
         torch.testing.assert_close(mlp(residual, x), formula)
+
+
+@pytest.mark.parametrize("watched", ["hook", "hook before", "other forward"])
+def test_a_layer_that_somebody_watches_is_called(watched: str) -> None:
+    module, x, residual = layer("plain"), torch.randn(5, 6), torch.randn(5, 4)
+    if watched == "hook":
+        module.register_forward_hook(lambda _, __, output: output * 0)
+    elif watched == "hook before":
+        module.register_forward_pre_hook(lambda _, inputs: (inputs[0] * 0,))
+        nn.init.zeros_(module.bias)
+    else:
+        module.forward = lambda x: torch.zeros(5, 4)  # type: ignore[method-assign]
+    with torch.no_grad():
+        assert not apply_linear(module, x, 1.7).any()
+        assert torch.equal(add_linear(residual, module, x, 1.7), residual)

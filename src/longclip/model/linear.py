@@ -44,9 +44,23 @@ class AdaptedLinear(nn.Linear):
 
 
 def taken_apart(layer: nn.Module, x: Tensor) -> bool:
-    """Return whether a layer's product is computed here: on a CPU, where nothing is compiled."""
+    """Return whether a layer's product is computed here: on a CPU, where nothing is compiled.
+
+    A layer with hooks, or whose `forward` another library has replaced, has to be called.
+    """
     on_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
-    return on_cpu and (type(layer) is nn.Linear or isinstance(layer, AdaptedLinear))
+    ours = type(layer) is nn.Linear or isinstance(layer, AdaptedLinear)
+    return on_cpu and ours and not _is_watched(layer)
+
+
+def _is_watched(layer: nn.Module) -> bool:
+    hooks = (
+        layer._forward_hooks,
+        layer._forward_pre_hooks,
+        layer._backward_hooks,
+        layer._backward_pre_hooks,
+    )
+    return any(hooks) or "forward" in vars(layer)
 
 
 def apply_linear(layer: nn.Module, x: Tensor, scale: float = 1.0) -> Tensor:
