@@ -290,7 +290,7 @@ class Reader:
             kept = self.quality()
             if probes := probes or (kept.probes if kept else None):
                 query = query.nprobes(probes)
-            # The index holds vectors of 8 bits: whole ones put its candidates into their order.
+            # The index holds rounded vectors: whole ones put its candidates into their order.
             if refine := refine or (kept.refine if kept else None):
                 query = query.refine_factor(refine)
             if where:
