@@ -64,7 +64,7 @@ def benchmarks_command(
                 **benchmark.to_json(),
                 "suites": [suite for suite, names in SUITES.items() if benchmark.name in names],
                 "published": {
-                    model: {**numbers.metrics, "source": numbers.source}
+                    model: numbers.to_json()
                     for model, numbers in PUBLISHED.get(benchmark.name, {}).items()
                 },
             }

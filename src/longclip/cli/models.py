@@ -107,7 +107,7 @@ def _recalls(model: "KnownModel") -> dict[str, dict[str, Any]]:
     for name in _BENCHMARKS:
         numbers = PUBLISHED["coco-5k" if name == "coco" else name].get(model.published or "")
         values = {key: numbers.metrics.get(key) for key in _RECALLS} if numbers else {}
-        source = numbers.source if numbers else ""
+        source = "; ".join((numbers.source, *numbers.reservations)) if numbers else ""
         if name == "coco":
             source += " (5,000 pictures of COCO 2017)"
             if model.coco is not None:

@@ -34,9 +34,7 @@ class LeaderboardRow:
             "mean": self.mean,
             **self.metrics,
         }
-        if self.published:
-            found |= {k: v for k, v in vars(self.published).items() if k != "metrics"}
-        return found
+        return found | (self.published.to_json() if self.published else {})
 
 
 @dataclass(frozen=True)

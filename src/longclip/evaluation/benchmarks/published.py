@@ -47,6 +47,11 @@ class PublishedNumbers:
             *(["second-hand"] if self.second_hand else []),
         )
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the metrics, and beside them what is known of the numbers."""
+        facts = {key: value for key, value in vars(self).items() if key != "metrics"}
+        return {**self.metrics, **facts}
+
 
 def mean_of_both(metrics: dict[str, float]) -> float | None:
     """Return the mean R@1 of image to text and text to image; None where one is missing."""
