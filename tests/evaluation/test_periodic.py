@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,13 @@ from longclip.data import open_collection
 from longclip.encoders import CLIPEncoder
 from longclip.errors import DataError, ImageError
 from longclip.evaluation import evaluate
+from longclip.evaluation.benchmarks import BENCHMARKS
 from longclip.evaluation.periodic import periodic_evaluation
+from tests.data.test_choices import pair
 from tests.helpers.models import small_clip
 from tests.helpers.training import write_photos
+
+CHOICE_FILES = ("replace_obj", "replace_att", "replace_rel", "swap_obj", "swap_att")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +53,20 @@ def test_classification_is_named_too(tmp_path: Path) -> None:
     [(name, value)] = periodic_evaluation([str(data)])(small_clip()).items()
     assert name == f"{open_collection(data).name} label top-1"
     assert 0 <= value <= 1
+
+
+def test_choices_are_named_by_their_scores(tmp_path: Path) -> None:
+    for category in CHOICE_FILES:
+        rows = [pair("1.png", 0, caption2="also")]
+        (tmp_path / f"{category}.json").write_text(json.dumps(rows))
+    (tmp_path / "val2017").mkdir()
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "val2017/1.png")
+    small = replace(BENCHMARKS["sugarcrepe++"], questions=len(CHOICE_FILES))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BENCHMARKS, small.name, small)
+        values = periodic_evaluation([f"sugarcrepe++={tmp_path}"])(small_clip())
+    assert set(values) == {"sugarcrepe++ image to text", "sugarcrepe++ texts alone"}
+    assert set(values.values()) <= {0.0, 1.0}, "it is the same question in every file"
 
 
 def test_the_model_and_random_numbers_are_left_as_they_were(photos: Path) -> None:

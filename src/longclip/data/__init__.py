@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from longclip.data.captions import Captions as Captions
     from longclip.data.captions import TextPolicy as TextPolicy
     from longclip.data.captions import sample_texts as sample_texts
+    from longclip.data.collection import Choice as Choice
+    from longclip.data.collection import ChoiceSet as ChoiceSet
     from longclip.data.collection import Collection as Collection
     from longclip.data.collection import LabelSet as LabelSet
     from longclip.data.mixture import Mixture as Mixture

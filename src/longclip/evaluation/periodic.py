@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from longclip.data import Captions, Collection, Columns, LabelSet
+from longclip.data import Captions, ChoiceSet, Collection, Columns, LabelSet
 from longclip.encoders.clip_encoder import CLIPEncoder
 from longclip.errors import UsageError
 from longclip.evaluation.config import EvaluateConfig
@@ -38,11 +38,11 @@ def periodic_evaluation(
 ) -> Callable[[CLIP], dict[str, float]]:
     """Open data once, to be measured on again and again.
 
-    The function that is returned takes a model and gives recall at 1 and top-1 accuracy,
-    fractions of 1, by names such as `scenes/val long T2I R@1` (text to image), `photos short I2T
-    R@1` (image to text) and `scenes/test-short weather top-1`. The model is in evaluation mode
-    meanwhile and then in its own again; random numbers are not touched. Under an `autocast` of
-    the caller it embeds in that precision.
+    The function that is returned takes a model and gives recall at 1, top-1 accuracy and scores of
+    choices, fractions of 1, by names such as `scenes/val long T2I R@1` (text to image), `photos
+    short I2T R@1` (image to text), `scenes/test-short weather top-1` and `winoground group`. The
+    model is in evaluation mode meanwhile and then in its own again; random numbers are not touched.
+    Under an `autocast` of the caller it embeds in that precision.
 
     Args:
         data: whatever `longclip eval --data` takes, at least one.
@@ -118,6 +118,9 @@ def _measure(
                     values[f"{request.name} {kind} I2T R@1"] = found.recall.image_to_text[1]
             for task, classified in result.zero_shot.items():
                 values[f"{request.name} {task} top-1"] = classified.accuracy
+            for answers in result.choices.values():
+                for score, share in answers.scores.items():
+                    values[f"{request.name} {score}"] = share
     return values
 
 
@@ -180,3 +183,6 @@ class _DecodedCollection(Collection):
 
     def label_sets(self) -> Sequence[LabelSet]:
         return self.collection.label_sets()
+
+    def choice_sets(self) -> Sequence[ChoiceSet]:
+        return self.collection.choice_sets()
