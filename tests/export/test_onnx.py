@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import longclip
+from longclip.checkpoints.hub import source_name
 from longclip.errors import CheckpointError, UsageError
 from longclip.export import Export, export_onnx, onnx_directory, onnx_file
 from longclip.model import CLIPConfig
@@ -249,6 +251,25 @@ def test_weights_beyond_the_limit_lie_beside(
     assert_near(run_onnx(text, ids), model.encode_text(ids))
     # It may be written over, since both files are of an export.
     onnx_directory.refuse_foreign_files(tmp_path / "onnx", "onnx")
+
+
+def test_a_card_names_a_model_of_the_hub_and_no_commit(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the hub's cache its directory has the name of a commit."""
+    snapshot = tmp_path / "models--someone--clip-v1.5" / "snapshots" / "0123abc"
+    shutil.copytree(saved, snapshot)
+    monkeypatch.setattr("longclip.model.pretrained.fetch", lambda *_: snapshot)
+    monkeypatch.setattr("longclip.model.pretrained.check_model_name", lambda *_: None)
+    export_onnx("someone/clip-v1.5", tmp_path / "onnx")
+    convert("someone/clip-v1.5", tmp_path / "hf")
+    for place in ("onnx", "hf"):
+        card = (tmp_path / place / "README.md").read_text()
+        assert "# someone/clip-v1.5\n" in card
+        assert "| source | someone/clip-v1.5 (Hugging Face) |" in card
+        assert "0123abc" not in card
+    (tmp_path / "file.safetensors").touch()
+    assert source_name(tmp_path / "file.safetensors" / "part") == "part"
 
 
 def test_a_file_that_computes_something_else_is_not_published(

@@ -275,7 +275,8 @@ class Card:
 
 def source_name(source: str | Path) -> str:
     """Return a name as it is, and of a path its last part, since cards are public."""
-    return Path(source).name if Path(source).exists() else str(source)
+    path = Path(source)
+    return path.name if path.exists() or path.parent.is_file() else str(source)  # or part of a file
 
 
 def read_card(directory: Path) -> tuple[str | None, str]:

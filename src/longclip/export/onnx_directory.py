@@ -17,7 +17,7 @@ from longclip.checkpoints import model_directory as hf
 from longclip.checkpoints.checkpoint import Checkpoint
 from longclip.checkpoints.config import write_json
 from longclip.checkpoints.formats import openclip
-from longclip.checkpoints.hub import README, Card, read_card
+from longclip.checkpoints.hub import README, Card, read_card, source_name
 from longclip.checkpoints.model_names import full_name
 from longclip.checkpoints.write import own_files
 from longclip.errors import CheckpointError, UsageError
@@ -199,7 +199,8 @@ def export_onnx(
             done += _write_int8(model, new, sample, cases, on_progress)
             recall = compare_recall(new, sample, on_progress)
             _refuse_loss(recall, int8.max_recall_loss)
-        (new / README).write_text(_card(checkpoint, metadata, done, to), encoding="utf-8")
+        name = source_name(source)
+        (new / README).write_text(_card(checkpoint, name, metadata, done, to), encoding="utf-8")
     return Export(
         source=str(source),
         destination=str(destination),
@@ -408,6 +409,7 @@ def _write_immich_files(directory: Path, model: CLIP) -> None:
 
 def _card(
     checkpoint: Checkpoint,
+    name: str,
     metadata: Mapping[str, str],
     towers: list[ExportedTower],
     to: RuntimeTarget,
@@ -416,7 +418,7 @@ def _card(
     path = checkpoint.path
     licence, earlier = read_card(path if path.is_dir() else path.parent)
     facts = {
-        "source": f"{path.name} ({checkpoint.format})",
+        "source": f"{name} ({checkpoint.format})",
         "digest of the model": metadata["longclip.model_digest"],
         **{
             tower.file: f"{tower.precision}, {tower.difference:.0e} from the model's embeddings"
@@ -424,7 +426,7 @@ def _card(
         },
     }
     return Card(
-        title=path.stem,
+        title=Path(name).stem if path.is_file() else name,
         introduction=f"Exported to ONNX by longclip {__version__}.",
         facts=facts,
         library="transformers.js" if to == "onnx" else "immich",

@@ -9,7 +9,7 @@ import torch
 from longclip import __version__
 from longclip.checkpoints.checkpoint import Checkpoint
 from longclip.checkpoints.formats.declip import fold_bias
-from longclip.checkpoints.hub import Card, read_card
+from longclip.checkpoints.hub import Card, read_card, source_name
 from longclip.checkpoints.model_names import full_name
 from longclip.checkpoints.tensor_files import OnBytes, stored_size
 from longclip.checkpoints.write import Storing, write_checkpoint
@@ -92,7 +92,7 @@ def convert(
     storing = Storing(
         dtype,
         shard_bytes,
-        _card(checkpoint, digest, to),
+        _card(checkpoint, source_name(source), digest, to),
         _megabytes(on_progress, checkpoint, dtype),
     )
     write_checkpoint(checkpoint, destination, to, storing)
@@ -116,19 +116,19 @@ def _megabytes(
     return on_bytes
 
 
-def _card(checkpoint: Checkpoint, digest: str, target: ExportTarget) -> str:
+def _card(checkpoint: Checkpoint, name: str, digest: str, target: ExportTarget) -> str:
     """Return a card that says where the weights come from, with the source's own card in it."""
     path = checkpoint.path
     licence, earlier = read_card(path if path.is_dir() else path.parent)
     facts = {
-        "source": f"{path.name} ({checkpoint.format})",
+        "source": f"{name} ({checkpoint.format})",
         "sha256 of its weights": digest,
     }
     if POSITION_TABLE in checkpoint.tensors:
         table = checkpoint.tensors[POSITION_TABLE]
         facts |= {"tokens": str(len(table)), "positions": str(find_stretch(table))}
     return Card(
-        title=path.stem,
+        title=Path(name).stem if path.is_file() else name,
         introduction=f"Converted by longclip {__version__}; no number was changed unless the dtype "
         "was, or a note below says so.",
         facts=facts,
