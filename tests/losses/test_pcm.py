@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longclip.losses import IdentityWarning, primary_components
+from longclip.errors import UsageError
+from longclip.losses import IdentityWarning, components_of_variance, primary_components
 
 
 def by_svd(features: torch.Tensor, k: int) -> torch.Tensor:
@@ -40,6 +41,49 @@ def test_gradient_passes_gradcheck_in_float64(batch: int, width: int, k: int, se
     features = torch.randn(batch, width, generator=generator, dtype=torch.float64)
     features.requires_grad_()
     assert torch.autograd.gradcheck(lambda x: primary_components(x, k), (features,))
+
+
+def by_variance(features: torch.Tensor, share: float) -> tuple[torch.Tensor, int]:
+    """The fewest directions with that share of the variance, by an SVD and a loop."""
+    _, s, _ = torch.linalg.svd(features - features.mean(dim=0), full_matrices=False)
+    variances, k = s.square().tolist(), 0
+    while sum(variances[:k]) < share * sum(variances):
+        k += 1
+    return by_svd(features, k), k
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.85, 0.999])
+def test_as_many_directions_stay_as_have_the_share_of_the_variance(share: float) -> None:
+    features = torch.randn(40, 12, dtype=torch.float64) * torch.linspace(3, 0.1, 12).double()
+    ours, theirs = features.clone().requires_grad_(), features.clone().requires_grad_()
+    expected, k = by_variance(theirs, share)
+    found = components_of_variance(ours, share)
+    torch.testing.assert_close(found, expected)
+    assert torch.linalg.matrix_rank(found - found.mean(dim=0)) == k
+    weights = torch.randn(40, 12, dtype=torch.float64)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+    # Each group has a decomposition of its own.
+    halves = [by_variance(half, share)[0] for half in features.tensor_split(2)]
+    torch.testing.assert_close(components_of_variance(features, share, groups=2), torch.cat(halves))
+
+
+def test_texts_that_are_all_the_same_are_their_own_components() -> None:
+    features = torch.randn(1, 16).repeat(8, 1).requires_grad_()
+    found = components_of_variance(features, 0.85)
+    torch.testing.assert_close(found, features)
+    found.square().sum().backward()
+    assert features.grad is not None
+    assert features.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, 85.0])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        components_of_variance(torch.randn(8, 4), share)
+    with pytest.raises(UsageError, match="does not split into 9 groups"):
+        components_of_variance(torch.randn(8, 4), 0.5, groups=9)
 
 
 def test_gradient_equals_autograd_through_the_svd_where_that_is_finite() -> None:

@@ -84,6 +84,7 @@ def variants(photos: Path, bad: Path, folder: Path) -> dict[str, TrainConfig]:
             "distill_weight": 0.5,
         },
         "sigmoid": {"short_loss": "sigmoid", "positives": 2, "margin": 0.3},
+        "himo": {"text_pcm_weight": 1.0, "monotonicity_weight": 1.0, "positives": 2},
         "distill": {"distill_weight": 1.0, "pad_prefix": 5, "clip_gradient": 1.0},
         "low-rank": {"lora_rank": 2, "wise_ft": 0.3},
         "low-rank-sharded": {"lora_rank": 2, "parallel": "fsdp"},

@@ -12,11 +12,11 @@ import torch
 
 from longclip.errors import UsageError
 from longclip.evaluation.benchmarks import BENCHMARKS, catalogue
-from longclip.losses import info_nce
+from longclip.losses import components_of_variance, info_nce, sigmoid_loss
 from longclip.training import TrainConfig, train
 from longclip.training.config import OBJECTIVE_NAMES
-from longclip.training.objectives import OBJECTIVES, BatchFeatures, find_objective
-from longclip.training.recipes import direct, find_recipe
+from longclip.training.objectives import OBJECTIVES, BatchFeatures, find_objective, long_clip
+from longclip.training.recipes import direct, find_recipe, himo, paper
 from longclip.util import plugins
 from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
 from tests.helpers.training import tiny_config
@@ -67,6 +67,67 @@ def test_a_function_is_an_objective(photos: Path, tmp_path: Path) -> None:
         train(replace(config, out=tmp_path / "other"), objective=other)
 
 
+def features_of(images: int = 12, k: int = 2) -> BatchFeatures:
+    generator = torch.Generator().manual_seed(3)
+
+    def drawn(rows: int) -> torch.Tensor:
+        features = torch.randn(rows, 6, generator=generator, dtype=torch.float64)
+        return torch.nn.functional.normalize(features, dim=-1)
+
+    return BatchFeatures(
+        drawn(images), torch.tensor(9.0), drawn(images * k), drawn(images), torch.tensor(-3.0)
+    )
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+def test_himo_matches_the_components_of_long_texts_too(loss: str) -> None:
+    batch = features_of()
+    config = replace(himo(), long_loss=loss, text_pcm_weight=0.7, text_pcm_variance=0.6)
+    assert batch.long is not None
+    assert batch.logit_bias is not None
+    components = components_of_variance(batch.long, 0.6)
+    found = long_clip(batch, config, None)
+    for name, texts in (("long", batch.long), ("components", components)):
+        expected = (
+            info_nce(batch.images, texts, batch.logit_scale, label_smoothing=0.1)
+            if loss == "softmax"
+            else sigmoid_loss(batch.images, texts, batch.logit_scale, batch.logit_bias)
+        )
+        torch.testing.assert_close(found.parts[name], expected)
+    torch.testing.assert_close(found.total, found.parts["long"] + 0.7 * found.parts["components"])
+    shares = [long_clip(batch, config, rows).total for rows in (slice(0, 5), slice(5, 12))]
+    torch.testing.assert_close(shares[0] + shares[1], found.total)
+
+
+def test_a_long_text_is_held_against_all_its_parts() -> None:
+    batch = features_of()
+    assert batch.long is not None
+    assert batch.short is not None
+    config = replace(paper(), pcm_components=2, text_pcm_weight=1.0, monotonicity_weight=0.5)
+    found = long_clip(batch, config, None)
+    parts = [components_of_variance(batch.long, 0.85), batch.short[::2], batch.short[1::2]]
+    excess = [
+        (9 * ((part - batch.long) * batch.images).sum(dim=1)).clamp(min=0).mean() for part in parts
+    ]
+    torch.testing.assert_close(found.parts["monotonicity"], torch.stack(excess).mean())
+    rest = found.parts["long"] + found.parts["short"] + found.parts["components"]
+    torch.testing.assert_close(found.total, rest + 0.5 * found.parts["monotonicity"])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"texts": "short", "text_pcm_weight": 1.0}, "--text-pcm-weight is of long texts"),
+        ({"monotonicity_weight": 1.0}, "--pcm or --text-pcm-weight"),
+        ({"text_pcm_weight": 1.0, "pcm_groups": 5}, "--pcm-groups 5 does not divide"),
+        ({"text_pcm_variance": 1.0}, "--text-pcm-variance"),
+    ],
+)
+def test_terms_without_their_texts_are_refused(change: dict[str, object], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        replace(direct(), **change)  # type: ignore[arg-type]
+
+
 def offer(monkeypatch: pytest.MonkeyPatch, group: str, **offered: object) -> None:
     """Let a package offer these."""
     module = ModuleType("plugin")
@@ -106,7 +167,7 @@ def test_a_package_offers_a_recipe(
     assert json.loads((config.out / "config.json").read_text())["recipe"] == "mine"
     outcome = run("train", "--recipe", "pie")
     assert outcome.code == 2
-    assert "clip, direct, paper, reference, debias, best, lost, mine, wrong" in " ".join(
+    assert "clip, direct, paper, reference, debias, himo, best, lost, mine, wrong" in " ".join(
         outcome.err.replace("│", " ").split()
     )
 

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from longclip.losses.distill import distillation as distillation
     from longclip.losses.long_clip import Loss as Loss
     from longclip.losses.long_clip import long_clip_loss as long_clip_loss
+    from longclip.losses.monotonicity import monotonicity_loss as monotonicity_loss
     from longclip.losses.pcm import IdentityWarning as IdentityWarning
+    from longclip.losses.pcm import components_of_variance as components_of_variance
     from longclip.losses.pcm import primary_components as primary_components
 
 export_lazily(__name__)

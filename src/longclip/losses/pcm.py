@@ -1,7 +1,7 @@
 """Primary component extraction: what is left of a batch of features in its top k directions.
 
 Long-CLIP (Zhang et al., ECCV 2024, section 3.3) matches this coarse image feature with a short
-caption while the full one is matched with the long caption.
+caption while the full one is matched with the long caption. HiMo-CLIP does it to texts.
 """
 
 import warnings
@@ -55,6 +55,36 @@ def primary_components(features: Tensor, k: int = COMPONENTS, *, groups: int = 1
             stacklevel=2,
         )
         return features
+    return _projected(features, k, groups)
+
+
+def components_of_variance(features: Tensor, share: float, *, groups: int = 1) -> Tensor:
+    """Project a batch on its mean and its fewest directions with a share of the variance.
+
+    The semantic components of HiMo-CLIP's hierarchical decomposition (HiDe; Wu et al., AAAI 2026,
+    arXiv 2511.06653): how many directions are kept, the texts of a batch decide. Which they are is
+    piecewise constant in the features, so the gradient is that of `primary_components`.
+
+    Args:
+        features: [B, D], L2-normalised in HiMo-CLIP. The result is *not* normalised again.
+        share: of the batch's variance, above 0 and below 1; 0.85 in the published code.
+        groups: see `primary_components`.
+
+    Returns:
+        [B, D] in the dtype of `features`; computed in float32 at least.
+
+    Raises:
+        ValueError: if the share is none, or there are no rows for each of so many groups.
+    """
+    if not 0 < share < 1:
+        raise UsageError(f"the share of the variance must lie between 0 and 1, not be {share}")
+    if groups < 1 or len(features) < groups:
+        raise UsageError(f"a batch of {len(features)} does not split into {groups} groups")
+    return _projected(features, share, groups)
+
+
+def _projected(features: Tensor, kept: int | float, groups: int) -> Tensor:
+    """Return each group's mean plus its rows in the directions that are `kept`."""
     dtype = torch.promote_types(features.dtype, torch.float32)
     reconstructed = []
     # Autocast would take the covariance in bfloat16.
@@ -62,13 +92,15 @@ def primary_components(features: Tensor, k: int = COMPONENTS, *, groups: int = 1
         for part in features.to(dtype).tensor_split(groups):
             mean = part.mean(dim=0, keepdim=True)
             rounding = (8 * torch.finfo(dtype).eps * mean.detach()).square().sum() * len(part)
-            projected: Tensor = _Projection.apply(part - mean, rounding, k)  # type: ignore[no-untyped-call]
+            projected: Tensor = _Projection.apply(part - mean, rounding, kept)  # type: ignore[no-untyped-call]
             reconstructed.append(projected + mean)
         return torch.cat(reconstructed).to(features.dtype)
 
 
 class _Projection(torch.autograd.Function):
-    """C → C P, with P the projector on the k leading eigenvectors of S = CᵀC.
+    """C → C P, with P the projector on the leading eigenvectors of S = CᵀC.
+
+    An integer says how many, a fraction which share of the trace they have at least.
 
     Autograd through an SVD or eigh divides by every eigenvalue gap, also inside the kept and the
     dropped part, where equal values (duplicates, clusters) give NaN. The projector does not depend
@@ -86,12 +118,16 @@ class _Projection(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, centred: Tensor, rounding: Tensor, k: int) -> Tensor:
+    def forward(ctx: Any, centred: Tensor, rounding: Tensor, wanted: int | float) -> Tensor:
         squares = centred.T @ centred
         # A choice of values, not a branch: a GPU need not be waited for.
         squares = torch.where(squares.trace() > rounding, squares, torch.zeros_like(squares))
         values, vectors = torch.linalg.eigh(squares)
-        kept = vectors[:, -k:]  # eigh sorts its values from small to large
+        k = wanted  # eigh sorts its values from small to large
+        if isinstance(k, float):
+            sums = values.clamp(min=0).flip(0).cumsum(0)
+            k = min(int((sums < k * sums[-1]).sum()) + 1, len(values))
+        kept = vectors[:, -k:]
         ctx.save_for_backward(centred, values, vectors)
         ctx.k = k
         projected: Tensor = centred @ kept @ kept.T

@@ -117,6 +117,21 @@ class TrainConfig:
     pcm_groups: int = _method(
         "Split the batch into this many parts with a PCA of their own.", 1, least=1
     )
+    text_pcm_weight: float = _method(
+        "Weight of matching images with the principal components of long texts too.", 0.0, least=0
+    )
+    text_pcm_variance: float = _method(
+        "Share of the variance of a batch's long texts that these components keep.",
+        0.85,
+        above=0,
+        below=1,
+    )
+    monotonicity_weight: float = _method(
+        "Weight of a loss where the long text fits its image less than its parts do: the short "
+        "texts that are matched, and its principal components.",
+        0.0,
+        least=0,
+    )
     long_loss: PairLoss = _method(
         "Loss of images and long texts: auto is the one that the model was trained with, sigmoid "
         "where it has a bias for that (SigLIP), else softmax.",
@@ -271,7 +286,14 @@ class TrainConfig:
             )
         if self.pcm and self.texts == "short":
             raise UsageError("--pcm needs long texts too; take --texts long")
-        if self.pcm and self.batch_size % self.pcm_groups:
+        if self.text_pcm_weight and self.texts == "short":
+            raise UsageError("--text-pcm-weight is of long texts; take --texts long")
+        if self.monotonicity_weight and not self.parts_of_long:
+            raise UsageError(
+                "--monotonicity-weight compares long texts with parts of them; give it some: "
+                "--pcm or --text-pcm-weight"
+            )
+        if (self.pcm or self.text_pcm_weight) and self.batch_size % self.pcm_groups:
             raise UsageError(
                 f"--pcm-groups {self.pcm_groups} does not divide --batch-size {self.batch_size}"
             )
@@ -340,6 +362,11 @@ class TrainConfig:
         if short == "auto" and (self.pcm or self.texts == "short"):
             short = own
         return replace(self, long_loss=long, short_loss=short)
+
+    @property
+    def parts_of_long(self) -> bool:
+        """Return whether parts of long texts are matched beside them."""
+        return self.texts == "long" and (self.pcm or self.text_pcm_weight > 0)
 
     @property
     def reads_short(self) -> bool:

@@ -4,10 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from longclip.errors import UsageError
-from longclip.losses import Loss, long_clip_loss
+from longclip.losses import (
+    Loss,
+    components_of_variance,
+    info_nce,
+    long_clip_loss,
+    monotonicity_loss,
+    sigmoid_loss,
+)
 from longclip.training.config import OBJECTIVE_NAMES, TrainConfig
 from longclip.training.preflight import check_objective
 from longclip.util.plugins import OBJECTIVES as GROUP
@@ -54,7 +62,7 @@ def long_clip(features: BatchFeatures, config: TrainConfig, rows: slice | None) 
     """Return Long-CLIP's loss and its variants, as the options of a run say."""
     # Distillation too reads short texts; without PCM they are not matched beside long ones.
     matched = config.texts == "short" or config.pcm
-    return long_clip_loss(
+    loss = long_clip_loss(
         features.images,
         features.long,
         features.short if matched else None,
@@ -74,6 +82,56 @@ def long_clip(features: BatchFeatures, config: TrainConfig, rows: slice | None) 
         rows=rows,
         chunk=config.logit_rows,
     )
+    if not (config.text_pcm_weight or config.monotonicity_weight):
+        return loss
+    return _with_parts_of_long_texts(loss, features, config, rows)
+
+
+def _with_parts_of_long_texts(
+    loss: Loss, features: BatchFeatures, config: TrainConfig, rows: slice | None
+) -> Loss:
+    """Return a loss with HiMo-CLIP's terms (Wu et al., AAAI 2026, arXiv 2511.06653) added.
+
+    The published code has InfoNCE(image, text) + InfoNCE(image, components of the text), with the
+    PCA of each GPU's texts, in which 0.85 of their variance stays, and features of other GPUs
+    without gradient. Here the PCA is that of the whole batch (`pcm_groups` splits it), with all
+    gradients. Monotonicity is a term of its own, see `longclip.losses.monotonicity`.
+    """
+    images, long = features.images, features.long
+    assert long is not None
+    total, parts_of_loss, parts_of_texts = loss.total, dict(loss.parts), []
+    if config.text_pcm_weight:
+        components = components_of_variance(
+            long, config.text_pcm_variance, groups=config.pcm_groups
+        )
+        parts_of_texts.append(components[:, None])
+        scale, chunk = features.logit_scale, config.logit_rows
+        if config.long_loss == "sigmoid":
+            assert features.logit_bias is not None
+            matched = sigmoid_loss(
+                images, components, scale, features.logit_bias, rows=rows, chunk=chunk
+            )
+        else:
+            smoothing = config.label_smoothing
+            matched = info_nce(
+                images, components, scale, label_smoothing=smoothing, rows=rows, chunk=chunk
+            )
+        parts_of_loss["components"] = matched
+        total = total + config.text_pcm_weight * matched
+    if config.monotonicity_weight:
+        if config.pcm:
+            assert features.short is not None
+            parts_of_texts.append(features.short.view(len(images), -1, images.shape[1]))
+        excess = monotonicity_loss(
+            images,
+            long,
+            torch.cat(parts_of_texts, dim=1).flatten(0, 1),
+            features.logit_scale,
+            rows=rows,
+        )
+        parts_of_loss["monotonicity"] = excess
+        total = total + config.monotonicity_weight * excess
+    return Loss(total, parts_of_loss)
 
 
 OBJECTIVES: dict[str, Objective] = dict(zip(OBJECTIVE_NAMES, (long_clip,), strict=True))
