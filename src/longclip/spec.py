@@ -90,7 +90,7 @@ Engine = Literal["auto", "torch", "onnx", "openvino"]
 StretchMethod = Literal["knowledge-preserved", "linear"]
 """The paper's stretching (section 3.2), and plain interpolation, which it compares with."""
 
-ShortTexts = Literal["given", "first-sentence", "without-first"]
+ShortTexts = Literal["given", "first-sentence", "without-first", "sentences"]
 """Choice of the short text beside a long one in training (Long-CLIP's supplement; debiasing)."""
 
 Task = Literal["long", "short", "zero-shot", "choice"]

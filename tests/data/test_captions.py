@@ -112,6 +112,19 @@ def test_without_the_first_sentence_every_other_subset_in_every_order() -> None:
     assert {long for _, long in found} == {FOUR}
 
 
+@pytest.mark.parametrize("positives", [1, 2, 4, 9])
+def test_sentences_are_each_one_of_the_long_text(positives: int) -> None:
+    sentences, seen = split_sentences(FOUR), set()
+    policy = TextPolicy("sentences", positives=positives)
+    for shorts, long in draws(Captions(SHORT, (FOUR,)), policy):
+        assert long == FOUR
+        counts = [shorts.count(sentence) for sentence in sentences]
+        assert sum(counts) == len(shorts) == positives
+        assert max(counts) - min(counts) <= 1
+        seen |= set(shorts)
+    assert seen == set(sentences)
+
+
 @pytest.mark.parametrize("text", ["Only this.", "no period", "  ", ""])
 @pytest.mark.parametrize("positives", [1, 3])
 def test_a_text_of_one_sentence_stays(text: str, positives: int) -> None:
@@ -161,7 +174,7 @@ def test_joined_captions_may_be_several_positives() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"short": "frist"}, "'frist', only given, first-sentence, without-first"),
+        ({"short": "frist"}, "'frist', only given, first-sentence, without-first, sentences"),
         ({"join_short": 0}, "join_short is 0, must be at least 1"),
         ({"positives": 0}, "positives is 0, must be at least 1"),
     ],

@@ -16,7 +16,7 @@ from longclip.losses import components_of_variance, info_nce, sigmoid_loss
 from longclip.training import TrainConfig, train
 from longclip.training.config import OBJECTIVE_NAMES
 from longclip.training.objectives import OBJECTIVES, BatchFeatures, find_objective, long_clip
-from longclip.training.recipes import direct, find_recipe, himo, paper
+from longclip.training.recipes import beta, direct, find_recipe, himo, paper
 from longclip.util import plugins
 from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
 from tests.helpers.training import tiny_config
@@ -99,6 +99,32 @@ def test_himo_matches_the_components_of_long_texts_too(loss: str) -> None:
     torch.testing.assert_close(shares[0] + shares[1], found.total)
 
 
+@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+def test_beta_has_many_positives_of_images_as_they_are(loss: str) -> None:
+    batch = features_of(k=3)
+    assert batch.short is not None
+    config = replace(beta(), long_loss=loss, short_loss=loss, positives=3, short_weight=0.4)
+    assert replace(config, objective="mine").reads_short
+    found = long_clip(batch, config, None)
+    logits = batch.logit_scale * batch.images @ batch.short.T
+    own = torch.eye(12, dtype=torch.float64).repeat_interleave(3, dim=1)
+    if loss == "softmax":
+        spread = [
+            0.9 * mask / mask.sum(1, keepdim=True) + 0.1 / mask.shape[1] for mask in (own, own.T)
+        ]
+        rows = [
+            torch.nn.functional.cross_entropy(z, p)
+            for z, p in zip((logits, logits.T), spread, strict=True)
+        ]
+        expected = sum(rows) / 2
+    else:
+        expected = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits + batch.logit_bias, own, reduction="sum"
+        ) / len(batch.short)
+    torch.testing.assert_close(found.parts["short"], expected)
+    torch.testing.assert_close(found.total, found.parts["long"] + 0.4 * found.parts["short"])
+
+
 def test_a_long_text_is_held_against_all_its_parts() -> None:
     batch = features_of()
     assert batch.long is not None
@@ -118,8 +144,12 @@ def test_a_long_text_is_held_against_all_its_parts() -> None:
     ("change", "says"),
     [
         ({"texts": "short", "text_pcm_weight": 1.0}, "--text-pcm-weight is of long texts"),
-        ({"monotonicity_weight": 1.0}, "--pcm or --text-pcm-weight"),
+        ({"monotonicity_weight": 1.0}, "--short-weight or --text-pcm-weight"),
         ({"text_pcm_weight": 1.0, "pcm_groups": 5}, "--pcm-groups 5 does not divide"),
+        ({"pcm": True, "short_weight": 1.0}, "without --pcm; the weight with that is --pcm-weight"),
+        ({"texts": "short", "short_weight": 1.0}, "--texts short has no other loss"),
+        ({"positives": 2}, "--short-weight"),
+        ({"short_loss": "sigmoid"}, "--short-weight"),
         ({"text_pcm_variance": 1.0}, "--text-pcm-variance"),
     ],
 )
@@ -167,8 +197,9 @@ def test_a_package_offers_a_recipe(
     assert json.loads((config.out / "config.json").read_text())["recipe"] == "mine"
     outcome = run("train", "--recipe", "pie")
     assert outcome.code == 2
-    assert "clip, direct, paper, reference, debias, himo, best, lost, mine, wrong" in " ".join(
-        outcome.err.replace("│", " ").split()
+    assert (
+        "clip, direct, paper, reference, debias, himo, beta, best, lost, mine, wrong"
+        in " ".join(outcome.err.replace("│", " ").split())
     )
 
 

@@ -67,6 +67,7 @@ class TextPolicy:
             `without-first`: some of the long text's other sentences, any number of them in any
             order (DeBias-CLIP, CVPR 2026: descriptions open with a summary, and a model that is
             always shown it stops reading there). A text of one sentence stays as it is.
+            `sentences`: each is one sentence of the long text, any of them (β-CLIP, CVPR 2026).
         join_short: with `given`, a short text is up to this many captions, as texts from the web
             are of all lengths.
         positives: short texts of one image. They share no caption or sentence while there are
@@ -135,6 +136,8 @@ def sample_texts(
     if policy.short == "given" and captions.short:
         return Texts(_draw(captions.short, random, policy.join_short, wanted), long)
     sentences = sentences or split_sentences(long) or [long]
+    if policy.short == "sentences":
+        return Texts(_draw(sentences, random, 1, wanted), long)
     first, others = sentences[0], sentences[1:]
     if policy.short == "without-first":
         # With one positive any number of sentences; with more, so many that all get some.

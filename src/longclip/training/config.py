@@ -87,7 +87,8 @@ class TrainConfig:
     texts: Texts = _texts("Which texts images are matched with.", "long")
     short_texts: ShortTexts = _texts(
         "Where short texts come from: captions that are given (else the first sentence), always "
-        "the first sentence of the long text, or a random part of it without its first sentence.",
+        "the first sentence of the long text, a random part of it without its first sentence, or "
+        "any of its sentences.",
         "given",
     )
     join_short: int = _texts("Join up to this many short captions into one short text.", 1, least=1)
@@ -111,6 +112,12 @@ class TrainConfig:
     long_weight: float = _method("Weight of the loss between images and long texts.", 1.0, least=0)
     pcm: bool = _method("Match the primary components of images with short texts too.", False)
     pcm_weight: float = _method("Weight of that second loss.", 1.0, least=0)
+    short_weight: float = _method(
+        "Weight of matching images as they are with short texts too; not with --pcm, which matches "
+        "their primary components.",
+        0.0,
+        least=0,
+    )
     pcm_components: int = _method(
         "Principal directions the coarse image feature keeps.", 32, least=1
     )
@@ -291,20 +298,26 @@ class TrainConfig:
         if self.monotonicity_weight and not self.parts_of_long:
             raise UsageError(
                 "--monotonicity-weight compares long texts with parts of them; give it some: "
-                "--pcm or --text-pcm-weight"
+                "--pcm, --short-weight or --text-pcm-weight"
             )
         if (self.pcm or self.text_pcm_weight) and self.batch_size % self.pcm_groups:
             raise UsageError(
                 f"--pcm-groups {self.pcm_groups} does not divide --batch-size {self.batch_size}"
             )
+        if self.short_weight and (self.pcm or self.texts == "short"):
+            raise UsageError(
+                "--short-weight is of a loss with short texts beside long ones, without --pcm; the "
+                "weight with that is --pcm-weight, and --texts short has no other loss"
+            )
         if self.positives > 1 and not self.reads_short:
             raise UsageError(
-                "--positives needs a loss with short texts: --pcm, --texts short or "
-                "--distill-weight"
+                "--positives needs a loss with short texts: --pcm, --short-weight, --texts short "
+                "or --distill-weight"
             )
-        if self.short_loss == "sigmoid" and not (self.pcm or self.texts == "short"):
+        if self.short_loss == "sigmoid" and not self.matches_short:
             raise UsageError(
-                "--short-loss needs short texts to be matched with: --pcm or --texts short"
+                "--short-loss needs short texts to be matched with: --pcm, --short-weight or "
+                "--texts short"
             )
         if self.long_loss == "sigmoid" and self.texts == "short":
             raise UsageError("--long-loss needs long texts to be matched with: --texts long")
@@ -359,21 +372,26 @@ class TrainConfig:
         long, short = self.long_loss, self.short_loss
         if long == "auto" and self.texts == "long":
             long = own
-        if short == "auto" and (self.pcm or self.texts == "short"):
+        if short == "auto" and self.matches_short:
             short = own
         return replace(self, long_loss=long, short_loss=short)
 
     @property
+    def matches_short(self) -> bool:
+        """Return whether images are matched with short texts, which distillation too reads."""
+        return self.texts == "short" or self.pcm or self.short_weight > 0
+
+    @property
     def parts_of_long(self) -> bool:
         """Return whether parts of long texts are matched beside them."""
-        return self.texts == "long" and (self.pcm or self.text_pcm_weight > 0)
+        return self.texts == "long" and (self.matches_short or self.text_pcm_weight > 0)
 
     @property
     def reads_short(self) -> bool:
         """Return whether short texts are embedded at all."""
         if self.objective != LONG_CLIP:  # it may want all that there is
             return True
-        return self.texts == "short" or self.pcm or self.distill_weight > 0
+        return self.matches_short or self.distill_weight > 0
 
 
 def resumable_options() -> set[str]:

@@ -60,17 +60,15 @@ class Objective(Protocol):
 
 def long_clip(features: BatchFeatures, config: TrainConfig, rows: slice | None) -> Loss:
     """Return Long-CLIP's loss and its variants, as the options of a run say."""
-    # Distillation too reads short texts; without PCM they are not matched beside long ones.
-    matched = config.texts == "short" or config.pcm
     loss = long_clip_loss(
         features.images,
         features.long,
-        features.short if matched else None,
+        features.short if config.matches_short else None,
         features.logit_scale,
         logit_bias=features.logit_bias if config.short_loss == "sigmoid" else None,
         long_logit_bias=features.logit_bias if config.long_loss == "sigmoid" else None,
         long_weight=config.long_weight,
-        weight=config.pcm_weight if config.pcm else 1.0,
+        weight=config.pcm_weight if config.pcm else config.short_weight or 1.0,
         components=config.pcm_components if config.pcm else None,
         groups=config.pcm_groups,
         label_smoothing=config.label_smoothing,
@@ -119,7 +117,7 @@ def _with_parts_of_long_texts(
         parts_of_loss["components"] = matched
         total = total + config.text_pcm_weight * matched
     if config.monotonicity_weight:
-        if config.pcm:
+        if config.matches_short:
             assert features.short is not None
             parts_of_texts.append(features.short.view(len(images), -1, images.shape[1]))
         excess = monotonicity_loss(
