@@ -93,6 +93,9 @@ StretchMethod = Literal["knowledge-preserved", "linear"]
 ShortTexts = Literal["given", "first-sentence", "without-first", "sentences"]
 """Choice of the short text beside a long one in training (Long-CLIP's supplement; debiasing)."""
 
+LongTexts = Literal["whole", "subsampled", "shuffled"]
+"""Choice of the sentences of a long text that a training step reads."""
+
 Task = Literal["long", "short", "zero-shot", "choice"]
 """Measurement of an encoder: retrieval by long or by short texts, classification, or the choice of
 the caption that fits among some that nearly do."""

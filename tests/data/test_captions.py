@@ -1,6 +1,6 @@
 """Which texts a training step reads."""
 
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import get_args
 
 import numpy as np
@@ -125,6 +125,29 @@ def test_sentences_are_each_one_of_the_long_text(positives: int) -> None:
     assert seen == set(sentences)
 
 
+def test_any_sentences_of_a_long_text_in_their_order_or_in_any() -> None:
+    sentences = split_sentences(FOUR)
+    some = [" ".join(c) for n in (1, 2, 3, 4) for c in combinations(sentences, n)]
+    orders = [" ".join(c) for n in (1, 2, 3, 4) for c in permutations(sentences, n)]
+    for name, expected in (("subsampled", some), ("shuffled", orders)):
+        policy = TextPolicy("first-sentence", long=name)  # type: ignore[arg-type]
+        found = draws(Captions((), (FOUR,)), policy, count=2000)
+        assert {long for _, long in found} == set(expected)
+        assert {short for short, _ in found} == {(sentences[0],)}, "short texts are of the whole"
+    joined = draws(Captions(SHORT), TextPolicy(long="subsampled"), count=500)
+    assert {len([s for s in SHORT if s in long]) for _, long in joined} == {1, 2, 3}
+
+
+def test_short_texts_are_the_same_whatever_is_read_of_long_ones() -> None:
+    captions = Captions(SHORT, (FOUR,))
+    for short in ("given", "without-first", "sentences"):
+        texts = [
+            sample_texts(captions, np.random.default_rng(5), TextPolicy(short, 1, 2, long))
+            for long in ("whole", "subsampled", "shuffled")
+        ]
+        assert len({text.short for text in texts}) == 1
+
+
 @pytest.mark.parametrize("text", ["Only this.", "no period", "  ", ""])
 @pytest.mark.parametrize("positives", [1, 3])
 def test_a_text_of_one_sentence_stays(text: str, positives: int) -> None:
@@ -175,6 +198,7 @@ def test_joined_captions_may_be_several_positives() -> None:
     ("arguments", "says"),
     [
         ({"short": "frist"}, "'frist', only given, first-sentence, without-first, sentences"),
+        ({"long": "half"}, "'half', only whole, subsampled, shuffled"),
         ({"join_short": 0}, "join_short is 0, must be at least 1"),
         ({"positives": 0}, "positives is 0, must be at least 1"),
     ],

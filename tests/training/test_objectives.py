@@ -150,6 +150,8 @@ def test_a_long_text_is_held_against_all_its_parts() -> None:
         ({"texts": "short", "short_weight": 1.0}, "--texts short has no other loss"),
         ({"positives": 2}, "--short-weight"),
         ({"short_loss": "sigmoid"}, "--short-weight"),
+        ({"texts": "short", "long_texts": "shuffled"}, "--long-texts shuffled needs --texts long"),
+        ({"pcm": True, "monotonicity_weight": 1.0, "long_texts": "subsampled"}, "take whole"),
         ({"text_pcm_variance": 1.0}, "--text-pcm-variance"),
     ],
 )

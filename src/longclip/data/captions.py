@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, get_args
 
 from longclip.errors import UsageError
-from longclip.spec import SPECIAL_TOKENS, STOCK_CONTEXT, ShortTexts
+from longclip.spec import SPECIAL_TOKENS, STOCK_CONTEXT, LongTexts, ShortTexts
 from longclip.text.sentences import split_sentences
 
 if TYPE_CHECKING:  # the command line reads policies to print its help
@@ -72,16 +72,23 @@ class TextPolicy:
             are of all lengths.
         positives: short texts of one image. They share no caption or sentence while there are
             enough; `first-sentence` goes on with the other sentences.
+        long: which sentences of the long text are read: the text as it is (`whole`), or any
+            number of them, in their order (`subsampled`) or in any (`shuffled`). Short texts
+            come from the whole text in any case.
     """
 
     short: ShortTexts = "given"
     join_short: int = 1
     positives: int = 1
+    long: LongTexts = "whole"
 
     def __post_init__(self) -> None:
         if self.short not in get_args(ShortTexts):
             allowed = ", ".join(get_args(ShortTexts))
             raise UsageError(f"short texts cannot be {self.short!r}, only {allowed}")
+        if self.long not in get_args(LongTexts):
+            allowed = ", ".join(get_args(LongTexts))
+            raise UsageError(f"long texts cannot be {self.long!r}, only {allowed}")
         for name in ("join_short", "positives"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}, must be at least 1")
@@ -132,20 +139,34 @@ def sample_texts(
     else:
         sentences = [captions.short[i] for i in random.permutation(len(captions.short))]
         long = " ".join(sentences)
+    short = _short_texts(captions, sentences or long, random, policy)
+    if policy.long != "whole":
+        sentences = sentences or split_sentences(long) or [long]
+        size = int(random.integers(len(sentences))) + 1
+        chosen = random.choice(len(sentences), size, replace=False)
+        places = sorted(chosen) if policy.long == "subsampled" else chosen
+        long = " ".join(sentences[int(i)] for i in places)
+    return Texts(short, long)
+
+
+def _short_texts(
+    captions: Captions, long: str | Sequence[str], random: "np.random.Generator", policy: TextPolicy
+) -> tuple[str, ...]:
+    """Draw the short texts of one image; `long` is its long text or the sentences of it."""
     wanted = policy.positives
     if policy.short == "given" and captions.short:
-        return Texts(_draw(captions.short, random, policy.join_short, wanted), long)
-    sentences = sentences or split_sentences(long) or [long]
+        return _draw(captions.short, random, policy.join_short, wanted)
+    sentences = (split_sentences(long) or [long]) if isinstance(long, str) else long
     if policy.short == "sentences":
-        return Texts(_draw(sentences, random, 1, wanted), long)
+        return _draw(sentences, random, 1, wanted)
     first, others = sentences[0], sentences[1:]
     if policy.short == "without-first":
         # With one positive any number of sentences; with more, so many that all get some.
         most = max(1, len(others) // wanted)
-        return Texts(_draw(others or sentences, random, most, wanted), long)
+        return _draw(others or sentences, random, most, wanted)
     if wanted == 1:
-        return Texts((first,), long)
-    return Texts((first, *_draw(others or sentences, random, 1, wanted - 1)), long)
+        return (first,)
+    return (first, *_draw(others or sentences, random, 1, wanted - 1))
 
 
 def _draw(

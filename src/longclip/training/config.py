@@ -17,7 +17,7 @@ from longclip.options import (
     images_option,
     option,
 )
-from longclip.spec import KEEP, MAX_WORKERS, STOCK_CONTEXT, ShortTexts, StretchMethod
+from longclip.spec import KEEP, MAX_WORKERS, STOCK_CONTEXT, LongTexts, ShortTexts, StretchMethod
 
 Texts = Literal["short", "long"]
 Stretch = StretchMethod | Literal["none"]
@@ -90,6 +90,11 @@ class TrainConfig:
         "the first sentence of the long text, a random part of it without its first sentence, or "
         "any of its sentences.",
         "given",
+    )
+    long_texts: LongTexts = _texts(
+        "Long texts whole, or in each step any number of their sentences: subsampled in their "
+        "order, shuffled in any.",
+        "whole",
     )
     join_short: int = _texts("Join up to this many short captions into one short text.", 1, least=1)
     positives: int = _texts(
@@ -299,6 +304,13 @@ class TrainConfig:
             raise UsageError(
                 "--monotonicity-weight compares long texts with parts of them; give it some: "
                 "--pcm, --short-weight or --text-pcm-weight"
+            )
+        if self.long_texts != "whole" and self.texts == "short":
+            raise UsageError(f"--long-texts {self.long_texts} needs --texts long")
+        if self.monotonicity_weight and self.matches_short and self.long_texts != "whole":
+            raise UsageError(
+                "--monotonicity-weight holds a long text against its short ones, which may be of "
+                f"sentences that --long-texts {self.long_texts} leaves out; take whole"
             )
         if (self.pcm or self.text_pcm_weight) and self.batch_size % self.pcm_groups:
             raise UsageError(

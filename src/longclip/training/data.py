@@ -341,7 +341,9 @@ def read_options(config: TrainConfig, model: CLIP, teacher: CLIP | None = None) 
         # Short texts alone are as long as every CLIP reads them, beside long ones as long as those.
         short=length if config.texts == "long" else min(STOCK_CONTEXT, length),
         long=length,
-        policy=TextPolicy(config.short_texts, config.join_short, config.positives),
+        policy=TextPolicy(
+            config.short_texts, config.join_short, config.positives, config.long_texts
+        ),
         pad_prefix=config.pad_prefix,
         crop_scale=config.crop_scale,
         seed=config.seed,
