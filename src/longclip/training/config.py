@@ -174,6 +174,18 @@ class TrainConfig:
     lora_alpha: float = _method(
         "Scale of low-rank changes: they count alpha / rank.", 16.0, above=0
     )
+    ema_decay: float = _method(
+        "End with a moving average of the weights over all steps, with this decay; 0 not.",
+        0.0,
+        least=0,
+        below=1,
+    )
+    swa_share: float = _method(
+        "End with the average of the weights after each step of this last share of the run; 0 not.",
+        0.0,
+        least=0,
+        most=1,
+    )
     wise_ft: float = _method(
         "At the end, average with the stretched model that training started from; its share.",
         0.0,
@@ -354,6 +366,8 @@ class TrainConfig:
             raise UsageError(
                 "--lora-rank changes weight matrices, --learn positions freezes them; drop one"
             )
+        if self.ema_decay and self.swa_share:
+            raise UsageError("--ema-decay and --swa-share are two averages; leave out one")
         if self.holdout >= 1 and self.holdout % 1:
             raise UsageError(
                 f"--holdout {self.holdout:g} is no number of pictures; take a whole one, or a "

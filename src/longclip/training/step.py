@@ -1,6 +1,7 @@
 """One step: a batch through the towers, the loss of the whole batch, and back into the weights."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -25,8 +26,10 @@ from longclip.training.optimizer import (
     make_optimizer,
     norm,
 )
+from longclip.training.run.checkpoint import training_tensors
 from longclip.training.run.model import choose_what_learns, position_table
 from longclip.training.schedule import set_lr
+from longclip.training.weight_average import WeightAverage
 
 MAX_TEACHER_IMAGES = 64
 """Images that a teacher reads at once."""
@@ -83,6 +86,8 @@ class Stepper:
         # In this order: sharding replaces the parameters that the optimiser is to hold.
         self.towers = ParallelTowers(towers, world, config.parallel)
         self.optimizer = make_optimizer(towers, config)
+        averages = config.ema_decay or config.swa_share
+        self._average = WeightAverage(towers, config) if averages else None
         self._autocast = partial(autocast, config, world.device)
         self._teacher = Teacher(original, world) if original is not None else None
         kept = config.keep if config.stretch == "knowledge-preserved" else 0
@@ -111,10 +116,21 @@ class Stepper:
             if scalar.grad is not None:
                 scalar.grad = self._world.sum(scalar.grad) / self._world.size
         gradient, update = self._update(measure)
+        if self._average:
+            self._average.update(step, total)
         # All values in one collective and one copy from the device, each of which is a wait.
         summed = self._world.sum(torch.stack([loss.total, *loss.parts.values()]).detach())
         total_loss, *parts = summed.tolist()
         return StepResult(total_loss, dict(zip(loss.parts, parts, strict=True)), gradient, update)
+
+    def result(self) -> AbstractContextManager[None]:
+        """Return a context in which the towers are what the run would end with now."""
+        return self._average.in_place() if self._average else nullcontext()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all that learning has made, by name, to be saved or filled."""
+        averaged = self._average.tensors() if self._average else {}
+        return training_tensors(self.towers.towers, self.optimizer) | averaged
 
     def _gradients(self, batch: Batch, counts: list[int], step: int) -> Loss:
         """Fill in the gradients of all weights, and return this process's share of the loss."""

@@ -24,7 +24,7 @@ from longclip.training.forward import autocast
 from longclip.training.plan import Plan
 from longclip.training.process import StopRequest, peak_memory
 from longclip.training.run.best_model import Best, BestModel
-from longclip.training.run.checkpoint import CheckpointWarning, RunCheckpoints, training_tensors
+from longclip.training.run.checkpoint import CheckpointWarning, RunCheckpoints
 from longclip.training.run.directory import RunDirectory
 from longclip.training.run.log import Clock, Trackers
 from longclip.training.run.model import (
@@ -128,21 +128,22 @@ class Trainer:
             self._checkpoint()
             self.checkpoints.finish()
             path, bad = self.directory.path / MODEL, tuple(self.bad)
-            model = write_model(self.stepper.towers, config, path, step=self.step, bad=len(bad))
-            values = self._measure(model) if model is not None else None
-            if values is not None:
-                self._write({"step": self.step, "final": True, "evaluation": values})
-            kept = self._end_with_best(path, values)
-            if model is not None and kept.values:
-                write_card(
-                    config,
-                    model,
-                    path,
-                    step=kept.step,
-                    bad=len(bad),
-                    before=self._measured_before(),
-                    after=kept.values,
-                )
+            with self.stepper.result():
+                model = write_model(self.stepper.towers, config, path, step=self.step, bad=len(bad))
+                values = self._measure(model) if model is not None else None
+                if values is not None:
+                    self._write({"step": self.step, "final": True, "evaluation": values})
+                kept = self._end_with_best(path, values)
+                if model is not None and kept.values:
+                    write_card(
+                        config,
+                        model,
+                        path,
+                        step=kept.step,
+                        bad=len(bad),
+                        before=self._measured_before(),
+                        after=kept.values,
+                    )
             self.world.wait()
             done = True
             if model is not None and self.evaluate is not None and values is None:
@@ -268,15 +269,16 @@ class Trainer:
         """Measure in the first process; a model in shards is brought together for it."""
         if self.evaluate is None:
             return
-        model, values = whole_model(self.stepper.towers, self.config), None
-        if self.world.first:
-            assert model is not None
-            values = self._measure(model.to(self.world.device))
-            if values is not None:
-                self._write({"step": self.step, "evaluation": values})
-        self.world.wait()
-        if self.config.keep_best:
-            self._keep_if_best(values)
+        with self.stepper.result():
+            model, values = whole_model(self.stepper.towers, self.config), None
+            if self.world.first:
+                assert model is not None
+                values = self._measure(model.to(self.world.device))
+                if values is not None:
+                    self._write({"step": self.step, "evaluation": values})
+            self.world.wait()
+            if self.config.keep_best:
+                self._keep_if_best(values)
         self.clock.pause()  # measuring is no training time
 
     def _keep_if_best(self, values: dict[str, float] | None) -> None:
@@ -355,4 +357,4 @@ class Trainer:
         self.saved = self.step
 
     def _tensors(self) -> dict[str, Tensor]:
-        return training_tensors(self.stepper.towers.towers, self.stepper.optimizer)
+        return self.stepper.tensors()
