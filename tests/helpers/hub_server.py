@@ -1,4 +1,4 @@
-"""A server that speaks as much of the hub's protocol as fetching a model takes."""
+"""A server that speaks as much of the hub's protocol as fetching a model or a data set takes."""
 
 import hashlib
 import json
@@ -13,7 +13,10 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @contextmanager
 def hub_server(models: Path) -> Iterator[tuple[str, list[str]]]:
-    """Serve `models`/owner/name/… on a free port; yields the address and the log of requests."""
+    """Serve `models`/owner/name/… on a free port; yields the address and the log of requests.
+
+    Data sets are in `models`/datasets/owner/name.
+    """
     requests: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -31,6 +34,8 @@ def hub_server(models: Path) -> Iterator[tuple[str, list[str]]]:
             requests.append(f"{self.command} {path}")
             if path.startswith("api/models/"):
                 return self._describe(path.removeprefix("api/models/"), with_body=with_body)
+            if path.startswith("api/datasets/"):
+                return self._describe(path.removeprefix("api/"), with_body=with_body)
             name, _, rest = path.partition("/resolve/")
             file = models / name / rest.partition("/")[2]
             if rest.partition("/")[0] not in (COMMIT, "main") or not file.is_file():
@@ -41,6 +46,9 @@ def hub_server(models: Path) -> Iterator[tuple[str, list[str]]]:
             return None
 
         def _describe(self, path: str, *, with_body: bool) -> None:
+            name, _, revision = path.partition("/tree/")
+            if revision in ("main", COMMIT):
+                return self._list(models / name, with_body=with_body)
             name, _, revision = path.partition("/revision/")
             if not (models / name).is_dir():
                 return self._refuse("RepoNotFound")
@@ -48,9 +56,24 @@ def hub_server(models: Path) -> Iterator[tuple[str, list[str]]]:
                 return self._refuse("RevisionNotFound")
             root = models / name
             files = sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
-            answer = {"id": name, "sha": COMMIT, "siblings": [{"rfilename": f} for f in files]}
+            known = name.removeprefix("datasets/")
+            answer = {"id": known, "sha": COMMIT, "siblings": [{"rfilename": f} for f in files]}
             self._send(json.dumps(answer).encode(), with_body, {"Content-Type": "application/json"})
             return None
+
+        def _list(self, root: Path, *, with_body: bool) -> None:
+            """List the files of a repository, as its tree has them."""
+            files = sorted(path for path in root.rglob("*") if path.is_file())
+            listed = [
+                {
+                    "type": "file",
+                    "path": str(path.relative_to(root)),
+                    "size": path.stat().st_size,
+                    "oid": hashlib.sha256(path.read_bytes()).hexdigest(),
+                }
+                for path in files
+            ]
+            self._send(json.dumps(listed).encode(), with_body, {"Content-Type": "application/json"})
 
         def _send(self, content: bytes, with_body: bool, headers: dict[str, str]) -> None:
             self.send_response(200)

@@ -48,6 +48,7 @@ Examples:
     longclip eval nano --data scenes/test --results runs/nano.json
     longclip compare runs/nano.json runs/paper/eval.json
     longclip benchmarks urban1k
+    longclip reproduce paper --root datasets --plan
     longclip convert runs/paper/model runs/paper-openclip --to openclip
     longclip inspect runs/paper/model
     longclip models LongCLIP-L
@@ -65,7 +66,7 @@ This is a bug in longclip. Please report it with the lines above, the command, a
 
 _GROUPS: dict[str, tuple[str, ...]] = {
     "Make a model": ("train", "stretch", "average", "convert"),
-    "Measure": ("eval", "compare", "benchmarks", "runs"),
+    "Measure": ("eval", "compare", "benchmarks", "reproduce", "runs"),
     "Search": ("index", "search", "serve"),
     "Generate": ("generate", "prompt"),
     "Helpers": ("demo", "models", "inspect", "tokenize"),

@@ -75,11 +75,11 @@ def leaderboard(benchmark: Benchmark, results: "Sequence[EvaluationResult]" = ()
     refused = []
     own = [result for result in results if result.collection == benchmark.name]
     for result in own or results:
-        reason = _reason_against(benchmark, result)
+        reason = reason_against(benchmark, result)
         if reason:
             refused.append(f"{result.name} is not in the table: {reason}")
             continue
-        metrics = _metrics(benchmark, result)
+        metrics = percentages(benchmark, result)
         shown = {key: value for key, value in metrics.items() if not known or key in known}
         rows.append(LeaderboardRow(result.name, shown))
 
@@ -90,7 +90,7 @@ def leaderboard(benchmark: Benchmark, results: "Sequence[EvaluationResult]" = ()
     return Leaderboard(benchmark.name, tuple(sorted(rows, key=place, reverse=True)), tuple(refused))
 
 
-def _reason_against(benchmark: Benchmark, result: "EvaluationResult") -> str:
+def reason_against(benchmark: Benchmark, result: "EvaluationResult") -> str:
     """Return why a result does not belong beside the published ones; empty where it does."""
     if result.collection != benchmark.name:
         return f"it was measured on {result.collection}, not on {benchmark.name}"
@@ -121,7 +121,8 @@ def _reason_against(benchmark: Benchmark, result: "EvaluationResult") -> str:
     return ""
 
 
-def _metrics(benchmark: Benchmark, result: "EvaluationResult") -> dict[str, float]:
+def percentages(benchmark: Benchmark, result: "EvaluationResult") -> dict[str, float]:
+    """Return what a benchmark is reported by, in percent, under the names of `PUBLISHED`."""
     if benchmark.task == "choice":
         [answers] = result.choices.values()
         return {score: 100 * share for score, share in answers.scores.items()}
