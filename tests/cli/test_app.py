@@ -30,6 +30,7 @@ COMMANDS = (
     "inspect",
     "models",
     "prompt",
+    "reproduce",
     "runs",
     "search",
     "serve",
