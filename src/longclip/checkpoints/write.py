@@ -305,11 +305,18 @@ def _write_longclip(path: Path, checkpoint: Checkpoint, storing: Storing) -> Non
 
 
 def _openai_tensors(checkpoint: Checkpoint, storing: Storing) -> dict[str, torch.Tensor]:
-    """Return all tensors under OpenAI's names, in memory, none a part of a larger one."""
-    return {
-        name: tensor.to(storing.dtype or tensor.dtype).contiguous().clone()
-        for name, tensor in openai.from_huggingface(checkpoint.tensors).items()
-    }
+    """Return all tensors under OpenAI's names, none a part of a larger one.
+
+    Torch writes the whole memory that a tensor is a part of. Those that are alone in theirs, as in
+    a mapped file, stay where they are.
+    """
+
+    def alone(tensor: torch.Tensor) -> torch.Tensor:
+        stored = tensor.to(storing.dtype or tensor.dtype).contiguous()
+        return stored if stored.untyped_storage().nbytes() == stored.nbytes else stored.clone()
+
+    named = openai.from_huggingface(checkpoint.tensors)
+    return {name: alone(tensor) for name, tensor in named.items()}
 
 
 class _Counted:
