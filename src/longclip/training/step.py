@@ -15,10 +15,12 @@ from torch.nn import functional as F
 from longclip.errors import TrainingError
 from longclip.losses import Loss, distillation
 from longclip.model import CLIP
+from longclip.model.clip import INITIAL_LOGIT_BIAS
 from longclip.training.config import TrainConfig
 from longclip.training.data import Batch, crop
 from longclip.training.distributed import World, gather
 from longclip.training.forward import Features, GradientCache, ParallelTowers, Towers, autocast
+from longclip.training.logit_bias import balanced_bias
 from longclip.training.objectives import BatchFeatures, Objective, share_of
 from longclip.training.optimizer import (
     MAX_LOG_SCALE,
@@ -83,6 +85,8 @@ class Stepper:
         towers = Towers(model, lockstep=world.size > 1 and config.parallel == "fsdp")
         if "sigmoid" not in (config.long_loss, config.short_loss):
             towers.bias.requires_grad_(False)
+        # A bias of the model's own has been trained with it.
+        self._bias_unknown = towers.bias.requires_grad and towers.logit_bias is not None
         # In this order: sharding replaces the parameters that the optimiser is to hold.
         self.towers = ParallelTowers(towers, world, config.parallel)
         self.optimizer = make_optimizer(towers, config)
@@ -170,6 +174,8 @@ class Stepper:
                 f"embeddings are no longer finite at step {step + 1}: training has diverged; "
                 "start again with a lower --lr"
             )
+        if self._bias_unknown:
+            self._start_bias(whole)
         taught = None
         if self._teacher is not None:
             with self._autocast():
@@ -187,6 +193,21 @@ class Stepper:
         loss.total.backward()  # type: ignore[no-untyped-call]
         cache.backward()
         return loss
+
+    def _start_bias(self, whole: BatchFeatures) -> None:
+        """Set the bias of sigmoid losses by the first batch of a run, in its features too."""
+        bias = self.towers.towers.bias
+        if float(bias.detach()) == INITIAL_LOGIT_BIAS:  # that of a run that is resumed is another
+            found = balanced_bias(self._objective, whole, self._config)
+            if found is None:
+                return
+            # Rounding may differ in processes on different machines, and all must have one value.
+            found = self._world.gather_objects(found)[0]
+            assert whole.logit_bias is not None
+            with torch.no_grad():
+                bias.fill_(found)
+                whole.logit_bias.fill_(found)
+        self._bias_unknown = False
 
     @torch.no_grad()
     def _update(self, measure: bool) -> tuple[float | None, float | None]:
