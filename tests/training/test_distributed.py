@@ -18,10 +18,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from longclip.model import save
 from longclip.runs.run_files import run_checkpoints
 from longclip.training import TrainConfig, train
 from longclip.training.distributed import World
 from longclip.training.run.checkpoint import RunCheckpoints, own_share
+from longclip.training.run.model import initial_model
 from tests.helpers.training import tiny_config, write_photos
 
 # All runs of a test in one go: starting the processes takes far longer than the runs.
@@ -69,6 +71,7 @@ def losses(config: TrainConfig) -> torch.Tensor:
 def variants(photos: Path, bad: Path, folder: Path) -> dict[str, TrainConfig]:
     """One run for every part of the engine that knows of other processes."""
     config = replace(tiny_config(photos, folder / "paper"), dtype="float32", device="cpu", steps=6)
+    save(initial_model(replace(config, seed=9)), folder / "teacher")
     changes: dict[str, dict[str, Any]] = {
         "paper": {},
         "micro": {"micro_batch": 2},
@@ -87,6 +90,13 @@ def variants(photos: Path, bad: Path, folder: Path) -> dict[str, TrainConfig]:
         "himo": {"text_pcm_weight": 1.0, "monotonicity_weight": 1.0, "positives": 2},
         "distill": {"distill_weight": 1.0, "pad_prefix": 5, "clip_gradient": 1.0},
         "low-rank": {"lora_rank": 2, "wise_ft": 0.3},
+        "two-teachers": {
+            "distill_weight": 0.5,
+            "long_teacher": str(folder / "teacher"),
+            "long_distill_weight": 0.5,
+            "data": (str(bad),),
+            "max_bad_fraction": 1.0,
+        },
         "averaged": {"ema_decay": 0.5},
         "averaged-sharded": {"swa_share": 0.7, "parallel": "fsdp"},
         "low-rank-margin": {"lora_rank": 2, "margin": 0.5},

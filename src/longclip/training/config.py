@@ -164,6 +164,14 @@ class TrainConfig:
         0.0,
         least=0,
     )
+    long_teacher: str = _method(
+        "A second model to learn from: one that reads long texts, for --long-distill-weight.",
+        "",
+        resumable=True,
+    )
+    long_distill_weight: float = _method(
+        "Weight of taking over that model's similarities of long texts.", 0.0, least=0
+    )
     logit_scale: float = _method(
         "Inverse temperature to start from; 0 keeps the model's.", 0.0, least=0
     )
@@ -351,6 +359,13 @@ class TrainConfig:
                 f"--margin {self.margin:g} is of softmax losses, and {self.texts} texts have the "
                 f"sigmoid loss; take --margin 0 or --{self.texts}-loss softmax"
             )
+        if bool(self.long_teacher) != bool(self.long_distill_weight):
+            raise UsageError(
+                "--long-teacher and --long-distill-weight belong together: the model that is "
+                "learned from, and how much that counts"
+            )
+        if self.long_teacher and self.texts == "short":
+            raise UsageError("--long-teacher needs long texts; take --texts long")
         if not self.steps and self.epochs <= 0:
             raise UsageError("give --steps or --epochs, or the run has no end")
         # Where no length is named the model has no more than CLIP's.

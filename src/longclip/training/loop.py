@@ -14,6 +14,7 @@ from longclip.data.mixture import Mixture
 from longclip.data.summary import DataSummary, summarise
 from longclip.errors import UsageError
 from longclip.model import CLIP
+from longclip.model.pretrained import place
 from longclip.runs.run_files import MODEL, last_checkpoint
 from longclip.training.config import TrainConfig
 from longclip.training.data import (
@@ -31,9 +32,11 @@ from longclip.training.process import keep_freed_memory, stop_request
 from longclip.training.run.checkpoint import RunCheckpoints
 from longclip.training.run.content import (
     check_data,
+    check_teacher,
     data_content,
     model_content,
     resumed_model,
+    start_digest,
 )
 from longclip.training.run.directory import CONTENT, RunDirectory, config_json
 from longclip.training.run.log import Trackers
@@ -43,6 +46,7 @@ from longclip.training.run.model import (
 )
 from longclip.training.step import Stepper
 from longclip.training.summary import first_lines, resume_line
+from longclip.training.teachers import load_long_teacher
 from longclip.training.trainer import Evaluate, OnStep, Trainer, TrainResult
 
 OnStart = Callable[[list[str]], None]
@@ -98,7 +102,9 @@ def train(
     _check_measuring(config, evaluate, measure_holdout, store)
     if store is None and not resume:
         refuse_unread_options(config)
-    config = replace(config, model=full_name(config.model))
+    config = replace(
+        config, model=full_name(config.model), long_teacher=full_name(config.long_teacher)
+    )
     if objective is None:
         objective = find_objective(config.objective)
     else:
@@ -115,6 +121,10 @@ def train(
         model.check_tokenizer()
         model.prepare_images()
         original = original_model(config).to(processes.device) if config.distill_weight else None
+        teacher = load_long_teacher(config, model)
+        if teacher is not None:
+            check_teacher(config.long_teacher, teacher, started)
+            teacher = place(teacher, processes.device)
         if processes.device.type == "cpu":
             keep_freed_memory()
         whole = store.collection if store else open_data(config, processes)
@@ -135,13 +145,15 @@ def train(
             "model": started.get("model") or model_content(model),
             "data": _data_content(config, store.collection, processes, started, changed_data),
         }
+        if teacher is not None:
+            content["long_teacher"] = start_digest(teacher)
         trackers = Trackers(
             config.out,
             config_json(config),
             tensorboard=config.tensorboard and processes.first,
             wandb=config.wandb if processes.first else "",
         )
-        stepper = Stepper(config, model, original, objective, processes)
+        stepper = Stepper(config, model, original, objective, processes, teacher)
         pairs = Pairs(store, read_options(config, model, original))
         with directory.writing(config, content, processes, resume=resume, overwrite=overwrite):
             data: list[DataSummary] = []

@@ -45,6 +45,8 @@ def check_start(config: TrainConfig, *, overwrite: bool = False) -> None:
     check_objective(config.objective)
     if not config.scratch:
         check_model_name(config.model)
+    if config.long_teacher:
+        check_model_name(config.long_teacher)
     check_data_names(config)
     refuse_unread_options(config)
     place = Path(os.path.abspath(config.out))

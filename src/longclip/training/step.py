@@ -1,6 +1,6 @@
 """One step: a batch through the towers, the loss of the whole batch, and back into the weights."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from longclip.errors import TrainingError
+from longclip.image.preprocess import Preprocess
 from longclip.losses import Loss, distillation
 from longclip.model import CLIP
 from longclip.model.clip import INITIAL_LOGIT_BIAS
@@ -31,10 +32,8 @@ from longclip.training.optimizer import (
 from longclip.training.run.checkpoint import training_tensors
 from longclip.training.run.model import choose_what_learns, position_table
 from longclip.training.schedule import set_lr
+from longclip.training.teachers import Teacher
 from longclip.training.weight_average import WeightAverage
-
-MAX_TEACHER_IMAGES = 64
-"""Images that a teacher reads at once."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,7 @@ class Stepper:
         original: the model to distil from, or None.
         objective: what is to be made small.
         world: the processes; each holds a Stepper.
+        long_teacher: the model whose similarities of long texts are taken over, or None.
 
     Raises:
         ValueError: if nothing learns, or the model is too narrow for low-rank changes.
@@ -75,6 +75,7 @@ class Stepper:
         original: CLIP | None,
         objective: Objective,
         world: World,
+        long_teacher: CLIP | None = None,
     ) -> None:
         config = config.with_losses_of(logit_bias=model.config.logit_bias)
         self._config, self._objective, self._world = config, objective, world
@@ -94,6 +95,7 @@ class Stepper:
         self._average = WeightAverage(towers, config) if averages else None
         self._autocast = partial(autocast, config, world.device)
         self._teacher = Teacher(original, world) if original is not None else None
+        self._long_teacher = Teacher(long_teacher, world) if long_teacher is not None else None
         kept = config.keep if config.stretch == "knowledge-preserved" else 0
         self._frozen_rows = FrozenRows(position_table(model), kept) if kept else None
 
@@ -143,7 +145,7 @@ class Stepper:
         blank = not len(batch)
         if blank:
             batch = _blank(self.model, config)
-        pixels = partial(self._pixels, batch)
+        pixels = partial(self._pixels, batch, self.model.preprocess)
         texts = [batch.short] if config.reads_short else []
         if config.texts == "long":
             texts.append(batch.long)
@@ -176,23 +178,41 @@ class Stepper:
             )
         if self._bias_unknown:
             self._start_bias(whole)
-        taught = None
+        lessons = []
         if self._teacher is not None:
-            with self._autocast():
-                taught = self._teacher.features(
-                    pixels,
-                    torch.from_numpy(batch.plain),
-                    counts,
-                    positives=config.positives,
-                    blank=blank,
-                )
+            assert whole.short is not None
+            taught = self._taught(self._teacher, batch, batch.plain, counts, blank=blank)
+            lessons.append(Lesson("distill", config.distill_weight, whole.short, *taught))
+        if self._long_teacher is not None:
+            assert whole.long is not None
+            taught = self._taught(self._long_teacher, batch, batch.long, counts, blank=blank)
+            lessons.append(Lesson("distill_long", config.long_distill_weight, whole.long, *taught))
         # Each process has the loss of its own rows against all; the shares add up to the whole.
         start = sum(counts[: self._world.rank])
         rows = slice(start, start + counts[self._world.rank]) if self._world.size > 1 else None
-        loss = loss_share(self._objective, whole, config, rows, taught)
+        loss = loss_share(self._objective, whole, config, rows, lessons)
         loss.total.backward()  # type: ignore[no-untyped-call]
         cache.backward()
         return loss
+
+    def _taught(
+        self,
+        teacher: Teacher,
+        batch: Batch,
+        ids: NDArray[np.int64],
+        counts: list[int],
+        *,
+        blank: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what a teacher makes of the pictures and these texts of the whole batch."""
+        with self._autocast():
+            return teacher.features(
+                partial(self._pixels, batch, teacher.preprocess),
+                torch.from_numpy(ids),
+                counts,
+                texts_per_image=len(ids) // len(batch),
+                blank=blank,
+            )
 
     def _start_bias(self, whole: BatchFeatures) -> None:
         """Set the bias of sigmoid losses by the first batch of a run, in its features too."""
@@ -233,10 +253,10 @@ class Stepper:
             update = norm(old.sub_(new) for old, new in zip(before, learned, strict=True))
         return gradient, update
 
-    def _pixels(self, batch: Batch, rows: slice) -> Tensor:
+    def _pixels(self, batch: Batch, preprocess: Preprocess, rows: slice) -> Tensor:
         """Return normalised pixels of these rows, cropped, [n, 3, H, W]."""
         device = self._world.device
-        pixels = self.model.preprocess.normalize(_on(batch.pixels[rows], device))
+        pixels = preprocess.normalize(_on(batch.pixels[rows], device))
         if self._config.crop_scale < 1:
             pixels = crop(pixels, _on(batch.crops[rows], device))
         return pixels
@@ -261,53 +281,6 @@ def _blank(model: CLIP, config: TrainConfig) -> Batch:
         bad=(),
         pad_token_id=model.pad_token_id,
     )
-
-
-class Teacher:
-    """Frozen original, whose short-text similarities are kept while long texts are learned.
-
-    Args:
-        model: with as many tokens as it has; texts come cut to that.
-        world: the processes.
-    """
-
-    def __init__(self, model: CLIP, world: World) -> None:
-        self._model = model.eval().requires_grad_(False)
-        self._world = world
-
-    @torch.no_grad()
-    def features(
-        self,
-        pixels: Callable[[slice], Tensor],
-        ids: Tensor,
-        counts: Sequence[int],
-        *,
-        positives: int,
-        blank: bool,
-    ) -> BatchFeatures:
-        """Return features of the whole batch, from this process's pictures and short texts.
-
-        Args:
-            pixels: returns normalised pixels [n, 3, H, W] of a slice of this process's pictures.
-            ids: int64 [N·K, L].
-            counts: N of each process.
-            positives: K.
-            blank: this process has no pairs, and `pixels` and `ids` mean nothing.
-        """
-        model, mine = self._model, counts[self._world.rank]
-        if blank:
-            images = texts = torch.zeros(0, model.embedding_dim, device=model.device)
-        else:
-            starts = range(0, mine, MAX_TEACHER_IMAGES)
-            parts = [slice(i, min(i + MAX_TEACHER_IMAGES, mine)) for i in starts]
-            images = torch.cat([model.image_features(pixels(part)) for part in parts])
-            texts = model.text_features(ids)
-        text_counts = [count * positives for count in counts]
-        return BatchFeatures(
-            images=gather(F.normalize(images.float(), dim=-1), counts, self._world),
-            short=gather(F.normalize(texts.float(), dim=-1), text_counts, self._world),
-            logit_scale=model.logit_scale.exp(),
-        )
 
 
 def gather_features(
@@ -337,29 +310,46 @@ def gather_features(
     )
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What a teacher makes of a batch, beside the student's texts.
+
+    Attributes:
+        name: of the part of the loss.
+        weight: of it.
+        texts: [B·K, D] of the student.
+        seen_images: [B, E] of the teacher.
+        seen_texts: [B·K, E], likewise.
+        seen_scale: its inverse temperature.
+    """
+
+    name: str
+    weight: float
+    texts: Tensor
+    seen_images: Tensor
+    seen_texts: Tensor
+    seen_scale: Tensor
+
+
 def loss_share(
     objective: Objective,
     batch: BatchFeatures,
     config: TrainConfig,
     rows: slice | None,
-    taught: BatchFeatures | None,
+    lessons: Sequence[Lesson],
 ) -> Loss:
     """Return the loss of `rows` of the batch (None: all); all processes' shares add up to it."""
     loss = share_of(objective, batch, config, rows)
-    if taught is None:
-        return loss
-    assert batch.short is not None
-    assert taught.short is not None
-    distilled = distillation(
-        batch.images,
-        batch.short,
-        batch.logit_scale,
-        taught.images,
-        taught.short,
-        taught.logit_scale,
-        rows=rows,
-        chunk=config.logit_rows,
-    )
-    return Loss(
-        loss.total + config.distill_weight * distilled, {**loss.parts, "distill": distilled}
-    )
+    for lesson in lessons:
+        distilled = distillation(
+            batch.images,
+            lesson.texts,
+            batch.logit_scale,
+            lesson.seen_images,
+            lesson.seen_texts,
+            lesson.seen_scale,
+            rows=rows,
+            chunk=config.logit_rows,
+        )
+        loss = Loss(loss.total + lesson.weight * distilled, {**loss.parts, lesson.name: distilled})
+    return loss

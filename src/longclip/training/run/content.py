@@ -40,14 +40,14 @@ def model_content(model: CLIP) -> dict[str, Any]:
     """Return what is known again of the model a run starts from, and what it takes to build it."""
     own = model.tokenizer_files
     return {
-        "sha256": _start_digest(model),
+        "sha256": start_digest(model),
         "config": model.config.to_json(),
         "preprocess": model.preprocess.to_json(),
         "tokenizer": None if own is None else _known_tokenizer(own),
     }
 
 
-def _start_digest(model: CLIP) -> str:
+def start_digest(model: CLIP) -> str:
     """Return the SHA-256 of what a run starts from: embeddings, and how similarities are made."""
     weights = model.state_dict()
     similarities = [float(weights.get(name, 0)) for name in ("logit_scale", "logit_bias")]
@@ -109,6 +109,19 @@ def check_data(found: Mapping[str, Any], started: Mapping[str, Any], names: str)
     )
 
 
+def check_teacher(name: str, teacher: CLIP, started: Mapping[str, Any]) -> None:
+    """Compare the teacher of a run that is resumed; one that begins has none to compare with.
+
+    Raises:
+        CheckpointError: if it is not the one that the run was started with.
+    """
+    if started and started.get("long_teacher") != start_digest(teacher):
+        raise CheckpointError(
+            f"--long-teacher {name} is not the teacher that this run was started with: its weights "
+            "or its settings are others. Put that one back, or name it with --long-teacher"
+        )
+
+
 def resumed_model(
     config: TrainConfig,
     started: Mapping[str, Any],
@@ -136,7 +149,7 @@ def resumed_model(
         model.prepare_images()
         return place(model, device)
     model = initial_model(config, device)
-    if _start_digest(model) != started["sha256"]:
+    if start_digest(model) != started["sha256"]:
         name = f"--scratch {config.scratch}" if config.scratch else f"--model {config.model}"
         raise CheckpointError(
             f"{name} is not the model that this run was started with: its weights or its settings "

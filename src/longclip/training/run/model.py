@@ -34,7 +34,7 @@ _LEARNED = {
     "positions": (POSITION_TABLE,),
 }
 
-_NO_SETTINGS = {"recipe", "model", "scratch", "data", "images"}
+_NO_SETTINGS = {"recipe", "model", "scratch", "data", "images", "long_teacher"}
 """Options that a card does not list: it names them above its settings, or they are paths."""
 
 _USE_OF = {
