@@ -148,6 +148,11 @@ def test_auto_takes_torch_for_weights_and_an_engine_for_onnx_files_alone(
     assert said == []
 
 
+def test_what_a_training_leaves_beside_onnx_files_is_no_model(copied):
+    (copied / "training_args.bin").write_bytes(b"no weights")
+    assert choose_engine(str(copied), "auto")[0] == "onnx"
+
+
 def test_onnx_files_alone_are_nothing_to_torch(copied):
     for options in ({}, {"engine": "torch"}):
         with pytest.raises(CheckpointError, match=r"has ONNX files and no weights: --engine onnx"):

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 AnyDtype = Union[EngineDtype, "torch.dtype"]
 """`float32` or torch.float32, and likewise the others."""
 
-_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.safetensors.index.json")
+_WEIGHTS = (
+    "*.safetensors",
+    "pytorch_model*.bin",
+    "open_clip*.bin",
+    "*.pt",
+    "*.safetensors.index.json",
+)
 
 
 @overload
