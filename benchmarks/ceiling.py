@@ -24,7 +24,7 @@ from torch import Tensor
 
 from figures import Figure, record
 from longclip.model import CLIP
-from longclip.model.config import ARCHITECTURES
+from longclip.model.architectures import ARCHITECTURES
 from longclip.model.micro_batches import SMALL_TOKEN_BUDGET
 from longclip.model.stretch import stretch
 from longclip.model.transformer import Encoder, Layer

@@ -106,7 +106,7 @@ def write_random(architecture: str, dtype: str, directory: Path) -> None:
     import longclip
     from longclip.checkpoints.write import Storing, write_huggingface
     from longclip.image.preprocess import Preprocess
-    from longclip.model.config import ARCHITECTURES
+    from longclip.model.architectures import ARCHITECTURES
 
     config = ARCHITECTURES[architecture]
     with torch.device("meta"):
@@ -138,7 +138,7 @@ def weights(path: Path) -> int:
 def conversions(architecture: str, dtype: str, out: Path) -> list[tuple[str, int, float]]:
     """Yield each conversion, the size of its source, and its peak memory over that size."""
     from longclip.checkpoints import open_checkpoint
-    from longclip.model.config import ARCHITECTURES
+    from longclip.model.architectures import ARCHITECTURES
     from longclip.model.inspect import compare
 
     first = out / "hf"

@@ -76,7 +76,7 @@ def make_database(place: Path, architecture: str) -> None:
         import torch
 
         from longclip.model import CLIP
-        from longclip.model.config import ARCHITECTURES
+        from longclip.model.architectures import ARCHITECTURES
 
         model = db.removesuffix(".db")
         if not Path(model).exists():

@@ -28,7 +28,7 @@ import longclip
 from longclip.data import open_collection
 from longclip.evaluation import evaluate
 from longclip.image.preprocess import Preprocess
-from longclip.model.config import ARCHITECTURES
+from longclip.model.architectures import ARCHITECTURES
 from longclip.text.tokenizer_files import write_tokenizer_files
 from longclip.training import TrainConfig, train
 from longclip.training.recipes import clip, direct, paper

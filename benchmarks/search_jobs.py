@@ -96,7 +96,7 @@ def write_model(architecture: str, out: Path) -> Path:
     import torch
 
     import longclip
-    from longclip.model.config import ARCHITECTURES
+    from longclip.model.architectures import ARCHITECTURES
 
     torch.manual_seed(0)
     base = longclip.load("nano") if architecture == "nano" else None

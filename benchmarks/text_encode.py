@@ -36,7 +36,7 @@ from torch.nn import functional as F
 from figures import Figure, record
 from longclip import scenes
 from longclip.model import CLIP, save
-from longclip.model.config import ARCHITECTURES
+from longclip.model.architectures import ARCHITECTURES
 from longclip.model.stretch import stretch
 from longclip.model.transformer import Layer
 from longclip.spec import EOT, LONG_CONTEXT

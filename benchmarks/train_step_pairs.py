@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from longclip.model.config import ARCHITECTURES, CLIPConfig, TextConfig, TowerConfig, VisionConfig
+from longclip.model.architectures import ARCHITECTURES
+from longclip.model.config import CLIPConfig, TextConfig, TowerConfig, VisionConfig
 from longclip.spec import BOS, EOT
 from longclip.training.data import Batch
 

@@ -19,7 +19,7 @@ from longclip.checkpoints.config import infer_config
 from longclip.checkpoints.formats.openai import from_huggingface, to_huggingface
 from longclip.errors import CheckpointError
 from longclip.model import CLIPConfig, TextConfig, VisionConfig
-from longclip.model.config import ARCHITECTURES
+from longclip.model.architectures import ARCHITECTURES
 from tests.helpers.models import small_clip
 from tests.helpers.openclip_library import open_clip
 

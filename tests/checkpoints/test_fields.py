@@ -16,7 +16,7 @@ from longclip.checkpoints.fields import check_fields
 from longclip.errors import CheckpointError, UsageError
 from longclip.image.preprocess import Preprocess
 from longclip.model import CLIPConfig, TextConfig
-from longclip.model.config import ARCHITECTURES
+from longclip.model.architectures import ARCHITECTURES
 from longclip.model.pretrained import open_checked
 from longclip.spec import MAX_CONTEXT
 from tests.helpers.models import SMALL, small_clip

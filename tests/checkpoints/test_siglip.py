@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import longclip
 from longclip.errors import CheckpointError
-from longclip.model.config import architecture
+from longclip.model.architectures import architecture
 from longclip.model.stretch import UntrainedWarning
 from tests.helpers.unigram import write_unigram
 

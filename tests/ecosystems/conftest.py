@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import longclip
-from longclip.model.config import ARCHITECTURES
+from longclip.model.architectures import ARCHITECTURES
 from tests.helpers.models import small_clip
 from tests.helpers.plug_and_play import TEXTS, Saved, real_clip
 

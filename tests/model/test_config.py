@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from longclip.errors import CheckpointError, UsageError
-from longclip.model.config import ARCHITECTURES, architecture
+from longclip.model.architectures import ARCHITECTURES, architecture
 
 
 def test_an_architecture_may_be_a_file(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from longclip.model.config import ARCHITECTURES
+from longclip.model.architectures import ARCHITECTURES
 from longclip.model.linear import add_linear, apply_linear, quick_gelu
 from longclip.model.transformer import MLP
 from longclip.training.lora import LoraLinear

@@ -8,7 +8,7 @@ import torch
 
 import longclip
 from longclip.model import CLIP, CLIPConfig
-from longclip.model.config import ARCHITECTURES
+from longclip.model.architectures import ARCHITECTURES
 from tests.helpers.models import SMALL, small_clip
 
 transformers = pytest.importorskip("transformers")

@@ -8,7 +8,8 @@ from typing import Any
 from longclip.checkpoints.model_directory import CONFIG, make_preprocess, read_files
 from longclip.errors import CheckpointError
 from longclip.image.preprocess import Preprocess
-from longclip.model.config import CLIPConfig, read_architecture
+from longclip.model.architectures import read_architecture
+from longclip.model.config import CLIPConfig
 from longclip.text.tokenizer_directory import TokenizerFiles
 
 _OPENCLIP_CONFIG = "open_clip_config.json"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from longclip.encoders.model_encoder import AnyModel, ModelEncoder, as_encoder, unit
 from longclip.encoders.numpy_encoder import find_numpy_encoder
 from longclip.errors import CheckpointError, EncoderError, SearchError, UnreadableError
-from longclip.model.config import architecture
+from longclip.model.architectures import architecture
 from longclip.search.database.reader import Hit, Reader
 from longclip.search.database.schema import About, IndexQuality, check_same_model
 from longclip.search.database.vector_index import EXACT_BELOW
