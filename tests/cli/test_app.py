@@ -153,7 +153,7 @@ def test_what_is_interrupted_says_how_to_go_on(
     [
         (
             ["serve", "--db", "db"],
-            "longclip.search.query.searcher.open_searcher",
+            "longclip.search.query.open.open_searcher",
             "longclip.search.service.serve",
         ),
         (

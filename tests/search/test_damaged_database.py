@@ -17,7 +17,7 @@ from longclip.search.database.reader import Reader, status
 from longclip.search.database.schema import Facts, IndexQuality
 from longclip.search.database.store import Store
 from longclip.search.indexing.index import forget, index
-from longclip.search.query.searcher import distinct_images
+from longclip.search.query.distinct_images import distinct_images
 from tests.helpers.databases import MODEL, database, row, vectors
 
 IMAGES = 3

@@ -25,7 +25,7 @@ from longclip.search.database.store import Store
 from longclip.search.indexing import index as index_module
 from longclip.search.indexing import outcomes
 from longclip.search.indexing.index import forget, index
-from longclip.search.query.searcher import open_searcher
+from longclip.search.query.open import open_searcher
 from tests.helpers.image_folders import (
     MODEL,
     jpeg_bytes,

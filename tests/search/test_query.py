@@ -16,15 +16,10 @@ from longclip.model import load, save
 from longclip.model.stretch import stretch
 from longclip.search.database.schema import id_of
 from longclip.search.database.vector_index import ensure_index
+from longclip.search.query.distinct_images import SPARE_ROWS
+from longclip.search.query.open import open_searcher
 from longclip.search.query.query import Query
-from longclip.search.query.searcher import (
-    _SPARE_ROWS,
-    NANO,
-    NEGATIVE_SHARE,
-    QueryVectors,
-    Searcher,
-    open_searcher,
-)
+from longclip.search.query.searcher import NANO, NEGATIVE_SHARE, QueryVectors, Searcher
 from longclip.text.tokenizer import TruncationWarning, clip_tokenizer
 from tests.helpers.databases import MODEL, database, row, vectors
 from tests.helpers.models import small_clip
@@ -91,7 +86,7 @@ def test_more_like_a_stored_image_leaves_that_one_out(tmp_path):
 def test_copies_are_shown_once_and_do_not_take_the_place_of_others(tmp_path):
     best, second, *_ = order = by_cosine(encode("a boat"))
     [original] = [r for r in ROWS if r.facts.name == best]
-    uris = [f"/copies/{i:03d}.jpg" for i in range(3 * _SPARE_ROWS)]
+    uris = [f"/copies/{i:03d}.jpg" for i in range(3 * SPARE_ROWS)]
     copies = [row(uri, original.vector, content=original.facts.uri) for uri in uris]
     searcher = Searcher(database(tmp_path, [*ROWS, *copies]), MODEL)
     found = searcher.search(Query("a boat", count=2))

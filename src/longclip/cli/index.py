@@ -165,7 +165,7 @@ def _model_and_cluster(
     from longclip.encoders.engines import open_model
     from longclip.search.database.origin import read_origin
     from longclip.search.database.reader import Reader
-    from longclip.search.query.searcher import open_former
+    from longclip.search.query.open import open_former
 
     cluster, here, dtype = None, options.device, options.dtype
     if options.ray:

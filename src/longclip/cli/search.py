@@ -76,7 +76,7 @@ def search_command(
 
 def _open(options: SearchConfig) -> "Searcher":
     """Open the database and its model, without torch where NumPy can compute the query."""
-    from longclip.search.query.searcher import open_searcher, open_searcher_without_torch
+    from longclip.search.query.open import open_searcher, open_searcher_without_torch
 
     plain = options.engine == "auto" and options.dtype in ("auto", "float32")
     if plain and options.device in ("auto", "cpu"):

@@ -57,7 +57,7 @@ def serve_command(*, options: Annotated[ServeOptions, AS_OPTIONS]) -> None:
     model = options.model and full_name(options.model)
     # Also into a log: half a minute may pass before a large model listens.
     print(f"opening {options.db} and its model …", file=sys.stderr, flush=True)
-    from longclip.search.query.searcher import open_searcher
+    from longclip.search.query.open import open_searcher
     from longclip.search.service import serve
 
     searcher = open_searcher(

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from longclip.search.indexing.index import forget as forget
     from longclip.search.indexing.index import index as index
     from longclip.search.indexing.outcomes import IndexReport as IndexReport
+    from longclip.search.query.open import open_searcher as open_searcher
     from longclip.search.query.query import Found as Found
     from longclip.search.query.query import FoundImage as FoundImage
     from longclip.search.query.query import Query as Query
     from longclip.search.query.searcher import QueryVectors as QueryVectors
     from longclip.search.query.searcher import Reading as Reading
     from longclip.search.query.searcher import Searcher as Searcher
-    from longclip.search.query.searcher import open_searcher as open_searcher
     from longclip.search.service.server import create_app as create_app
     from longclip.search.sources.open_image_source import open_image_source as open_image_source
 

@@ -1,21 +1,18 @@
 """Search: a query is read, embedded and answered with the nearest images."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from longclip.encoders.model_encoder import AnyModel, ModelEncoder, as_encoder, unit
-from longclip.encoders.numpy_encoder import find_numpy_encoder
-from longclip.errors import CheckpointError, EncoderError, SearchError, UnreadableError
+from longclip.encoders.model_encoder import AnyModel, Vectors, as_encoder, unit
+from longclip.errors import SearchError
 from longclip.model.architectures import architecture
-from longclip.search.database.reader import Hit, Reader
-from longclip.search.database.schema import About, IndexQuality, check_same_model
+from longclip.search.database.reader import Reader
 from longclip.search.database.vector_index import EXACT_BELOW
+from longclip.search.query.distinct_images import distinct_images
 from longclip.search.query.pieces import Pieces, combined_embedding, count_tokens, split_text
 from longclip.search.query.query import Found, FoundImage, Query
 from longclip.search.query.sentence_scores import (
@@ -23,13 +20,7 @@ from longclip.search.query.sentence_scores import (
     MIN_REFERENCE_IMAGES,
     Reference,
 )
-from longclip.spec import Engine
 from longclip.text.sentences import split_sentences
-
-if TYPE_CHECKING:
-    from longclip.encoders.engines import AnyDtype
-
-Vectors = NDArray[np.float32]
 
 NEGATIVE_SHARE = 0.25
 """What a negative text takes away from the direction of a query.
@@ -310,149 +301,5 @@ class Searcher:
         ]
 
 
-def open_searcher(
-    place: str,
-    model: str | None = None,
-    *,
-    engine: Engine = "auto",
-    dtype: "AnyDtype" = "auto",
-    device: str = "cpu",
-    on_choice: Callable[[str], None] = lambda _: None,
-) -> Searcher:
-    """Open a database together with the model that it was made with.
-
-    Args:
-        place: a directory or a URL, see `Reader.open`.
-        model: where that model is; what the database calls it by default.
-        engine: what computes the model, see `longclip.encoders.engines.open_model`.
-        dtype: of its numbers.
-        device: where it runs.
-        on_choice: called with what was chosen, see `open_model`.
-
-    Raises:
-        SearchError: if there is no database, or `model` is another one.
-        CheckpointError: if the model cannot be opened.
-        EncoderError: if the engine cannot compute it.
-    """
-    from longclip.encoders.engines import open_model
-
-    store = Reader.open(place)
-
-    def opened(name: str) -> ModelEncoder:
-        return open_model(name, engine=engine, dtype=dtype, device=device, on_choice=on_choice)
-
-    encoder = opened(model) if model else open_former(store.about.model, place, opened)
-    check_same_model(store.about, About.of(encoder, model or store.about.model), place)
-    return Searcher(store, encoder)
-
-
-def open_searcher_without_torch(
-    place: str, model: str | None = None, *, images: bool
-) -> Searcher | None:
-    """Open a database with its model computed by NumPy; None where that cannot read the model.
-
-    Importing torch takes longer than all that a query of a few sentences is computed in.
-
-    Args:
-        place: as `open_searcher`.
-        model: as `open_searcher`.
-        images: whether a picture will be embedded.
-
-    Raises:
-        SearchError: if there is no database.
-    """
-    store = Reader.open(place)
-    encoder = find_numpy_encoder(model or store.about.model, store.about.digest, images=images)
-    return Searcher(store, encoder) if encoder else None
-
-
-def open_former(name: str, place: str, opened: Callable[[str], ModelEncoder]) -> ModelEncoder:
-    """Open the model that a database was made with, and nobody has named now.
-
-    Raises:
-        SearchError: if it cannot be opened; says how to name it.
-    """
-    try:
-        return opened(name)
-    except (CheckpointError, EncoderError) as error:
-        raise SearchError(
-            f"{place} was indexed with {name}, which cannot be opened here: {error}. "
-            "Say with --model where it is"
-        ) from error
-
-
 def _embedding_of(pieces: Pieces, vector_of: Mapping[str, Vectors]) -> Vectors:
     return combined_embedding(np.stack([vector_of[text] for text in pieces.texts]), pieces)
-
-
-_SPARE_ROWS = 16
-"""Rows asked for beyond those wanted: collections have a few copies, seldom many."""
-
-_MAX_ROWS = 20_000
-"""Rows looked at, in a database of very many copies of one file."""
-
-
-def distinct_images(
-    store: Reader,
-    direction: NDArray[np.float32],
-    count: int,
-    *,
-    where: str | None,
-    total: int,
-    index: IndexQuality | None = None,
-    left_out: str | None = None,
-) -> tuple[list[FoundImage], bool]:
-    """Return at most `count` images, best first, equally similar ones by `uri`.
-
-    Each is there once, however many copies of its file the database holds.
-
-    Args:
-        store: where to look.
-        direction: float32 [D].
-        count: images wanted.
-        where: the condition of a query.
-        total: rows that satisfy it.
-        index: how the search index is to be used; without, every row is compared.
-        left_out: the `sha256` of a file that is not wanted.
-
-    Returns:
-        The images, and whether every row was compared: it is, too, where the partitions that an
-        index looks into hold fewer rows than are asked for.
-    """
-    asked = count + _SPARE_ROWS
-    while True:
-        try:
-            hits = store.nearest(
-                direction,
-                asked,
-                where=where,
-                exact=index is None,
-                probes=index.probes if index else None,
-                refine=index.refine if index else None,
-            )
-        except UnreadableError:
-            if index is None:
-                raise
-            # It may be the index alone that is damaged.
-            index = None
-            continue
-        if index and len(hits) < min(asked, total):
-            # The partitions that were looked into hold fewer rows than there are: compare all.
-            index = None
-            continue
-        # An order of its own: equally similar rows come in that of their files on disk.
-        hits.sort(key=lambda hit: (-hit.similarity, hit.facts.uri))
-        copies: dict[str, list[Hit]] = {}
-        for hit in hits:
-            if hit.facts.sha256 != left_out:
-                copies.setdefault(hit.facts.sha256, []).append(hit)
-        # Copies are equally similar: those of an image above the last row have all been seen.
-        complete = sum(same[0].similarity > hits[-1].similarity for same in copies.values())
-        if complete >= count or len(hits) < asked or asked >= _MAX_ROWS:
-            images = [
-                FoundImage(best.facts, best.similarity, also, vector=best.vector)
-                for best, *others in copies.values()
-                for also in [tuple(other.facts.uri for other in others)]
-            ]
-            return images[:count], index is None
-        asked = min(4 * asked, _MAX_ROWS)
