@@ -158,20 +158,24 @@ def test_a_file_that_is_not_whole_is_told(tmp_path: Path) -> None:
 
 def test_ids_that_the_model_has_not_are_refused(tmp_path: Path) -> None:
     encoder = NumpyEncoder(saved(tmp_path, small_clip()), "it")
-    with pytest.raises(UsageError, match="text 0 has 78 tokens, this model reads 77"):
+    with pytest.raises(UsageError, match="text 0 has 78 tokens, this model reads 1 to 77"):
         encoder.embed_ids([[49406] * 78])
-    with pytest.raises(UsageError, match="text 1 has a token that is not in the vocabulary"):
+    with pytest.raises(UsageError, match="text 1 has a token id that is not in .* vocabulary of 49408"):
         encoder.embed_ids([[49406, 49407], [49408]])
+    with pytest.raises(UsageError, match="text 0 has 0 tokens"):
+        encoder.embed_ids([[]])
+    with pytest.raises(UsageError, match="pixels are uint8 .*, this model takes uint8"):
+        encoder.embed_pixels(np.zeros((1, 8, 8, 3), np.uint8))
     with pytest.warns(TruncationWarning):
         encoder.encode_text(["a boat " * 99])
-    with pytest.raises(UsageError, match="on the CPU alone, not on cuda"):
+    with pytest.raises(UsageError, match="--device cuda is for --engine torch: this engine .numpy"):
         encoder.to("cuda")
 
 
 def test_numbers_that_are_not_finite_are_told(tmp_path: Path) -> None:
     model = small_clip()
     model.text_projection.weight.data[3, 3] = torch.nan
-    with pytest.raises(EncoderError, match="it gives embeddings that are not finite"):
+    with pytest.raises(EncoderError, match="it gives 1 of 1 embeddings that are not finite"):
         NumpyEncoder(saved(tmp_path, model), "it").encode_text(["a boat"])
 
 

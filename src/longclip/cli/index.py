@@ -161,7 +161,7 @@ def _model_and_cluster(
         is_first_try: without --model take `nano` where there is no database yet.
     """
     from longclip.checkpoints.model_names import BUNDLED
-    from longclip.encoders.array_encoder import ArrayEncoder
+    from longclip.encoders.runtime_encoder import RuntimeEncoder
     from longclip.encoders.engines import open_model
     from longclip.search.database.origin import read_origin
     from longclip.search.database.reader import Reader
@@ -201,7 +201,7 @@ def _model_and_cluster(
                 file=sys.stderr,
             )
         encoder = opened(name)
-    if cluster is not None and isinstance(encoder, ArrayEncoder):
+    if cluster is not None and isinstance(encoder, RuntimeEncoder):
         cluster = replace(cluster, device="cpu")
     # As an absolute path a local model is found from any directory.
     is_path = name not in BUNDLED and Path(name).exists()

@@ -21,10 +21,10 @@ from longclip.checkpoints.formats import siglip
 from longclip.checkpoints.mapped_tensors import MappedTensor, map_safetensors
 from longclip.checkpoints.model_directory import CONFIG, weight_files
 from longclip.checkpoints.model_names import BUNDLED, cached_snapshot, full_name, is_hub_id
-from longclip.encoders.array_encoder import SettingsEncoder
-from longclip.encoders.model_directory import read_huggingface_settings
-from longclip.encoders.model_encoder import ModelEncoder, Vectors
-from longclip.errors import CheckpointError, EncoderError, UsageError
+from longclip.encoders.array_encoder import ArrayEncoder
+from longclip.encoders.model_settings import read_huggingface_settings
+from longclip.encoders.model_encoder import Vectors
+from longclip.errors import CheckpointError, UsageError
 from longclip.model.config import ForeignVisionConfig, TowerConfig
 from longclip.model.digest import digest, embedding_settings, noted_digest
 from longclip.spec import Activation
@@ -32,7 +32,7 @@ from longclip.spec import Activation
 _POSITION_IDS = ".embeddings.position_ids"
 
 
-class NumpyEncoder(SettingsEncoder):
+class NumpyEncoder(ArrayEncoder):
     """A model directory with safetensors files, in float32.
 
     Args:
@@ -76,26 +76,13 @@ class NumpyEncoder(SettingsEncoder):
         stated = f"{self.engine} {np.__version__} longclip {__version__} {self.digest}"
         return hashlib.sha256(stated.encode()).hexdigest()
 
-    def to(self, device: str) -> ModelEncoder:
-        """Return it on the CPU; UsageError for any other device."""
-        if device not in ("cpu", "auto"):
-            raise UsageError(f"NumPy computes on the CPU alone, not on {device}")
-        return self
-
     def embed_ids(self, ids: Sequence[Sequence[int]]) -> Vectors:
         """Embed the ids of texts."""
         config = self.config.text
         if config is None:
             raise UsageError(f"{self.name} is an image tower alone")
+        self.check_ids(ids)
         texts = [np.asarray(text, np.int64) for text in ids]
-        for number, text in enumerate(texts):
-            if len(text) > config.max_position_embeddings:
-                raise UsageError(
-                    f"text {number} has {len(text)} tokens, this model reads "
-                    f"{config.max_position_embeddings}"
-                )
-            if bool(((text < 0) | (text >= config.vocab_size)).any()):
-                raise UsageError(f"text {number} has a token that is not in the vocabulary")
         if not texts:
             return np.empty((0, self.embedding_dim), np.float32)
         if config.reads_padding:
@@ -118,7 +105,7 @@ class NumpyEncoder(SettingsEncoder):
         lengths = [len(text) for text in texts]
         x_ND = self._layers("text_model", config, x_TD, lengths, places, causal=config.causal)
         x_ND = self._norm(x_ND, "text_model.final_layer_norm", config.layer_norm_eps)
-        return self._checked(self._projected(x_ND, "text_projection"))
+        return self.finite(self._projected(x_ND, "text_projection"))
 
     def embed_pixels(self, pixels: NDArray[np.uint8]) -> Vectors:
         """Embed preprocessed pictures."""
@@ -126,9 +113,7 @@ class NumpyEncoder(SettingsEncoder):
         if config is None or isinstance(config, ForeignVisionConfig):
             raise UsageError(f"{self.name}: NumPy computes pictures of CLIP's ViT alone")
         count, size, grid = len(pixels), config.patch_size, config.image_size // config.patch_size
-        mean = np.asarray(self.preprocess.mean, np.float32)
-        std = np.asarray(self.preprocess.std, np.float32)
-        x = (pixels.astype(np.float32) / np.float32(255) - mean) / std
+        x = self.normalized(pixels)
         # A patch's numbers in the order of the kernel: channel, y, x.
         patches = x.reshape(count, grid, size, grid, size, 3).transpose(0, 1, 3, 5, 2, 4)
         name = "vision_model.embeddings"
@@ -141,7 +126,7 @@ class NumpyEncoder(SettingsEncoder):
         lengths, places = [config.patches] * count, [0] * count
         x_ND = self._layers("vision_model", config, x_TD, lengths, places, causal=False)
         x_ND = self._norm(x_ND, "vision_model.post_layernorm", config.layer_norm_eps)
-        return self._checked(self._projected(x_ND, "visual_projection"))
+        return self.finite(self._projected(x_ND, "visual_projection"))
 
     def _layers(
         self,
@@ -192,14 +177,6 @@ class NumpyEncoder(SettingsEncoder):
         deviation = np.sqrt(np.square(centred).mean(-1, keepdims=True) + np.float32(eps))
         scaled: NDArray[np.float32] = centred / deviation * self._array(f"{name}.weight")
         return scaled + self._array(f"{name}.bias")
-
-    def _checked(self, rows: NDArray[np.float32]) -> Vectors:
-        if not bool(np.isfinite(rows).all()):
-            raise EncoderError(
-                f"{self.name} gives embeddings that are not finite: its weights are damaged; take "
-                "another checkpoint"
-            )
-        return rows
 
 
 def _attend(

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longclip import __version__
-from longclip.encoders.array_encoder import ArrayEncoder
-from longclip.encoders.model_directory import ModelSettings, read_settings
+from longclip.encoders.runtime_encoder import RuntimeEncoder
+from longclip.encoders.model_settings import ModelSettings, read_settings
 from longclip.encoders.model_encoder import Vectors
 from longclip.encoders.onnx_files import OnnxFiles, find_onnx_files
 from longclip.errors import EncoderError
@@ -33,7 +33,7 @@ _NUMBERS = {
 }
 
 
-class OnnxEncoder(ArrayEncoder):
+class OnnxEncoder(RuntimeEncoder):
     """A directory as `longclip convert --to onnx` writes it, or transformers.js reads it.
 
     Args:

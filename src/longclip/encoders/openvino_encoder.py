@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from longclip.encoders.model_directory import read_settings
+from longclip.encoders.model_settings import read_settings
 from longclip.encoders.onnx_encoder import INPUTS, MASK, OnnxEncoder, chosen_output, damaged
 from longclip.encoders.onnx_files import find_onnx_files
 from longclip.spec import OnnxPrecision, Tower
