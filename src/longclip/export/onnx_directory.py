@@ -28,7 +28,8 @@ from longclip.export.check import (
     padded_text_cases,
     text_cases,
 )
-from longclip.export.onnx_file import EXTERNAL, write_onnx
+from longclip.export.immich import IMMICH_FOLDERS, refuse_for_immich, write_immich_files
+from longclip.export.onnx_writer import EXTERNAL, write_onnx
 from longclip.export.quantize import quantize_images, quantize_text
 from longclip.export.recall import Int8, RecallPair, Sample, compare_recall, draw_sample
 from longclip.export.towers import ImageGraph, TextGraph
@@ -44,7 +45,7 @@ from longclip.spec import (
     RuntimeTarget,
     Tower,
 )
-from longclip.text.tokenizer_directory import CONFIG, FILES, TOKENIZER
+from longclip.text.tokenizer_directory import FILES
 from longclip.text.tokenizer_files import write_tokenizer_files
 from longclip.util.files import atomic_directory, check_replaceable
 from longclip.util.libraries import require_libraries
@@ -54,8 +55,6 @@ _EXPORTING = "exporting and checking, towers"
 _QUANTIZING = "making files of 8 bits, towers"
 
 _MODEL = "model.onnx"
-_IMMICH: dict[Tower, str] = {"text": "textual", "image": "visual"}
-"""Folders of the towers in Immich's layout."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ def export_onnx(
     if model.config.text:
         model.check_tokenizer()
     if to == "immich":
-        _refuse_for_immich(model)
+        refuse_for_immich(model)
     if int8 and not model.config.whole:
         raise CheckpointError(
             f"{source} is one tower alone, so nothing is found with it, and what 8 bits cost "
@@ -192,8 +191,11 @@ def export_onnx(
             name = path.relative_to(new).as_posix()
             done.append(ExportedTower(tower, precision, name, size, difference))
         on_progress(_EXPORTING, len(towers), len(towers))
-        write_beside = _write_immich_files if to == "immich" else _write_model_files
-        write_beside(new, model)
+        if to == "immich":
+            write_immich_files(new, model)
+            _write_tokenizer(new / IMMICH_FOLDERS["text"], model)
+        else:
+            _write_model_files(new, model)
         recall: tuple[RecallPair, ...] = ()
         if int8 and sample:
             done += _write_int8(model, new, sample, cases, on_progress)
@@ -291,7 +293,7 @@ def write_tower(
 
 def _file_of(tower: Tower, precision: OnnxPrecision, to: RuntimeTarget) -> str:
     if to == "immich":
-        return f"{_IMMICH[tower]}/{_MODEL}"
+        return f"{IMMICH_FOLDERS[tower]}/{_MODEL}"
     return f"{ONNX_FOLDER}/{ONNX_TOWERS[tower]}{ONNX_ENDINGS[precision]}"
 
 
@@ -335,76 +337,17 @@ def _write_model_files(directory: Path, model: CLIP) -> None:
         files |= own_files(config.to_json(), context)
     for name, content in files.items():
         write_json(directory / name, content)
-    if context is not None:
-        _write_tokenizer(directory, model, context)
+    if config.text:
+        _write_tokenizer(directory, model)
 
 
-def _write_tokenizer(directory: Path, model: CLIP, context: int) -> None:
+def _write_tokenizer(directory: Path, model: CLIP) -> None:
+    context = model.context_length
     if model.tokenizer_files:
         for name, content in model.tokenizer_files.contents_for(context).items():
             (directory / name).write_bytes(content)
     else:
         write_tokenizer_files(directory, context)
-
-
-def _refuse_for_immich(model: CLIP) -> None:
-    """Refuse what Immich would compute otherwise.
-
-    Raises:
-        CheckpointError: says what.
-    """
-    if not model.config.whole or model.config.text is None:
-        raise CheckpointError(f"{model.name} is one tower alone, and Immich needs both")
-    own = model.tokenizer_files
-    if own is None:
-        return
-    if TOKENIZER not in own.contents:
-        raise CheckpointError(
-            f"{own.origin} has no {TOKENIZER}, the one kind of tokenizer that Immich reads"
-        )
-    if own.special_id("pad") != model.pad_token_id and model.config.text.reads_padding:
-        raise CheckpointError(
-            f"{own.origin / CONFIG} names another padding than this model's ({model.pad_token_id}),"
-            " and Immich pads with that"
-        )
-    if own.cleaning and "canonicalize" not in own.cleaning:
-        raise CheckpointError(
-            f"{model.name} lower-cases its texts before its tokenizer does anything, and Immich "
-            "does not"
-        )
-
-
-def _write_immich_files(directory: Path, model: CLIP) -> None:
-    """Write OpenCLIP's words on the model, as far as Immich reads them, and what is beside them."""
-    config, pictures = model.config, model.preprocess
-    assert config.text
-    text: dict[str, Any] = {
-        "context_length": model.context_length,
-        "vocab_size": model.vocab_size,
-        "width": config.text.hidden_size,
-        "heads": config.text.num_attention_heads,
-        "layers": config.text.num_hidden_layers,
-    }
-    own = model.tokenizer_files
-    if own and "canonicalize" in own.cleaning:
-        text["tokenizer_kwargs"] = {"clean": "canonicalize"}
-    described = {
-        "embed_dim": model.embedding_dim,
-        "vision_cfg": {"image_size": pictures.image_size},
-        "text_cfg": text,
-    }
-    write_json(directory / "config.json", described)
-    _write_tokenizer(directory / _IMMICH["text"], model, model.context_length)
-    preprocess = {
-        "size": [pictures.image_size] * 2,
-        "mode": "RGB",
-        "mean": list(pictures.mean),
-        "std": list(pictures.std),
-        "interpolation": pictures.interpolation,
-        "resize_mode": pictures.resize,
-        "fill_color": 0,
-    }
-    write_json(directory / _IMMICH["image"] / "preprocess_cfg.json", preprocess)
 
 
 def _card(

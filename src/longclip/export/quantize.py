@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longclip.errors import CheckpointError
-from longclip.export.onnx_file import EXTERNAL, MAX_FILE_BYTES
+from longclip.export.onnx_writer import EXTERNAL, MAX_FILE_BYTES
 
 _BATCH = 16
 """Pictures at once of which ranges are taken."""
