@@ -81,6 +81,12 @@ ONNX_ENDINGS: dict[OnnxPrecision, str] = {
 }
 """Ends of the names of ONNX files, as transformers.js has them."""
 
+CALIBRATION_PICTURES = 128
+"""Pictures that the ranges of an int8 image tower are taken of: some dozens fix them."""
+
+MAX_RECALL_LOSS = 1.0
+"""Points of recall@1 that int8 may lose unless told otherwise."""
+
 ONNX_TOWERS: dict[Tower, str] = {"text": "text_model", "image": "vision_model"}
 """Beginnings of those names."""
 

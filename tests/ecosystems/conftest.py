@@ -44,7 +44,7 @@ def saved_onnx(tmp_path_factory: pytest.TempPathFactory) -> SavedOnnx:
     directory = tmp_path_factory.mktemp("small")
     longclip.save(model, directory / "model")
     # Random weights find nothing, so nothing can be lost.
-    int8 = Int8(data="scenes/test-short", pictures=10, max_recall_loss=100, pairs=10)
+    int8 = Int8(data="scenes/test-short", calibration_pictures=10, max_recall_loss=100, pairs=10)
     export_onnx(directory / "model", directory / "onnx", int8=int8)
     return SavedOnnx(model, directory / "model", directory / "onnx")
 

@@ -34,7 +34,7 @@ TEXTS = ["a red boat", "a small blue house beside two large green trees", ""]
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Export, Path]:
     """The bundled model, whose embeddings mean something."""
     path = tmp_path_factory.mktemp("int8") / "onnx"
-    int8 = Int8(data="scenes/test-short", pictures=24, max_recall_loss=5, pairs=PAIRS)
+    int8 = Int8(data="scenes/test-short", calibration_pictures=24, max_recall_loss=5, pairs=PAIRS)
     return export_onnx("nano", path, int8=int8), path
 
 
@@ -148,7 +148,7 @@ def test_files_that_find_too_little_are_not_published(
     lost = recall.RecallPair("photos", "long", "text_to_image", 50, 50, 0.80, 0.78)
     monkeypatch.setattr(onnx_directory, "compare_recall", lambda *_: (lost,))
     longclip.save(small_clip(), tmp_path / "model")
-    int8 = Int8(data="scenes/test-short", pictures=4)
+    int8 = Int8(data="scenes/test-short", calibration_pictures=4)
     with pytest.raises(
         CheckpointError, match=r"lose 2\.0 points .*text to image: 80\.0 to 78\.0.*allows 1;"
     ):

@@ -7,7 +7,14 @@ from typing import Annotated, Literal, get_args
 from longclip.cli.options import AS_OPTIONS, AsJson, full_name
 from longclip.errors import UsageError
 from longclip.options import check_options, flag_of, images_option, option
-from longclip.spec import Activation, AnyTarget, RuntimeTarget, Tower
+from longclip.spec import (
+    CALIBRATION_PICTURES,
+    MAX_RECALL_LOSS,
+    Activation,
+    AnyTarget,
+    RuntimeTarget,
+    Tower,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,30 +23,30 @@ class ConvertOptions:
 
     to: AnyTarget = option("The program whose layout is written.", "hf")
     dtype: Literal["keep", "float32", "float16", "bfloat16"] = option(
-        "Numbers that weights are stored in; `keep` leaves them as they are, and means float32 for "
-        "ONNX files, which compute in them.",
+        "Numbers that weights are stored in; `keep` leaves them as they are. ONNX files also compute "
+        "in them: in float32 (which `keep` is there) or float16.",
         "keep",
     )
     int8: bool = option(
-        "Beside ONNX files of float32 write such of 8 bits, a quarter of their size, and measure "
-        "what that costs in recall; needs --data.",
+        "Beside the ONNX files of float32 write int8 ones, a quarter of their size, and measure what "
+        "that costs in recall; needs --data.",
         False,
     )
     data: str | None = option(
-        "For --int8: pictures with texts like those that will be searched, as `longclip eval` "
-        "takes them: a benchmark, `scenes`, a .csv, .jsonl or .parquet file, or a folder.",
+        "For --int8: pictures with texts like those that will be searched, to calibrate on and to "
+        "measure recall with, as `longclip eval` takes them: a benchmark, `scenes`, a .csv, .jsonl or .parquet file, or a folder.",
         None,
     )
     images: tuple[Path, ...] = images_option()
-    pictures: int = option(
-        "For --int8: how many pictures of the data the ranges of 8 bits are taken of.",
-        128,
+    calibration_pictures: int = option(
+        "For --int8: how many pictures of the data the image tower is calibrated on.",
+        CALIBRATION_PICTURES,
         least=1,
     )
     max_recall_loss: float = option(
-        "For --int8: points of recall@1 that 8 bits may lose on the data, by long or short texts, "
+        "For --int8: points of recall@1 that int8 may lose on the data, by long or short texts, "
         "either way; beyond that nothing is written.",
-        1.0,
+        MAX_RECALL_LOSS,
         least=0,
     )
     shard_size: float = option(
@@ -61,10 +68,10 @@ class ConvertOptions:
             )
         if self.int8 and self.data is None:
             raise UsageError(
-                "--int8 needs --data: pictures and texts, by which 8 bits are chosen and what they "
-                "cost is measured; `--data scenes` are drawings that come with the package"
+                "--int8 needs --data: pictures with texts, to calibrate on and to measure what int8 "
+                "costs in recall; `--data scenes` are drawings that come with the package"
             )
-        for name in ("data", "images", "pictures", "max_recall_loss"):
+        for name in ("data", "images", "calibration_pictures", "max_recall_loss"):
             if not self.int8 and getattr(self, name) != getattr(type(self), name):
                 raise UsageError(f"{flag_of(name)} is for --int8; leave it out or add that")
         if self.to in get_args(RuntimeTarget):
@@ -96,8 +103,8 @@ def convert_command(
     the text tower alone; `openclip` is a directory for open_clip; `openai` is a .pt file for
     OpenAI's code, `longclip` one for Long-CLIP's, and `comfyui` a .safetensors file with the text
     tower. `onnx` is a directory of ONNX files for onnxruntime, transformers.js and OpenVINO, and
-    `immich` one for that application; what they compute is compared with the model before they are
-    there.
+    `immich` one for that application; nothing is written where they compute anything else than the
+    model.
 
     Example: `longclip convert longclip-B.pt runs/longclip-B`
 
@@ -157,7 +164,7 @@ def _export(
         int8 = Int8(
             data=options.data,
             images=options.images,
-            pictures=options.pictures,
+            calibration_pictures=options.calibration_pictures,
             max_recall_loss=options.max_recall_loss,
         )
     with progress_display() as progress:

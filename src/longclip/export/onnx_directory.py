@@ -31,7 +31,14 @@ from longclip.export.check import (
 from longclip.export.immich import IMMICH_FOLDERS, refuse_for_immich, write_immich_files
 from longclip.export.onnx_writer import EXTERNAL, write_onnx
 from longclip.export.quantize import quantize_images, quantize_text
-from longclip.export.recall import Int8, RecallPair, Sample, compare_recall, draw_sample
+from longclip.export.recall import (
+    Int8,
+    RecallPair,
+    Sample,
+    compare_recall,
+    draw_sample,
+    refuse_loss,
+)
 from longclip.export.towers import ImageGraph, TextGraph
 from longclip.model.clip import CLIP
 from longclip.model.identity import model_digest
@@ -200,7 +207,7 @@ def export_onnx(
         if int8 and sample:
             done += _write_int8(model, new, sample, cases, on_progress)
             recall = compare_recall(new, sample, on_progress)
-            _refuse_loss(recall, int8.max_recall_loss)
+            refuse_loss(recall, int8.max_recall_loss)
         name = source_name(source)
         (new / README).write_text(_card(checkpoint, name, metadata, done, to), encoding="utf-8")
     return Export(
@@ -239,23 +246,6 @@ def _write_int8(
         done.append(ExportedTower(tower, "int8", name, size, difference))
     on_progress(_QUANTIZING, len(ONNX_TOWERS), len(ONNX_TOWERS))
     return done
-
-
-def _refuse_loss(recall: tuple[RecallPair, ...], allowed: float) -> None:
-    """Refuse files of 8 bits that find too much less.
-
-    Raises:
-        CheckpointError: says how much, and where.
-    """
-    worst = max(recall, key=lambda pair: pair.loss)
-    if worst.loss > allowed:
-        way = worst.direction.replace("_", " ")
-        raise CheckpointError(
-            f"8 bits lose {worst.loss:.1f} points of recall@1 ({worst.data}, {worst.task} texts, "
-            f"{way}: {100 * worst.float32:.1f} to {100 * worst.int8:.1f}), and "
-            f"--max-recall-loss allows {allowed:g}; nothing was written. Take --dtype float16, "
-            "--data that are more like what will be searched, or allow more"
-        )
 
 
 def write_tower(

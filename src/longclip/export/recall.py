@@ -10,19 +10,13 @@ from numpy.typing import NDArray
 from longclip.data.collection import Collection
 from longclip.data.holdout import Subset
 from longclip.encoders.onnx_encoder import open_onnx
-from longclip.errors import DataError, ImageError
+from longclip.errors import CheckpointError, DataError, ImageError
 from longclip.evaluation.config import EvaluateConfig
 from longclip.evaluation.measure import evaluate
 from longclip.evaluation.session import Request, open_requests
 from longclip.model.clip import CLIP
-from longclip.spec import Task
+from longclip.spec import CALIBRATION_PICTURES, MAX_RECALL_LOSS, Task
 from longclip.util.terminal import SILENT, OnProgress
-
-CALIBRATION_PICTURES = 128
-"""Pictures of which the ranges of activations are taken; some dozens fix them, more cost time."""
-
-MAX_RECALL_LOSS = 1.0
-"""Points of recall@1 that int8 may lose unless told otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +26,8 @@ class Int8:
     Attributes:
         data: as `longclip eval` takes it.
         images: folders that paths of pictures in it start from.
-        pictures: how many of its pictures, drawn at random, give the ranges of activations.
+        calibration_pictures: how many of its pictures, drawn at random, give the ranges of
+            activations.
         max_recall_loss: points of recall@1, the worst of all that are measured, beyond which the
             files are refused.
         pairs: how many pictures, with their texts, recall is measured on at most.
@@ -40,7 +35,7 @@ class Int8:
 
     data: str
     images: tuple[Path, ...] = ()
-    pictures: int = CALIBRATION_PICTURES
+    calibration_pictures: int = CALIBRATION_PICTURES
     max_recall_loss: float = MAX_RECALL_LOSS
     pairs: int = 1000
 
@@ -100,7 +95,7 @@ def draw_sample(model: CLIP, int8: Int8) -> Sample:
     for request in requests:
         tasks = tuple(task for task in request.tasks if task in ("long", "short"))
         items = random.permutation(len(request.collection))
-        own = -(-int8.pictures // len(requests))
+        own = -(-int8.calibration_pictures // len(requests))
         calibrating, others = items[:own], items[own:]
         pixels += _readable(model, request.collection, calibrating)
         # With less than as many again, leaving those out would leave too few.
@@ -156,17 +151,34 @@ def compare_recall(
             for name, encoder in encoders.items()
         ]
         for task in tasks:
-            exact, rounded = (getattr(result, task) for result in both)
-            if exact is None:  # these data have texts of one kind
+            full, quantized = (getattr(result, task) for result in both)
+            if full is None:  # these data have texts of one kind
                 continue
             for direction in ("image_to_text", "text_to_image"):
-                ours, theirs = (
-                    getattr(retrieval.recall, direction)[1] for retrieval in (exact, rounded)
+                float32, int8 = (
+                    getattr(retrieval.recall, direction)[1] for retrieval in (full, quantized)
                 )
-                images, texts = exact.recall.images, exact.recall.texts
+                images, texts = full.recall.images, full.recall.texts
                 found.append(
-                    RecallPair(collection.name, task, direction, images, texts, ours, theirs)
+                    RecallPair(collection.name, task, direction, images, texts, float32, int8)
                 )
     if not found:
         raise DataError("the pictures of --data that were drawn have no texts; name other data")
     return tuple(found)
+
+
+def refuse_loss(recall: tuple[RecallPair, ...], allowed: float) -> None:
+    """Refuse files of 8 bits that find too much less.
+
+    Raises:
+        CheckpointError: says how much, and where.
+    """
+    worst = max(recall, key=lambda pair: pair.loss)
+    if worst.loss > allowed:
+        way = worst.direction.replace("_", " ")
+        raise CheckpointError(
+            f"8 bits lose {worst.loss:.1f} points of recall@1 ({worst.data}, {worst.task} texts, "
+            f"{way}: {100 * worst.float32:.1f} to {100 * worst.int8:.1f}), and "
+            f"--max-recall-loss allows {allowed:g}; nothing was written. Take --dtype float16, "
+            "--data that are more like what will be searched, or allow more"
+        )
