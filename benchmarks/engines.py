@@ -4,7 +4,7 @@
     python benchmarks/engines.py --weights b16 --onnx b16-onnx
 
 Without directories it writes a ViT-B/16 of 248 tokens with random weights, and its ONNX files, into
-`--out`; those of 8 bit have their ranges from noise, which says nothing of recall. Each
+`--out`; those of 8 bits are calibrated on noise, which says nothing of recall. Each
 contestant embeds the same texts (descriptions of drawn scenes,
 sorted and cut into micro-batches by its encoder) and the same pixels, `--rounds` times in turns;
 the medians are told, and what they are to torch in float32. Which engine `--engine auto` takes

@@ -244,7 +244,7 @@ def test_what_openvino_says_comes_without_places_in_its_source(copied):
 
 def test_eight_bit_without_an_engine_of_onnx_files(copied):
     with pytest.raises(
-        UsageError, match=r"--dtype int8 is for ONNX files of 8 bit .*--engine onnx"
+        UsageError, match=r"--dtype int8 is for ONNX files of 8 bits .*--engine onnx"
     ):
         longclip.load("nano", engine="torch", dtype="int8")
     with pytest.raises(EncoderError, match=r"int8 is for ONNX files, not transformers:x"):

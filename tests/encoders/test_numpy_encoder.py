@@ -160,7 +160,7 @@ def test_ids_that_the_model_has_not_are_refused(tmp_path: Path) -> None:
     encoder = NumpyEncoder(saved(tmp_path, small_clip()), "it")
     with pytest.raises(UsageError, match="text 0 has 78 tokens, this model reads 1 to 77"):
         encoder.embed_ids([[49406] * 78])
-    with pytest.raises(UsageError, match="text 1 has a token id that is not in .* vocabulary of 49408"):
+    with pytest.raises(UsageError, match=r"text 1 has a token id .* vocabulary of 49408"):
         encoder.embed_ids([[49406, 49407], [49408]])
     with pytest.raises(UsageError, match="text 0 has 0 tokens"):
         encoder.embed_ids([[]])

@@ -23,18 +23,19 @@ class ConvertOptions:
 
     to: AnyTarget = option("The program whose layout is written.", "hf")
     dtype: Literal["keep", "float32", "float16", "bfloat16"] = option(
-        "Numbers that weights are stored in; `keep` leaves them as they are. ONNX files also compute "
-        "in them: in float32 (which `keep` is there) or float16.",
+        "Numbers that weights are stored in; `keep` leaves them as they are. ONNX files also "
+        "compute in them, float32 (their `keep`) or float16.",
         "keep",
     )
     int8: bool = option(
-        "Beside the ONNX files of float32 write int8 ones, a quarter of their size, and measure what "
-        "that costs in recall; needs --data.",
+        "Beside the ONNX files of float32 write int8 ones, a quarter of their size, and measure "
+        "what that costs in recall; needs --data.",
         False,
     )
     data: str | None = option(
         "For --int8: pictures with texts like those that will be searched, to calibrate on and to "
-        "measure recall with, as `longclip eval` takes them: a benchmark, `scenes`, a .csv, .jsonl or .parquet file, or a folder.",
+        "measure recall with, as `longclip eval` takes them: a benchmark, `scenes`, a .csv, .jsonl "
+        "or .parquet file, or a folder.",
         None,
     )
     images: tuple[Path, ...] = images_option()
@@ -68,7 +69,7 @@ class ConvertOptions:
             )
         if self.int8 and self.data is None:
             raise UsageError(
-                "--int8 needs --data: pictures with texts, to calibrate on and to measure what int8 "
+                "--int8 needs --data: pictures with texts, to calibrate on and to measure what it "
                 "costs in recall; `--data scenes` are drawings that come with the package"
             )
         for name in ("data", "images", "calibration_pictures", "max_recall_loss"):

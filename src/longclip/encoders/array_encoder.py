@@ -1,4 +1,4 @@
-"""A model computed on NumPy arrays, without torch: its settings, and checks of inputs and outputs."""
+"""A model computed on NumPy arrays: its settings, and checks of what goes in and comes out."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from longclip.text.tokenizer import TextTokenizer
 
 
 class ArrayEncoder(ModelEncoder):
-    """A model on the CPU whose shape, pictures and tokens are those of the files beside its weights.
+    """A model on the CPU whose shape, pictures and tokens the files beside its weights describe.
 
     Args:
         name: what it was opened from.

@@ -140,7 +140,7 @@ def choose_engine(source: str, device: str) -> tuple[Literal["torch", "onnx", "o
 
     Weights go with torch, which has bfloat16 where the processor is fast at it, and in float32
     was as fast as the others but for single texts (docs/onnx.md). ONNX files alone go with
-    onnxruntime, which was ahead of OpenVINO with texts of 8 bit and beside it with the rest.
+    onnxruntime, which was ahead of OpenVINO with texts in 8 bits and beside it with the rest.
 
     Args:
         source: of the model.
@@ -183,7 +183,7 @@ def _open_torch(source: str, number: str, device: str, *, fast: bool) -> ModelEn
 
     if number == "int8":
         raise UsageError(
-            "--dtype int8 is for ONNX files of 8 bit (longclip convert … --to onnx --int8): take "
+            "--dtype int8 is for ONNX files of 8 bits (longclip convert … --to onnx --int8): take "
             "--engine onnx or openvino and their directory"
         )
     _refuse_onnx_alone(source)

@@ -72,7 +72,7 @@ def find_onnx_files(folder: Path, precision: OnnxPrecision | None = None) -> Onn
 
     Args:
         folder: the model directory.
-        precision: which of them; None takes float32, else float16, else 8 bit.
+        precision: which of them; None takes float32, else float16, else int8.
 
     Raises:
         EncoderError: if there are none of that precision, one tower lacks it, or a file says that

@@ -33,8 +33,8 @@ def refuse_for_immich(model: CLIP) -> None:
         return
     if TOKENIZER not in own.contents:
         raise CheckpointError(
-            f"{own.origin} has no {TOKENIZER}, the one kind of tokenizer that Immich reads; put one "
-            "there, or take --to onnx"
+            f"{own.origin} has no {TOKENIZER}, the one kind of tokenizer that Immich reads; put "
+            "one there, or take --to onnx"
         )
     if own.special_id("pad") != model.pad_token_id and model.config.text.reads_padding:
         raise CheckpointError(
