@@ -114,7 +114,7 @@ def open_model(
         return _open_torch(source, number, device, fast=fast)
     if device not in ("auto", "cpu"):
         raise UsageError(
-            f"--device {device} is for --engine torch; {engine} computes on the processor here"
+            f"--device {device} is for --engine torch; {engine} computes on the CPU here"
         )
     if number not in ("auto", *ONNX_ENDINGS):
         raise UsageError(
@@ -169,8 +169,8 @@ def _refuse_onnx_alone(source: str) -> None:
     folder = _directory(full_name(source))
     if folder is not None and _is_onnx_alone(folder):
         raise CheckpointError(
-            f"{folder} has ONNX files and no weights: --engine onnx or openvino computes it on the "
-            'processor (in Python longclip.load(…, engine="onnx"))'
+            f"{folder} has ONNX files and no weights, which torch needs: take --engine onnx or "
+            'openvino (in Python longclip.load(…, engine="onnx"))'
         )
 
 
