@@ -14,8 +14,8 @@ pytest.importorskip("lancedb")
 from longclip import load
 from longclip.search.database.schema import About, Facts, ImageRow, id_of
 from longclip.search.database.store import Store
-from longclip.search.query.query import Query
 from longclip.search.query.open import open_searcher
+from longclip.search.query.query import Query
 
 TEXT = "A red wall. It rains."
 

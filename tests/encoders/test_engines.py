@@ -155,7 +155,9 @@ def test_what_a_training_leaves_beside_onnx_files_is_no_model(copied):
 
 def test_onnx_files_alone_are_nothing_to_torch(copied):
     for options in ({}, {"engine": "torch"}):
-        with pytest.raises(CheckpointError, match=r"no weights, which torch needs: take --engine onnx"):
+        with pytest.raises(
+            CheckpointError, match=r"no weights, which torch needs: take --engine onnx"
+        ):
             longclip.load(copied, **options)
 
 

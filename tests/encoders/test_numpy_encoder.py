@@ -164,11 +164,13 @@ def test_ids_that_the_model_has_not_are_refused(tmp_path: Path) -> None:
         encoder.embed_ids([[49406, 49407], [49408]])
     with pytest.raises(UsageError, match="text 0 has 0 tokens"):
         encoder.embed_ids([[]])
-    with pytest.raises(UsageError, match="pixels are uint8 .*, this model takes uint8"):
+    with pytest.raises(UsageError, match=r"pixels are uint8 .*, this model takes uint8"):
         encoder.embed_pixels(np.zeros((1, 8, 8, 3), np.uint8))
     with pytest.warns(TruncationWarning):
         encoder.encode_text(["a boat " * 99])
-    with pytest.raises(UsageError, match="--device cuda is for --engine torch: this engine .numpy"):
+    with pytest.raises(
+        UsageError, match=r"--device cuda is for --engine torch: this engine .numpy"
+    ):
         encoder.to("cuda")
 
 

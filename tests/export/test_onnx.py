@@ -15,7 +15,7 @@ import torch
 import longclip
 from longclip.checkpoints.hub import source_name
 from longclip.errors import CheckpointError, UsageError
-from longclip.export import Export, export_onnx, onnx_directory, onnx_file
+from longclip.export import Export, export_onnx, onnx_directory, onnx_writer
 from longclip.model import CLIPConfig
 from longclip.model.convert import convert
 from longclip.model.identity import model_digest
@@ -240,7 +240,7 @@ def test_half_precision_that_overflows_is_not_published(tmp_path: Path) -> None:
 def test_weights_beyond_the_limit_lie_beside(
     saved: Path, model: longclip.CLIP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_file, "MAX_FILE_BYTES", 1_000_000)
+    monkeypatch.setattr(onnx_writer, "MAX_FILE_BYTES", 1_000_000)
     done = export_onnx(saved, tmp_path / "onnx")
     text = tmp_path / "onnx" / TEXT
     beside = text.with_name("text_model.onnx_data")
@@ -294,7 +294,7 @@ def test_a_tower_that_torch_cannot_export(tmp_path: Path) -> None:
             return x + 1 if float(x.sum()) > 0 else x
 
     with pytest.raises(CheckpointError, match=r"t\.onnx cannot be made: torch .* does not export"):
-        onnx_file.write_onnx(
+        onnx_writer.write_onnx(
             tmp_path / "t.onnx",
             Branching(),
             torch.zeros(2, 3),

@@ -9,8 +9,8 @@ from longclip import load, save
 from longclip.errors import SearchError
 from longclip.search.database.store import Store
 from longclip.search.indexing.index import index
-from longclip.search.query.query import Query
 from longclip.search.query.open import open_searcher
+from longclip.search.query.query import Query
 from longclip.search.query.searcher import Searcher
 from tests.helpers.cli import Run, run  # noqa: F401 (a fixture)
 from tests.helpers.image_folders import MODEL, jpeg_bytes, photos

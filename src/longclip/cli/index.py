@@ -161,8 +161,8 @@ def _model_and_cluster(
         is_first_try: without --model take `nano` where there is no database yet.
     """
     from longclip.checkpoints.model_names import BUNDLED
-    from longclip.encoders.runtime_encoder import RuntimeEncoder
     from longclip.encoders.engines import open_model
+    from longclip.encoders.runtime_encoder import RuntimeEncoder
     from longclip.search.database.origin import read_origin
     from longclip.search.database.reader import Reader
     from longclip.search.query.open import open_former

@@ -22,8 +22,8 @@ from longclip.checkpoints.mapped_tensors import MappedTensor, map_safetensors
 from longclip.checkpoints.model_directory import CONFIG, weight_files
 from longclip.checkpoints.model_names import BUNDLED, cached_snapshot, full_name, is_hub_id
 from longclip.encoders.array_encoder import ArrayEncoder
-from longclip.encoders.model_settings import read_huggingface_settings
 from longclip.encoders.model_encoder import Vectors
+from longclip.encoders.model_settings import read_huggingface_settings
 from longclip.errors import CheckpointError, UsageError
 from longclip.model.config import ForeignVisionConfig, TowerConfig
 from longclip.model.digest import digest, embedding_settings, noted_digest

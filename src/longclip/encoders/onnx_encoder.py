@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longclip import __version__
-from longclip.encoders.runtime_encoder import RuntimeEncoder
-from longclip.encoders.model_settings import ModelSettings, read_settings
 from longclip.encoders.model_encoder import Vectors
+from longclip.encoders.model_settings import ModelSettings, read_settings
 from longclip.encoders.onnx_files import OnnxFiles, find_onnx_files
+from longclip.encoders.runtime_encoder import RuntimeEncoder
 from longclip.errors import EncoderError
 from longclip.spec import OnnxPrecision, Tower
 from longclip.util.digest import Digest

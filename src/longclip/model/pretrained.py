@@ -23,8 +23,8 @@ from longclip.checkpoints.tokenizer_checksums import check_tokenizer
 from longclip.checkpoints.torch_files import MAX_SHARING
 from longclip.checkpoints.write import Storing, write_huggingface
 from longclip.errors import CheckpointError, UsageError
-from longclip.model.clip import CLIP, check_model
 from longclip.model.architectures import read_architecture
+from longclip.model.clip import CLIP, check_model
 from longclip.model.config import CLIPConfig, ForeignVisionConfig
 from longclip.model.image_tower import ForeignImageTower, require_owner
 from longclip.options import refuse_revision

@@ -11,7 +11,8 @@ from longclip.checkpoints.catalogue import find_known_model
 from longclip.checkpoints.model_names import BUNDLED
 from longclip.errors import DataError, UsageError
 from longclip.evaluation.benchmarks.catalogue import find_benchmark, locate
-from longclip.model.config import ARCHITECTURES, CLIPConfig, TowerConfig
+from longclip.model.architectures import ARCHITECTURES
+from longclip.model.config import CLIPConfig, TowerConfig
 from longclip.reproduce.config import ReproduceConfig
 from longclip.reproduce.experiments import (
     EXPERIMENTS,
