@@ -14,6 +14,7 @@ import torch
 
 import longclip
 from longclip.checkpoints.hub import source_name
+from longclip.encoders.onnx_files import find_onnx_files
 from longclip.errors import CheckpointError, UsageError
 from longclip.export import Export, export_onnx, onnx_directory, onnx_writer
 from longclip.model import CLIPConfig
@@ -223,6 +224,25 @@ def test_half_precision_takes_and_gives_float32(
     assert_near(run_onnx(image, pixels), model.encode_image(pixels), 1e-2)
     large = [t for t in onnx.load(text).graph.initializer if np.prod(t.dims) > 1000]
     assert {tensor.data_type for tensor in large} == {onnx.TensorProto.FLOAT16}
+
+
+def test_files_in_other_numbers_stay_beside_those_of_the_same_model(
+    saved: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "onnx"
+    export_onnx(saved, folder)
+    before = {name: (folder / name).read_bytes() for name in (TEXT, IMAGE)}
+    done = export_onnx(saved, folder, precision="float16")
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert done.notes == tuple(
+        f"{name}, written before of the same model, is kept" for name in (TEXT, IMAGE)
+    )
+    assert find_onnx_files(folder, "float16").precision == "float16"
+
+    longclip.save(small_clip(seed=1), tmp_path / "other")
+    done = export_onnx(tmp_path / "other", folder, precision="float16")
+    assert not done.notes
+    assert not any((folder / name).exists() for name in before)
 
 
 def test_half_precision_that_overflows_is_not_published(tmp_path: Path) -> None:

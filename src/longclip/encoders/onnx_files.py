@@ -16,7 +16,7 @@ from typing import IO
 from longclip.errors import EncoderError
 from longclip.spec import ONNX_ENDINGS, ONNX_FOLDER, ONNX_TOWERS, OnnxPrecision, Tower
 
-_DIGEST, _PRECISION = "longclip.model_digest", "longclip.precision"
+DIGEST, PRECISION = "longclip.model_digest", "longclip.precision"
 _GRAPH, _METADATA = 7, 14
 """Fields of an ONNX file, which is a message of Protocol Buffers (ModelProto)."""
 
@@ -42,7 +42,7 @@ class OnnxFiles:
         Raises:
             EncoderError: if the files are of two models.
         """
-        stated = {_stated(path).get(_DIGEST) for path in self.paths.values()}
+        stated = {_stated(path).get(DIGEST) for path in self.paths.values()}
         if len(stated) > 1:
             names = " and ".join(str(path) for path in self.paths.values())
             raise EncoderError(
@@ -95,7 +95,7 @@ def find_onnx_files(folder: Path, precision: OnnxPrecision | None = None) -> Onn
             f"{whole[0]}, or write them: longclip convert MODEL NEW_DIRECTORY --to onnx{option}"
         )
     for path in there[kind].values():
-        stated = _stated(path).get(_PRECISION, kind)
+        stated = _stated(path).get(PRECISION, kind)
         if stated != kind:
             raise EncoderError(
                 f"{path} has the name of a file of {kind} and says that it is one of {stated}; "

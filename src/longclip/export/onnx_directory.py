@@ -5,6 +5,7 @@ ONNX files in place of the weights. `immich` is that application's.
 """
 
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ from longclip.checkpoints.formats import openclip
 from longclip.checkpoints.hub import README, Card, read_card, source_name
 from longclip.checkpoints.model_names import full_name
 from longclip.checkpoints.write import own_files
-from longclip.errors import CheckpointError, UsageError
+from longclip.encoders.onnx_files import DIGEST, PRECISION, read_metadata
+from longclip.errors import CheckpointError, EncoderError, UsageError
 from longclip.export.check import (
     Case,
     check_export,
@@ -173,8 +175,8 @@ def export_onnx(
     model.prepare_images()
     sample = draw_sample(model, int8) if int8 else None
     metadata = {
-        "longclip.model_digest": model_digest(model),
-        "longclip.precision": precision,
+        DIGEST: model_digest(model),
+        PRECISION: precision,
         "longclip.version": __version__,
     }
     towers: list[Tower] = []
@@ -208,6 +210,7 @@ def export_onnx(
             done += _write_int8(model, new, sample, cases, on_progress)
             recall = compare_recall(new, sample, on_progress)
             refuse_loss(recall, int8.max_recall_loss)
+        kept = _keep_other_numbers(destination, new, metadata) if to == "onnx" else ()
         name = source_name(source)
         (new / README).write_text(_card(checkpoint, name, metadata, done, to), encoding="utf-8")
     return Export(
@@ -215,11 +218,29 @@ def export_onnx(
         destination=str(destination),
         format=checkpoint.format,
         to=to,
-        digest=metadata["longclip.model_digest"],
+        digest=metadata[DIGEST],
         towers=tuple(done),
-        notes=checkpoint.notes,
+        notes=(*checkpoint.notes, *kept),
         recall=recall,
     )
+
+
+def _keep_other_numbers(earlier: Path, new: Path, metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Take over an earlier export's files of the same model in other numbers → notes on them."""
+    notes = []
+    for path in sorted((earlier / ONNX_FOLDER).glob("*.onnx")):
+        if (new / ONNX_FOLDER / path.name).exists():
+            continue
+        try:
+            same = read_metadata(path).get(DIGEST) == metadata[DIGEST]
+        except EncoderError:  # damaged; it goes with the export that it was a part of
+            same = False
+        if same:
+            for part in (path, path.with_name(f"{path.name}{EXTERNAL}")):
+                if part.exists():
+                    shutil.copy2(part, new / ONNX_FOLDER / part.name)
+            notes.append(f"{ONNX_FOLDER}/{path.name}, written before of the same model, is kept")
+    return tuple(notes)
 
 
 def _write_int8(
@@ -352,7 +373,7 @@ def _card(
     licence, earlier = read_card(path if path.is_dir() else path.parent)
     facts = {
         "source": f"{name} ({checkpoint.format})",
-        "digest of the model": metadata["longclip.model_digest"],
+        "digest of the model": metadata[DIGEST],
         **{
             tower.file: f"{tower.precision}, {tower.difference:.0e} from the model's embeddings"
             for tower in towers
