@@ -171,3 +171,7 @@ def test_what_needs_torch_says_so_where_there_is_none(tmp_path: Path, photos: Pa
     assert ran.out == ""
     assert ran.err.startswith("longclip: error: ")
     assert "needs torch, which is not installed: pip install torch" in ran.err
+    ran = run(tmp_path, "stretch", "nano", tmp_path / "long", hidden=("torch",), code=1)
+    assert ran.err == (
+        "longclip: error: this command needs torch, which is not installed: pip install torch\n"
+    )

@@ -150,6 +150,13 @@ def main() -> None:
         sys.stderr.write(f"longclip: error: {error}\n")
         sys.exit(getattr(error, "exit_code", 1))
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "torch" and not debug:
+            # It was left out on purpose: pip installs it with longclip.
+            sys.stderr.write(
+                "longclip: error: this command needs torch, which is not installed: pip install "
+                "torch\n"
+            )
+            sys.exit(1)
         error.add_note(_BUG)
         raise
     finally:
