@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from longclip.data import ShardCache, open_collection, open_training_data
+from longclip.data.mixture import Joined
 from longclip.util.digest import Digest, spread
 from tests.helpers.shard_files import samples, write_tar
 from tests.helpers.table_files import png, write_jsonl, write_parquet, write_png
@@ -78,19 +79,28 @@ def test_a_mixture_has_its_parts_in_it_with_their_weights(tmp_path: Path) -> Non
     others = [
         plain + "\nlimit = 2",
         plain + '\nshort = "first-sentence"',
+        plain + '\nlong = "shuffled"',
         plain.replace("a/t", "c/t").replace("b/t", "a/t").replace("c/t", "b/t"),
         plain.replace('jsonl"', 'jsonl"\nweight = 1'),
         plain.replace('b/t.jsonl"', 'b/t.jsonl"\nweight = 2').replace(
             'a/t.jsonl"', 'a/t.jsonl"\nweight = 1'
         ),
     ]
-    assert len({fingerprint(text) for text in (plain, *others)}) == 6
+    assert len({fingerprint(text) for text in (plain, *others)}) == 7
     moved = tmp_path / "moved"
     shutil.copytree(tmp_path / "a", moved)
     assert (
         open_training_data([moved / "t.jsonl"]).fingerprint()
         == open_training_data([tmp_path / "a/t.jsonl"]).fingerprint()
     )
+
+
+def test_a_source_without_a_rule_for_long_texts_is_known_as_before_there_were_any() -> None:
+    mixture = open_training_data(["scenes/val"])
+    digest = Digest()
+    digest.add(Joined([open_collection("scenes/val")]).fingerprint())
+    digest.add("None", "PolicyChange(short=None, join_short=None)")
+    assert mixture.fingerprint() == digest.hexdigest()
 
 
 def test_scenes_are_what_determines_them() -> None:

@@ -50,6 +50,7 @@ def sources(folder: Path) -> Path:
         [[source]]
         data = "shards/s-{0..0}.tar"
         weight = 1
+        long = "subsampled"
         """
     )
     return path
@@ -71,7 +72,7 @@ def test_a_mixture(tmp_path: Path) -> None:
     assert policies == [
         *[TextPolicy("without-first", positives=2)] * 4,
         *[TextPolicy(join_short=3, positives=2)] * 3,
-        *[policy] * 2,
+        *[TextPolicy(positives=2, long="subsampled")] * 2,
     ]
     assert mixture.captions(1) == Captions(("one 1",), ("S. T.",))
     assert mixture.captions(6) == Captions(("two 2",))
@@ -205,6 +206,7 @@ def test_paths_start_from_the_folder_of_the_mixture(
         ('[[source]]\ndata = "x"\nweight = 0', "weight is 0, must be above 0; leave the source"),
         ('[[source]]\ndata = "x"\nweight = nan', "weight is nan, must be above 0"),
         ('[[source]]\ndata = "x"\nshort = "none"', "source 1: short texts cannot be 'none', only"),
+        ('[[source]]\ndata = "x"\nlong = "part"', "source 1: long texts cannot be 'part', only"),
         ('[[source]]\ndata = "x"\njoin_short = 0', "source 1: join_short is 0, must be at least 1"),
         ('[[source]]\ndata = "scenes"\nimages = "x"', "source 1: images is for tables and fold"),
         (

@@ -564,3 +564,21 @@ def test_a_recipe_that_is_not_there_is_named() -> None:
     assert "papr" not in RECIPES
     with pytest.raises(UsageError, match="no recipe 'papr' in RECIPES, only clip, direct, paper"):
         RECIPES["papr"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"texts": "short", "pcm": False}, r"says long = …: --long-texts shuffled needs --texts"),
+        ({"monotonicity_weight": 1.0}, "--long-texts shuffled leaves out; take whole"),
+    ],
+)
+def test_what_a_mixture_says_of_long_texts_goes_with_the_run(
+    change: dict[str, Any], says: str, photos: Path, tmp_path: Path
+) -> None:
+    mixture = tmp_path / "mix.toml"
+    mixture.write_text(f'[[source]]\ndata = "{photos}"\nlong = "shuffled"')
+    config = replace(tiny_config(photos, tmp_path / "run"), data=(str(mixture),))
+    with pytest.raises(UsageError, match=says):
+        train(replace(config, **change))
+    assert train(config).steps == 5

@@ -1,7 +1,7 @@
 """Choice of the short texts and the long text of an image that a training step reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, get_args
 
 from longclip.errors import UsageError
@@ -100,6 +100,8 @@ class PolicyChange:
 
     short: ShortTexts | None = None
     join_short: int | None = None
+    # Not in its repr, which is part of the fingerprints of runs that were begun without it.
+    long: LongTexts | None = field(default=None, repr=False)
 
     def of(self, policy: TextPolicy) -> TextPolicy:
         """Return the policy of a run, changed for this source.

@@ -188,6 +188,8 @@ class Mixture(Joined):
         digest.add(super().fingerprint())
         for part in self.parts:
             digest.add(repr(part.weight), repr(part.texts))
+            if part.texts.long is not None:
+                digest.add("long", part.texts.long)
         return digest.hexdigest()
 
     def policy_of(self, index: int, policy: TextPolicy) -> TextPolicy:
@@ -220,7 +222,7 @@ MAX_WEIGHT = 1e9
 """Greatest weight of a source: the sum of larger ones could be no number."""
 
 # The fields of MixtureSource, with those of PolicyChange in the place of `texts`.
-_KEYS = ("data", "images", "weight", "limit", "short", "join_short", "columns")
+_KEYS = ("data", "images", "weight", "limit", "short", "join_short", "long", "columns")
 
 
 def read_mixture(path: Path) -> list[MixtureSource]:
@@ -228,7 +230,7 @@ def read_mixture(path: Path) -> list[MixtureSource]:
 
     Args:
         path: of a TOML file with one `[[source]]` after the other, whose keys are `data`, which
-            every source has, and `images`, `weight`, `limit`, `short`, `join_short` (see
+            every source has, and `images`, `weight`, `limit`, `short`, `join_short`, `long` (see
             `TextPolicy`) and `columns` (a table with `image`, `short`, `long`).
 
     Raises:
@@ -277,7 +279,9 @@ def _read_source(row: Any, where: str, folder: Path) -> MixtureSource:
         _check_keys(named, [field.name for field in fields(Columns)], place)
         columns = Columns(**{key: _value(named, key, (str,), place) for key in named})
     texts = PolicyChange(
-        _value(row, "short", (str,), where), _value(row, "join_short", (int,), where)
+        _value(row, "short", (str,), where),
+        _value(row, "join_short", (int,), where),
+        _value(row, "long", (str,), where),
     )
     try:
         texts.of(DEFAULT_POLICY)

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -296,13 +296,14 @@ def open_data(config: TrainConfig, world: World) -> Mixture:
     """Open the data of a run, in the first process before the others.
 
     Raises:
-        ValueError: if the data cannot be opened.
+        ValueError: if the data cannot be opened, or a source of it asks for long texts that the
+            run does not go with.
     """
     if not world.first:
         # Shards are scanned and tables converted once; the others find them done.
         world.wait()
     try:
-        return open_training_data(
+        data = open_training_data(
             config.data,
             columns=columns_of(config),
             images=config.images,
@@ -314,6 +315,12 @@ def open_data(config: TrainConfig, world: World) -> Mixture:
         # Also where that failed: the others then fail by themselves, and do not wait for ever.
         if world.first:
             world.wait()
+    for part in data.parts:
+        try:
+            replace(config, long_texts=part.texts.long or config.long_texts)
+        except UsageError as error:
+            raise UsageError(f"{part.name} of the mixture says long = …: {error}") from None
+    return data
 
 
 def make_store(config: TrainConfig, model: CLIP, collection: Collection) -> PixelStore:
