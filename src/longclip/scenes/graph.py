@@ -68,7 +68,8 @@ class Scene:
 
     `seed` drives wording and decoration, which carry no content; the members of a group share it.
     In a `grouped` scene `landmark`, `backdrop`, `middle` and `front` are what tells the members of
-    a group apart, and the description names them last.
+    a group apart, and the description names them last. In an `alike` scene they are the colours of
+    landmark and house, which the summary names.
     """
 
     split: str
@@ -86,3 +87,4 @@ class Scene:
     house: House
     middle: tuple[Thing, ...]
     front: tuple[Person | Thing, ...]
+    alike: bool = False

@@ -9,6 +9,7 @@ from longclip.scenes.texts.phrases import (
     MAX_SHORT_WORDS,
     article,
     capitalized,
+    house_phrase,
     landmark_phrase,
     trees_phrase,
 )
@@ -53,11 +54,14 @@ def occasion(scene: Scene, rng: Random) -> str:
 def summarize(scene: Scene) -> str:
     """Return at most 20 words: setting, landmark, time and weather, sometimes one thing more.
 
-    The members of a group have the same summary, one that does not name the landmark.
+    The members of a group have the same summary, one that does not name the landmark. Those of
+    `alike` scenes name landmark and house in the same words but for the colours.
     """
     rng = stream(scene.seed, "summary")
     if scene.grouped:
         return capitalized(_shared_summary(scene, rng)) + "."
+    if scene.alike:
+        return capitalized(_colours_summary(scene, rng)) + "."
     wall, roof = rng.choice(
         ((False, False), (True, False), (True, False), (False, True), (True, True))
     )
@@ -84,6 +88,21 @@ def summarize(scene: Scene) -> str:
             f"{landmark_phrase(scene.landmark, wall=wall, roof=False)} {preposition} {place} {when}"
         )
     return capitalized(text) + "."
+
+
+def _colours_summary(scene: Scene, rng: Random) -> str:
+    places, preposition = PLACES[scene.setting]
+    place, time = places[0], scene.time_of_day
+    # `occasion` can take more words than there is room for.
+    when = f"{'at' if time in ('noon', 'sunset') else 'on'} {article(scene.weather)} {time}"
+    landmark = landmark_phrase(scene.landmark, wall=True, roof=False)
+    house = house_phrase(scene.house, wall=True, roof=True, door=False)
+    return rng.choice(
+        (
+            f"{landmark} and {house} {preposition} {place} {when}",
+            f"{when}, {landmark} and {house} {preposition} {place}",
+        )
+    )
 
 
 def _shared_summary(scene: Scene, rng: Random) -> str:
