@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +14,22 @@ import longclip
 from longclip import scenes
 from longclip.data import ScenesCollection
 from longclip.evaluation import (
+    Cell,
     EvaluationResult,
     GalleryQuery,
     LengthCurve,
+    ResultsTable,
+    Row,
     evaluate,
     recall_by_length,
     results_tables,
 )
 from longclip.evaluation.disagreements import Answering, disagreements
+from longclip.evaluation.stats import bootstrap_mean_top1
 from longclip.model import CLIP
 from longclip.report import ReportData, write_report
 from longclip.training import PixelStore, TrainConfig, train
-from longclip.training.recipes import direct, paper
+from longclip.training.recipes import best, direct, paper
 from longclip.util.files import write_text
 from longclip.util.terminal import OnProgress
 
@@ -37,24 +42,39 @@ _MAX_CANDIDATES = 64
 
 _PIXEL_CACHE_GB = 2.0
 _TRAIN_SPLIT = "train-groups"
-_CLIP_NAME, _DIRECT_NAME, _LONG_NAME = "CLIP (nano)", "direct fine-tuning", "Long-CLIP"
+_FULL_SEEDS = (0, 1, 2)
+
+BASE, DIRECT, LONG_CLIP, BEST = "CLIP (nano)", "direct", "Long-CLIP", "best"
+_DRAWN = (BASE, DIRECT, LONG_CLIP, BEST)
+"""Models whose recall by length is drawn: the others lie between them."""
+
+
+def rows() -> dict[str, TrainConfig]:
+    """Return the fine-tunings: both halves of the method with and without the other, and `best`."""
+    return {
+        DIRECT: direct(),
+        "KPS only": dataclasses.replace(direct(), recipe="kps", stretch="knowledge-preserved"),
+        "PCM only": dataclasses.replace(direct(), recipe="pcm", pcm=True),
+        LONG_CLIP: paper(),
+        BEST: best(),
+    }
 
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """Size, data and seed of the demo.
+    """Size, data and seeds of the demo.
 
     The rates are far above Table 4's: nano is three orders of magnitude smaller than ViT-B/16 and
     learns in a hundred steps what that learns in a thousand.
 
     Attributes:
-        out: directory of the report, the numbers and the two runs.
+        out: directory of the report, the numbers and the runs.
         scenes: number of scenes to train on.
         test_scenes: number of scenes to measure on, for long and for short texts.
         steps: optimizer steps of each fine-tuning.
         batch_size: pairs per step.
         lr: peak learning rate.
-        seed: of both fine-tunings.
+        seeds: each makes a run of every fine-tuning.
     """
 
     out: Path = Path("runs/demo")
@@ -63,7 +83,11 @@ class DemoConfig:
     steps: int = 72
     batch_size: int = 128
     lr: float = 5e-4
-    seed: int = 0
+    seeds: tuple[int, ...] = (0,)
+
+    def full(self) -> "DemoConfig":
+        """Return the same with three seeds."""
+        return dataclasses.replace(self, seeds=_FULL_SEEDS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +103,7 @@ class MeasuredModel:
 
 
 def run_demo(config: DemoConfig, on_progress: OnProgress) -> dict[str, object]:
-    """Fine-tune nano with `direct` and `paper`, measure all three, write results and report.
+    """Fine-tune nano in every way of `rows`, measure all models, write results and report.
 
     Leaves `results.json` (also returned) and `report.html` in `config.out`; an older demo there
     is trained anew.
@@ -87,25 +111,30 @@ def run_demo(config: DemoConfig, on_progress: OnProgress) -> dict[str, object]:
     began = time.perf_counter()
     nano = longclip.load("nano")
     pairs = ScenesCollection(_TRAIN_SPLIT, config.scenes, nano.preprocess.image_size)
-    # Both fine-tunings see the same pictures, which are drawn once.
+    # All fine-tunings see the same pictures, which are drawn once.
     store = PixelStore(pairs, nano.preprocess, cache_gb=_PIXEL_CACHE_GB)
-    measured = [_measure(config, _CLIP_NAME, nano, 0.0, on_progress)]
-    for name, recipe in ((_DIRECT_NAME, direct()), (_LONG_NAME, paper())):
-        tuned, seconds = _fine_tune(config, name, recipe, store, on_progress)
-        measured.append(_measure(config, name, tuned, seconds, on_progress))
+    measured = {BASE: [_measure(config, BASE, nano, 0.0, on_progress)]}
+    for seed in config.seeds:
+        for name, recipe in rows().items():
+            tuned, seconds = _fine_tune(config, name, recipe, seed, store, on_progress)
+            found = _measure(config, name, tuned, seconds, on_progress)
+            measured.setdefault(name, []).append(found)
     seconds = time.perf_counter() - began
     results = {
         "longclip": longclip.__version__,
         "config": {**dataclasses.asdict(config), "out": str(config.out)},
         "seconds": round(seconds, 1),
         "models": {
-            one.name: {
-                "train_seconds": round(one.train_seconds, 1),
-                "long": one.long.to_json(),
-                "short": one.short.to_json(),
-                "recall_by_tokens_kept": one.curve.to_json(),
-            }
-            for one in measured
+            name: [
+                {
+                    "train_seconds": round(run.train_seconds, 1),
+                    "long": run.long.to_json(),
+                    "short": run.short.to_json(),
+                    "recall_by_tokens_kept": run.curve.to_json(),
+                }
+                for run in runs
+            ]
+            for name, runs in measured.items()
         },
     }
     write_text(config.out / "results.json", json.dumps(results, indent=2) + "\n")
@@ -114,26 +143,32 @@ def run_demo(config: DemoConfig, on_progress: OnProgress) -> dict[str, object]:
 
 
 def _fine_tune(
-    config: DemoConfig, name: str, recipe: TrainConfig, store: PixelStore, on_progress: OnProgress
+    config: DemoConfig,
+    name: str,
+    recipe: TrainConfig,
+    seed: int,
+    store: PixelStore,
+    on_progress: OnProgress,
 ) -> tuple[CLIP, float]:
     """Return nano as a recipe fine-tunes it, and the seconds that took."""
     settings = dataclasses.replace(
         recipe,
         model="nano",
         data=(f"scenes/{_TRAIN_SPLIT}",),
-        out=config.out / recipe.recipe,
+        out=config.out / f"{recipe.recipe}-{seed}",
         limit=config.scenes,
         steps=config.steps,
         batch_size=config.batch_size,
         lr=config.lr,
-        seed=config.seed,
+        seed=seed,
         checkpoint_every=config.steps,
     )
+    stage = f"{name}, seed {seed}: training" if len(config.seeds) > 1 else f"{name}: training"
     result = train(
         settings,
         overwrite=True,  # of an earlier demo
         store=store,
-        on_step=lambda step, total, note: on_progress(f"{name}: training", step, total, note),
+        on_step=lambda step, total, note: on_progress(stage, step, total, note),
     )
     return longclip.load(result.model), result.seconds
 
@@ -164,41 +199,89 @@ def _measure(
     return MeasuredModel(name, long, short, answering, curve, train_seconds)
 
 
-def _report(config: DemoConfig, measured: list[MeasuredModel], seconds: float) -> ReportData:
-    """Return what the page shows of the three models, in the order of `run_demo`."""
-    base, _, long_clip = measured
-    gallery = _gallery(base, long_clip)
-    # Long texts are compared on the groups, short ones and classes on scenes that all differ.
+def comparison(measured: dict[str, list[MeasuredModel]]) -> ResultsTable:
+    """Return the five numbers that the paper's ablation is about, for every model."""
+    columns = (
+        "long text → image R@1",
+        "long image → text R@1",
+        "short text → image R@1",
+        "short image → text R@1",
+        "zero-shot, mean",
+    )
+    table_rows = []
+    for name, runs in measured.items():
+        cells = []
+        for kind in ("long", "short"):
+            found = [getattr(getattr(run, kind), kind) for run in runs]
+            for direction in ("text_to_image", "image_to_text"):
+                interval = getattr(found[0].intervals(), direction)[1] if len(runs) == 1 else None
+                values = [getattr(part.recall, direction)[1] for part in found]
+                cells.append(Cell.of(values, interval))
+        tasks = [list(run.short.zero_shot.values()) for run in runs]
+        means = [sum(task.accuracy for task in own) / len(own) for own in tasks]
+        cells.append(Cell.of(means, bootstrap_mean_top1(tasks[0]) if len(runs) == 1 else None))
+        table_rows.append(Row(name, tuple(cells)))
+    return ResultsTable("What each half of the method does", "", columns, tuple(table_rows))
+
+
+def _report(
+    config: DemoConfig, measured: dict[str, list[MeasuredModel]], seconds: float
+) -> ReportData:
+    """Return what the page shows of all models."""
+    gallery = _gallery(measured[BASE][0], measured[LONG_CLIP][0])
+    # Long texts are compared on the groups, short ones and classes on scenes of their own.
     tables = (
-        *results_tables({one.name: [one.long] for one in measured}),
+        *results_tables({name: [run.long for run in runs] for name, runs in measured.items()}),
         *results_tables(
-            {one.name: [dataclasses.replace(one.short, long=None)] for one in measured}
+            {
+                name: [dataclasses.replace(run.short, long=None) for run in runs]
+                for name, runs in measured.items()
+            }
         ),
     )
+    many = len(config.seeds) > 1
+    seeds = f"seed{'s' if many else ''} {', '.join(map(str, config.seeds))}"
     return ReportData(
         title="Long-CLIP on drawn scenes",
         summary=(
             "A small CLIP that reads 77 tokens was stretched to 248 and fine-tuned on long "
-            "descriptions, once directly and once as Long-CLIP does. The test scenes come in "
-            "groups of five that share their summary and first sentences; only what is said late "
-            "tells them apart."
+            "descriptions. The long test has groups of five scenes that share their summary and "
+            "first sentences; only what is said late tells them apart. The summaries of the short "
+            "test differ in the colours of landmark and house alone."
+        ),
+        comparison=comparison(measured),
+        comparison_note=(
+            "Fine-tuned directly (all positions interpolated, long texts only), with the first 20 "
+            "positions kept (KPS), with primary component matching (PCM), with both (Long-CLIP), "
+            "and with what did best in our own comparison. "
+            + (
+                f"Dots are means of {len(config.seeds)} seeds, lines one standard deviation to "
+                "either side."
+                if many
+                else "Lines are 95 % bootstrap intervals over images, of one run each."
+            )
         ),
         tables=tables,
-        curves={one.name: one.curve for one in measured},
+        curves={name: measured[name][0].curve for name in _DRAWN},
         queries=gallery,
         queries_note=(
-            f"{len(gallery)} descriptions that {base.name} gets wrong and {long_clip.name} right, "
+            f"{len(gallery)} descriptions that {BASE} gets wrong and {LONG_CLIP} right, "
             "at most one of a group: first those decided by a sentence that a stock CLIP no "
             "longer reads, among them those with the largest margin."
         ),
-        command=f"longclip demo --out {config.out} --seed {config.seed}",
+        command=f"longclip demo --out {config.out} "
+        + ("--full" if config.seeds == _FULL_SEEDS else f"--seed {config.seeds[0]}"),
         facts={
             "Fine-tuning": (
                 f"{config.steps} steps of {config.batch_size} pairs, learning rate {config.lr}, "
-                f"{config.scenes:,} scenes, seed {config.seed}"
+                f"{config.scenes:,} scenes, {seeds}"
             ),
             "Time": f"{seconds:.0f} s in all; "
-            + ", ".join(f"{one.name} {one.train_seconds:.0f} s" for one in measured[1:]),
+            + ", ".join(
+                f"{name} {statistics.fmean(run.train_seconds for run in runs):.0f} s"
+                for name, runs in measured.items()
+                if name != BASE
+            ),
             "Versions": f"longclip {longclip.__version__}, torch {torch.__version__}",
         },
     )

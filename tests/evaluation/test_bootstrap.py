@@ -6,6 +6,7 @@ import torch
 
 from longclip.evaluation import retrieval_recall, top1_accuracy
 from longclip.evaluation.stats import (
+    bootstrap_mean_top1,
     bootstrap_recall,
     bootstrap_top1,
     percentile_intervals,
@@ -103,6 +104,23 @@ def test_top1():
     assert 0.2 < interval.low < 8 / 12 < interval.high <= 1
     perfect = top1_accuracy(classes, classes, torch.arange(4))
     assert (bootstrap_top1(perfect).low, bootstrap_top1(perfect).high) == (1, 1)
+
+
+def test_the_mean_of_tasks_draws_an_image_with_all_its_answers():
+    classes = torch.eye(4)
+    good = top1_accuracy(classes.repeat(10, 1), classes, torch.arange(40) % 4)
+    half = top1_accuracy(classes.repeat(10, 1), classes, torch.arange(40) % 2)
+    assert bootstrap_mean_top1([half]) == bootstrap_top1(half)
+    both = bootstrap_mean_top1([good, half])
+    assert both.value == pytest.approx(0.75)
+    # The answers of `good` are all right, so only those of `half` vary, and count half.
+    alone = bootstrap_top1(half)
+    assert both.low == pytest.approx((1 + alone.low) / 2)
+    assert both.high == pytest.approx((1 + alone.high) / 2)
+    # The same task twice is no more certain than once.
+    assert bootstrap_mean_top1([half, half]) == alone
+    with pytest.raises(ValueError, match="same images"):
+        bootstrap_mean_top1([half, top1_accuracy(classes, classes, torch.arange(4))])
 
 
 def test_useless_options_are_refused():

@@ -22,6 +22,7 @@ from longclip.evaluation import (
     results_tables,
 )
 from longclip.report import ReportData, render_report, write_report
+from longclip.report.interval_chart import interval_chart
 from tests.helpers.encoders import BagOfTokens, PaintedTexts
 from tests.helpers.html_page import Page
 
@@ -119,6 +120,27 @@ def test_the_chart_has_every_point_and_the_numbers_beside_it():
     assert [len(line["points"].split()) for line in page.all("polyline")] == [2, 1, 2, 1]
     numbers = page.text[page.text.index("tokens kept", page.text.index("The numbers")) :].split()
     assert numbers == ["tokens", "keptAB", "51.71.7", "7525.0–"]
+
+
+def test_a_comparison_has_a_dot_and_a_line_for_every_cell():
+    rows = (
+        Row("A", (Cell(0.5, interval=(0.4, 0.6)), None)),
+        Row(NASTY, (Cell(0.75, runs=3, spread=0.01), Cell(0.2, interval=(0.1, 0.3)))),
+        Row("published", (Cell(0.9), Cell(0.9)), quoted=True),
+    )
+    table = ResultsTable(NASTY, "", ("one", "other"), rows)
+    page = Page(render_report(ReportData("t", "s", comparison=table, comparison_note=NASTY)))
+    for says in ("50.0 % (40.0 to 60.0)", "75.0 % (74.0 to 76.0)", "20.0 % (10.0 to 30.0)"):
+        assert page.text.count(says) == 2, "in the wide chart and in the narrow one"
+    assert "90.0 %" not in page.text
+    svg = str(interval_chart(table, width=600, names=100, across=2))
+    first = {i: float(x) for i, x in enumerate(re.findall(r'<circle cx="([\d.]+)"', svg))}
+    lines = re.findall(r'<line x1="([\d.]+)" x2="([\d.]+)" y1', svg)
+    low, high = map(float, lines[0])
+    # The second sign of the first row is the dot; the first stands beside its name.
+    assert first[1] == pytest.approx((low + high) / 2, abs=0.11)
+    assert len(lines) == 3
+    assert "NaN" not in svg and "<script" not in svg
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-4, 1.0])

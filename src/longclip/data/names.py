@@ -15,8 +15,7 @@ from longclip.errors import DataError, UsageError
 SCENES = "scenes"
 SCENE_SPLITS = (
     "train",
-    "train-tags",
-    "train-landmarks",
+    "train-attributes",
     "train-groups",
     "val",
     "val-short",

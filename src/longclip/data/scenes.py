@@ -9,7 +9,6 @@ from longclip.data.captions import Captions
 from longclip.data.collection import Collection, LabelSet
 from longclip.util.digest import Digest
 
-_TEXTS = {"train-tags": scenes.tags, "train-landmarks": scenes.landmark_tags}
 _GROUPS = ("val", "test")
 
 
@@ -19,16 +18,16 @@ class ScenesCollection(Collection):
     Args:
         split: train (any scenes), train-groups, val and test (groups that share a summary and
             differ in what is described late), val-short or test-short (all summaries differ).
-            train-tags and train-landmarks are train with captions that name one kind of thing, or
-            the landmark, and nothing else.
+            train-attributes is train with captions that name one attribute each.
         size: how many; the split's default where None.
         image_size: pixels, square.
     """
 
     def __init__(self, split: str, size: int | None = None, image_size: int = 128) -> None:
         self.name = f"scenes/{split}"
-        self.split = split.removesuffix("-tags").removesuffix("-landmarks")
-        self._texts = _TEXTS.get(split, scenes.short_captions)
+        self.split = split.removesuffix("-attributes")
+        whole = self.split == split
+        self._texts = scenes.short_captions if whole else scenes.attribute_captions
         self.image_size = image_size
         self._size = scenes.split_size(self.split) if size is None else size
 

@@ -1,6 +1,7 @@
 """Bootstrap intervals of recall and accuracy, and tests of the difference of two models."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,28 @@ def bootstrap_top1(
     hits = (result.predictions == result.targets).double()[:, None]
     counts = torch.ones_like(hits)
     drawn = resampled_ratios(hits, counts, resamples=resamples, seed=seed)
+    return percentile_intervals(hits.mean(0), drawn, level)[0]
+
+
+def bootstrap_mean_top1(
+    results: Sequence[ZeroShotResult],
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Compute the percentile bootstrap of the mean accuracy in several tasks on the same images.
+
+    An image is drawn with its answers in all tasks, which are not independent.
+
+    Raises:
+        UsageError: if the tasks have different numbers of images.
+    """
+    if len({one.images for one in results}) != 1:
+        raise UsageError("the mean of several tasks needs the same images in all of them")
+    right = torch.stack([one.predictions == one.targets for one in results], dim=1)
+    hits = right.double().mean(1, keepdim=True)
+    drawn = resampled_ratios(hits, torch.ones_like(hits), resamples=resamples, seed=seed)
     return percentile_intervals(hits.mean(0), drawn, level)[0]
 
 

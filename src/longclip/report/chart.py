@@ -38,7 +38,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
     """Values from `low` to `high` to pixels from `start` to `end`, with a tick every `step`."""
 
     low: float
@@ -50,7 +50,7 @@ class _Scale:
     @classmethod
     def of(
         cls, low: float, high: float, start: float, end: float, *, tick: int, whole: bool
-    ) -> "_Scale":
+    ) -> "Scale":
         """A tick every 1, 2, 2.5 or 5 times a power of ten, as many as have `tick` pixels each.
 
         The ends are ticks where `whole`.
@@ -95,9 +95,9 @@ def line_chart(
     xs = [x for curve in curves for x, _ in curve.points]
     ys = [y for curve in curves for _, y in curve.points] + [0.0] * from_zero
     right, bottom = width - _RIGHT, height - _BOTTOM
-    x = _Scale.of(0.0, max(1.0, *xs), _LEFT, right, tick=_MIN_X_TICK_PIXELS, whole=False)
+    x = Scale.of(0.0, max(1.0, *xs), _LEFT, right, tick=_MIN_X_TICK_PIXELS, whole=False)
     top = _highest(curves)
-    y = _Scale.of(
+    y = Scale.of(
         min(ys),
         max([top, *ys[len(ys) - from_zero :]]),
         bottom,
@@ -107,7 +107,7 @@ def line_chart(
     )
     beyond = ""
     if max(ys) > top:
-        says = f"\N{UPWARDS ARROW} up to {_short(max(ys))}"
+        says = f"\N{UPWARDS ARROW} up to {short_number(max(ys))}"
         beyond = f'<text x="{right}" y="14" text-anchor="end">{says}</text>'
     names = ", ".join(curve.name for curve in curves)
     lines = "\n".join(
@@ -202,22 +202,22 @@ def _polygon(x: float, y: float, size: float, *corners: tuple[float, float]) -> 
     return f'<polygon points="{points}"'
 
 
-def _grid(x: _Scale, y: _Scale) -> str:
+def _grid(x: Scale, y: Scale) -> str:
     parts = []
     for value in y.ticks():
         at = y(value)
         parts += [
             f'<line class="grid" x1="{x.start}" x2="{x.end}" y1="{at:.1f}" y2="{at:.1f}"/>',
-            f'<text x="{x.start - 8}" y="{at + 4:.1f}" text-anchor="end">{_short(value)}</text>',
+            f'<text x="{x.start - 8}" y="{at + 4:.1f}" text-anchor="end">{short_number(value)}</text>',
         ]
     parts += [
-        f'<text x="{x(value):.1f}" y="{y.start + 18}" text-anchor="middle">{_short(value)}</text>'
+        f'<text x="{x(value):.1f}" y="{y.start + 18}" text-anchor="middle">{short_number(value)}</text>'
         for value in x.ticks()
     ]
     return "\n".join(parts)
 
 
-def _mark(value: float, label: str, x: _Scale, y: _Scale) -> str:
+def _mark(value: float, label: str, x: Scale, y: Scale) -> str:
     at = x(value)
     # On the side with more room, beside the foot of the line, where curves of recall are not.
     anchor, place = ("end", at - 6) if at > (x.start + x.end) / 2 else ("start", at + 6)
@@ -227,7 +227,7 @@ def _mark(value: float, label: str, x: _Scale, y: _Scale) -> str:
     )
 
 
-def _line(curve: Curve, x: _Scale, y: _Scale, percent: bool) -> str:
+def _line(curve: Curve, x: Scale, y: Scale, percent: bool) -> str:
     stride = -(-len(curve.points) // _MAX_POINTS)
     path = _path([*curve.points[:-1:stride], curve.points[-1]], x, y)
     parts = [
@@ -239,13 +239,13 @@ def _line(curve: Curve, x: _Scale, y: _Scale, percent: bool) -> str:
     for at, value in curve.points if dots else curve.points[-1:]:
         shown = f"{value:.1f}%" if percent else f"{value:.4g}"
         parts.append(
-            f"<g><title>{escape(f'{curve.name}: {shown} at {_short(at)}')}</title>"
+            f"<g><title>{escape(f'{curve.name}: {shown} at {short_number(at)}')}</title>"
             f"{marker(curve.series, x(at), y(value))}</g>"
         )
     return "".join(parts)
 
 
-def _path(points: Points, x: _Scale, y: _Scale) -> str:
+def _path(points: Points, x: Scale, y: Scale) -> str:
     return " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in points)
 
 
@@ -261,7 +261,7 @@ def _envelope(points: Points) -> Points:
     return kept
 
 
-def _short(value: float) -> str:
+def short_number(value: float) -> str:
     """Write large numbers as 20k and 1.5M."""
     for size, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size * 10 or (sign != "k" and abs(value) >= size):

@@ -14,6 +14,7 @@ from longclip.evaluation.probes.lengths import LengthCurve
 from longclip.evaluation.results import EvaluationResult, TextProbes
 from longclip.evaluation.tables import CHANCE, Cell, ResultsTable, Row, results_tables
 from longclip.report.chart import Curve, line_chart
+from longclip.report.interval_chart import interval_chart
 from longclip.report.render import paragraphs, picture, render
 from longclip.spec import SPECIAL_TOKENS, STOCK_CONTEXT
 from longclip.util.files import write_text
@@ -59,7 +60,8 @@ class Confusions:
 class ReportData:
     """Content of a report, in plain text; a field that is left empty has no section.
 
-    `tables` come from `results_tables`. `curves` maps the name of a model, in the order of the
+    `comparison` is the table that matters most, drawn first, and `comparison_note` what to see in
+    it. `tables` come from `results_tables`. `curves` maps the name of a model, in the order of the
     tables' rows, to its recall by length, `probes` to what recall hides on the collection
     `probed`. `confusions` are those of classification tasks. `facts` are settings and provenance
     by name: seeds, pool sizes, times, versions. `queries_note` tells how queries were chosen.
@@ -67,6 +69,8 @@ class ReportData:
 
     title: str
     summary: str
+    comparison: ResultsTable | None = None
+    comparison_note: str = ""
     tables: tuple[ResultsTable, ...] = ()
     curves: Mapping[str, LengthCurve] = field(default_factory=dict)
     probes: Mapping[str, TextProbes] = field(default_factory=dict)
@@ -90,6 +94,12 @@ def render_report(data: ReportData) -> str:
         data=data,
         cells=[cell for table in data.tables for row in table.rows for cell in row.cells if cell],
         chance=CHANCE,
+        comparison_charts={
+            "wide": interval_chart(data.comparison, width=1000, names=170, across=5),
+            "narrow": interval_chart(data.comparison, width=360, names=150, across=1),
+        }
+        if data.comparison
+        else {},
         length_charts=_length_charts(data.curves) if data.curves else {},
         lengths=sorted({n for curve in data.curves.values() for n in curve.tokens}),
         recall_at={

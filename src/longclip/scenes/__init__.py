@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from longclip.scenes.pictures.picture import draw as draw
     from longclip.scenes.texts.description import describe as describe
     from longclip.scenes.texts.summary import summarize as summarize
-    from longclip.scenes.texts.web_captions import landmark_tags as landmark_tags
+    from longclip.scenes.texts.web_captions import attribute_captions as attribute_captions
     from longclip.scenes.texts.web_captions import short_captions as short_captions
-    from longclip.scenes.texts.web_captions import tags as tags
 
 export_lazily(__name__)

@@ -1,13 +1,15 @@
 """Short captions in the manner of the web: the summary, then a few details each."""
 
+from dataclasses import replace
 from random import Random
 
 from longclip.scenes.compose import stream
-from longclip.scenes.graph import House, Landmark, Person, Scene, Trees
+from longclip.scenes.graph import House, Landmark, Person, Scene, Thing, Trees
 from longclip.scenes.texts.phrases import (
     BACKDROPS,
     MAX_SHORT_WORDS,
     Placed,
+    article,
     direction,
     house_phrase,
     landmark_phrase,
@@ -54,19 +56,45 @@ def short_captions(scene: Scene) -> tuple[str, ...]:
     return (summarize(scene), *captions[:5])
 
 
-def landmark_tags(scene: Scene) -> tuple[str, ...]:
-    """Return captions that name the landmark and nothing else.
+def attribute_captions(scene: Scene) -> tuple[str, ...]:
+    """Return captions that name one attribute of one thing each, and what stands where.
 
-    A small CLIP that only ever sees whole captions learns what is easy, colours and the sky, and
-    comes to leave the rest of a text out. Where the kind is all a caption says, it cannot.
+    Whole captions are matched by their kinds of things alone; a small CLIP that only ever sees
+    those never learns which colour belongs to what. Where the colour of the roof is all a caption
+    says, it cannot pass it over.
     """
-    return (scene.landmark.kind, f"picture of the {scene.landmark.kind}")
-
-
-def tags(scene: Scene) -> tuple[str, ...]:
-    """Return captions that name one kind of thing each, without colours or places."""
-    things = (scene.trees, *scene.middle, *scene.front)
-    return (*landmark_tags(scene), *(thing.kind for thing in things))
+    landmark, house, trees = scene.landmark, scene.house, scene.trees
+    rng = stream(scene.split, scene.index, "attributes")
+    captions = [
+        landmark_phrase(landmark, wall=True, roof=False),
+        landmark_phrase(landmark, wall=False, roof=True),
+        house_phrase(house, wall=True, roof=False, door=False),
+        house_phrase(house, wall=False, roof=True, door=False),
+        house_phrase(house, wall=False, roof=False, door=True),
+        trees_phrase(trees, rng),
+        PLACES[scene.setting][0][0],
+        rng.choice(_TIMES[scene.time_of_day]),
+        rng.choice(_WEATHERS[scene.weather]),
+        rng.choice(BACKDROPS[scene.backdrop]),
+    ]
+    flyer = () if scene.flyer is None else (scene.flyer,)
+    things: tuple[Placed, ...] = (landmark, house, trees, *scene.middle, *scene.front, *flyer)
+    for thing in things:
+        name = reference(thing)
+        where = "in the centre" if thing.side == "middle" else f"on the {thing.side}"
+        captions.append(f"{name} {where}")
+        if isinstance(thing, Person):
+            kind = article(thing.kind)
+            captions.append(f"{kind} in {article(f'{thing.coat} coat')}")
+            if thing.hat:
+                captions.append(f"{kind} in {article(f'{thing.hat} hat')}")
+            if thing.item:
+                captions.append(f"{kind} with {article(f'{thing.item_colour} {thing.item}')}")
+        elif isinstance(thing, Thing):
+            captions.append(thing_phrase(thing, accent=not thing.colour))
+            if thing.colour and thing.accent:
+                captions.append(thing_phrase(replace(thing, colour="")))
+    return tuple(captions)
 
 
 def _phrase(placed: Placed, rng: Random) -> str:
