@@ -80,7 +80,7 @@ class DemoConfig:
     out: Path = Path("runs/demo")
     scenes: int = 8192
     test_scenes: int = 500
-    steps: int = 72
+    steps: int = 40
     batch_size: int = 128
     lr: float = 5e-4
     seeds: tuple[int, ...] = (0,)

@@ -104,7 +104,7 @@ def test_a_source_without_a_rule_for_long_texts_is_known_as_before_there_were_an
 
 
 def test_scenes_are_what_determines_them() -> None:
-    names = ("scenes/train", "scenes/train-attributes", "scenes/val")
+    names = ("scenes/train", "scenes/train-groups", "scenes/val")
     assert len({open_collection(name).fingerprint() for name in names}) == 3
 
 

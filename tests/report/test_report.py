@@ -140,7 +140,8 @@ def test_a_comparison_has_a_dot_and_a_line_for_every_cell():
     # The second sign of the first row is the dot; the first stands beside its name.
     assert first[1] == pytest.approx((low + high) / 2, abs=0.11)
     assert len(lines) == 3
-    assert "NaN" not in svg and "<script" not in svg
+    assert "NaN" not in svg
+    assert "<script" not in svg
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-4, 1.0])

@@ -5,9 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longclip.scenes import contradict, describe, make_scene, short_captions, split_size, summarize
+from longclip.scenes import (
+    attributes,
+    contradict,
+    describe,
+    make_scene,
+    short_captions,
+    split_size,
+    summarize,
+)
 from longclip.scenes.graph import Person, Scene, Thing
-from longclip.scenes.texts.phrases import ACCENTS, TREE_NOUNS
+from longclip.scenes.texts.phrases import ACCENTS, TREE_NOUNS, article
 from longclip.scenes.vocabulary import COLOURS
 
 SPLITS = ("train", "train-groups", "val", "val-short", "test", "test-short")
@@ -163,6 +171,28 @@ def test_summaries_are_many_and_distinct_where_promised():
     short = [summarize(make_scene("test-short", i)) for i in range(split_size("test-short"))]
     assert len(set(short)) == len(short)
     assert len({summarize(make_scene("train", i)) for i in range(1000)}) > 950
+
+
+def test_attributes_are_true_and_tell_scenes_apart():
+    for index in range(60):
+        scene = make_scene("train", index)
+        found = attributes(scene)
+        assert len(set(found)) == len(found)
+        texts = [text for wordings in found for text in wordings]
+        for text in texts:
+            assert len([word for word in text.split() if word in COLOURS]) <= 1
+        where = {"left": "on the left", "middle": "in the centre", "right": "on the right"}
+        assert f"the house {where[scene.house.side]}" in texts
+        assert f"{article(scene.house.door)} door" in " ".join(texts)
+        people = [one for one in scene.front if isinstance(one, Person)]
+        for person in people:
+            assert f"a {person.kind} in {article(person.coat)} coat" in texts
+            hats = [text for text in texts if text.startswith(f"a {person.kind}") and "hat" in text]
+            assert bool(hats) == bool(person.hat)
+        # What is not so is not said: another scene with this roof has the attribute, no other.
+        roof = (f"a house with {article(scene.house.roof)} roof",)
+        for other in (make_scene("train", 1000 + index), make_scene("train", 2000 + index)):
+            assert (roof in attributes(other)) == (other.house.roof == scene.house.roof)
 
 
 def test_captions_of_many_scenes_cover_every_attribute():

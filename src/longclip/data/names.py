@@ -15,7 +15,6 @@ from longclip.errors import DataError, UsageError
 SCENES = "scenes"
 SCENE_SPLITS = (
     "train",
-    "train-attributes",
     "train-groups",
     "val",
     "val-short",

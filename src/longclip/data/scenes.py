@@ -18,16 +18,13 @@ class ScenesCollection(Collection):
     Args:
         split: train (any scenes), train-groups, val and test (groups that share a summary and
             differ in what is described late), val-short or test-short (all summaries differ).
-            train-attributes is train with captions that name one attribute each.
         size: how many; the split's default where None.
         image_size: pixels, square.
     """
 
     def __init__(self, split: str, size: int | None = None, image_size: int = 128) -> None:
         self.name = f"scenes/{split}"
-        self.split = split.removesuffix("-attributes")
-        whole = self.split == split
-        self._texts = scenes.short_captions if whole else scenes.attribute_captions
+        self.split = split
         self.image_size = image_size
         self._size = scenes.split_size(self.split) if size is None else size
 
@@ -60,7 +57,7 @@ class ScenesCollection(Collection):
         their summaries, all distinct.
         """
         scene = scenes.make_scene(self.split, index)
-        short = () if self.split in _GROUPS else self._texts(scene)
+        short = () if self.split in _GROUPS else scenes.short_captions(scene)
         if self.split.endswith("-short"):
             short = short[:1]
         return Captions(short, (scenes.describe(scene),))

@@ -208,10 +208,12 @@ def _grid(x: Scale, y: Scale) -> str:
         at = y(value)
         parts += [
             f'<line class="grid" x1="{x.start}" x2="{x.end}" y1="{at:.1f}" y2="{at:.1f}"/>',
-            f'<text x="{x.start - 8}" y="{at + 4:.1f}" text-anchor="end">{short_number(value)}</text>',
+            f'<text x="{x.start - 8}" y="{at + 4:.1f}" text-anchor="end">'
+            f"{short_number(value)}</text>",
         ]
     parts += [
-        f'<text x="{x(value):.1f}" y="{y.start + 18}" text-anchor="middle">{short_number(value)}</text>'
+        f'<text x="{x(value):.1f}" y="{y.start + 18}" text-anchor="middle">'
+        f"{short_number(value)}</text>"
         for value in x.ticks()
     ]
     return "\n".join(parts)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from longclip.scenes.label_sets import PROMPTS as PROMPTS
     from longclip.scenes.label_sets import labels as labels
     from longclip.scenes.pictures.picture import draw as draw
+    from longclip.scenes.texts.attributes import attributes as attributes
     from longclip.scenes.texts.description import describe as describe
     from longclip.scenes.texts.summary import summarize as summarize
-    from longclip.scenes.texts.web_captions import attribute_captions as attribute_captions
     from longclip.scenes.texts.web_captions import short_captions as short_captions
 
 export_lazily(__name__)

@@ -1,15 +1,13 @@
 """Short captions in the manner of the web: the summary, then a few details each."""
 
-from dataclasses import replace
 from random import Random
 
 from longclip.scenes.compose import stream
-from longclip.scenes.graph import House, Landmark, Person, Scene, Thing, Trees
+from longclip.scenes.graph import House, Landmark, Person, Scene, Trees
 from longclip.scenes.texts.phrases import (
     BACKDROPS,
     MAX_SHORT_WORDS,
     Placed,
-    article,
     direction,
     house_phrase,
     landmark_phrase,
@@ -20,13 +18,13 @@ from longclip.scenes.texts.phrases import (
 )
 from longclip.scenes.texts.summary import PLACES, occasion, summarize
 
-_TIMES = {
+TIMES = {
     "morning": ("in the morning", "in morning light"),
     "noon": ("at noon", "in the middle of the day"),
     "sunset": ("at sunset", "at dusk"),
     "night": ("at night", "in the dark"),
 }
-_WEATHERS = {
+WEATHERS = {
     "clear": ("on a clear day", "in fine weather"),
     "cloudy": ("under clouds", "on a cloudy day"),
     "rainy": ("in the rain", "on a rainy day"),
@@ -56,47 +54,6 @@ def short_captions(scene: Scene) -> tuple[str, ...]:
     return (summarize(scene), *captions[:5])
 
 
-def attribute_captions(scene: Scene) -> tuple[str, ...]:
-    """Return captions that name one attribute of one thing each, and what stands where.
-
-    Whole captions are matched by their kinds of things alone; a small CLIP that only ever sees
-    those never learns which colour belongs to what. Where the colour of the roof is all a caption
-    says, it cannot pass it over.
-    """
-    landmark, house, trees = scene.landmark, scene.house, scene.trees
-    rng = stream(scene.split, scene.index, "attributes")
-    captions = [
-        landmark_phrase(landmark, wall=True, roof=False),
-        landmark_phrase(landmark, wall=False, roof=True),
-        house_phrase(house, wall=True, roof=False, door=False),
-        house_phrase(house, wall=False, roof=True, door=False),
-        house_phrase(house, wall=False, roof=False, door=True),
-        trees_phrase(trees, rng),
-        PLACES[scene.setting][0][0],
-        rng.choice(_TIMES[scene.time_of_day]),
-        rng.choice(_WEATHERS[scene.weather]),
-        rng.choice(BACKDROPS[scene.backdrop]),
-    ]
-    flyer = () if scene.flyer is None else (scene.flyer,)
-    things: tuple[Placed, ...] = (landmark, house, trees, *scene.middle, *scene.front, *flyer)
-    for thing in things:
-        name = reference(thing)
-        where = "in the centre" if thing.side == "middle" else f"on the {thing.side}"
-        captions.append(f"{name} {where}")
-        if isinstance(thing, Person):
-            kind = article(thing.kind)
-            captions.append(f"{kind} in {article(f'{thing.coat} coat')}")
-            if thing.hat:
-                captions.append(f"{kind} in {article(f'{thing.hat} hat')}")
-            if thing.item:
-                captions.append(f"{kind} with {article(f'{thing.item_colour} {thing.item}')}")
-        elif isinstance(thing, Thing):
-            captions.append(thing_phrase(thing, accent=not thing.colour))
-            if thing.colour and thing.accent:
-                captions.append(thing_phrase(replace(thing, colour="")))
-    return tuple(captions)
-
-
 def _phrase(placed: Placed, rng: Random) -> str:
     """Return a noun phrase that names some of the attributes."""
     coin, other = rng.random() < 0.6, rng.random() < 0.6
@@ -119,11 +76,11 @@ def _caption(scene: Scene, placed: Placed, rng: Random) -> str:
     places, preposition = PLACES[scene.setting]
     where = "in the centre" if placed.side == "middle" else f"on the {placed.side}"
     facing = getattr(placed, "facing", "")
-    choices = [f"{phrase} {where}", f"{phrase} {where}, {rng.choice(_TIMES[scene.time_of_day])}"]
+    choices = [f"{phrase} {where}", f"{phrase} {where}, {rng.choice(TIMES[scene.time_of_day])}"]
     if placed is scene.flyer:
         choices.append(f"{phrase} in the sky above {places[0]}")
     else:
-        choices.append(f"{phrase} {preposition} {places[0]} {rng.choice(_WEATHERS[scene.weather])}")
+        choices.append(f"{phrase} {preposition} {places[0]} {rng.choice(WEATHERS[scene.weather])}")
     if facing:
         choices.append(f"{phrase} {where} facing {facing}")
     return rng.choice(_short_enough(choices))
@@ -161,7 +118,7 @@ def _view_caption(scene: Scene, rng: Random) -> str:
     choices = [
         f"{place} with {behind} in the background",
         f"{behind} behind the {kind}, {occasion(scene, rng)}",
-        f"{kind} and {behind} {rng.choice(_WEATHERS[scene.weather])}",
+        f"{kind} and {behind} {rng.choice(WEATHERS[scene.weather])}",
     ]
     if scene.weather == "clear" and scene.time_of_day == "night":
         choices.append(f"{scene.moon} moon over {place}")
