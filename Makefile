@@ -31,7 +31,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 setup: $(VENV)/installed-dev  ## make .venv with everything in it
 
-demo: $(VENV)/installed  ## stretch, fine-tune and measure a small CLIP on drawn scenes (five minutes)
+demo: $(VENV)/installed  ## stretch, fine-tune and measure a small CLIP on drawn scenes (six minutes)
 	$(BIN)/longclip demo --out runs/demo
 
 # Files go to workers whole, since their tests share models, databases and servers.

@@ -50,6 +50,8 @@ def demo_command(
 
 
 def _print(results: dict[str, Any]) -> None:
+    from statistics import fmean
+
     from rich.console import Console
     from rich.table import Table
 
@@ -57,32 +59,22 @@ def _print(results: dict[str, Any]) -> None:
 
     models: dict[str, list[dict[str, Any]]] = results["models"]
     pictures = next(iter(models.values()))[0]["short"]["short"]["images"]
-    title = f"R@1 and accuracy in percent, {pictures} drawn scenes each"
+    title = f"R@1, and mean accuracy of zero-shot tasks, in percent; {pictures} drawn scenes each"
     table = Table(title=title, title_justify="left")
     table.add_column("")
-    for name in models:
-        table.add_column(name, justify="right")
-
-    def add(heading: str, *path: str) -> None:
-        cells = []
-        for runs in models.values():
-            values = []
-            for run in runs:
-                found: Any = run
-                for key in path:
-                    found = found[key]
-                values.append(float(found))
-            cell = Cell.of(values)
-            spread = f" ± {100 * cell.spread:.1f}" if cell.runs > 1 else ""
-            cells.append(f"{cell.percent:.1f}{spread}")
-        table.add_row(heading, *cells)
-
-    for length in ("long", "short"):
-        for direction in ("text_to_image", "image_to_text"):
-            heading = f"{length} texts, {direction.replace('_', ' ')}"
-            add(heading, length, length, direction, "R@1")
-    table.add_section()
-    for task in next(iter(models.values()))[0]["short"]["zero_shot"]:
-        add(f"zero-shot {task}", "short", "zero_shot", task, "top1")
+    for heading in ("long T2I", "long I2T", "short T2I", "short I2T", "zero-shot"):
+        table.add_column(heading, justify="right")
+    for name, runs in models.items():
+        columns = [
+            [run[length][length][direction]["R@1"] for run in runs]
+            for length in ("long", "short")
+            for direction in ("text_to_image", "image_to_text")
+        ]
+        tasks = [run["short"]["zero_shot"].values() for run in runs]
+        columns.append([fmean(task["top1"] for task in own) for own in tasks])
+        cells = [Cell.of(values) for values in columns]
+        spreads = [f" ± {100 * cell.spread:.1f}" if cell.runs > 1 else "" for cell in cells]
+        shown = (f"{cell.percent:.1f}{spread}" for cell, spread in zip(cells, spreads, strict=True))
+        table.add_row(name, *shown)
     Console().print(table)
     print(f"{results['seconds']:.0f} s in all")

@@ -10,6 +10,8 @@ from longclip.report.chart import Scale, colour, marker, short_number
 _LINE = 26
 _TITLE, _AXIS = 34, 30
 _GAP = 22
+# Half of the number under the last tick stands beyond it.
+_RIGHT = 8
 _MIN_TICK_PIXELS = 44
 
 
@@ -29,7 +31,7 @@ def interval_chart(table: ResultsTable, *, width: int, names: int, across: int) 
     """
     rows = [row for row in table.rows if not row.quoted]
     tall = _TITLE + _LINE * len(rows) + _AXIS
-    panel_width = (width - names - _GAP * (across - 1)) / across
+    panel_width = (width - names - _RIGHT - _GAP * (across - 1)) / across
     parts = []
     for column, title in enumerate(table.columns):
         line, place = divmod(column, across)
