@@ -1,6 +1,6 @@
 """Directories of ONNX files, in the layouts of the programs that run them.
 
-`onnx` is Hugging Face's, as transformers.js, Infinity and others read it: a model directory with
+`onnx` is Hugging Face's, as transformers.js and others read it: a model directory with
 ONNX files in place of the weights. `immich` is that application's.
 """
 
@@ -210,9 +210,10 @@ def export_onnx(
             done += _write_int8(model, new, sample, cases, on_progress)
             recall = compare_recall(new, sample, on_progress)
             refuse_loss(recall, int8.max_recall_loss)
-        kept = _keep_other_numbers(destination, new, metadata) if to == "onnx" else ()
+        kept = _keep_other_numbers(destination, new, metadata) if to == "onnx" else {}
         name = source_name(source)
-        (new / README).write_text(_card(checkpoint, name, metadata, done, to), encoding="utf-8")
+        card = _card(checkpoint, name, metadata, done, kept, to)
+        (new / README).write_text(card, encoding="utf-8")
     return Export(
         source=str(source),
         destination=str(destination),
@@ -220,27 +221,30 @@ def export_onnx(
         to=to,
         digest=metadata[DIGEST],
         towers=tuple(done),
-        notes=(*checkpoint.notes, *kept),
+        notes=(
+            *checkpoint.notes,
+            *(f"{file}, written before of the same model, is kept" for file in kept),
+        ),
         recall=recall,
     )
 
 
-def _keep_other_numbers(earlier: Path, new: Path, metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """Take over an earlier export's files of the same model in other numbers → notes on them."""
-    notes = []
+def _keep_other_numbers(earlier: Path, new: Path, metadata: Mapping[str, str]) -> dict[str, str]:
+    """Take over an earlier export's files of the same model in other numbers → their precision."""
+    kept = {}
     for path in sorted((earlier / ONNX_FOLDER).glob("*.onnx")):
         if (new / ONNX_FOLDER / path.name).exists():
             continue
         try:
-            same = read_metadata(path).get(DIGEST) == metadata[DIGEST]
+            stated = read_metadata(path)
         except EncoderError:  # damaged; it goes with the export that it was a part of
-            same = False
-        if same:
+            continue
+        if stated.get(DIGEST) == metadata[DIGEST]:
             for part in (path, path.with_name(f"{path.name}{EXTERNAL}")):
                 if part.exists():
                     shutil.copy2(part, new / ONNX_FOLDER / part.name)
-            notes.append(f"{ONNX_FOLDER}/{path.name}, written before of the same model, is kept")
-    return tuple(notes)
+            kept[f"{ONNX_FOLDER}/{path.name}"] = stated.get(PRECISION, "unknown")
+    return kept
 
 
 def _write_int8(
@@ -366,9 +370,14 @@ def _card(
     name: str,
     metadata: Mapping[str, str],
     towers: list[ExportedTower],
+    kept: Mapping[str, str],
     to: RuntimeTarget,
 ) -> str:
-    """Return a card that says what the files were made of and how near they come to it."""
+    """Return a card that says what the files were made of and how near they come to it.
+
+    Of files that are kept of an earlier export, which are named with their precision in `kept`, it
+    says that alone: they were compared when they were written.
+    """
     path = checkpoint.path
     licence, earlier = read_card(path if path.is_dir() else path.parent)
     facts = {
@@ -378,6 +387,7 @@ def _card(
             tower.file: f"{tower.precision}, {tower.difference:.0e} from the model's embeddings"
             for tower in towers
         },
+        **{file: f"{precision}, of an earlier export" for file, precision in kept.items()},
     }
     return Card(
         title=Path(name).stem if path.is_file() else name,
