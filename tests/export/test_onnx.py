@@ -238,6 +238,8 @@ def test_files_in_other_numbers_stay_beside_those_of_the_same_model(
         f"{name}, written before of the same model, is kept" for name in (TEXT, IMAGE)
     )
     assert find_onnx_files(folder, "float16").precision == "float16"
+    card = (folder / "README.md").read_text()
+    assert all(f"| {name} | float32, of an earlier export |" in card for name in before)
 
     longclip.save(small_clip(seed=1), tmp_path / "other")
     done = export_onnx(tmp_path / "other", folder, precision="float16")
@@ -326,7 +328,7 @@ def test_a_tower_that_torch_cannot_export(tmp_path: Path) -> None:
 
 
 def test_only_exports_are_written_over(saved: Path, exported: tuple[Export, Path]) -> None:
-    with pytest.raises(FileExistsError, match=r"holds no onnx/text_model\.onnx"):
+    with pytest.raises(FileExistsError, match=r"holds no onnx/text_model\.onnx or another file"):
         export_onnx(saved, saved)
     assert (saved / "model.safetensors").exists()
     _, path = exported

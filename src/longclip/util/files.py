@@ -149,8 +149,9 @@ def check_replaceable(path: Path, marker: str | tuple[str, ...]) -> None:
     markers = (marker,) if isinstance(marker, str) else marker
     known = any((path / name).is_file() for name in markers)
     if path.exists() and not (path.is_dir() and (known or not any(path.iterdir()))):
+        others = " or another file that is written there" if len(markers) > 1 else ""
         raise FileExistsError(
-            f"{path} exists and holds no {' or '.join(markers)}, so it is not overwritten; "
+            f"{path} exists and holds no {markers[0]}{others}, so it is not overwritten; "
             "name a new directory or remove this one"
         )
 
