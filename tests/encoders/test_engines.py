@@ -187,6 +187,7 @@ def test_files_of_others_without_our_metadata(copied):
             {},
             r"weights has no ONNX files of both.*convert .*weights NEW_D.*onnx",
         ),
+        ("photos", {}, r"photos has no ONNX files of both.*convert MODEL NEW_D.*onnx"),
         ("nano", {}, r"nano is none; write one with: longclip convert nano DIRECTORY --to onnx"),
         ("copied", {"dtype": "float16"}, r"has ONNX files of float32, and none of float16; take"),
         ("copied", {"dtype": "int8"}, r"none of int8.* --to onnx --int8 --data DATA"),
@@ -198,6 +199,7 @@ def test_files_of_others_without_our_metadata(copied):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_what_an_engine_cannot_do(engine, source, options, message, copied, tmp_path):
     longclip.save(small_clip(), tmp_path / "weights")
+    (tmp_path / "photos").mkdir()
     place = source if source == "nano" else tmp_path / source
     with pytest.raises((EncoderError, UsageError), match=message):
         longclip.load(place, engine=engine, **options)

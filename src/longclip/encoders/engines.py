@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, overload
 from longclip.checkpoints.model_names import BUNDLED, full_name
 from longclip.encoders.model_encoder import ModelEncoder
 from longclip.encoders.onnx_encoder import open_onnx
-from longclip.encoders.onnx_files import has_onnx_files
+from longclip.encoders.onnx_files import has_onnx_files, has_weights
 from longclip.encoders.openvino_encoder import open_openvino
 from longclip.errors import CheckpointError, EncoderError, UsageError
 from longclip.options import EngineDtype
@@ -24,14 +24,6 @@ if TYPE_CHECKING:
 
 AnyDtype = Union[EngineDtype, "torch.dtype"]
 """`float32` or torch.float32, and likewise the others."""
-
-_WEIGHTS = (
-    "*.safetensors",
-    "pytorch_model*.bin",
-    "open_clip*.bin",
-    "*.pt",
-    "*.safetensors.index.json",
-)
 
 
 @overload
@@ -156,8 +148,7 @@ def choose_engine(source: str, device: str) -> tuple[Literal["torch", "onnx", "o
 
 def _is_onnx_alone(folder: Path) -> bool:
     """Return whether a directory has ONNX files and no weights."""
-    weights = (path for pattern in _WEIGHTS for path in folder.glob(pattern))
-    return has_onnx_files(folder) and not any(path.is_file() for path in weights)
+    return has_onnx_files(folder) and not has_weights(folder)
 
 
 def _refuse_onnx_alone(source: str) -> None:

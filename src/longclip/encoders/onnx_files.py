@@ -17,6 +17,13 @@ from longclip.errors import EncoderError
 from longclip.spec import ONNX_ENDINGS, ONNX_FOLDER, ONNX_TOWERS, OnnxPrecision, Tower
 
 DIGEST, PRECISION = "longclip.model_digest", "longclip.precision"
+_WEIGHTS = (
+    "*.safetensors",
+    "pytorch_model*.bin",
+    "open_clip*.bin",
+    "*.pt",
+    "*.safetensors.index.json",
+)
 _GRAPH, _METADATA = 7, 14
 """Fields of an ONNX file, which is a message of Protocol Buffers (ModelProto)."""
 
@@ -67,6 +74,11 @@ def has_onnx_files(folder: Path) -> bool:
     return any(_towers(folder, kind) for kind in ONNX_ENDINGS)
 
 
+def has_weights(folder: Path) -> bool:
+    """Return whether a directory has weights, which ONNX files could be written of."""
+    return any(path.is_file() for pattern in _WEIGHTS for path in folder.glob(pattern))
+
+
 def find_onnx_files(folder: Path, precision: OnnxPrecision | None = None) -> OnnxFiles:
     """Find the files of both towers.
 
@@ -85,7 +97,8 @@ def find_onnx_files(folder: Path, precision: OnnxPrecision | None = None) -> Onn
         raise EncoderError(
             f"{folder} has no ONNX files of both towers"
             + (f", only {found}" if found else "")
-            + f"; write them with: longclip convert {folder} NEW_DIRECTORY --to onnx"
+            + "; write them with: longclip convert "
+            + f"{folder if has_weights(folder) else 'MODEL'} NEW_DIRECTORY --to onnx"
         )
     kind = precision or whole[0]
     if kind not in whole:
