@@ -44,6 +44,22 @@ def test_a_suite_and_data_are_not_measured_together(run: Run) -> None:  # noqa: 
     assert "--data paper --data scenes" in outcome.err
 
 
+@pytest.mark.parametrize("model", ["openvino:x", "mine=openvino:x"])
+def test_a_missing_runtime_shows_before_data_and_models_are_opened(
+    run: Run,  # noqa: F811
+    model: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "longclip.util.libraries.importlib.util.find_spec",
+        lambda name: None if name == "openvino" else object(),
+    )
+    outcome = run("eval", "nano", model, "--data", "there-is-none.csv")
+    assert outcome.code == 1
+    assert 'pip install "longclip[openvino]"' in outcome.err
+    assert "there-is-none" not in outcome.err
+
+
 # stretch
 
 

@@ -122,6 +122,7 @@ def eval_command(
     from longclip.evaluation.tables import print_results
     from longclip.model.pretrained import check_before_loading
     from longclip.util.files import check_writable
+    from longclip.util.libraries import require_libraries
 
     o = options
     outputs = [path for path in (o.results, o.csv, o.latex, o.report) if path is not None]
@@ -139,6 +140,10 @@ def eval_command(
     for _, place in map(named, sources):
         # Pictures may be embedded already, in the cache.
         check_before_loading(place, images=o.no_cache)
+    # Models are opened one after the other; what is missing of a later one shows before the first.
+    for engine in ("onnx", "openvino"):
+        if o.engine == engine or any(named(x)[1].startswith(f"{engine}:") for x in sources):
+            require_libraries(engine)
     session = _run_session(sources, options)
     if as_json:
         print(results.as_json(session.results), end="")
