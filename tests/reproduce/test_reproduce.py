@@ -16,7 +16,7 @@ import longclip
 from longclip import scenes
 from longclip.errors import DataError, UsageError
 from longclip.evaluation.benchmarks import BENCHMARKS, PUBLISHED
-from longclip.reproduce import EXPERIMENTS, ReproduceConfig, make_plan
+from longclip.reproduce import EXPERIMENTS, ReproduceConfig, make_plan, reproduce
 from longclip.reproduce.experiments import SHAREGPT4V_FILE, SHAREGPT4V_HUB
 from longclip.training.recipes import direct, paper
 from tests.helpers.hub_server import hub_server
@@ -42,14 +42,24 @@ def test_benchmarks_and_published_rows_are_known() -> None:
 
 
 def test_without_training_data_it_says_where_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"1\.5 GB.*000050\.tar.*--download"):
-        make_plan("paper", ReproduceConfig(root=tmp_path))
+    out = tmp_path / "out"
+    plan = make_plan("paper", ReproduceConfig(root=tmp_path, out=out))
+    told = {item.what: item for item in plan.items}
+    data = told["training data ShareGPT4V"]
+    assert data.state == told["imagenet"].state == "missing"
+    assert re.search(r"1\.5 GB.*000050\.tar", data.detail)
+    assert "It cannot begin: there is no training data" in "\n".join(plan.lines())
+    with pytest.raises(DataError, match=r"no training data.*--download.*none of them is in"):
+        reproduce(plan)
+    assert not out.exists()
 
 
 def test_with_nothing_to_measure_on_nothing_is_trained(tmp_path: Path) -> None:
-    config = ReproduceConfig(root=tmp_path, data="scenes")
-    with pytest.raises(DataError, match="none of them is in"):
-        make_plan("debias", config)
+    out = tmp_path / "out"
+    plan = make_plan("debias", ReproduceConfig(root=tmp_path, data="scenes", out=out))
+    with pytest.raises(DataError, match=r"^debias measures on .*none of them is in"):
+        reproduce(plan)
+    assert not out.exists()
 
 
 def test_the_plan_tells_sizes_licences_and_hours(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ class Plan:
         images: folders that its paths start from.
         benchmarks: those that are there or will be fetched.
         items: all of it, in order.
+        obstacles: why it cannot be carried out, with the remedy; empty where it can.
     """
 
     name: ExperimentName
@@ -67,6 +68,7 @@ class Plan:
     images: tuple[Path, ...]
     benchmarks: tuple[str, ...]
     items: tuple[Item, ...]
+    obstacles: tuple[str, ...] = ()
 
     @property
     def experiment(self) -> Experiment:
@@ -82,7 +84,8 @@ class Plan:
                 f"  {item.what:{width}}  {item.state}{f': {item.detail}' if item.detail else ''}"
                 for item in self.items
             ),
-            "  What is missing is left out of the tables.",
+            "  Benchmarks that are missing are left out of the tables.",
+            *(f"  It cannot begin: {why}." for why in self.obstacles),
             f"  Results go into {self.out}; the same command goes on from where it was stopped.",
         ]
 
@@ -90,10 +93,11 @@ class Plan:
 def make_plan(name: ExperimentName, config: ReproduceConfig) -> Plan:
     """Find out what is there, and what is to be done; nothing is fetched or changed.
 
+    Where there is no training data, and it is not to be fetched, or nothing to measure on, the plan
+    has `obstacles`. What is missing of several benchmarks is left out, as it says.
+
     Raises:
         UsageError: if there is no such experiment.
-        DataError: if there is no training data, and it is not to be fetched, or nothing to measure
-            on. What is missing of several benchmarks is left out, as the plan says.
     """
     if name not in EXPERIMENTS:
         raise UsageError(f"there is no experiment {name}, only {', '.join(EXPERIMENTS)}")
@@ -109,6 +113,12 @@ def make_plan(name: ExperimentName, config: ReproduceConfig) -> Plan:
     items = [Item(f"model {config.model}", "there" if is_here else "to fetch", size + licence)]
     data, images, item = _training_data(config)
     items.append(item)
+    obstacles = []
+    if item.state == "missing":
+        obstacles.append(
+            f"there is no training data in {config.root}; fetch its list with --download, or name "
+            "other data with --data"
+        )
     measured = []
     for benchmark in experiment.benchmarks:
         item = _benchmark(benchmark, config)
@@ -116,7 +126,7 @@ def make_plan(name: ExperimentName, config: ReproduceConfig) -> Plan:
         if item.state != "missing":
             measured.append(benchmark)
     if not measured:
-        raise DataError(
+        obstacles.append(
             f"{name} measures on {', '.join(experiment.benchmarks)}, and none of them is in "
             f"{config.root}; get one (longclip benchmarks NAME says how), name the folder with "
             "--root, or fetch those that the hub has with --download"
@@ -127,7 +137,9 @@ def make_plan(name: ExperimentName, config: ReproduceConfig) -> Plan:
         for arm in experiment.arms
         if arm.recipe is not None
     ]
-    return Plan(name, config, out, base, data, images, tuple(measured), tuple(items))
+    return Plan(
+        name, config, out, base, data, images, tuple(measured), tuple(items), tuple(obstacles)
+    )
 
 
 def result_file(out: Path, arm: Arm, benchmark: str) -> Path:
@@ -149,12 +161,7 @@ def _training_data(config: ReproduceConfig) -> tuple[str, tuple[Path, ...], Item
         f"pictures are to be got by hand, in {config.root} under the paths that it names: "
         f"{SHAREGPT4V_IMAGES}"
     )
-    if not config.download:
-        raise DataError(
-            f"there is no training data in {config.root}: {advice}. Fetch the file with "
-            "--download, or name other data with --data"
-        )
-    item = Item("training data ShareGPT4V", "to fetch", advice)
+    item = Item("training data ShareGPT4V", "to fetch" if config.download else "missing", advice)
     return str(file), (*config.images, config.root), item
 
 

@@ -53,10 +53,12 @@ def reproduce(
 
     Raises:
         UsageError: if `plan.out` holds what was made with other settings.
-        DataError: if training data cannot be fetched, or no benchmark opened. One that cannot be is
-            left out, and the report says why.
+        DataError: if the plan has obstacles, training data cannot be fetched, or no benchmark
+            opened. One that cannot be is left out, and the report says why.
         TrainingError: if a training stopped; what it printed says why.
     """
+    if plan.obstacles:
+        raise DataError("; ".join(plan.obstacles))
     _claim(plan)
     if plan.config.download and not plan.config.data:
         _fetch_training_data(Path(plan.data), on_line)
