@@ -1,11 +1,12 @@
 import json
+from fractions import Fraction
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longclip.evaluation import characters_read, recall_by_length, retrieval_recall
+from longclip.evaluation import LengthCurve, characters_read, recall_by_length, retrieval_recall
 from longclip.evaluation.probes.lengths import first_words
 from longclip.text.spans import word_spans
 from longclip.text.tokenizer import clip_tokenizer
@@ -28,6 +29,7 @@ def test_each_point_is_the_recall_of_the_texts_cut_there():
         assert curve.image_to_text[i] == expected.image_to_text[1]
     assert curve.text_to_image[0] < curve.text_to_image[-1] == 1.0
     assert json.loads(json.dumps(curve.to_json()))["tokens"] == [1, 3, 4, 6, 50]
+    assert curve.to_json()["effective_length"] == curve.effective_length
 
 
 def test_the_curve_ends_with_the_context_and_nothing_is_embedded_twice():
@@ -47,6 +49,47 @@ def test_the_curve_ends_with_the_context_and_nothing_is_embedded_twice():
         recall_by_length(encoder, images, TEXTS, torch.arange(4), tokens=(5, 6))
     with pytest.raises(ValueError, match="from 1 up"):
         recall_by_length(encoder, images, TEXTS, torch.arange(4), tokens=(0, 3))
+
+
+def curve_of(tokens, hits, texts):
+    values = tuple(n / texts for n in hits)
+    return LengthCurve(1, texts, texts, tokens, (0,) * len(tokens), (1.0,) * len(tokens), values)
+
+
+def exact_effective_length(tokens, hits):
+    """By fractions, token by token: 95 % of the last, on the lines between what was measured."""
+    for n in range(tokens[0], tokens[-1] + 1):
+        i = max(i for i, at in enumerate(tokens) if at <= n)
+        there = Fraction(hits[i])
+        if tokens[i] < n:
+            share = Fraction(n - tokens[i], tokens[i + 1] - tokens[i])
+            there += share * (hits[i + 1] - hits[i])
+        if there >= Fraction(95, 100) * hits[-1]:
+            return n
+    return None
+
+
+@given(st.data())
+def test_the_effective_length_is_the_first_of_all_that_reach_95_percent(data):
+    tokens = tuple(sorted(data.draw(st.sets(st.integers(1, 510), min_size=1, max_size=8))))
+    texts = data.draw(st.integers(1, 5000))
+    hits = data.draw(st.lists(st.integers(0, texts), min_size=len(tokens), max_size=len(tokens)))
+    found = curve_of(tokens, hits, texts).effective_length
+    assert found == (exact_effective_length(tokens, hits) if hits[-1] else None)
+
+
+@pytest.mark.parametrize(
+    ("hits", "expected"),
+    [
+        ((0, 50, 95, 100), 60),  # 95 of 100 are enough
+        ((0, 50, 94, 100), 64),  # 94 + 4 · 6 / 20 = 95.2, and with 63 tokens 94.9
+        ((100, 100, 100, 100), 20),  # less than was measured is not told
+        ((10, 90, 30, 20), 23),  # on the way to a peak: 10 + 3 · 4 = 22, of 19
+        ((0, 0, 0, 0), None),
+    ],
+)
+def test_effective_lengths_of_curves(hits, expected):
+    assert curve_of((20, 40, 60, 80), hits, 100).effective_length == expected
 
 
 @settings(max_examples=50, deadline=None)

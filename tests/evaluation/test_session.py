@@ -12,6 +12,7 @@ from longclip.encoders.encoder import Encoder
 from longclip.errors import DataError
 from longclip.evaluation import EvaluateConfig
 from longclip.evaluation.session import Request, named, open_requests, run_session
+from longclip.evaluation.tables import print_results
 from longclip.report import model_report, render_report
 from tests.helpers.encoders import BagOfTokens, PaintedTexts
 
@@ -47,7 +48,9 @@ def test_models_may_have_names(model: str, expected: tuple[str, str]) -> None:
     assert named(model) == expected
 
 
-def test_every_model_is_measured_on_everything_and_told_apart() -> None:
+def test_every_model_is_measured_on_everything_and_told_apart(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     stages = set()
     session = run_session(
         ["short=77", "long=248"],
@@ -78,6 +81,17 @@ def test_every_model_is_measured_on_everything_and_told_apart() -> None:
     for key in ("lengths", "sentences", "details", "separation"):
         assert session.results[0].long
         assert key in json.dumps(session.results[0].to_json())
+    print_results(session.results)
+    out = capsys.readouterr().out.partition("streets: effective length")[2]
+    rows = out.partition("others")[0].splitlines()
+    for name, result in (("short", session.results[0]), ("long", session.results[2])):
+        assert result.long
+        assert result.long.probes
+        curve = result.long.probes.lengths
+        length = "–" if curve.effective_length is None else str(curve.effective_length)
+        [row] = [line.split() for line in rows if line.split()[:1] == [name]]
+        final = f"{100 * curve.text_to_image[-1]:.1f}"
+        assert row == [name, length, str(curve.tokens[-1]), final]
 
 
 def test_one_model_alone_has_a_page_without_a_gallery() -> None:

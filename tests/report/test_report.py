@@ -144,6 +144,20 @@ def test_a_comparison_has_a_dot_and_a_line_for_every_cell():
     assert "<script" not in svg
 
 
+def test_a_ring_marks_the_effective_length():
+    full, none = curve((0, 100)), LengthCurve(1, 9, 9, (5, 50), (0, 0), (0.0, 0.0), (0.0, 0.0))
+    html = render_report(ReportData("t", "s", curves={"A": full, NASTY: none}))
+    page = Page(html)
+    rings = [one for one in page.all("circle") if one.get("class") == "ring"]
+    # In the wide chart and the narrow one; 95 of 100 tokens on a straight line.
+    assert len(rings) == page.text.count("A: effective length 95") == 2
+    points = [list(map(float, xy.split(","))) for xy in page.all("polyline")[0]["points"].split()]
+    (x0, y0), (x1, y1) = points
+    assert float(rings[0]["cx"]) == pytest.approx(x0 + 0.95 * (x1 - x0), abs=0.2)
+    assert float(rings[0]["cy"]) == pytest.approx(y0 + 0.95 * (y1 - y0), abs=0.2)
+    assert f"A 95; {NASTY} none." in " ".join(page.text.split())
+
+
 @pytest.mark.parametrize("value", [0.0, 1e-4, 1.0])
 def test_flat_and_full_curves_can_be_drawn(value):
     flat = LengthCurve(1, 10, 10, (1,), (0,), (value,), (value,))

@@ -18,6 +18,7 @@ from longclip.errors import UsageError
 from longclip.evaluation.benchmarks import BENCHMARKS
 from longclip.evaluation.choices import ChoiceResult
 from longclip.evaluation.leaderboard import leaderboard
+from longclip.evaluation.probes.lengths import FINAL_SHARE
 from longclip.evaluation.results import EvaluationResult, TextRetrieval
 from longclip.evaluation.stats import (
     Interval,
@@ -413,6 +414,7 @@ def print_results(results: Sequence[EvaluationResult]) -> None:
                 cells = map(_cell_text, row.cells)
                 shown.add_row(row.model, *cells, style="dim" if row.quoted else None)
             console.print(shown)
+        _print_effective_lengths(console, found)
         for result in found:
             cut = result.long.truncated if result.long else 0
             if cut:
@@ -422,6 +424,27 @@ def print_results(results: Sequence[EvaluationResult]) -> None:
     star = "; * differs from the first model by more than chance"
     several = len({result.name for result in results}) > 1
     print(f"percent; below each number its 95 % interval{star if several else ''}")
+
+
+def _print_effective_lengths(console: Console, results: Sequence[EvaluationResult]) -> None:
+    """Print how much of long texts each model uses, where that was probed."""
+    curves = {r.name: r.long.probes.lengths for r in results if r.long and r.long.probes}
+    if not curves:
+        return
+    [k] = {curve.k for curve in curves.values()}
+    recall = f"text → image R@{k}"
+    title, share = f"{results[0].collection}: effective length", f"{100 * FINAL_SHARE:.0f} %"
+    note = f"tokens that reach {share} of the {recall} with the most tokens"
+    console.print(f"[bold]{escape(title)}[/] ({note})", highlight=False)
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    shown.add_column("model", overflow="fold")
+    for heading in ("effective length", "most tokens", f"{recall} there"):
+        shown.add_column(heading, justify="right")
+    for model, curve in curves.items():
+        length = curve.effective_length
+        final = f"{100 * curve.text_to_image[-1]:.1f}"
+        shown.add_row(model, str(length or "–"), str(curve.tokens[-1]), final)
+    console.print(shown)
 
 
 def _cell_text(cell: Cell | None) -> str:

@@ -35,6 +35,7 @@ class Curve:
     series: int
     raw: Points = ()
     dots: bool = False
+    ring: tuple[float, float, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -243,6 +244,13 @@ def _line(curve: Curve, x: Scale, y: Scale, percent: bool) -> str:
         parts.append(
             f"<g><title>{escape(f'{curve.name}: {shown} at {short_number(at)}')}</title>"
             f"{marker(curve.series, x(at), y(value))}</g>"
+        )
+    if curve.ring:
+        at, value, words = curve.ring
+        parts.append(
+            f"<g><title>{escape(f'{curve.name}: {words}')}</title>"
+            f'<circle class="ring" cx="{x(at):.1f}" cy="{y(value):.1f}" r="9" '
+            f'style="stroke:{colour(curve.series)}"/></g>'
         )
     return "".join(parts)
 

@@ -134,7 +134,11 @@ def _length_charts(curves: Mapping[str, LengthCurve]) -> dict[str, Markup]:
     for index, (model, curve) in enumerate(curves.items()):
         values = [100 * value for value in curve.text_to_image]
         points = list(zip(curve.tokens, values, strict=True))
-        lines.append(Curve(model, points, index, dots=True))
+        ring = None
+        if length := curve.effective_length:
+            reached = 100 * curve.text_to_image_at(length)
+            ring = (length, reached, f"effective length {length}")
+        lines.append(Curve(model, points, index, dots=True, ring=ring))
     first = next(iter(curves.values()))
     return {
         name: line_chart(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from longclip.encoders.encoder import Encoder
@@ -15,7 +16,13 @@ from longclip.spec import SPECIAL_TOKENS
 from longclip.text.spans import word_spans
 from longclip.util.terminal import SILENT, OnProgress
 
-TOKENS_KEPT = (5, 10, 15, 20, 30, 40, 50, 60, 75, 100, 125, 150, 200, 246)
+TOKENS_KEPT = (5, 10, 15, 20, 30, 40, 50, 60, 75, 100, 125, 150, 200, 246, 318, 400, 510)
+
+FINAL_SHARE = 0.95
+"""Share of the recall that a curve ends with, which its effective length reaches."""
+
+_ROUNDING = 1e-9
+"""Difference of recalls that comes of rounding; those that differ at all differ by far more."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +41,28 @@ class LengthCurve:
     image_to_text: tuple[float, ...]
     text_to_image: tuple[float, ...]
 
+    @property
+    def effective_length(self) -> int | None:
+        """Return the fewest tokens with which recall is `FINAL_SHARE` of what the curve ends with.
+
+        Recall is that from text to image, and the end is the most tokens measured. Between two
+        measured lengths recall is taken to change evenly, and the first whole number of tokens is
+        told that has enough; nothing is told below the least measured. Where recall ends at 0 there
+        is none. A curve that falls again behind that place has reached it all the same.
+        """
+        if not self.text_to_image[-1]:
+            return None
+        enough = FINAL_SHARE * self.text_to_image[-1] - _ROUNDING
+        lengths = range(self.tokens[0], self.tokens[-1] + 1)
+        return next(n for n in lengths if self.text_to_image_at(n) >= enough)
+
+    def text_to_image_at(self, tokens: float) -> float:
+        """Return the recall at any number of tokens, on the line between two measured ones."""
+        return float(np.interp(tokens, self.tokens, self.text_to_image))
+
     def to_json(self) -> dict[str, Any]:
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
+        return {**values, "effective_length": self.effective_length}
 
 
 def recall_by_length(
