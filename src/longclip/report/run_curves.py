@@ -12,12 +12,10 @@ from markupsafe import Markup
 from longclip.errors import UsageError
 from longclip.report.chart import Curve, Points, line_chart, smoothed
 from longclip.report.render import render
+from longclip.report.small_multiples import CHART_HEIGHT, CHART_WIDTH, small_multiples
 from longclip.runs.run import Run, differing_settings, last_metrics, metrics_of, setting_text
 from longclip.util.files import write_text
 
-_WIDTH, _HEIGHT = 440, 280
-_GAP = 24
-_LEGEND_LINE = 22
 _PAIRS, _SHARE = "pairs seen", "% of the run"
 _MAX_LENGTH_RATIO = 5
 
@@ -67,22 +65,7 @@ def curves_page(runs: Sequence[Run]) -> str:
 def curves_svg(runs: Sequence[Run]) -> str:
     """Return an SVG file with all curves, for papers: light, whatever shows it."""
     series = _series(runs)
-    charts = _charts(series)
-    columns = min(2, len(charts))
-    width = _GAP + columns * (_WIDTH + _GAP)
-    legend, top = _legend(series, width)
-    return render(
-        "runs.svg.j2",
-        width=width,
-        height=top + math.ceil(len(charts) / columns) * (_HEIGHT + _GAP),
-        legend=legend,
-        chart_width=_WIDTH,
-        chart_height=_HEIGHT,
-        charts=[
-            (_GAP + i % columns * (_WIDTH + _GAP), top + i // columns * (_HEIGHT + _GAP), chart)
-            for i, chart in enumerate(charts)
-        ],
-    )
+    return small_multiples([one.name for one in series], _charts(series))
 
 
 def _charts(series: Sequence[_Series]) -> list[Markup]:
@@ -99,7 +82,9 @@ def _charts(series: Sequence[_Series]) -> list[Markup]:
         curves = [one for one in found if one is not None and one.points]
         if not curves:
             return None
-        return line_chart(title, x_label, curves, width=_WIDTH, height=_HEIGHT, percent=percent)
+        return line_chart(
+            title, x_label, curves, width=CHART_WIDTH, height=CHART_HEIGHT, percent=percent
+        )
 
     charts = []
     for key in losses:
@@ -185,15 +170,3 @@ def _standing(runs: Sequence[Run]) -> dict[str, list[str]]:
         last = [dict(run.measured(name)[-1:]) for run in runs]
         rows[f"{name}, %"] = [shown(next(iter(found.values()), None), 100) for found in last]
     return rows
-
-
-def _legend(series: Sequence[_Series], width: int) -> tuple[list[tuple[int, int, str]], int]:
-    """Return where each name stands, in as many lines as they take, and where the rest begins."""
-    placed, x, y = [], _GAP, _GAP
-    for one in series:
-        needed = 30 + 7 * len(one.name)
-        if x > _GAP and x + needed > width - _GAP:
-            x, y = _GAP, y + _LEGEND_LINE
-        placed.append((x, y, one.name))
-        x += needed
-    return placed, y + _LEGEND_LINE
