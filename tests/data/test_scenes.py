@@ -12,14 +12,16 @@ FEW = 24
 @pytest.mark.parametrize("split", SCENE_SPLITS)
 def test_pictures_and_descriptions(split: str) -> None:
     collection: Collection = ScenesCollection(split, image_size=40)
-    assert len(collection) == scenes.split_size(split)
+    drawn_as = split.removesuffix("-longest")
+    describe = scenes.describe if drawn_as == split else scenes.longest_description
+    assert len(collection) == scenes.split_size(drawn_as)
     for index in (0, 1, len(collection) - 1):
         picture = collection.image(index)
         assert (picture.mode, picture.size) == ("RGB", (40, 40))
         assert picture.tobytes() == collection.image(index).tobytes()
         captions = collection.captions(index)
         assert captions == collection.captions(index)
-        assert captions.long == (scenes.describe(scenes.make_scene(split, index)),)
+        assert captions.long == (describe(scenes.make_scene(drawn_as, index)),)
         assert all(text.strip() for text in captions.short + captions.long)
 
 
@@ -65,3 +67,16 @@ def test_label_sets(split: str) -> None:
             truth = scenes.labels(scenes.make_scene(split, index))[task]
             assert labels.classes[labels.targets[index]] == truth
         assert len(labels.targets) == FEW
+
+
+@pytest.mark.parametrize("split", ["train-groups", "val", "test"])
+def test_the_longest_texts_are_of_the_same_pictures(split: str) -> None:
+    plain, longest = ScenesCollection(split, FEW), ScenesCollection(f"{split}-longest", FEW)
+    assert list(plain.picture_hashes()) == list(longest.picture_hashes())
+    assert plain.fingerprint() != longest.fingerprint()
+    for index in range(FEW):
+        assert plain.key(index) == longest.key(index)
+        assert plain.captions(index).short == longest.captions(index).short
+        [text], [false] = longest.captions(index).long, longest.contradictions(index)
+        assert len(text) > 3 * len(plain.captions(index).long[0])
+        assert text != false

@@ -20,6 +20,9 @@ SCENE_SPLITS = (
     "val-short",
     "test",
     "test-short",
+    "train-groups-longest",
+    "val-longest",
+    "test-longest",
 )
 
 ACCEPTED = (

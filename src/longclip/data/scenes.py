@@ -10,6 +10,7 @@ from longclip.data.collection import Collection, LabelSet
 from longclip.util.digest import Digest
 
 _GROUPS = ("val", "test")
+_LONGEST = "-longest"
 
 
 class ScenesCollection(Collection):
@@ -18,13 +19,17 @@ class ScenesCollection(Collection):
     Args:
         split: train (any scenes), train-groups, val and test (groups that share a summary and
             differ in what is described late), val-short or test-short (all summaries differ).
+            train-groups-longest, val-longest and test-longest are those splits with texts of about
+            640 tokens.
         size: how many; the split's default where None.
         image_size: pixels, square.
     """
 
     def __init__(self, split: str, size: int | None = None, image_size: int = 128) -> None:
         self.name = f"scenes/{split}"
-        self.split = split
+        self.split = split.removesuffix(_LONGEST)
+        is_longest = split.endswith(_LONGEST)
+        self._describe = scenes.longest_description if is_longest else scenes.describe
         self.image_size = image_size
         self._size = scenes.split_size(self.split) if size is None else size
 
@@ -60,11 +65,11 @@ class ScenesCollection(Collection):
         short = () if self.split in _GROUPS else scenes.short_captions(scene)
         if self.split.endswith("-short"):
             short = short[:1]
-        return Captions(short, (scenes.describe(scene),))
+        return Captions(short, (self._describe(scene),))
 
     def contradictions(self, index: int) -> tuple[str, ...]:
-        """Return the description of the scene with one colour changed, the last that it names."""
-        return (scenes.describe(scenes.contradict(scenes.make_scene(self.split, index))),)
+        """Return the text of the scene with one colour changed, the last that `describe` names."""
+        return (self._describe(scenes.contradict(scenes.make_scene(self.split, index))),)
 
     def label_sets(self) -> Sequence[LabelSet]:
         """Return time of day, landmark and the like, from the scene graphs; none for groups."""

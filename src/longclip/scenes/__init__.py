@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from longclip.scenes.pictures.picture import draw as draw
     from longclip.scenes.texts.attributes import attributes as attributes
     from longclip.scenes.texts.description import describe as describe
+    from longclip.scenes.texts.longest import longest_description as longest_description
     from longclip.scenes.texts.summary import summarize as summarize
     from longclip.scenes.texts.web_captions import short_captions as short_captions
 

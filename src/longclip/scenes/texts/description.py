@@ -1,5 +1,6 @@
 """Long description of a scene: its summary, then a sentence for each thing in the picture."""
 
+from collections.abc import Iterable
 from random import Random
 
 from longclip.scenes.compose import stream
@@ -145,13 +146,29 @@ def describe(scene: Scene) -> str:
     a group. Sentences come in any order after the summary, except in grouped scenes: there
     landmark, backdrop, middle and front row, which tell the members apart, come last.
     """
+    early, late = sentences(scene)
+    order = stream(scene.seed, "order")
+    order.shuffle(early)
+    if scene.grouped:
+        ordered = [*early, *(late[topic] for topic in in_order(scene, late))]
+    else:
+        ordered = [*early, *late.values()]
+        order.shuffle(ordered)
+    return as_text(summarize(scene), ordered)
+
+
+def sentences(scene: Scene) -> tuple[list[str], dict[str, str]]:
+    """Return the sentences behind the summary, without their periods: a list, and others by topic.
+
+    The list has what the members of a group share, the topics what tells them apart: landmark,
+    backdrop, and each thing of the middle and the front row.
+    """
 
     def wording(topic: str) -> Random:
         # Each sentence draws from a stream of its own: one more choice in one of them leaves the
         # words of all others as they are.
         return stream(scene.seed, "wording", topic)
 
-    # What the members of a group share; sentences have no period yet.
     early = [
         _house_sentence(scene, wording("house")),
         _trees_sentence(scene, wording("trees")),
@@ -178,17 +195,20 @@ def describe(scene: Scene) -> str:
             if isinstance(something, Person)
             else _prop_sentence(scene, something, wording(topic))
         )
+    return early, late
 
-    order = stream(scene.seed, "order")
-    order.shuffle(early)
-    if scene.grouped:
-        # One order of the places, not of the sentences: members may have different sentences.
-        topics = sorted(late, key=lambda topic: stream(scene.seed, topic).random())
-        sentences = [*early, *(late[topic] for topic in topics)]
-    else:
-        sentences = [*early, *late.values()]
-        order.shuffle(sentences)
-    return " ".join([summarize(scene), *(f"{capitalized(text)}." for text in sentences)])
+
+def in_order(scene: Scene, late: Iterable[str]) -> list[str]:
+    """Return the topics in the order in which a grouped scene has them.
+
+    It is one of the places, not of the sentences: members may have different sentences.
+    """
+    return sorted(late, key=lambda topic: stream(scene.seed, topic).random())
+
+
+def as_text(summary: str, following: Iterable[str]) -> str:
+    """Return a summary and the sentences that follow it as one text."""
+    return " ".join([summary, *(f"{capitalized(sentence)}." for sentence in following)])
 
 
 def _landmark_sentence(scene: Scene, rng: Random) -> str:

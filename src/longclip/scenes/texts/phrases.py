@@ -2,7 +2,7 @@
 
 from random import Random
 
-from longclip.scenes.graph import SIDES, House, Landmark, Person, Thing, Trees
+from longclip.scenes.graph import SIDES, House, Landmark, Person, Scene, Thing, Trees
 from longclip.scenes.vocabulary import LANDMARKS
 
 Placed = House | Landmark | Person | Thing | Trees
@@ -32,7 +32,7 @@ ACCENTS = {
 }
 """The part of each kind that `accent` colours; the awning is a market stall's only colour."""
 
-_PLURAL_ACCENTS = ("stripe", "sail")
+PLURAL_ACCENTS = ("stripe", "sail")
 
 BACKDROPS = {
     "hills": ("green hills", "low green hills", "rolling hills"),
@@ -80,6 +80,11 @@ def counted(count: int, noun: str) -> str:
     return article(noun) if count == 1 else f"{_NUMBERS[count]} {plural(noun)}"
 
 
+def number(count: int) -> str:
+    """Return a number in words: "one", "two" …"""
+    return {1: "one", **_NUMBERS}[count]
+
+
 def capitalized(text: str) -> str:
     """Return `text` with a capital first letter, the rest untouched."""
     return text[0].upper() + text[1:]
@@ -93,6 +98,13 @@ def side(rng: Random, where: str) -> str:
 def direction(one: Placed, other: Placed) -> str:
     """Return the side of `other` on which `one` is, "left" or "right"; theirs are not the same."""
     return "left" if SIDES.index(one.side) < SIDES.index(other.side) else "right"
+
+
+def depth(scene: Scene, placed: Placed) -> int:
+    """Return the row that something stands in, counted from the back."""
+    if placed in scene.front:
+        return 2
+    return 1 if placed in scene.middle else 0
 
 
 def landmark_phrase(landmark: Landmark, *, wall: bool, roof: bool) -> str:
@@ -138,7 +150,7 @@ def thing_phrase(thing: Thing, *, accent: bool = True) -> str:
     if accent and thing.accent:
         part = ACCENTS[thing.kind]
         coloured = f"{thing.accent} {part}"
-        words += f" with {plural(coloured) if part in _PLURAL_ACCENTS else article(coloured)}"
+        words += f" with {plural(coloured) if part in PLURAL_ACCENTS else article(coloured)}"
     return words
 
 

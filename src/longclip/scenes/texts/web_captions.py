@@ -8,6 +8,7 @@ from longclip.scenes.texts.phrases import (
     BACKDROPS,
     MAX_SHORT_WORDS,
     Placed,
+    depth,
     direction,
     house_phrase,
     landmark_phrase,
@@ -96,19 +97,12 @@ def _pair_caption(scene: Scene, one: Placed, other: Placed, rng: Random) -> str:
             f"{first} to the {side} of {reference(other)}",
             *choices,
         ]
-    elif _depth(scene, one) > _depth(scene, other):
+    elif depth(scene, one) > depth(scene, other):
         choices = [f"{first} in front of {second}", *choices]
-    elif _depth(scene, one) < _depth(scene, other):
+    elif depth(scene, one) < depth(scene, other):
         choices = [f"{first} behind {second}", *choices]
     fitting = _short_enough(choices)
     return rng.choice(fitting) if fitting else _caption(scene, one, rng)
-
-
-def _depth(scene: Scene, placed: Placed) -> int:
-    """Return the row that something stands in, counted from the back."""
-    if placed in scene.front:
-        return 2
-    return 1 if placed in scene.middle else 0
 
 
 def _view_caption(scene: Scene, rng: Random) -> str:
