@@ -10,28 +10,27 @@ of benchmarks/real_photos.py. Without both, only the scenes are done.
 """
 
 import argparse
-import json
-import multiprocessing
-import statistics
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import longclip
-from longclip.data import open_collection
-from longclip.data.open import open_training_data
-from longclip.evaluation import evaluate
 from longclip.model.average import average
 from longclip.model.stretch import stretch
-from longclip.training import PixelStore, TrainConfig, train
+from longclip.training import TrainConfig
 from longclip.training.recipes import direct, paper
-from longclip.util.files import write_text
-
-SEEDS = (0, 1, 2)
+from training_runs import (
+    RESULT,
+    SEEDS,
+    evaluate_once,
+    markdown_table,
+    number_at,
+    percent_cell,
+    read_results,
+    run_folder,
+    train_side_by_side,
+)
 
 CHANGES: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -123,7 +122,7 @@ def settings(data: Path | None, base: Path | None, out: Path) -> list[Setting]:
     return [scenes, photos]
 
 
-def runs(setting: Setting) -> list[tuple[str, TrainConfig]]:
+def runs(setting: Setting) -> list[TrainConfig]:
     """One for each change and seed."""
     start = setting.start
     direct_too = replace(start, **{n: getattr(direct(), n) for n in ("recipe", "stretch", "pcm")})
@@ -131,72 +130,29 @@ def runs(setting: Setting) -> list[tuple[str, TrainConfig]]:
         name: replace(start, **change) for name, change in CHANGES.items()
     }
     return [
-        (name, replace(row, seed=seed, out=folder(start.out, setting, name, seed)))
+        replace(row, seed=seed, out=folder(setting, name, seed))
         for seed in SEEDS
         for name, row in rows.items()
     ]
 
 
-def folder(out: Path, setting: Setting, name: str, seed: int) -> Path:
+def folder(setting: Setting, name: str, seed: int) -> Path:
     """Return the folder of a run."""
-    plain = "".join(c if c.isalnum() else "-" for c in name)
-    return out / setting.name / f"{plain}-{seed}"
+    return run_folder(setting.start.out / setting.name, name, seed)
 
 
-def work(setting: Setting, jobs: Any, store: PixelStore) -> None:
-    """Train and measure until nothing is left to do."""
-    torch.set_num_threads(1)
-    while (job := jobs.get()) is not None:
-        name, config = job
-        if not (config.out / "model").exists():
-            train(config, store=store, resume=(config.out / "config.json").exists())
-        measure(setting, config.out / "model", config.out / "eval.json")
-        print(f"{setting.name}: {name}, seed {config.seed}", file=sys.stderr, flush=True)
-        for row, (trained, share) in AVERAGED.items():
-            if trained == name:
-                averaged(setting, row, config, share)
-
-
-def averaged(setting: Setting, row: str, config: TrainConfig, share: float) -> None:
-    """Measure a finished model averaged with the stretched one that it started from."""
-    at = folder(setting.start.out, setting, row, config.seed)
-    if not (at / "eval.json").exists():
-        model = average(
-            longclip.load(config.out / "model"), stretch(longclip.load(config.model)), share
-        )
-        longclip.save(model, at / "model")
-        measure(setting, at / "model", at / "eval.json")
-
-
-def measure(setting: Setting, model: Path, result: Path) -> None:
-    """Evaluate on every split, once."""
-    if result.exists():
-        return
-    encoder = longclip.load(model, dtype=torch.bfloat16)
-    found = {
-        name: evaluate(encoder, open_collection(name), name=str(model)).to_json()
-        for names in setting.measured.values()
-        for name in names
-    }
-    write_text(result, json.dumps(found) + "\n")
-
-
-def do(setting: Setting, parallel: int) -> None:
-    """Make all runs of one setting, several processes side by side sharing decoded pictures."""
-    preprocess = longclip.load(setting.start.model).preprocess
-    store = PixelStore(open_training_data(setting.start.data), preprocess, 4.0)
-    context = multiprocessing.get_context("fork")
-    jobs = context.Queue()
-    for job in runs(setting):
-        jobs.put(job)
-    workers = [context.Process(target=work, args=(setting, jobs, store)) for _ in range(parallel)]
-    for worker in workers:
-        jobs.put(None)
-        worker.start()
-    for worker in workers:
-        worker.join()
-        if worker.exitcode:
-            raise SystemExit(f"a worker ended with {worker.exitcode}")
+def measure(setting: Setting, config: TrainConfig) -> None:
+    """Evaluate a finished run on every split, and its averages with the model it started from."""
+    collections = [name for names in setting.measured.values() for name in names]
+    evaluate_once(config.out, collections)
+    for row, (trained, share) in AVERAGED.items():
+        at = folder(setting, row, config.seed)
+        if folder(setting, trained, config.seed) == config.out and not (at / RESULT).exists():
+            model = average(
+                longclip.load(config.out / "model"), stretch(longclip.load(config.model)), share
+            )
+            longclip.save(model, at / "model")
+            evaluate_once(at, collections)
 
 
 def table(setting: Setting, split: str) -> str:
@@ -206,27 +162,12 @@ def table(setting: Setting, split: str) -> str:
         for title, place in setting.columns.items()
         if place[0].format(split) in setting.measured[split]
     }
-    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
-    rows = ["direct", *CHANGES, *AVERAGED]
-    for name in rows:
-        paths = [folder(setting.start.out, setting, name, seed) / "eval.json" for seed in SEEDS]
-        results = [json.loads(path.read_text()) for path in paths if path.exists()]
-        if results:
-            cells = [_cell([_at(r, place) for r in results]) for place in columns.values()]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _cell(values: Sequence[float]) -> str:
-    percent = [100 * value for value in values]
-    spread = f" ± {statistics.stdev(percent):.1f}" if len(percent) > 1 else ""
-    return f"{statistics.fmean(percent):.1f}{spread}"
-
-
-def _at(result: Any, place: Sequence[str]) -> float:
-    for key in place:
-        result = result[key]
-    return float(result)
+    rows = []
+    for name in ("direct", *CHANGES, *AVERAGED):
+        if results := read_results(setting.start.out / setting.name, name, SEEDS):
+            numbers = [[number_at(r, place) for r in results] for place in columns.values()]
+            rows.append((name, [percent_cell(values) for values in numbers]))
+    return markdown_table(list(columns), rows)
 
 
 def main() -> None:
@@ -244,7 +185,7 @@ def main() -> None:
     for setting in settings(a.data, a.base, a.out):
         if a.only in (None, setting.name):
             if not a.tables:
-                do(setting, a.parallel)
+                train_side_by_side(runs(setting), a.parallel, partial(measure, setting))
             for split in setting.measured:
                 print(f"\n{setting.name}, {split}\n\n{table(setting, split)}", flush=True)
 
