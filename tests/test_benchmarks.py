@@ -1,11 +1,18 @@
 """The table that all benchmarks together write."""
 
+import importlib
 import importlib.util
+import json
 import sys
+import xml.etree.ElementTree as ElementTree
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from longclip.evaluation import LengthCurve
+from longclip.training.recipes import paper
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -82,3 +89,75 @@ def test_each_script_of_the_list_is_run_small(run_all):
         return f"{script} {first}" if script == "search.py" else script
 
     assert {kind(one.command) for one in run_all.BENCHMARKS} <= set(map(kind, SMALL))
+
+
+def module(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    return importlib.import_module(name)
+
+
+def test_each_constant_is_changed_alone(monkeypatch, tmp_path):
+    constants = module("constants", monkeypatch)
+    start = replace(paper(), steps=72, batch_size=128, out=tmp_path)
+    usual = asdict(start)
+    seen = []
+    for config in constants.runs(constants.constants(start), start, (0,)):
+        changed = {k for k, v in asdict(config).items() if v != usual[k]} - {"out"}
+        seen.append(config.out.name)
+        pairs = config.steps * config.batch_size
+        if "steps" in changed:
+            assert changed == {"batch_size", "steps"}
+            assert pairs == 72 * 128
+        else:
+            assert len(changed) == (config.out.name != "paper-0")
+    # Values besides the usual ones, batches at equal pairs and at equal steps, and the paper.
+    assert len(set(seen)) == len(seen) == 4 + 3 + 4 + 4 + 4 + 1
+
+
+def test_the_figure_of_the_constants_has_the_means_over_seeds(monkeypatch, tmp_path):
+    constants = module("constants", monkeypatch)
+    start = replace(paper(), steps=72, batch_size=128, out=tmp_path)
+    chosen = constants.constants(start)
+    with pytest.raises(SystemExit, match="no run is finished"):
+        constants.figure(chosen, start, (0, 1))
+    for config in constants.runs(chosen, start, (0, 1)):
+        recall = {way: {"R@1": 0.5 + config.seed / 5} for way in ("text_to_image", "image_to_text")}
+        config.out.mkdir()
+        (config.out / "eval.json").write_text(
+            json.dumps({"scenes/val": {"long": recall}, "scenes/val-short": {"short": recall}})
+        )
+    svg = constants.figure(chosen, start, (0, 1))
+    titles = [e.text for e in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}title")]
+    assert "long T2I: 60.0% at 10" in titles
+    assert "short I2T: 60.0% at 1024" in titles
+    assert "| 20 (elsewhere) | 60.0 ± 14.1 |" in constants.table(chosen[0], start, (0, 1))
+
+
+def test_lengths_are_told_by_context_and_recipe(monkeypatch, tmp_path):
+    lengths = module("lengths", monkeypatch)
+    experiment = lengths.Experiment("nano", tmp_path, (77, 248), ("paper",), (0, 1), "test", None)
+    made = experiment.runs(paper())
+    kinds = {(c.recipe, c.stretch, c.context_length, c.seed) for c in made}
+    assert kinds == {
+        (*kind, seed)
+        for kind in (("paper", "none", 0), ("paper", "knowledge-preserved", 248))
+        for seed in (0, 1)
+    }
+    hits = {"stretched-77-0": (0.2, 0.2), "stretched-248-0": (0.2, 0.4)}
+    hits |= {config.out.name: (0.1, 0.6 + config.seed / 5) for config in made}
+    for name, values in hits.items():
+        (tmp_path / name).mkdir()
+        curve = LengthCurve(1, 10, 10, (50, 150), (0, 0), values, values)
+        (tmp_path / name / lengths.FILE).write_text(json.dumps(curve.to_json()))
+        assert lengths.read_curve(tmp_path / name / lengths.FILE) == curve
+    told = lengths.tables(experiment)
+    assert "| stretched | 20.0 | 40.0 |" in told
+    assert "| paper | 70.0 ± 14.1 | 70.0 ± 14.1 |" in told
+    assert "| stretched | 50 | 140 |" in told
+    svg = lengths.figure(experiment)
+    titles = [e.text for e in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}title")]
+    assert "248 tokens: 40.0% at 150" in titles
+    assert "248 tokens: effective length 140" in titles
+    # Of the mean of both seeds: 10 + 0.6 n, and 95 % of 70.
+    assert "77 tokens: effective length 145" in titles
