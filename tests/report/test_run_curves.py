@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longclip.report.chart import Curve, line_chart, smoothed
+from longclip.report.chart import Curve, line_chart, smoothed, value_range
 from longclip.report.run_curves import curves_page, curves_svg, write_curves
 from longclip.runs.run import Run, find_runs
 from tests.helpers.html_page import Page
@@ -84,6 +84,50 @@ def test_ticks_are_round_numbers_around_the_values() -> None:
     assert [text for side, text in texts if side == "end"] == ["2", "2.5", "3", "3.5", "4", "4.5"]
     middle = [text for side, text in texts if side == "middle"]
     assert middle == ["0", "10k", "20k", "30k", "40k", "50k", "step"]
+
+
+def test_choices_stand_equally_far_apart() -> None:
+    curve = Curve("a", [(8, 1.0), (32, 2.0), (1024, 3.0)], 0)
+    chart = line_chart(
+        "recall",
+        "batch",
+        [curve],
+        width=440,
+        height=280,
+        choices=(8, 32, 64, 1024),
+        mark=(32, "us"),
+    )
+    [[(first, _), (second, _), (last, _)]] = coordinates(chart)
+    assert last - second == pytest.approx(2 * (second - first), abs=0.2)
+    assert re.findall(r'text-anchor="middle">(\d+)</text>', chart) == ["8", "32", "64", "1024"]
+    assert f'class="mark" x1="{second:.1f}"' in chart
+
+
+def test_charts_can_have_the_same_vertical_axis() -> None:
+    curves = [Curve("a", [(0, 10.0), (1, 12.0)], 0), Curve("b", [(0, 60.0), (1, 69.0)], 1)]
+    within = value_range(curves)
+    assert within == (10, 69)
+    charts = [
+        line_chart("recall", "x", [one], width=440, height=280, within=within) for one in curves
+    ]
+    labels = [re.findall(r'text-anchor="end">([\d.]+)</text>', chart) for chart in charts]
+    assert labels[0] == labels[1]
+    assert float(labels[0][0]) <= 10
+    assert float(labels[0][-1]) >= 69
+    [[(_, twelve), (_, sixty)]] = [[coordinates(charts[0])[0][1], coordinates(charts[1])[0][0]]]
+    assert twelve > sixty, "12 is far below 60"
+    assert "up to" not in charts[0] + charts[1]
+
+
+def test_spreads_are_upright_lines_and_have_room() -> None:
+    curve = Curve("a", [(0, 50.0), (10, 52.0)], 0, spreads=(10.0, 0.0))
+    assert value_range([curve]) == (40, 60)
+    chart = line_chart("recall", "x", [curve], width=440, height=280)
+    [(low, high)] = re.findall(r'y1="([\d.]+)" y2="([\d.]+)" style="stroke:var', chart)
+    [[(_, middle), _]] = coordinates(chart)
+    assert float(low) - middle == pytest.approx(middle - float(high), abs=0.2)
+    assert float(low) <= 241
+    assert float(high) >= 29
 
 
 def test_long_runs_make_no_large_file_and_keep_their_spikes() -> None:

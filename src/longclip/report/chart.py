@@ -1,7 +1,7 @@
 """A line chart as inline SVG; its colours are the page's CSS variables --series-0, --series-1 …"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -27,7 +27,8 @@ class Curve:
     """A line through `(x, y)` points; `series` is its colour, dashes and sign.
 
     `raw` is what it was smoothed from, drawn faintly. With `dots` every point has its sign, where
-    there are few, else only the last one.
+    there are few, else only the last one. `spreads` are how far values vary to either side, one
+    for each point, drawn as upright lines. `ring` is a place to be marked, with what it is.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Curve:
     series: int
     raw: Points = ()
     dots: bool = False
+    spreads: Sequence[float] = ()
     ring: tuple[float, float, str] | None = None
 
 
@@ -74,6 +76,27 @@ class Scale:
         return [self.step * i for i in range(first, last + 1)]
 
 
+@dataclass(frozen=True)
+class _Places:
+    """Values that stand equally far from each other, whatever lies between them, each a tick."""
+
+    values: Sequence[float]
+    start: float
+    end: float
+
+    @property
+    def high(self) -> float:
+        return self.values[-1]
+
+    def __call__(self, value: float) -> float:
+        """Return the pixel of one of the values; of others there is none."""
+        each = (self.end - self.start) / len(self.values)
+        return self.start + each * (self.values.index(value) + 0.5)
+
+    def ticks(self) -> list[float]:
+        return list(self.values)
+
+
 def line_chart(
     title: str,
     x_label: str,
@@ -84,23 +107,32 @@ def line_chart(
     percent: bool = False,
     from_zero: bool = False,
     mark: tuple[float, str] | None = None,
+    choices: Sequence[float] = (),
+    within: tuple[float, float] | None = None,
 ) -> Markup:
     """Return an `<svg>` of `width` x `height` CSS pixels.
 
     The horizontal axis begins at 0, the vertical one `from_zero` or near the lowest value.
-    `percent` says that values are; `mark` is an x with a label, drawn as an upright line. Points
-    must be finite. What is drawn faintly may leave the picture, which is cut there; so may a curve
-    that is far higher than most, for one run must not press all others together. How high it gets
-    is written beside the title.
+    `percent` says that values are; `mark` is an x with a label, drawn as an upright line. Where all
+    x are among a few `choices`, which ascend, these stand equally far apart. `within` is the lowest
+    and the highest value of the vertical axis, where charts are to have the same one.
+
+    Points must be finite. What is drawn faintly may leave the picture, which is cut there; so may a
+    curve that is far higher than most, for one run must not press all others together. How high it
+    gets is written beside the title.
     """
-    xs = [x for curve in curves for x, _ in curve.points]
-    ys = [y for curve in curves for _, y in curve.points] + [0.0] * from_zero
+    ys = [*_reached(curves), *[0.0] * from_zero]
     right, bottom = width - _RIGHT, height - _BOTTOM
-    x = Scale.of(0.0, max(1.0, *xs), _LEFT, right, tick=_MIN_X_TICK_PIXELS, whole=False)
-    top = _highest(curves)
+    x: Scale | _Places
+    if choices:
+        x = _Places(choices, _LEFT, right)
+    else:
+        longest = max(at for curve in curves for at, _ in curve.points)
+        x = Scale.of(0.0, max(1.0, longest), _LEFT, right, tick=_MIN_X_TICK_PIXELS, whole=False)
+    low, top = within or (min(ys), _highest(curves))
     y = Scale.of(
-        min(ys),
-        max([top, *ys[len(ys) - from_zero :]]),
+        low,
+        max([top, *[0.0] * from_zero]),
         bottom,
         _TOP,
         tick=_MIN_Y_TICK_PIXELS,
@@ -172,10 +204,31 @@ def _dashes(index: int, before: str = "") -> str:
 
 def _highest(curves: Sequence[Curve]) -> float:
     """Return the highest value to be shown: that of the highest curve not far above most."""
-    tops = sorted(max(y for _, y in curve.points) for curve in curves)
-    low = min(y for curve in curves for _, y in curve.points)
+    tops = sorted(max(_reached([curve])) for curve in curves)
+    low = min(_reached(curves))
     limit = low + _MAX_RISE * (tops[(len(tops) - 1) // 2] - low)
     return max((top for top in tops if top <= limit), default=tops[-1])
+
+
+def _reached(curves: Sequence[Curve]) -> list[float]:
+    """Return all values of curves, and how far they vary to either side."""
+    return [
+        value
+        for curve in curves
+        for (_, y), spread in _spread(curve)
+        for value in (y - spread, y + spread)
+    ]
+
+
+def _spread(curve: Curve) -> Iterator[tuple[tuple[float, float], float]]:
+    """Yield each point with its spread, which is 0 where a curve has none."""
+    return zip(curve.points, curve.spreads or [0.0] * len(curve.points), strict=True)
+
+
+def value_range(curves: Sequence[Curve]) -> tuple[float, float]:
+    """Return the lowest and the highest value of curves, for `within` of the charts of all."""
+    reached = _reached(curves)
+    return min(reached), max(reached)
 
 
 def smoothed(points: Points) -> list[tuple[float, float]]:
@@ -203,7 +256,7 @@ def _polygon(x: float, y: float, size: float, *corners: tuple[float, float]) -> 
     return f'<polygon points="{points}"'
 
 
-def _grid(x: Scale, y: Scale) -> str:
+def _grid(x: Scale | _Places, y: Scale) -> str:
     parts = []
     for value in y.ticks():
         at = y(value)
@@ -220,7 +273,7 @@ def _grid(x: Scale, y: Scale) -> str:
     return "\n".join(parts)
 
 
-def _mark(value: float, label: str, x: Scale, y: Scale) -> str:
+def _mark(value: float, label: str, x: Scale | _Places, y: Scale) -> str:
     at = x(value)
     # On the side with more room, beside the foot of the line, where curves of recall are not.
     anchor, place = ("end", at - 6) if at > (x.start + x.end) / 2 else ("start", at + 6)
@@ -230,13 +283,19 @@ def _mark(value: float, label: str, x: Scale, y: Scale) -> str:
     )
 
 
-def _line(curve: Curve, x: Scale, y: Scale, percent: bool) -> str:
+def _line(curve: Curve, x: Scale | _Places, y: Scale, percent: bool) -> str:
     stride = -(-len(curve.points) // _MAX_POINTS)
     path = _path([*curve.points[:-1:stride], curve.points[-1]], x, y)
     parts = [
         f"<g><title>{escape(curve.name)}</title>"
         f'<polyline points="{path}" '
         f'style="stroke:{colour(curve.series)}{_dashes(curve.series, ";")}"/></g>'
+    ]
+    parts += [
+        f'<line x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{y(value - spread):.1f}" '
+        f'y2="{y(value + spread):.1f}" style="stroke:{colour(curve.series)};stroke-width:1.25"/>'
+        for (at, value), spread in _spread(curve)
+        if spread
     ]
     dots = curve.dots and len(curve.points) <= _MAX_DOTS
     for at, value in curve.points if dots else curve.points[-1:]:
@@ -255,7 +314,7 @@ def _line(curve: Curve, x: Scale, y: Scale, percent: bool) -> str:
     return "".join(parts)
 
 
-def _path(points: Points, x: Scale, y: Scale) -> str:
+def _path(points: Points, x: Scale | _Places, y: Scale) -> str:
     return " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in points)
 
 
