@@ -12,11 +12,19 @@ matching whole features.
 """
 
 import argparse
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import longclip
+from longclip.model.identity import model_digest
+from longclip.report.chart import Curve, line_chart, value_range
+from longclip.report.small_multiples import CHART_HEIGHT, CHART_WIDTH, small_multiples
+from longclip.training import TrainConfig
+from longclip.training.recipes import paper
+from longclip.util.files import write_text
 from training_runs import (
     SEEDS,
     evaluate_once,
@@ -27,14 +35,6 @@ from training_runs import (
     run_folder,
     train_side_by_side,
 )
-
-import longclip
-from longclip.model.identity import model_digest
-from longclip.report.chart import Curve, line_chart
-from longclip.report.small_multiples import CHART_HEIGHT, CHART_WIDTH, small_multiples
-from longclip.training import TrainConfig
-from longclip.training.recipes import paper
-from longclip.util.files import write_text
 
 MEASURED = ("scenes/val", "scenes/val-short")
 COLUMNS = {
@@ -57,6 +57,11 @@ class Constant:
     values: tuple[int, ...]
     usual: int
     equal_pairs: bool = False
+
+    @property
+    def all_values(self) -> list[int]:
+        """Return the values and the usual one, in order."""
+        return sorted({*self.values, self.usual})
 
 
 def constants(start: TrainConfig) -> tuple[Constant, ...]:
@@ -106,7 +111,7 @@ def measured(
     constant: Constant, start: TrainConfig, seeds: Sequence[int]
 ) -> Iterator[tuple[int, list[list[float]]]]:
     """Yield each value with what was measured, by column and seed, as far as runs are done."""
-    for value in sorted({*constant.values, constant.usual}):
+    for value in constant.all_values:
         name, _ = row(constant, value, start)
         if results := read_results(start.out, name, seeds):
             yield value, [[number_at(r, place) for r in results] for place in COLUMNS.values()]
@@ -123,37 +128,45 @@ def table(constant: Constant, start: TrainConfig, seeds: Sequence[int]) -> str:
 
 
 def figure(chosen: Sequence[Constant], start: TrainConfig, seeds: Sequence[int]) -> str:
-    """Return an SVG: a chart for each constant, a line for each column, means over seeds."""
-    charts = []
+    """Return an SVG: a chart for each constant, a line for each column, all on one axis.
+
+    Points are means over seeds, upright lines their standard deviations.
+    """
+    drawn = []
     for constant in chosen:
         found = list(measured(constant, start, seeds))
-        if not found:
-            continue
-        curves = [
-            Curve(
-                name, [(value, mean(columns[index])) for value, columns in found], index, dots=True
-            )
-            for index, name in enumerate(COLUMNS)
-        ]
-        charts.append(
-            line_chart(
-                "R@1",
-                constant.title,
-                curves,
-                width=CHART_WIDTH,
-                height=CHART_HEIGHT,
-                percent=True,
-                mark=(constant.usual, f"as elsewhere: {constant.usual}"),
-            )
-        )
-    if not charts:
+        if found:
+            drawn.append((constant, [curve(i, found) for i in range(len(COLUMNS))]))
+    if not drawn:
         raise SystemExit("there is nothing to draw: no run is finished")
+    within = value_range([one for _, curves in drawn for one in curves])
+    charts = [
+        line_chart(
+            "R@1",
+            constant.title,
+            curves,
+            width=CHART_WIDTH,
+            height=CHART_HEIGHT,
+            percent=True,
+            mark=(constant.usual, f"as elsewhere: {constant.usual}"),
+            choices=constant.all_values,
+            within=within,
+        )
+        for constant, curves in drawn
+    ]
     return small_multiples(list(COLUMNS), charts)
 
 
-def mean(values: Sequence[float]) -> float:
-    """Return the mean of fractions of 1, in percent."""
-    return 100 * sum(values) / len(values)
+def curve(index: int, found: Sequence[tuple[int, list[list[float]]]]) -> Curve:
+    """Return the line of one column, in percent."""
+    percents = [(value, [100 * one for one in columns[index]]) for value, columns in found]
+    return Curve(
+        list(COLUMNS)[index],
+        [(value, statistics.fmean(seeds)) for value, seeds in percents],
+        index,
+        dots=True,
+        spreads=[statistics.stdev(seeds) if len(seeds) > 1 else 0.0 for _, seeds in percents],
+    )
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """Recall against the tokens that are read, of models that read 77 to 512.
 
-Drawn scenes are described in about 500 tokens each (`scenes/test-longest`), and what tells the
-members of a group apart comes last. Nano is stretched to several contexts, and there left as it is
-or trained on such texts with three recipes and three seeds. What is done is not done again:
+Drawn scenes are described in about 640 tokens each (`scenes/test-longest`), and what tells the
+members of a group apart comes behind the first 150. Nano is stretched to several contexts,
+and there left as it is or trained on such texts with three recipes and three seeds. What is done is
+not done again:
 
     python benchmarks/lengths.py --out runs/lengths --figure lengths.svg
 
@@ -17,8 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from training_runs import SEEDS, markdown_table, percent_cell, run_folder, train_side_by_side
-
 import longclip
 from longclip.data import ScenesCollection
 from longclip.evaluation import LengthCurve, recall_by_length
@@ -27,12 +26,13 @@ from longclip.evaluation.ranking import long_texts, text_pool
 from longclip.model.clip import CLIP
 from longclip.model.identity import model_digest
 from longclip.model.stretch import stretch
-from longclip.report.chart import Curve, line_chart
+from longclip.report.chart import Curve, line_chart, value_range
 from longclip.report.small_multiples import CHART_HEIGHT, CHART_WIDTH, small_multiples
 from longclip.spec import STOCK_CONTEXT
 from longclip.training import TrainConfig
 from longclip.training.recipes import find_recipe
 from longclip.util.files import write_text
+from training_runs import SEEDS, markdown_table, percent_cell, run_folder, train_side_by_side
 
 CONTEXTS = (77, 154, 248, 320, 512)
 RECIPES = ("direct", "paper", "best")
@@ -132,8 +132,12 @@ def tables(experiment: Experiment) -> str:
         return f"{middle:.0f}{spread if len(known) > 1 else ''}"
 
     parts = {
-        "text → image R@1 of whole texts": lambda c: percent_cell([x.text_to_image[-1] for x in c]),
-        "image → text R@1 of whole texts": lambda c: percent_cell([x.image_to_text[-1] for x in c]),
+        "text → image R@1 of all that is read": lambda c: percent_cell(
+            [x.text_to_image[-1] for x in c]
+        ),
+        "image → text R@1 of all that is read": lambda c: percent_cell(
+            [x.image_to_text[-1] for x in c]
+        ),
         "effective length, tokens (range over seeds)": length_cell,
     }
     written = []
@@ -149,30 +153,35 @@ def tables(experiment: Experiment) -> str:
 
 def figure(experiment: Experiment) -> str:
     """Return an SVG: a chart for each row, a line for each context, rings at effective lengths."""
-    charts = []
+    drawn = []
     for row in (STRETCHED, *experiment.recipes):
-        lines = []
-        for index, context in enumerate(experiment.contexts):
-            if curves := experiment.curves(row, context):
-                lines.append(drawn(mean_curve(curves), f"{context} tokens", index))
+        found = [experiment.curves(row, context) for context in experiment.contexts]
+        lines = [
+            line(mean_curve(curves), f"{context} tokens", index)
+            for index, (context, curves) in enumerate(zip(experiment.contexts, found, strict=True))
+            if curves
+        ]
         if lines:
-            charts.append(
-                line_chart(
-                    f"{row}: text → image R@1",
-                    "tokens kept of each text",
-                    lines,
-                    width=CHART_WIDTH,
-                    height=CHART_HEIGHT,
-                    percent=True,
-                    from_zero=True,
-                )
-            )
-    if not charts:
+            drawn.append((row, lines))
+    if not drawn:
         raise SystemExit("there is nothing to draw: nothing is measured")
+    _, highest = value_range([one for _, lines in drawn for one in lines])
+    charts = [
+        line_chart(
+            f"{row}: text → image R@1",
+            "tokens kept of each text",
+            lines,
+            width=CHART_WIDTH,
+            height=CHART_HEIGHT,
+            percent=True,
+            within=(0.0, highest),
+        )
+        for row, lines in drawn
+    ]
     return small_multiples([f"{context} tokens" for context in experiment.contexts], charts)
 
 
-def drawn(curve: LengthCurve, name: str, series: int) -> Curve:
+def line(curve: LengthCurve, name: str, series: int) -> Curve:
     """Return the line of a chart, in percent."""
     points = [(n, 100 * value) for n, value in zip(curve.tokens, curve.text_to_image, strict=True)]
     length = curve.effective_length

@@ -131,6 +131,8 @@ def test_the_figure_of_the_constants_has_the_means_over_seeds(monkeypatch, tmp_p
     titles = [e.text for e in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}title")]
     assert "long T2I: 60.0% at 10" in titles
     assert "short I2T: 60.0% at 1024" in titles
+    # A line upwards and downwards at each point: of five constants, by four columns.
+    assert svg.count("stroke-width:1.25") == (5 + 4 + 5 + 5 + 5) * 4
     assert "| 20 (elsewhere) | 60.0 ± 14.1 |" in constants.table(chosen[0], start, (0, 1))
 
 
