@@ -25,6 +25,21 @@ def test_a_pipe_gets_plain_lines_now_and_then(monkeypatch):
     ]
 
 
+def test_what_was_done_before_a_stage_goes_on_has_no_part_in_its_pace(monkeypatch):
+    tell_the_time(monkeypatch, itertools.count(0.0, 4.0))
+    out = io.StringIO()
+    with progress_display(Console(file=out, width=60)) as report:
+        for done in (700, 710, 720, 730):
+            report("steps", done, 800)
+        report("neighbours", 0, 10)
+        for done in (740, 740, 740, 740):
+            report("steps", done, 800)
+    assert out.getvalue().splitlines() == [
+        "steps: 730 of 800, 2.5/s, 28 s left",
+        "steps: 740 of 800, 0/s",
+    ]
+
+
 def test_a_quick_stage_is_not_worth_a_line_and_an_ended_one_has_one(monkeypatch):
     tell_the_time(monkeypatch, itertools.count(0.0, 0.5))
     out = io.StringIO()

@@ -71,18 +71,20 @@ class _Lines:
         self._console = console
         self._stage = ""
         self._began = self._last = 0.0
+        self._first = 0  # done when it began, of what is gone on with
         self._ended = False
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
         now = time.monotonic()
         if done == 0 or stage != self._stage:
             self._stage, self._began, self._last, self._ended = stage, now, now, False
+            self._first = done
         ended, self._ended = self._ended, done == total
         long = now - self._began >= _SECONDS_WORTH_A_LINE
         if (self._ended and long and not ended) or now - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = now
-            rate = done / max(now - self._began, 1e-9)
-            left = f", {(total - done) / rate:.0f} s left" if done < total else ""
+            rate = (done - self._first) / max(now - self._began, 1e-9)
+            left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
             line = f"{stage}: {done} of {total}, {rate:.3g}/s{left}{', ' * bool(note)}{note}"
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
