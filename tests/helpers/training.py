@@ -57,6 +57,21 @@ def write_photos(folder: Path, count: int) -> Path:
     return folder / "photos.jsonl"
 
 
+def write_described_photos(folder: Path, count: int) -> Path:
+    """A JSON-lines file beside as many pictures whose long captions have few words in common."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(1)
+    words = ["red", "blue", "wall", "river", "horse", "lamp", "seven", "old", "glass", "under"]
+    with (folder / "photos.jsonl").open("w") as lines:
+        for i in range(count):
+            Image.fromarray(random.integers(0, 255, (40, 48, 3), np.uint8)).save(
+                folder / f"{i}.png"
+            )
+            text = " ".join(random.choice(words, 5 + i))
+            lines.write(json.dumps({"image": f"{i}.png", "long": f"{text}."}) + "\n")
+    return folder / "photos.jsonl"
+
+
 def train_until(config: TrainConfig, last: int, **arguments: Any) -> None:
     """Train as far as step `last`, where a signal ends the run with a checkpoint."""
 

@@ -24,7 +24,12 @@ from longclip.training import TrainConfig, train
 from longclip.training.distributed import World
 from longclip.training.run.checkpoint import RunCheckpoints, own_share
 from longclip.training.run.model import initial_model
-from tests.helpers.training import tiny_config, write_photos
+from tests.helpers.training import (
+    tiny_config,
+    train_until,
+    write_described_photos,
+    write_photos,
+)
 
 # All runs of a test in one go: starting the processes takes far longer than the runs.
 _JOB = """
@@ -157,6 +162,31 @@ def test_smaller_pieces_change_nothing_but_memory(
     pieces: str, alone: dict[str, TrainConfig]
 ) -> None:
     torch.testing.assert_close(losses(alone[pieces]), losses(alone["paper"]), rtol=1e-4, atol=1e-5)
+
+
+def test_processes_make_batches_of_the_same_groups(tmp_path: Path) -> None:
+    data = write_described_photos(tmp_path / "photos", 21)
+    config = replace(tiny_config(data, tmp_path / "alone"), dtype="float32", device="cpu", steps=6)
+    # Two steps are a pass, so that one is under way when groups are made again.
+    alone = replace(config, neighbours=4, neighbours_every=3)
+    train(alone)
+    train_until(replace(alone, out=tmp_path / "begun"), 4)
+    together = [
+        replace(alone, out=tmp_path / "ddp"),
+        replace(alone, out=tmp_path / "fsdp", parallel="fsdp"),
+        replace(alone, out=tmp_path / "begun", parallel="fsdp"),
+    ]
+    launch(2, [(each, each.out.name == "begun") for each in together], tmp_path)
+    names = ["step-00000000.json", "step-00000003.json"]
+    for each in together:
+        for name in names:
+            found, expected = (
+                json.loads((run.out / "neighbours" / name).read_text()) for run in (each, alone)
+            )
+            assert (found["rest"], found["whole"]) == (expected["rest"], expected["whole"])
+        torch.testing.assert_close(
+            losses(each)[:, 0], losses(alone)[:, 0], rtol=1e-5, atol=1e-5, msg=each.out.name
+        )
 
 
 def assert_same_model(one: TrainConfig, other: TrainConfig) -> None:

@@ -154,6 +154,7 @@ def train_command(
             changed_data=changed_data,
             on_start=say,
             on_step=lambda n, of, note: progress(settings.recipe, n, of, note),
+            on_texts=lambda n, of: progress("neighbours", n, of),
             evaluate=evaluate,
             measure_holdout=holdout_evaluation,
         )

@@ -70,6 +70,11 @@ class Subset(Collection):
         digest.add_bytes(self._items.astype("<i8").tobytes())
         return digest.hexdigest()
 
+    def picture_hashes(self) -> Sequence[int]:
+        """Return the hashes of these items' pictures."""
+        hashes = self._whole.picture_hashes()
+        return [hashes[item] for item in self._items.tolist()] if hashes else ()
+
     def blocks(self) -> Sequence[range]:
         """Return what is left of each block of the collection, if anything."""
         ends = [(block.start, block.stop) for block in self._whole.blocks()]
@@ -125,7 +130,7 @@ def hold_out(whole: Mixture, wanted: float, *, seed: int, limit: int = 0) -> Hol
             near[blocks[place].start : blocks[place].stop] = True
             chosen = int((near & candidates).sum())
         candidates &= near
-    kind = _kinds(whole)
+    kind = np.array(whole.picture_numbers(), np.int64)
     order = random.permutation(np.flatnonzero(candidates))[:count]
     held = np.isin(kind, kind[order])
     held[total:] = False
@@ -147,17 +152,3 @@ def hold_out(whole: Mixture, wanted: float, *, seed: int, limit: int = 0) -> Hol
     together = Joined([part for part in taken if len(part)])
     together.name = HELD_OUT
     return Holdout(Mixture(sources, kept), together)
-
-
-def _kinds(whole: Mixture) -> NDArray[np.int64]:
-    """Return a number for each item, the same for equal pictures of several sources."""
-    # Within one source rows of a picture are one item already.
-    numbers: list[int] = []
-    first: dict[int, int] = {}
-    parts = whole.collections()
-    for part, size in parts:
-        hashes = part.picture_hashes()[:size] if len(parts) > 1 else ()
-        start = len(numbers)
-        numbers += [first.setdefault(value, start + i) for i, value in enumerate(hashes)]
-        numbers += range(len(numbers), start + size)
-    return np.array(numbers, np.int64)

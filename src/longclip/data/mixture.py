@@ -192,6 +192,22 @@ class Mixture(Joined):
                 digest.add("long", part.texts.long)
         return digest.hexdigest()
 
+    def picture_numbers(self) -> list[int]:
+        """Return a number for each item, the same for equal pictures of several sources.
+
+        As far as they are known (`Collection.picture_hashes`).
+        """
+        # Within one source rows of a picture are one item already.
+        numbers: list[int] = []
+        first: dict[int, int] = {}
+        parts = self.collections()
+        for part, size in parts:
+            hashes = part.picture_hashes()[:size] if len(parts) > 1 else ()
+            start = len(numbers)
+            numbers += [first.setdefault(value, start + i) for i, value in enumerate(hashes)]
+            numbers += range(len(numbers), start + size)
+        return numbers
+
     def policy_of(self, index: int, policy: TextPolicy) -> TextPolicy:
         """Return what the source of one item makes of a run's policy."""
         return self.parts[bisect_right(self._ends, index)].texts.of(policy)

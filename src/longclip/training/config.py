@@ -206,6 +206,18 @@ class TrainConfig:
         "Optimiser steps, in place of epochs; 0 to count by epochs.", 0, least=0
     )
     batch_size: int = _optimisation("Pairs per step, over all processes.", 1024, least=2)
+    neighbours: int = _optimisation(
+        "Make batches of groups of this many items whose texts are alike, as the model embeds "
+        "them: harder negatives. 0 for any items.",
+        0,
+        least=0,
+    )
+    neighbours_every: int = _optimisation(
+        "Steps after which new groups are made, with the model as it is then; 0 for those of the "
+        "start alone.",
+        0,
+        least=0,
+    )
     lr: float = _optimisation(
         "Peak learning rate; 0 for the recipe's 1e-4 per 1,024 pairs, scaled to the batch size.",
         0.0,
@@ -366,6 +378,18 @@ class TrainConfig:
             )
         if self.long_teacher and self.texts == "short":
             raise UsageError("--long-teacher needs long texts; take --texts long")
+        if self.neighbours == 1:
+            raise UsageError("--neighbours 1 is no group; take 2 or more, or 0 for any items")
+        if self.neighbours and self.batch_size % self.neighbours:
+            raise UsageError(
+                f"--batch-size {self.batch_size} is not made of groups of --neighbours "
+                f"{self.neighbours}; take a multiple, such as "
+                f"{-(-self.batch_size // self.neighbours) * self.neighbours}"
+            )
+        if self.neighbours_every and not self.neighbours:
+            raise UsageError(
+                "--neighbours-every makes groups anew; say how large they are: --neighbours 8"
+            )
         if not self.steps and self.epochs <= 0:
             raise UsageError("give --steps or --epochs, or the run has no end")
         # Where no length is named the model has no more than CLIP's.

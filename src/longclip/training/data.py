@@ -4,7 +4,7 @@ import mmap
 import multiprocessing
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,7 +28,7 @@ from longclip.image.preprocess import Preprocess
 from longclip.model import CLIP
 from longclip.spec import EOT, STOCK_CONTEXT
 from longclip.text.tokenizer import TextTokenizer, clip_tokenizer, cut_ids
-from longclip.training.config import TrainConfig
+from longclip.training.config import Texts, TrainConfig
 from longclip.training.distributed import World
 from longclip.training.plan import Key, Plan
 from longclip.training.preflight import columns_of
@@ -119,9 +119,9 @@ class Batch:
         pad = parts[0].pad_token_id
         return Batch(
             pixels=np.concatenate(pixels) if pixels else parts[0].pixels,
-            short=_padded([row for part in parts for row in part.short], pad),
-            plain=_padded([row for part in parts for row in part.plain], pad),
-            long=_padded([row for part in parts for row in part.long], pad),
+            short=padded([row for part in parts for row in part.short], pad),
+            plain=padded([row for part in parts for row in part.plain], pad),
+            long=padded([row for part in parts for row in part.long], pad),
             crops=np.concatenate([part.crops for part in parts]),
             bad=tuple(line for part in parts for line in part.bad),
             pad_token_id=pad,
@@ -197,17 +197,45 @@ class Pairs(Dataset[Batch]):
         end, taught = options.tokenizer.end_tokens, options.taught or options.short
         return Batch(
             pixels=np.stack(pixels) if pixels else np.empty((0, 3, 0, 0), np.uint8),
-            short=_padded(_with_pads(short, pads, options.long) if pads else short, pad),
-            plain=_padded([cut_ids(ids, taught, end) for ids in short], pad),
-            long=_padded(long, pad),
+            short=padded(_with_pads(short, pads, options.long) if pads else short, pad),
+            plain=padded([cut_ids(ids, taught, end) for ids in short], pad),
+            long=padded(long, pad),
             crops=np.array(crops, np.float32).reshape(-1, 3),
             bad=tuple(bad),
             pad_token_id=pad,
         )
 
+    def single_texts(self, items: Iterable[int], kind: Texts) -> list[list[int]]:
+        """Return the token ids of one text of each item: of a long one, whole, or of a short one.
+
+        Of several it is drawn, always the same. None has no ids.
+        """
+        options, collection = self.options, self.store.collection
+        texts: list[str | None] = []
+        for index in items:
+            captions = collection.captions(index)
+            if not captions.short and not captions.long:
+                texts.append(None)
+                continue
+            policy = replace(collection.policy_of(index, options.policy), long="whole")
+            random = np.random.default_rng((options.seed, 5, index))
+            sampled = sample_texts(captions, random, policy)
+            texts.append(sampled.long if kind == "long" else sampled.short[0])
+        length = options.long if kind == "long" else options.short
+        read = iter(
+            options.tokenizer.encode([t for t in texts if t is not None], context_length=length)
+        )
+        return [[] if text is None else next(read) for text in texts]
+
 
 def batches(
-    pairs: Pairs, plan: Plan, *, first_step: int, workers: int, world: World | None = None
+    pairs: Pairs,
+    plan: Plan,
+    *,
+    first_step: int,
+    workers: int,
+    world: World | None = None,
+    end: int | None = None,
 ) -> Iterator[Batch]:
     """Yield this process's share of all batches of the plan from `first_step` on, in order.
 
@@ -217,6 +245,7 @@ def batches(
         first_step: steps done before.
         workers: processes that read; with 0, or where there is no fork, this one reads.
         world: the processes that share a batch; None for this one alone.
+        end: the step before which to end; that of the run if None.
     """
     # Workers must share the pixel store, which only a fork does.
     workers = workers if "fork" in multiprocessing.get_all_start_methods() else 0
@@ -226,7 +255,7 @@ def batches(
     pieces = max(1, -(-(share.stop - share.start) // MAX_PAIRS_AT_ONCE))
     keys = (
         mine[i * len(mine) // pieces : (i + 1) * len(mine) // pieces]
-        for mine in (step_keys[share] for step_keys in plan.batches(first_step))
+        for mine in (step_keys[share] for step_keys in plan.batches(first_step, end))
         for i in range(pieces)
     )
     with warnings.catch_warnings():
@@ -259,7 +288,7 @@ def batches(
             yield batch
 
 
-def _padded(rows: "Sequence[Sequence[int] | NDArray[np.int64]]", pad: int) -> NDArray[np.int64]:
+def padded(rows: "Sequence[Sequence[int] | NDArray[np.int64]]", pad: int) -> NDArray[np.int64]:
     """Return token ids as one array [rows, longest], padded behind each text."""
     ids = np.full((len(rows), max(map(len, rows), default=0)), pad, np.int64)
     for row, tokens in zip(ids, rows, strict=True):

@@ -68,6 +68,14 @@ class World:
         dist.all_gather_object(found, mine)
         return found
 
+    def from_first(self, value: Any) -> Any:
+        """Return the picklable object that the first process gives, in all of them."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box)
+        return box[0]
+
     def sum(self, value: Tensor) -> Tensor:
         """Return the sum over all processes, in each of them."""
         if self.size == 1:

@@ -25,6 +25,7 @@ from longclip.training.data import (
     read_options,
 )
 from longclip.training.distributed import World, world
+from longclip.training.mining import Mining, OnTexts
 from longclip.training.objectives import Objective, find_objective, objective_name
 from longclip.training.plan import plan_of
 from longclip.training.preflight import check_start_or_resume, refuse_unread_options
@@ -65,6 +66,7 @@ def train(
     store: PixelStore | None = None,
     on_start: OnStart | None = None,
     on_step: OnStep | None = None,
+    on_texts: OnTexts | None = None,
     evaluate: Evaluate | None = None,
     measure_holdout: MeasureHoldout | None = None,
     objective: Objective | None = None,
@@ -84,6 +86,7 @@ def train(
         store: pictures that are decoded already, in place of opening `config.data`.
         on_start: called once all is open, before the first step.
         on_step: called after every step.
+        on_texts: called in the first process while texts are embedded for `config.neighbours`.
         evaluate: measures the model every `config.evaluate_every` steps and at the end, in the
             first process; see `longclip.evaluation.periodic`.
         measure_holdout: opens the pictures that `config.holdout` keeps out of training, which are
@@ -171,14 +174,34 @@ def train(
                 config.keep_checkpoints,
                 config_json(config) | {CONTENT: content},
             )
+            mining = None
+            if config.neighbours:
+                made_from = {key: content[key]["sha256"] for key in ("data", "model")}
+                mining = Mining(
+                    config,
+                    stepper.towers,
+                    stepper.autocast,
+                    processes,
+                    config.out,
+                    made_from | {"neighbours": config.neighbours},
+                )
             run = Trainer(
-                config, processes, stepper, plan, directory, checkpoints, trackers, evaluate, stop
+                config,
+                processes,
+                stepper,
+                plan,
+                directory,
+                checkpoints,
+                trackers,
+                evaluate,
+                stop,
+                mining,
             )
             if resume:
                 run.restore()
                 if processes.first and on_start:
                     on_start([resume_line(run.step, plan.total_steps)])
-            result = run.finish_steps(pairs, on_step)
+            result = run.finish_steps(pairs, on_step, on_texts)
             # One stays, so that resuming a finished run finds nothing left to do.
             checkpoints.keep_last()
             return replace(result, data=tuple(data))

@@ -1,4 +1,7 @@
-"""Order of items over steps: a pure function of (seed, epoch), so that resuming is exact."""
+"""Order of items over steps: a pure function of (seed, epoch), so that resuming is exact.
+
+Where items come in groups, these belong to what it is a function of.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -23,6 +26,52 @@ CYCLE = 10_000
 
 
 @dataclass(frozen=True)
+class Groups:
+    """Items in groups that come in a batch together.
+
+    Attributes:
+        members: int64 [groups, items of a group].
+        spare: int64, items for which there was no whole group.
+    """
+
+    members: NDArray[np.int64]
+    spare: NDArray[np.int64]
+
+    @property
+    def items(self) -> NDArray[np.int64]:
+        """All items, rising."""
+        return np.sort(np.concatenate([self.members.ravel(), self.spare]))
+
+    def shuffled(self, seed: tuple[int, ...]) -> NDArray[np.int64]:
+        """Return the items of one pass, group after group, as many as whole groups have.
+
+        As many as are spare are left out, any of all items: a spare one that stays takes the place
+        of one that does not.
+        """
+        random = np.random.default_rng(seed)
+        order = random.permuted(random.permutation(self.members), axis=1).ravel()
+        grouped = len(order)
+        out = random.choice(grouped + len(self.spare), len(self.spare), replace=False)
+        order[out[out < grouped]] = np.delete(self.spare, out[out >= grouped] - grouped)
+        return order
+
+
+@dataclass(frozen=True)
+class GroupedPasses:
+    """Groups that hold from one step on.
+
+    Attributes:
+        step: before which they were made.
+        rest: of the items that were left of the pass then under way; None at its first step.
+        whole: of all items, for later passes; None where none was to come.
+    """
+
+    step: int
+    rest: Groups | None
+    whole: Groups | None
+
+
+@dataclass(frozen=True)
 class Plan:
     """Order of all batches of a run.
 
@@ -40,6 +89,7 @@ class Plan:
         blocks: items that are read together (see `longclip.data.Collection.blocks`); they are
             shuffled, and items come from about `WINDOW` of them at a time.
         sources: parts of the data with weights; empty where there are none.
+        grouped: the groups that items come in; None where each comes by itself.
     """
 
     items: int
@@ -48,34 +98,62 @@ class Plan:
     seed: int
     blocks: tuple[range, ...] = ()
     sources: tuple[Part, ...] = ()
+    grouped: GroupedPasses | None = None
 
     @property
     def steps_per_epoch(self) -> int:
         """Steps that take as many pairs as there are items, rounded down."""
         return self.items // self.batch_size
 
-    def batches(self, first_step: int) -> Iterator[list[Key]]:
-        """Yield the keys of each step from `first_step` on."""
+    def batches(self, first_step: int, end: int | None = None) -> Iterator[list[Key]]:
+        """Yield the keys of each step from `first_step` to before `end`; None: that of the run."""
         # Every order comes from a generator of its own, named by the seed, a digit for its purpose,
         # and the pass or step, and none from one that runs along: a run that is resumed at step n,
         # with any number of processes, goes on as if it had made the steps before.
+        steps = range(first_step, self.total_steps if end is None else end)
         if self.sources:
             streams = self.streams()
-            for step in range(first_step, self.total_steps):
+            for step in steps:
                 keys = [key for stream in streams for key in stream.keys(step)]
                 # A process, or a part of the batch with a PCA of its own, takes a slice of the
                 # rows, which should have some of all sources.
                 rows = np.random.default_rng((self.seed, 3, step)).permutation(len(keys))
                 yield [keys[row] for row in rows]
             return
-        pass_drawn, order = -1, np.empty(0, np.int64)
-        for step in range(first_step, self.total_steps):
-            epoch, batch = divmod(step, self.steps_per_epoch)
+        pass_drawn, begin, order = -1, 0, np.empty(0, np.int64)
+        for step in steps:
+            epoch = step // self.steps_per_epoch
             if epoch != pass_drawn:
-                order = shuffled(range(self.items), self.blocks, (self.seed, epoch))
+                begin, order = self._order(step)
                 pass_drawn = epoch
-            start = batch * self.batch_size
+            start = (step - begin) * self.batch_size
             yield [(epoch, int(i)) for i in order[start : start + self.batch_size]]
+
+    def _order(self, step: int) -> tuple[int, NDArray[np.int64]]:
+        """Return the step from which the pass of this one has its order, and that order."""
+        epoch = step // self.steps_per_epoch
+        begin = epoch * self.steps_per_epoch
+        if self.grouped is None:
+            return begin, shuffled(range(self.items), self.blocks, (self.seed, epoch))
+        begin = max(begin, self.grouped.step)
+        return begin, self._groups(step).shuffled((self.seed, 6, begin))
+
+    def _groups(self, step: int) -> Groups:
+        """Return the groups that the pass of this step goes through."""
+        assert self.grouped is not None
+        assert step >= self.grouped.step
+        under_way = step // self.steps_per_epoch == self.grouped.step // self.steps_per_epoch
+        found = self.grouped.rest if under_way and self.grouped.rest else self.grouped.whole
+        assert found is not None, "these groups are of an earlier pass"
+        return found
+
+    def left(self, step: int) -> NDArray[np.int64]:
+        """Return the items that a pass of groups has not given before this step, rising."""
+        if self.grouped is None or step % self.steps_per_epoch == 0:
+            return np.arange(self.items)
+        begin, order = self._order(step)
+        given = order[: (step - begin) * self.batch_size]
+        return np.setdiff1d(self._groups(step).items, given, assume_unique=True)
 
     def streams(self) -> "list[_Stream]":
         """Return what each source gives to the steps.
@@ -239,7 +317,7 @@ def plan_of(config: TrainConfig, collection: Collection, held_out: int = 0) -> P
         held_out: how many of the first items of the data, as its limit counts, are not in it.
 
     Raises:
-        UsageError: if there are too few items.
+        UsageError: if there are too few items, or groups are wanted where the order is not free.
     """
     items = min(len(collection), config.limit - held_out) if config.limit else len(collection)
     if held_out and items < config.batch_size:
@@ -247,7 +325,7 @@ def plan_of(config: TrainConfig, collection: Collection, held_out: int = 0) -> P
             f"--holdout {config.holdout:g} leaves {items:,} pictures to train on, fewer than one "
             f"batch of {config.batch_size}; hold out fewer, or take a smaller --batch-size"
         )
-    return make_plan(
+    plan = make_plan(
         items=items,
         batch_size=config.batch_size,
         epochs=config.epochs,
@@ -256,3 +334,14 @@ def plan_of(config: TrainConfig, collection: Collection, held_out: int = 0) -> P
         blocks=collection.blocks(),
         sources=collection.parts if isinstance(collection, Mixture) else (),
     )
+    if config.neighbours and plan.blocks:
+        raise UsageError(
+            "--neighbours takes items in any order, and those of tar shards are read shard by "
+            "shard; unpack them into a folder or a table, or leave it out"
+        )
+    if config.neighbours and plan.sources:
+        raise UsageError(
+            "--neighbours puts together what is alike in all sources, so that none has a share of "
+            "each batch; take the weights out of the mixture, or leave it out"
+        )
+    return plan

@@ -93,7 +93,7 @@ class Stepper:
         self.optimizer = make_optimizer(towers, config)
         averages = config.ema_decay or config.swa_share
         self._average = WeightAverage(towers, config) if averages else None
-        self._autocast = partial(autocast, config, world.device)
+        self.autocast = partial(autocast, config, world.device)
         self._teacher = Teacher(original, world) if original is not None else None
         self._long_teacher = Teacher(long_teacher, world) if long_teacher is not None else None
         kept = config.keep if config.stretch == "knowledge-preserved" else 0
@@ -162,7 +162,7 @@ class Stepper:
             torch.from_numpy(np.concatenate(padded)),
             count=len(batch),
             micro_batch=config.micro_batch,
-            autocast=self._autocast,
+            autocast=self.autocast,
         )
         features = cache.features()
         if blank:
@@ -205,7 +205,7 @@ class Stepper:
         blank: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return what a teacher makes of the pictures and these texts of the whole batch."""
-        with self._autocast():
+        with self.autocast():
             return teacher.features(
                 partial(self._pixels, batch, teacher.preprocess),
                 torch.from_numpy(ids),

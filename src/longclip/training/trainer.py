@@ -1,7 +1,7 @@
 """The steps of a run, and what lies between them: checkpoints, metrics, measurements, signals."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from longclip.training.data import (
 )
 from longclip.training.distributed import World
 from longclip.training.forward import autocast
+from longclip.training.mining import Mining, OnTexts
 from longclip.training.plan import Plan
 from longclip.training.process import StopRequest, peak_memory
 from longclip.training.run.best_model import Best, BestModel
@@ -82,6 +83,7 @@ class Trainer:
     trackers: Trackers
     evaluate: Evaluate | None
     stop: StopRequest
+    mining: Mining | None = None
     clock: Clock = field(default_factory=Clock)
     step: int = 0
     saved: int = 0  # step of the last checkpoint
@@ -90,9 +92,11 @@ class Trainer:
     # A dictionary for a set: in the order in which items were met, which is to be the same again.
     bad: dict[str, None] = field(default_factory=dict)
     best: Best | None = None  # so far, known to the first process
+    resumed: bool = False  # and has made no step since
 
     def restore(self) -> None:
         """Continue from the last checkpoint, or from the beginning where there is none."""
+        self.resumed = True
         progress = self.checkpoints.load(self._tensors())
         if progress is not None:
             self.step = self.saved = int(progress["step"])
@@ -104,20 +108,34 @@ class Trainer:
             self.best = self._best().load_until(self.step)
         self.world.wait()
 
-    def finish_steps(self, pairs: Pairs, on_step: OnStep | None) -> TrainResult:
+    def finish_steps(
+        self, pairs: Pairs, on_step: OnStep | None, on_texts: OnTexts | None = None
+    ) -> TrainResult:
         """Take all steps that are left, and leave the trained model."""
         config, total = self.config, self.plan.total_steps
         done = False
         try:
-            stream = batches(
-                pairs, self.plan, first_step=self.step, workers=config.workers, world=self.world
-            )
+            stream: Iterator[Batch] = iter(())
+            stream_end = self.step
             self.stop.in_steps = True
             if self.step == 0:
                 # The point it starts from; and a benchmark that does not open fails now.
                 self._evaluate()
             while self.step < total:
                 self._stop_or_commit()
+                if self.step == stream_end:
+                    if self.mining and not self._make_groups(pairs, on_texts):
+                        continue  # a signal came
+                    stream_end = self.mining.next_step(self.step, total) if self.mining else total
+                    # What is read ahead ends with these groups.
+                    stream = batches(
+                        pairs,
+                        self.plan,
+                        first_step=self.step,
+                        end=stream_end,
+                        workers=config.workers,
+                        world=self.world,
+                    )
                 self._take_step(self.clock.wait_for(stream), on_step)
                 if self.step % config.checkpoint_every == 0 and self.step < total:
                     self._checkpoint()
@@ -159,6 +177,26 @@ class Trainer:
         return TrainResult(
             path, self.step, self.seconds, rate, bad, before, kept.values, kept=kept.step
         )
+
+    def _make_groups(self, pairs: Pairs, on_texts: OnTexts | None) -> bool:
+        """Plan the next steps with groups of neighbours; return False if the run is to stop."""
+        assert self.mining is not None
+        if self.resumed:
+            self.resumed = False
+            self.plan, current = self.mining.kept(self.plan, self.step)
+            if current:
+                return True
+        plan = self.mining.mined(
+            self.plan,
+            self.step,
+            pairs,
+            stopped=lambda: self.stop.received,
+            on_texts=on_texts if self.world.first else None,
+        )
+        if plan is None:
+            return False
+        self.plan = plan
+        return True
 
     def _measured_before(self) -> dict[str, float]:
         """Return what was measured before the first step, be it in another process."""

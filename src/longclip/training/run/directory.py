@@ -22,6 +22,7 @@ from longclip.runs.run_files import (
     DATA,
     METRICS,
     MODEL,
+    NEIGHBOURS,
     TOKENIZER,
     holds_run,
     last_checkpoint,
@@ -215,7 +216,7 @@ class RunDirectory:
         """Delete the run, so that another may start here; its model stays until that one ends."""
         for name in (METRICS, DATA, CONFIG):  # that which makes it a run goes last
             (self.path / name).unlink(missing_ok=True)
-        for folder in (CHECKPOINTS, BEST, TOKENIZER):
+        for folder in (CHECKPOINTS, BEST, NEIGHBOURS, TOKENIZER):
             shutil.rmtree(self.path / folder, ignore_errors=True)
         delete_tracker_files(self.path)
 
