@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from longclip.data.names import SCENE_SPLITS
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("benchmarks/*.md")])
 PLACEHOLDER = re.compile(r"\bNAME\b")
@@ -71,3 +73,19 @@ def test_pictures_of_the_documents_lie_in_one_folder() -> None:
     pictures = [*(ROOT / "docs").rglob("*.png")]
     assert pictures
     assert {picture.parent for picture in pictures} == {ROOT / "docs" / "images"}
+
+
+def test_scenes_that_documents_and_scripts_name_are_splits() -> None:
+    folders = ("docs", "examples", "benchmarks")
+    files = [ROOT / "README.md", *(file for name in folders for file in (ROOT / name).rglob("*.*"))]
+    found = {
+        split
+        for file in files
+        if file.suffix in (".md", ".toml", ".py", ".sh")
+        for split in re.findall(
+            r"\bscenes/([a-z][a-z-]*)(?![\w/.]*\.py)", file.read_text(encoding="utf-8")
+        )
+    }
+    assert {"train-groups", "test", "test-short"} <= found
+    # The trees of the package and of the tests have folders and files of these names.
+    assert found - {"texts", "pictures", "compose", "graph"} <= set(SCENE_SPLITS)

@@ -18,7 +18,8 @@ class ScenesCollection(Collection):
 
     Args:
         split: train (any scenes), train-groups, val and test (groups that share a summary and
-            differ in what is described late), val-short or test-short (all summaries differ).
+            differ in what is described late), val-short or test-short (groups whose summaries
+            differ in colours alone).
             train-groups-longest, val-longest and test-longest are those splits with texts of about
             640 tokens.
         size: how many; the split's default where None.
