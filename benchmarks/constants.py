@@ -26,6 +26,7 @@ from longclip.training import TrainConfig
 from longclip.training.recipes import paper
 from longclip.util.files import write_text
 from training_runs import (
+    DEMO,
     SEEDS,
     evaluate_once,
     markdown_table,
@@ -174,10 +175,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="nano", help="base model of 77 tokens")
     parser.add_argument("--out", type=Path, default=Path("runs/constants"), help="folder of runs")
-    parser.add_argument("--steps", type=int, default=72, help="steps, but for equal pairs")
-    parser.add_argument("--batch-size", type=int, default=128, help="pairs per step elsewhere")
-    parser.add_argument("--lr", type=float, default=5e-4, help="peak learning rate")
-    parser.add_argument("--limit", type=int, default=8192, help="scenes to learn from")
+    parser.add_argument("--steps", type=int, default=DEMO.steps, help="steps, but for equal pairs")
+    parser.add_argument(
+        "--batch-size", type=int, default=DEMO.batch_size, help="pairs per step elsewhere"
+    )
+    parser.add_argument("--lr", type=float, default=DEMO.lr, help="peak learning rate")
+    parser.add_argument("--limit", type=int, default=DEMO.scenes, help="scenes to learn from")
     parser.add_argument("--parallel", type=int, default=2, help="runs side by side, a thread each")
     parser.add_argument("--only", nargs="+", help="fields of the constants to change")
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="seeds of each row")

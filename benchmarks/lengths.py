@@ -32,7 +32,7 @@ from longclip.spec import STOCK_CONTEXT
 from longclip.training import TrainConfig
 from longclip.training.recipes import find_recipe
 from longclip.util.files import write_text
-from training_runs import SEEDS, markdown_table, percent_cell, run_folder, train_side_by_side
+from training_runs import DEMO, SEEDS, markdown_table, percent_cell, run_folder, train_side_by_side
 
 CONTEXTS = (77, 154, 248, 320, 512)
 RECIPES = ("direct", "paper", "best")
@@ -199,10 +199,10 @@ def main() -> None:
     parser.add_argument("--contexts", nargs="+", type=int, default=CONTEXTS, help="tokens read")
     parser.add_argument("--recipes", nargs="+", default=RECIPES, help="recipes to train with")
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="seeds of each row")
-    parser.add_argument("--steps", type=int, default=72, help="steps of each training")
-    parser.add_argument("--batch-size", type=int, default=128, help="pairs per step")
-    parser.add_argument("--lr", type=float, default=5e-4, help="peak learning rate")
-    parser.add_argument("--limit", type=int, default=8192, help="scenes to learn from")
+    parser.add_argument("--steps", type=int, default=DEMO.steps, help="steps of each training")
+    parser.add_argument("--batch-size", type=int, default=DEMO.batch_size, help="pairs per step")
+    parser.add_argument("--lr", type=float, default=DEMO.lr, help="peak learning rate")
+    parser.add_argument("--limit", type=int, default=DEMO.scenes, help="scenes to learn from")
     parser.add_argument("--split", default="test-longest", help="of the scenes, to measure on")
     parser.add_argument("--scenes", type=int, help="how many of them; all where left out")
     parser.add_argument("--parallel", type=int, default=2, help="runs side by side, a thread each")

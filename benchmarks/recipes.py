@@ -21,6 +21,7 @@ from longclip.model.stretch import stretch
 from longclip.training import TrainConfig
 from longclip.training.recipes import direct, paper
 from training_runs import (
+    DEMO,
     RESULT,
     SEEDS,
     evaluate_once,
@@ -81,7 +82,14 @@ def settings(data: Path | None, base: Path | None, out: Path) -> list[Setting]:
     common = replace(paper(), batch_size=128, lr=5e-4, workers=1, checkpoint_every=1000)
     scenes = Setting(
         "scenes",
-        replace(common, model="nano", data=("scenes/train-groups",), limit=8192, steps=72, out=out),
+        replace(
+            common,
+            model="nano",
+            data=("scenes/train-groups",),
+            limit=DEMO.scenes,
+            steps=DEMO.steps,
+            out=out,
+        ),
         {"val": ("scenes/val", "scenes/val-short"), "test": ("scenes/test", "scenes/test-short")},
         {
             "long T2I": ("scenes/{}", "long", "text_to_image", "R@1"),

@@ -17,11 +17,14 @@ import torch
 import longclip
 from longclip.data import open_collection
 from longclip.data.open import open_training_data
+from longclip.demo import DemoConfig
 from longclip.evaluation import evaluate
 from longclip.training import PixelStore, TrainConfig, train
 from longclip.util.files import write_text
 
 SEEDS = (0, 1, 2)
+DEMO = DemoConfig()
+"""What runs on drawn scenes take where nothing else is said: scenes, steps, batch, rate."""
 RESULT = "eval.json"
 
 Measure = Callable[[TrainConfig], None]
