@@ -49,7 +49,7 @@ _DRAWN = (BASE, DIRECT, LONG_CLIP, BEST)
 """Models whose recall by length is drawn: the others lie between them."""
 
 
-def rows() -> dict[str, TrainConfig]:
+def fine_tunings() -> dict[str, TrainConfig]:
     """Return the fine-tunings: both halves of the method with and without the other, and `best`."""
     return {
         DIRECT: direct(),
@@ -103,7 +103,7 @@ class MeasuredModel:
 
 
 def run_demo(config: DemoConfig, on_progress: OnProgress) -> dict[str, object]:
-    """Fine-tune nano in every way of `rows`, measure all models, write results and report.
+    """Fine-tune nano in every way of `fine_tunings`, measure all models, write results and report.
 
     Leaves `results.json` (also returned) and `report.html` in `config.out`; an older demo there
     is trained anew.
@@ -115,7 +115,7 @@ def run_demo(config: DemoConfig, on_progress: OnProgress) -> dict[str, object]:
     store = PixelStore(pairs, nano.preprocess, cache_gb=_PIXEL_CACHE_GB)
     measured = {BASE: [_measure(config, BASE, nano, 0.0, on_progress)]}
     for seed in config.seeds:
-        for name, recipe in rows().items():
+        for name, recipe in fine_tunings().items():
             tuned, seconds = _fine_tune(config, name, recipe, seed, store, on_progress)
             found = _measure(config, name, tuned, seconds, on_progress)
             measured.setdefault(name, []).append(found)
@@ -199,7 +199,7 @@ def _measure(
     return MeasuredModel(name, long, short, answering, curve, train_seconds)
 
 
-def comparison(measured: dict[str, list[MeasuredModel]]) -> ResultsTable:
+def _comparison(measured: dict[str, list[MeasuredModel]]) -> ResultsTable:
     """Return the five numbers that the paper's ablation is about, for every model."""
     columns = (
         "long text → image R@1",
@@ -249,14 +249,14 @@ def _report(
             "first sentences; only what is said late tells them apart. The summaries of the short "
             "test differ in the colours of landmark and house alone."
         ),
-        comparison=comparison(measured),
+        comparison=_comparison(measured),
         comparison_note=(
             "Fine-tuned directly (all positions interpolated, long texts only), with the first 20 "
             "positions kept (KPS), with primary component matching (PCM), with both (Long-CLIP), "
             "and with what did best in our own comparison. "
             + (
                 f"Dots are means of {len(config.seeds)} seeds, lines one standard deviation to "
-                "either side."
+                f"either side; of {BASE}, a single model, 95 % bootstrap intervals over images."
                 if many
                 else "Lines are 95 % bootstrap intervals over images, of one run each."
             )
